@@ -1,0 +1,43 @@
+# Two commands for a user: `make run` and `make test`. Both make .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+NATIVE_SOURCES := $(shell find csrc fastnet/_native -name '*.[ch]' -o -name '*.pyx' -o -name '*.pxd')
+
+.PHONY: run test lint bench clean
+
+run: $(VENV)/installed
+	$(BIN)/fastnet tour
+
+test: $(VENV)/test-extras
+	$(MAKE) -C csrc test
+	$(BIN)/pytest
+	FASTNET_IMPL=pure $(BIN)/pytest
+
+lint: $(VENV)/test-extras
+	$(BIN)/mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/bench-extras
+	$(BIN)/python -m bench
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: set PYTHON=")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/installed: $(VENV)/bin/pip setup.py pyproject.toml $(NATIVE_SOURCES)
+	@command -v $${CC:-cc} >/dev/null || echo "no C compiler: installing the pure-Python implementation (apt-get install gcc python3-dev for the native one)"
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/test-extras: $(VENV)/installed pyproject.toml
+	$(BIN)/pip install --quiet --group test --group lint '.[reference]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info fastnet/_native/*.so

@@ -1,0 +1,73 @@
+"""Which implementation of each core topic runs: the only place that chooses.
+
+``FASTNET_IMPL=native`` or ``pure`` insists; unset prefers native and falls back to pure where the
+package was built without a C compiler. ``from fastnet._backend import checksum`` gives a topic's module.
+"""
+
+import os
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fastnet.errors import ImplementationMissing
+
+if TYPE_CHECKING:
+    # The pure twin is the typed contract that the native one keeps.
+    from fastnet._pure import checksum as checksum
+
+IMPLEMENTATIONS = ("native", "pure")
+NATIVE_TOPICS = frozenset({"checksum"})
+PURE_TOPICS = NATIVE_TOPICS
+
+_failure: str | None = None
+"""Why native could not be loaded, where it could not."""
+
+
+def _choose() -> str:
+    global _failure
+    wanted = os.environ.get("FASTNET_IMPL", "")
+    if wanted and wanted not in IMPLEMENTATIONS:
+        raise ImplementationMissing(
+            f"FASTNET_IMPL={wanted!r}: expected one of {', '.join(IMPLEMENTATIONS)}, or unset"
+        )
+    if wanted == "pure":
+        return "pure"
+    try:
+        import_module("fastnet._native.checksum")
+    except ImportError as error:
+        _failure = str(error)
+        if wanted == "native":
+            raise ImplementationMissing(
+                f"FASTNET_IMPL=native, but there is no native implementation here ({error}): "
+                "reinstall with a C compiler present and FASTNET_BUILD=native"
+            ) from error
+        return "pure"
+    return "native"
+
+
+_chosen = _choose()
+
+
+def implementation(topic: str | None = None) -> str:
+    """``"native"`` or ``"pure"``: what runs in this process.
+
+    With a core topic's name (``"checksum"``, ``"packet"``, ...), what runs for that topic: one
+    that has no C yet is pure under either choice. Raises ``ValueError`` for an unknown topic.
+    """
+    if topic is None:
+        return _chosen
+    if topic not in PURE_TOPICS:
+        raise ValueError(f"no core topic {topic!r}: there are {', '.join(sorted(PURE_TOPICS))}")
+    return _chosen if topic in NATIVE_TOPICS else "pure"
+
+
+def native_failure() -> str | None:
+    """Why the native implementation is not in use although nobody asked for pure; None where it is."""
+    return _failure
+
+
+def __getattr__(topic: str) -> ModuleType:
+    if topic not in PURE_TOPICS:
+        raise AttributeError(f"module 'fastnet._backend' has no attribute {topic!r}")
+    module = globals()[topic] = import_module(f"fastnet._{implementation(topic)}.{topic}")
+    return module

@@ -1,0 +1,1 @@
+"""The core in C: one thin Cython module a topic, over ``csrc/``."""

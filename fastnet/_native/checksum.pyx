@@ -1,0 +1,155 @@
+"""The Internet checksum (RFC 1071) in C; ``fastnet._pure.checksum`` is its contract."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+cdef extern from "checksum.h":
+    ctypedef uint16_t fn_sum_fn(const uint8_t *data, size_t len, uint16_t initial) noexcept nogil
+    struct fn_checksum_kernel:
+        const char *name
+        fn_sum_fn *sum
+    enum:
+        FN_CHECKSUM_KERNELS
+    size_t fn_checksum_kernels(const fn_checksum_kernel **out) noexcept nogil
+    uint16_t fn_checksum_update(uint16_t checksum, uint32_t before, uint32_t after) noexcept nogil
+    uint16_t fn_checksum_pseudo_ipv4(const uint8_t *src, const uint8_t *dst, uint8_t protocol, uint16_t length) noexcept nogil
+    uint16_t fn_checksum_pseudo_ipv6(const uint8_t *src, const uint8_t *dst, uint8_t protocol, uint32_t length) noexcept nogil
+
+# Letting other threads run costs more than it gives below this.
+cdef enum:
+    RELEASE_GIL_ABOVE = 65536
+
+cdef const fn_checksum_kernel *available[FN_CHECKSUM_KERNELS]
+cdef size_t available_count = fn_checksum_kernels(available)
+cdef const fn_checksum_kernel *chosen = available[available_count - 1]
+
+
+cdef int bounded(value, unsigned long long limit, str name, unsigned long long *out) except -1:
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not 0 <= value <= limit:
+        raise ValueError(f"{name} {value}: expected 0 to {limit}")
+    out[0] = value
+    return 0
+
+
+cdef int view(object data, Py_buffer *buffer) except -1:
+    if not PyObject_CheckBuffer(data):
+        raise TypeError(f"data must be a bytes-like object, not {type(data).__name__}")
+    try:
+        PyObject_GetBuffer(data, buffer, PyBUF_SIMPLE)
+    except BufferError:
+        raise BufferError("data must be a contiguous buffer") from None
+    return 0
+
+
+cdef int sum_buffer(object data, uint16_t initial) except -1:
+    cdef Py_buffer buffer
+    cdef uint16_t total
+    cdef fn_sum_fn *sum = chosen.sum
+    if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) <= RELEASE_GIL_ABOVE:
+        return sum(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), initial)
+    view(data, &buffer)
+    if buffer.len <= RELEASE_GIL_ABOVE:
+        total = sum(<const uint8_t *>buffer.buf, buffer.len, initial)
+    else:
+        with nogil:
+            total = sum(<const uint8_t *>buffer.buf, buffer.len, initial)
+    PyBuffer_Release(&buffer)
+    return total
+
+
+cdef uint16_t sum_argument(initial) except? 0xffff:
+    cdef unsigned long long value
+    bounded(initial, 0xffff, "initial", &value)
+    return <uint16_t>value
+
+
+def checksum(data, initial=0, /):
+    """The Internet checksum of a buffer (RFC 1071), 0 to 0xffff.
+
+    ``data`` is any contiguous buffer (bytes, bytearray, memoryview, mmap, array); an odd last byte
+    counts as the high half of a word. ``initial`` is a sum to start from, as a pseudo-header's. Raises
+    TypeError where data is no buffer, BufferError where it is not contiguous, ValueError where initial
+    is out of range.
+    """
+    return 0xffff ^ sum_buffer(data, sum_argument(initial))
+
+
+def verify(data, initial=0, /):
+    """Whether data that contains its own checksum is intact: its sum is 0xffff (RFC 1071, section 1).
+
+    Takes and raises what ``checksum`` does.
+    """
+    return sum_buffer(data, sum_argument(initial)) == 0xffff
+
+
+def checksum_many(buffers, /):
+    """The checksum of each buffer, in order. Raises what ``checksum`` does, at the first bad one."""
+    return [0xffff ^ sum_buffer(data, 0) for data in buffers]
+
+
+def update(checksum, before, after, /):
+    """The checksum after one aligned field went from ``before`` to ``after`` (RFC 1624, equation 3).
+
+    The field is of 16 or of 32 bits: values up to 0xffffffff. Data that becomes all zeros gets 0 where
+    computing it anew gives 0xffff; both verify. Raises ValueError for a value out of range.
+    """
+    cdef unsigned long long old_sum, old, new
+    bounded(checksum, 0xffff, "checksum", &old_sum)
+    bounded(before, 0xffffffff, "before", &old)
+    bounded(after, 0xffffffff, "after", &new)
+    return fn_checksum_update(<uint16_t>old_sum, <uint32_t>old, <uint32_t>new)
+
+
+cdef const uint8_t *address(bytes packed, Py_ssize_t size, str name) except NULL:
+    if len(packed) != size:
+        raise ValueError(f"{name} has {len(packed)} bytes: expected {size}")
+    return <const uint8_t *>PyBytes_AS_STRING(packed)
+
+
+def pseudo_header_ipv4(src, dst, protocol, length, /):
+    """The sum of an IPv4 pseudo-header (RFC 9293, section 3.1; RFC 768), for ``checksum``'s initial.
+
+    ``src`` and ``dst`` are packed addresses of 4 bytes, ``length`` is the segment's in bytes, 0 to
+    65535. Raises ValueError for what is out of range.
+    """
+    cdef unsigned long long number, size
+    src, dst = bytes(memoryview(src)), bytes(memoryview(dst))
+    bounded(protocol, 0xff, "protocol", &number)
+    bounded(length, 0xffff, "length", &size)
+    return fn_checksum_pseudo_ipv4(address(src, 4, "src"), address(dst, 4, "dst"), <uint8_t>number, <uint16_t>size)
+
+
+def pseudo_header_ipv6(src, dst, protocol, length, /):
+    """The sum of an IPv6 pseudo-header (RFC 8200, section 8.1), for ``checksum``'s initial.
+
+    ``src`` and ``dst`` are packed addresses of 16 bytes, ``length`` is the upper layer's in bytes, 0 to
+    4294967295. Raises ValueError for what is out of range.
+    """
+    cdef unsigned long long number, size
+    src, dst = bytes(memoryview(src)), bytes(memoryview(dst))
+    bounded(protocol, 0xff, "protocol", &number)
+    bounded(length, 0xffffffff, "length", &size)
+    return fn_checksum_pseudo_ipv6(address(src, 16, "src"), address(dst, 16, "dst"), <uint8_t>number, <uint32_t>size)
+
+
+def kernels():
+    """The ways to compute a sum that this machine runs, slowest first. The last one is the default."""
+    return tuple([available[i].name.decode() for i in range(available_count)])
+
+
+def kernel():
+    """The name of the kernel that computes sums now."""
+    return chosen.name.decode()
+
+
+def use_kernel(name, /):
+    """Compute sums by the kernel of this name from now on. Raises ValueError for one not in ``kernels()``."""
+    global chosen
+    for i in range(available_count):
+        if available[i].name.decode() == name:
+            chosen = available[i]
+            return
+    raise ValueError(f"no checksum kernel {name!r} here: there are {', '.join(kernels())}")

@@ -1,0 +1,126 @@
+"""The Internet checksum (RFC 1071) in Python: a one's-complement sum is the number modulo 65535."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from typing_extensions import Buffer
+
+# A divisible chunk keeps the big integer of a huge buffer from doubling its memory.
+_CHUNK = 1 << 20
+
+
+def _check(value: int, limit: int, name: str) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not 0 <= value <= limit:
+        raise ValueError(f"{name} {value}: expected 0 to {limit}")
+    return value
+
+
+def _view(data: Buffer) -> memoryview:
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"data must be a bytes-like object, not {type(data).__name__}") from None
+    if not view.c_contiguous:
+        raise BufferError("data must be a contiguous buffer")
+    return view.cast("B")
+
+
+def _reduce(number: int) -> int:
+    """Modulo 65535, where only 0 itself gives 0: one's complement has two zeros."""
+    return number and (number % 65535 or 65535)
+
+
+def _sum(data: Buffer, initial: int) -> int:
+    total = _check(initial, 0xFFFF, "initial")
+    with _view(data) as view:
+        for start in range(0, len(view), _CHUNK):
+            chunk = view[start : start + _CHUNK]
+            number = int.from_bytes(chunk, "big") << (8 if len(chunk) % 2 else 0)
+            total = _reduce(total + number)
+    return total
+
+
+def checksum(data: Buffer, initial: int = 0, /) -> int:
+    """The Internet checksum of a buffer (RFC 1071), 0 to 0xffff.
+
+    ``data`` is any contiguous buffer (bytes, bytearray, memoryview, mmap, array); an odd last byte
+    counts as the high half of a word. ``initial`` is a sum to start from, as a pseudo-header's. Raises
+    TypeError where data is no buffer, BufferError where it is not contiguous, ValueError where initial
+    is out of range.
+    """
+    return 0xFFFF ^ _sum(data, initial)
+
+
+def verify(data: Buffer, initial: int = 0, /) -> bool:
+    """Whether data that contains its own checksum is intact: its sum is 0xffff (RFC 1071, section 1).
+
+    Takes and raises what ``checksum`` does.
+    """
+    return _sum(data, initial) == 0xFFFF
+
+
+def checksum_many(buffers: Iterable[Buffer], /) -> list[int]:
+    """The checksum of each buffer, in order. Raises what ``checksum`` does, at the first bad one."""
+    return [checksum(data) for data in buffers]
+
+
+def update(checksum: int, before: int, after: int, /) -> int:
+    """The checksum after one aligned field went from ``before`` to ``after`` (RFC 1624, equation 3).
+
+    The field is of 16 or of 32 bits: values up to 0xffffffff. Data that becomes all zeros gets 0 where
+    computing it anew gives 0xffff; both verify. Raises ValueError for a value out of range.
+    """
+    total = 0xFFFF ^ _check(checksum, 0xFFFF, "checksum")
+    for change in (0xFFFFFFFF ^ _check(before, 0xFFFFFFFF, "before"), _check(after, 0xFFFFFFFF, "after")):
+        total += (change >> 16) + (change & 0xFFFF)
+    return 0xFFFF ^ _reduce(total)
+
+
+def _pseudo_header(src: Buffer, dst: Buffer, size: int, protocol: int, length: int, limit: int) -> int:
+    packed = [bytes(memoryview(address)) for address in (src, dst)]
+    _check(protocol, 0xFF, "protocol")
+    _check(length, limit, "length")
+    for name, address in zip(("src", "dst"), packed, strict=True):
+        if len(address) != size:
+            raise ValueError(f"{name} has {len(address)} bytes: expected {size}")
+    return _reduce(int.from_bytes(packed[0] + packed[1], "big") + protocol + length)
+
+
+def pseudo_header_ipv4(src: Buffer, dst: Buffer, protocol: int, length: int, /) -> int:
+    """The sum of an IPv4 pseudo-header (RFC 9293, section 3.1; RFC 768), for ``checksum``'s initial.
+
+    ``src`` and ``dst`` are packed addresses of 4 bytes, ``length`` is the segment's in bytes, 0 to
+    65535. Raises ValueError for what is out of range.
+    """
+    return _pseudo_header(src, dst, 4, protocol, length, 0xFFFF)
+
+
+def pseudo_header_ipv6(src: Buffer, dst: Buffer, protocol: int, length: int, /) -> int:
+    """The sum of an IPv6 pseudo-header (RFC 8200, section 8.1), for ``checksum``'s initial.
+
+    ``src`` and ``dst`` are packed addresses of 16 bytes, ``length`` is the upper layer's in bytes, 0 to
+    4294967295. Raises ValueError for what is out of range.
+    """
+    return _pseudo_header(src, dst, 16, protocol, length, 0xFFFFFFFF)
+
+
+def kernels() -> tuple[str, ...]:
+    """The ways to compute a sum that this machine runs, slowest first. The last one is the default."""
+    return ("python",)
+
+
+def kernel() -> str:
+    """The name of the kernel that computes sums now."""
+    return "python"
+
+
+def use_kernel(name: str, /) -> None:
+    """Compute sums by the kernel of this name from now on. Raises ValueError for one not in ``kernels()``."""
+    if name not in kernels():
+        raise ValueError(f"no checksum kernel {name!r} here: there are {', '.join(kernels())}")

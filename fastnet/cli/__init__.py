@@ -1,0 +1,98 @@
+"""The ``fastnet`` command: finds the subcommand, runs it, and turns what it raises into an exit code.
+
+A subcommand is a module of this package with ``configure(parser)`` and ``run(args) -> exit code``. Only
+the one that was called is imported.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import fastnet
+from fastnet.cli import exits
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
+
+COMMANDS = {
+    "tour": "walk through every feature on this machine's own interfaces and loopback",
+}
+"""Each subcommand and the line that ``fastnet --help`` prints for it."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line instead of printing the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(exits.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class Version(argparse.Action):
+    """``--version``: the version, and which implementation runs (looked up only when it is asked for)."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from fastnet._backend import implementation, native_failure
+
+        failure = native_failure()
+        note = f" (no native: {failure})" if failure else ""
+        parser.exit(0, f"fastnet {fastnet.__version__} {implementation()}{note}\n")
+
+
+def build_parser() -> Parser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {line}" for name, line in COMMANDS.items())
+    parser = Parser(
+        prog="fastnet",
+        description="A network toolkit whose inner loops are C.",
+        epilog=f"commands:\n{listing}\n\n`fastnet COMMAND --help` says more of each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and the implementation")
+    parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def run_command(name: str, arguments: Sequence[str]) -> int:
+    module = import_module(f"fastnet.cli.{name}")
+    parser = Parser(prog=f"fastnet {name}", description=module.__doc__)
+    module.configure(parser)
+    code: int = module.run(parser.parse_args(arguments))
+    sys.stdout.flush()
+    return code
+
+
+def exit_code(error: BaseException) -> int:
+    if isinstance(error, InvalidArgument | NameNotResolved):
+        return exits.USAGE
+    if isinstance(error, WaitTimeout):
+        return exits.TIMED_OUT
+    return (
+        exits.NO if isinstance(error, FastnetError) and not isinstance(error, OSError) else exits.OS_FAILURE
+    )
+
+
+def describe(error: BaseException) -> str:
+    """The error in one line; a bare OSError keeps its file name, where it has one."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, FastnetError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error.args[-1]) if isinstance(error, FastnetError) and error.args else str(error)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = build_parser()
+    called = parser.parse_args(arguments)
+    if called.command not in COMMANDS:
+        parser.error(f"no command {called.command!r}: there are {', '.join(COMMANDS)}")
+    try:
+        return run_command(called.command, called.arguments)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output is gone (head, less): nothing more to say, and no traceback at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.BROKEN_PIPE
+    except (FastnetError, OSError) as error:
+        print(f"fastnet {called.command}: {describe(error)}", file=sys.stderr)
+        return exit_code(error)

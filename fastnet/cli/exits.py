@@ -1,0 +1,12 @@
+"""The exit codes that every subcommand keeps."""
+
+YES = 0
+NO = 1
+"""The answer is no: a host is down, a check failed."""
+USAGE = 2
+"""Bad input, or a name that does not resolve."""
+OS_FAILURE = 3
+"""Not permitted, or a failure of the operating system."""
+TIMED_OUT = 124
+INTERRUPTED = 130
+BROKEN_PIPE = 141

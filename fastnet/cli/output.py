@@ -1,0 +1,35 @@
+"""What subcommands print: JSON Lines or aligned columns on stdout, remarks on stderr."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """One JSON Lines record, written at once so that a reader downstream sees it when it happens."""
+    print(json.dumps(record, separators=(", ", ": "), ensure_ascii=False), flush=True)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Left-aligned columns under their headings."""
+    lines = [tuple(headings), *(tuple(map(str, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for number, line in enumerate(lines):
+        text = "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        print(bold(text) if number == 0 else text)
+
+
+def remark(text: str) -> None:
+    """A line that is not a result: on stderr, so that results stay clean."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether colour belongs on this stream: a terminal, and NO_COLOR unset (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def bold(text: str) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if colored(sys.stdout) else text

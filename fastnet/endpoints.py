@@ -1,0 +1,85 @@
+"""Where a connection goes: ``HOST:PORT`` texts, and the socket addresses that they resolve to."""
+
+import socket
+from typing import Any, NamedTuple
+
+from fastnet.errors import InvalidArgument, NameNotResolved
+
+SocketAddress = tuple[Any, ...]
+"""What ``socket.bind`` and ``connect`` take: (host, port) or (host, port, flow, scope)."""
+
+
+class Endpoint(NamedTuple):
+    """A host and a port, not yet resolved. ``host`` is a name, an IPv4 or a bare IPv6 address, or ``*``."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Resolved(NamedTuple):
+    """One socket address that a host name stands for."""
+
+    family: socket.AddressFamily
+    address: SocketAddress
+
+    @property
+    def host(self) -> str:
+        """The numeric address, with its scope where it has one (``fe80::1%eth0``)."""
+        return socket.getnameinfo(self.address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+
+
+def parse_port(text: str) -> int:
+    """A port's number or its service name (``http``). Raises InvalidArgument."""
+    if text.isascii() and text.isdigit():
+        port = int(text)
+        if port > 65535:
+            raise InvalidArgument(f"port {text}: expected 0 to 65535")
+        return port
+    try:
+        return socket.getservbyname(text)
+    except OSError:
+        raise InvalidArgument(f"port {text!r}: expected a number or a service name") from None
+
+
+def parse_endpoint(text: str, default_host: str | None = None) -> Endpoint:
+    """``host:port``, ``1.2.3.4:port`` or ``[v6]:port``; only ``port`` where there is a default host.
+
+    Raises InvalidArgument, which says what the form is.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon and default_host is not None:
+        return Endpoint(default_host, parse_port(port))
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise InvalidArgument(f"{text!r}: write an IPv6 address in brackets, as [::1]:80")
+    if not host and default_host is not None:
+        host = default_host
+    if not host or not port:
+        raise InvalidArgument(f"{text!r}: expected HOST:PORT, as example.com:80 or [::1]:80")
+    return Endpoint(host, parse_port(port))
+
+
+def resolve(
+    host: str,
+    port: int = 0,
+    *,
+    family: int = socket.AF_UNSPEC,
+    type: int = socket.SOCK_STREAM,
+    passive: bool = False,
+) -> list[Resolved]:
+    """Every address of a host, in the resolver's order; ``*`` with ``passive`` is every local address.
+
+    Raises NameNotResolved, naming the host.
+    """
+    wildcard = host == "*" and passive
+    flags = socket.AI_PASSIVE if passive else 0
+    try:
+        answers = socket.getaddrinfo(None if wildcard else host, port, family, type, 0, flags)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        raise NameNotResolved(f"{host}: {reason}") from None
+    return list(dict.fromkeys(Resolved(answer[0], answer[4]) for answer in answers))

@@ -1,0 +1,68 @@
+"""Every error that fastnet raises by itself.
+
+Each kind is also the standard library's type that a caller would already catch::
+
+    FastnetError
+    ├── InvalidArgument        ValueError       a value that can't be what was meant
+    ├── PacketError            ValueError       a packet that can't be built or read
+    │   ├── TruncatedPacket                     it ends before its headers do
+    │   └── BadChecksum                         its checksum does not match
+    ├── NotPermitted           PermissionError  the privilege lacks; the message names the cure
+    ├── NoSuchInterface        OSError          no interface of that name; the message lists those there are
+    ├── NoAddress              OSError          the interface has no address of that kind
+    ├── NameNotResolved        OSError          a host or service name that does not resolve
+    ├── WaitTimeout            TimeoutError     the time was up
+    ├── EngineMissing          ImportError      an engine= whose package or program is not installed
+    └── ImplementationMissing  ImportError      FASTNET_IMPL asks for what this build lacks
+
+An error of the operating system keeps its errno. Nothing here is raised for a host that is down or a
+port that is closed: those are answers.
+"""
+
+
+class FastnetError(Exception):
+    """The root: ``except FastnetError`` catches whatever fastnet raises by itself."""
+
+
+class InvalidArgument(FastnetError, ValueError):
+    """A value that can't be what was meant; the message says what would be right."""
+
+
+class PacketError(FastnetError, ValueError):
+    """A packet that can't be built from these values, or bytes that are no such packet."""
+
+
+class TruncatedPacket(PacketError):
+    """The bytes end before the headers that they announce."""
+
+
+class BadChecksum(PacketError):
+    """A checksum that does not match what it covers."""
+
+
+class NotPermitted(FastnetError, PermissionError):
+    """The operating system refused for lack of privilege; the message names the cure."""
+
+
+class NoSuchInterface(FastnetError, OSError):
+    """There is no interface of this name; the message lists the names that exist. errno is ENODEV."""
+
+
+class NoAddress(FastnetError, OSError):
+    """The interface exists and has no address of this kind. errno is EADDRNOTAVAIL."""
+
+
+class NameNotResolved(FastnetError, OSError):
+    """A host or service name that does not resolve."""
+
+
+class WaitTimeout(FastnetError, TimeoutError):
+    """What was waited for did not happen in time."""
+
+
+class EngineMissing(FastnetError, ImportError):
+    """An ``engine=`` whose package or program is not installed; the message says how to install it."""
+
+
+class ImplementationMissing(FastnetError, ImportError):
+    """FASTNET_IMPL asks for an implementation that this installation does not have."""

@@ -1,0 +1,138 @@
+"""What tests share: the command as a child process, namespaces with real links, peers and references."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from types import ModuleType
+
+import pytest
+
+IN_CI = bool(os.environ.get("CI"))
+COMMAND_TIMEOUT = 60
+
+
+def absent(what: str) -> None:
+    """CI must have every peer and privilege; elsewhere a test that lacks one is skipped, naming it."""
+    if IN_CI:
+        pytest.fail(f"CI lacks {what}")
+    pytest.skip(f"{what} is not available")
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], str]:
+    """``peer("nmap")``: the path of another tool's program."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+        return path or absent(name)  # type: ignore[return-value]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def reference() -> Callable[[str], ModuleType]:
+    """``reference("scapy.all")``: a reference engine's module, from the extra of that name."""
+
+    def load(name: str) -> ModuleType:
+        try:
+            return import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.partition(".")[0]:
+                raise
+            return absent(f"the Python package {name}")  # type: ignore[return-value]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """The test needs root, for raw sockets or namespaces."""
+    if os.geteuid() != 0:
+        absent("root")
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def fastnet() -> Run:
+    """``fastnet("ping", "::1")``: run the command to its end; ``prefix=`` puts other words before it."""
+
+    def run(
+        *arguments: str, prefix: tuple[str, ...] = (), **options: object
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONSAFEPATH": "1", **options.pop("env", {})}  # type: ignore[dict-item]
+        settings = {"timeout": COMMAND_TIMEOUT, "stdin": None if "input" in options else subprocess.DEVNULL}
+        return subprocess.run(
+            [*prefix, sys.executable, "-m", "fastnet", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            **{**settings, **options},  # type: ignore[call-overload]
+        )
+
+    return run
+
+
+class Namespace:
+    """A network namespace of the test's own, with loopback up."""
+
+    def __init__(self, name: str, ip: str) -> None:
+        self.name = name
+        self._ip = ip
+        self.ip("link", "set", "lo", "up")
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """The words that run a command inside: ``fastnet("ping", ..., prefix=namespace.prefix)``."""
+        return (self._ip, "netns", "exec", self.name)
+
+    def ip(self, *words: str) -> str:
+        """Run ``ip`` inside and return what it prints."""
+        return self.run(self._ip, *words).stdout
+
+    def run(self, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run a program inside; it must succeed."""
+        return subprocess.run(  # type: ignore[call-overload,no-any-return]
+            [*self.prefix, *words],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT,
+            **options,
+        )
+
+
+@pytest.fixture
+def namespace(root: None, peer: Callable[[str], str]) -> Iterator[Callable[[], Namespace]]:
+    """``namespace()`` makes one more network namespace; all of them go when the test ends."""
+    ip = peer("ip")
+    names: list[str] = []
+
+    def make() -> Namespace:
+        name = f"fastnet-{os.getpid()}-{len(names)}"
+        subprocess.run([ip, "netns", "add", name], check=True)
+        names.append(name)
+        return Namespace(name, ip)
+
+    yield make
+    for name in names:
+        subprocess.run([ip, "netns", "delete", name], check=True)
+
+
+@pytest.fixture
+def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
+    """Two hosts joined by a veth pair: 10.77.0.1 and fd77::1 (left), 10.77.0.2 and fd77::2 (right), on ``veth0``."""
+    left, right = namespace(), namespace()
+    left.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", right.name)
+    for number, host in enumerate((left, right), 1):
+        host.ip("address", "add", f"10.77.0.{number}/24", "dev", "veth0")
+        host.ip("address", "add", f"fd77::{number}/64", "dev", "veth0", "nodad")
+        host.ip("link", "set", "veth0", "up")
+    return left, right

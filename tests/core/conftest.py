@@ -1,0 +1,35 @@
+"""One suite over both implementations: a core test takes ``core`` and runs once on each.
+
+The test module names its topic: ``TOPIC = "checksum"``.
+"""
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+import pytest
+
+IMPLEMENTATIONS = [
+    name for name in ("native", "pure") if name == "pure" or find_spec("fastnet._native.checksum")
+]
+
+
+def pytest_collection_modifyitems() -> None:
+    expected = os.environ.get("FASTNET_EXPECT_IMPL")
+    if expected == "native" and "native" not in IMPLEMENTATIONS:
+        pytest.exit("FASTNET_EXPECT_IMPL=native, but the native implementation is not installed", 3)
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def core(request: pytest.FixtureRequest) -> ModuleType:
+    """The topic's module, native and pure in turn."""
+    return import_module(f"fastnet._{request.param}.{request.module.TOPIC}")
+
+
+@pytest.fixture
+def twins(request: pytest.FixtureRequest) -> tuple[ModuleType, ModuleType]:
+    """The topic's native and pure modules, to be compared with each other."""
+    if "native" not in IMPLEMENTATIONS:
+        pytest.skip("the native implementation is not installed: there is nothing to compare")
+    return tuple(import_module(f"fastnet._{name}.{request.module.TOPIC}") for name in ("native", "pure"))  # type: ignore[return-value]
