@@ -14,10 +14,15 @@ from fastnet.errors import ImplementationMissing
 if TYPE_CHECKING:
     # The pure twin is the typed contract that the native one keeps.
     from fastnet._pure import checksum as checksum
+    from fastnet._pure import http_head as http_head
+    from fastnet._pure import netif as netif
+    from fastnet._pure import packet as packet
+    from fastnet._pure import probe as probe
+    from fastnet._pure import relay as relay
 
 IMPLEMENTATIONS = ("native", "pure")
-NATIVE_TOPICS = frozenset({"checksum"})
-PURE_TOPICS = NATIVE_TOPICS
+NATIVE_TOPICS = frozenset({"checksum", "netif", "packet"})
+PURE_TOPICS = NATIVE_TOPICS | {"http_head", "probe", "relay"}
 
 _failure: str | None = None
 """Why native could not be loaded, where it could not."""

@@ -16,7 +16,19 @@ from fastnet.cli import exits
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
 
 COMMANDS = {
+    "address": "the addresses of one interface",
+    "echo": "a dual-stack echo server, and a client that measures latency",
+    "forward": "forward a local port to a remote host, rewriting the HTTP Host if asked",
+    "interfaces": "the names of the network interfaces",
+    "ipc": "talk over socket pairs and Unix-domain sockets",
+    "ipv6": "what IPv6 support there really is, and the prefix of every address",
+    "packet": "parse a packet from hex or a file and show its layers",
+    "ping": "is a host there, and how far away",
+    "portscan": "the port states of an address",
+    "status": "whether an interface is really up",
+    "sweep": "which hosts of a target space answer, and which do not",
     "tour": "walk through every feature on this machine's own interfaces and loopback",
+    "wait": "wait until a service is ready (or gone), then run a command",
 }
 """Each subcommand and the line that ``fastnet --help`` prints for it."""
 

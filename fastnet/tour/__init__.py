@@ -11,7 +11,19 @@ from typing import NamedTuple
 
 from fastnet.errors import FastnetError
 
-STOPS = ("checksums",)
+STOPS = (
+    "checksums",
+    "packet",
+    "interfaces",
+    "ipv6",
+    "portscan",
+    "ping",
+    "sweep",
+    "wait",
+    "forward",
+    "ipc",
+    "echo",
+)
 
 
 class Sight(NamedTuple):
