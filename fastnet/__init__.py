@@ -33,7 +33,23 @@ if TYPE_CHECKING:
     from fastnet.wait import wait as wait
 
 _MODULES = frozenset(
-    "aio checksums echo endpoints errors forward interfaces ipc ipv6 packet ping portscan sweep targets wait".split()
+    {
+        "aio",
+        "checksums",
+        "echo",
+        "endpoints",
+        "errors",
+        "forward",
+        "interfaces",
+        "ipc",
+        "ipv6",
+        "packet",
+        "ping",
+        "portscan",
+        "sweep",
+        "targets",
+        "wait",
+    }
 )
 """Public modules; ping, portscan, sweep and wait are also called by their own name."""
 

@@ -1,4 +1,4 @@
-"""Feature modules that are called by their own name: ``fastnet.ping("host")`` is ``fastnet.ping.ping("host")``.
+"""Feature modules called by their own name: ``fastnet.ping("host")`` is ``fastnet.ping.ping("host")``.
 
 A feature and its main function share one name, and importing a submodule binds it on the package. So
 the module itself answers the call, and ``fastnet.ping`` means the same whatever was imported first.

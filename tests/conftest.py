@@ -128,7 +128,7 @@ def namespace(root: None, peer: Callable[[str], str]) -> Iterator[Callable[[], N
 
 @pytest.fixture
 def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
-    """Two hosts joined by a veth pair: 10.77.0.1 and fd77::1 (left), 10.77.0.2 and fd77::2 (right), on ``veth0``."""
+    """Two hosts joined by a veth pair, ``veth0`` on either: 10.77.0.1 and fd77::1, 10.77.0.2 and fd77::2."""
     left, right = namespace(), namespace()
     left.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", right.name)
     for number, host in enumerate((left, right), 1):
