@@ -7,9 +7,12 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CCompilerError
 
 CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra"]
 BUILD_MODES = ("native", "pure")
+NEEDS = {"packet": ("checksum",)}
+"""Topics whose C calls another topic's."""
 
 
 def build_mode() -> str:
@@ -20,10 +23,11 @@ def build_mode() -> str:
 
 
 def c_sources(topic: str) -> list[str]:
-    """A topic's C is csrc/X.c, or every file in csrc/X/ once it has grown into a folder."""
+    """A topic's C, and that of the topics it needs: csrc/X.c, or every file of csrc/X/ once it has grown."""
     return [
         str(path)
-        for path in (Path("csrc", f"{topic}.c"), *sorted(Path("csrc", topic).glob("*.c")))
+        for name in (topic, *NEEDS.get(topic, ()))
+        for path in (Path("csrc", f"{name}.c"), *sorted(Path("csrc", name).glob("*.c")))
         if path.exists()
     ]
 
@@ -46,15 +50,22 @@ class BuildAllOrNothing(build_ext):
     """Half an implementation would be worse than none: one extension that fails drops them all."""
 
     def run(self) -> None:
+        in_tree = bool(self.inplace)  # noted now: a build that fails leaves it False
         try:
             super().run()
-        except Exception as error:  # the compiler's own exception types are not public API
+        except (BaseError, CCompilerError, OSError) as error:
             if build_mode() == "native":
                 raise
             print(f"fastnet: no native implementation ({error}); installing the pure one", file=sys.stderr)
-            for path in self.get_outputs():
-                Path(path).unlink(missing_ok=True)
-            self.extensions = []
+            self.drop_extensions(in_tree)
+
+    def drop_extensions(self, in_tree: bool) -> None:
+        """Leave no extension, not of an earlier build either, and make a wheel that says it is pure."""
+        for root in (self.build_lib, ".") if in_tree else (self.build_lib,):
+            for extension in self.extensions:
+                Path(root, self.get_ext_filename(extension.name)).unlink(missing_ok=True)
+        self.extensions = self.distribution.ext_modules = []
+        self.get_finalized_command("bdist_wheel").root_is_pure = True
 
 
 def cythonized() -> list[Extension]:
