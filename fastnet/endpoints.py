@@ -9,6 +9,9 @@ SocketAddress = tuple[Any, ...]
 """What ``socket.bind`` and ``connect`` take: (host, port) or (host, port, flow, scope)."""
 
 
+_LOOPBACK = {socket.AF_INET6: "::1", socket.AF_INET: "127.0.0.1"}
+
+
 class Endpoint(NamedTuple):
     """A host and a port, not yet resolved. ``host`` is a name, an IPv4 or a bare IPv6 address, or ``*``."""
 
@@ -71,14 +74,21 @@ def resolve(
     type: int = socket.SOCK_STREAM,
     passive: bool = False,
 ) -> list[Resolved]:
-    """Every address of a host, in the resolver's order; ``*`` with ``passive`` is every local address.
+    """Every address of a host, in the resolver's order.
 
-    Raises NameNotResolved, naming the host.
+    With ``passive``, to listen on them: ``*`` is every local address, and ``localhost`` both loopbacks
+    (RFC 6761, section 6.3), even where ``/etc/hosts`` names only one. Raises NameNotResolved, naming the host.
     """
-    wildcard = host == "*" and passive
+    names: list[str | None] = [host]
+    if passive and host == "*":
+        names = [None]
+    elif passive and host == "localhost":
+        names = [name for version, name in _LOOPBACK.items() if family in (socket.AF_UNSPEC, version)]
     flags = socket.AI_PASSIVE if passive else 0
     try:
-        answers = socket.getaddrinfo(None if wildcard else host, port, family, type, 0, flags)
+        answers = [
+            answer for name in names for answer in socket.getaddrinfo(name, port, family, type, 0, flags)
+        ]
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
         raise NameNotResolved(f"{host}: {reason}") from None

@@ -11,6 +11,9 @@ Each kind is also the standard library's type that a caller would already catch:
     ├── NoSuchInterface        OSError          no interface of that name; the message lists those there are
     ├── NoAddress              OSError          the interface has no address of that kind
     ├── NameNotResolved        OSError          a host or service name that does not resolve
+    ├── AddressInUse           OSError          somebody else has the address that was to be listened on
+    ├── BadMessage             ConnectionError  a message that is too long, or that the peer left unfinished
+    ├── ChildFailed            ChildProcessError  a forked child raised, was killed, or ended with a status
     ├── WaitTimeout            TimeoutError     the time was up
     ├── EngineMissing          ImportError      an engine= whose package or program is not installed
     └── ImplementationMissing  ImportError      FASTNET_IMPL asks for what this build lacks
@@ -54,6 +57,18 @@ class NoAddress(FastnetError, OSError):
 
 class NameNotResolved(FastnetError, OSError):
     """A host or service name that does not resolve."""
+
+
+class AddressInUse(FastnetError, OSError):
+    """Somebody else has the address that was to be listened on. errno is EADDRINUSE."""
+
+
+class BadMessage(FastnetError, ConnectionError):
+    """A message that is too long, or that the peer left unfinished: the connection is of no more use."""
+
+
+class ChildFailed(FastnetError, ChildProcessError):
+    """A forked child raised, was killed, or ended with a status; a note holds its traceback."""
 
 
 class WaitTimeout(FastnetError, TimeoutError):
