@@ -36,13 +36,20 @@ $(VENV)/installed: $(VENV)/bin/pip setup.py pyproject.toml $(NATIVE_SOURCES)
 		"it needs a C compiler and Python's headers (apt-get install gcc python3-dev)"
 	@touch $@
 
-# One by one: netifaces has no wheels, and without a compiler the others still serve.
+# Installs a list of pyproject.toml's one by one: netifaces has no wheels, and without a compiler the others still serve.
+define install_each
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))$(1), sep='\n')" | \
+		while read -r package; do $(BIN)/pip install --quiet "$$package" 2>/dev/null || \
+		echo "left out: $$package, which does not install here"; done
+endef
+
 $(VENV)/test-extras: $(VENV)/installed pyproject.toml
 	$(BIN)/pip install --quiet --group test --group lint
-	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']\
-		['optional-dependencies']['reference'], sep='\n')" | while read -r package; do \
-		$(BIN)/pip install --quiet "$$package" 2>/dev/null || echo "left out: $$package, which does not install here"; \
-	done
+	$(call install_each,['project']['optional-dependencies']['reference'])
+	@touch $@
+
+$(VENV)/bench-extras: $(VENV)/installed pyproject.toml
+	$(call install_each,['dependency-groups']['bench'])
 	@touch $@
 
 clean:

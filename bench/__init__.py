@@ -1,0 +1,1 @@
+"""Our work beside everyone else's, in one session: ``python -m bench [PAGE...]``; see docs/bench.md."""

@@ -1,0 +1,106 @@
+"""Measure fastnet beside its peers, all in one session: a table, a JSON file and a plot."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench._harness import Result, measure_page
+from bench._report import HEADINGS, record, rows
+from fastnet._backend import IMPLEMENTATIONS, implementation, native_failure
+from fastnet.cli import exits
+from fastnet.cli.arguments import integer
+from fastnet.cli.output import print_table, remark
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+FEWEST_ROUNDS = 5
+
+
+def pages() -> dict[str, str]:
+    """The pages there are, and each one's first line."""
+    found = {}
+    for path in sorted(HERE.glob("bench_*.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        found[path.stem.removeprefix("bench_")] = docstring.partition("\n")[0]
+    return found
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help="what to measure (default: every page)")
+    parser.add_argument("--list", action="store_true", help="print the pages and end")
+    parser.add_argument(
+        "--rounds",
+        type=integer(FEWEST_ROUNDS, 1000),
+        default=7,
+        metavar="N",
+        help=f"samples of each contender, at least {FEWEST_ROUNDS} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="where the results go (default: bench/results/TIME.json)"
+    )
+    parser.add_argument("--no-plot", action="store_true", help="draw no picture beside the JSON file")
+    args = parser.parse_args(arguments)
+    if unknown := [page for page in args.pages if page not in pages()]:
+        parser.error(f"no page {', '.join(unknown)}: there are {', '.join(pages())}")
+    return args
+
+
+def implementations() -> Sequence[str]:
+    """Which to measure, ours first. A native one that is missing is refused unless pure was asked for."""
+    if os.environ.get("FASTNET_IMPL") == "pure":
+        return ("pure",)
+    if implementation() != "native":
+        sys.exit(
+            f"bench: no native implementation to measure ({native_failure()}): run `make bench`, "
+            "or ask for the pure one with FASTNET_IMPL=pure"
+        )
+    return IMPLEMENTATIONS
+
+
+def measure(page: str, names: Sequence[str], rounds: int) -> list[Result]:
+    """Measure a page, telling on stderr what is under way, and print its table."""
+    remark(f"measuring {page} ...")
+    results = []
+    for result in measure_page(f"bench.bench_{page}", names, rounds):
+        remark(f"  {result.what}")
+        results.append(result)
+    print_table(HEADINGS, [row for result in results for row in rows(result)])
+    return results
+
+
+def plot(results: Sequence[Result], path: Path) -> None:
+    try:
+        from bench._plot import draw
+    except ModuleNotFoundError as error:
+        remark(f"no plot: {error}")
+        return
+    draw(results, path)
+    print(f"plot: {path}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parse_arguments(arguments)
+    if args.list:
+        print_table(("page", "what it measures"), pages().items())
+        return exits.YES
+    names = implementations()
+    results = [result for page in args.pages or pages() for result in measure(page, names, args.rounds)]
+    path = args.json or RESULTS / time.strftime("%Y-%m-%d-%H%M%S.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record(results), indent=1) + "\n")
+    print(f"results: {path}")
+    if not args.no_plot:
+        plot(results, path.with_suffix(".png"))
+    return exits.YES if all(result.ours.verdict == "right" for result in results) else exits.NO
+
+
+if __name__ == "__main__":
+    sys.exit(main())

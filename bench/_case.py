@@ -1,0 +1,42 @@
+"""What a page is made of: cases, and in each case the contenders that do the same work.
+
+A page is a module ``bench_NAME`` with a docstring, a function ``cases()``, and where it needs other
+network namespaces than this one, a context manager ``places()`` that makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+class Contender(NamedTuple):
+    """One way to do a case's work: an expression, the names in it, and statements to run before timing it."""
+
+    code: str
+    names: Mapping[str, Any]
+    setup: str = "pass"
+
+
+class Case(NamedTuple):
+    """The same work for everyone.
+
+    A contender is a function, so that what it imports is imported only where it runs; a peer that is
+    not installed is the ``ModuleNotFoundError`` that it raises. Its expression's value must equal
+    ``expected``. Times are told for one of ``units`` (the packets of a batch, say). ``goal_ns`` is
+    GOALS.md's most for ours, where it gives one.
+    """
+
+    what: str
+    ours: Callable[[], Contender]
+    peers: Mapping[str, Callable[[], Contender]]
+    expected: Any
+    goal_ns: float | None = None
+    units: int = 1
+
+
+class Place(NamedTuple):
+    """Where a page runs: a label for its cases, and the words before the command that go there."""
+
+    label: str = ""
+    prefix: tuple[str, ...] = ()

@@ -1,0 +1,96 @@
+"""The child process that runs a page's contenders when it is told to: one an implementation.
+
+``python -m bench._worker MODULE ROLE`` takes one JSON list a line on stdin, ``[verb, argument...]``, and
+answers each with one JSON value a line. ROLE is ``host`` (ours and the peers) or ``guest`` (ours only).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import timeit
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from bench._case import Case, Contender
+from fastnet import implementation
+
+SAMPLE_SECONDS = 0.01
+
+RIGHT = "right"
+WRONG = "wrong"
+
+
+def verdict(contender: Contender, expected: Any) -> str:
+    """Whether the contender does the case's work: ``right``, ``wrong``, or how it failed."""
+    names = dict(contender.names)
+    try:
+        exec(contender.setup, names)
+        return RIGHT if eval(contender.code, names) == expected else WRONG
+    except Exception as error:  # whatever a peer raises is its result
+        return f"failed: {type(error).__name__}: {error}"
+
+
+def calibrate(timer: timeit.Timer) -> int:
+    """How many loops make a sample of SAMPLE_SECONDS; 1 where a single one takes longer."""
+    loops = 1
+    while (seconds := timer.timeit(loops)) < SAMPLE_SECONDS / 10:
+        loops *= 10
+    return max(1, math.ceil(loops * SAMPLE_SECONDS / seconds))
+
+
+class Worker:
+    """A page's cases, one after the other."""
+
+    def __init__(self, cases: Iterator[Case], with_peers: bool) -> None:
+        self._cases = cases
+        self._with_peers = with_peers
+        self._timers: dict[str, timeit.Timer] = {}
+
+    def next(self) -> dict[str, Any] | None:
+        """Go to the next case: what it is, and each contender's code and verdict. None after the last."""
+        case = next(self._cases, None)
+        if case is None:
+            return None
+        self._timers = {}
+        makers = {f"fastnet {implementation()}": case.ours, **(case.peers if self._with_peers else {})}
+        return {
+            "what": case.what,
+            "goal_ns": case.goal_ns,
+            "units": case.units,
+            "contenders": [self._enter(name, make, case.expected) for name, make in makers.items()],
+        }
+
+    def _enter(self, name: str, make: Callable[[], Contender], expected: Any) -> dict[str, str]:
+        try:
+            contender = make()
+        except ModuleNotFoundError as error:
+            return {"name": name, "code": "", "verdict": f"not installed: {error}"}
+        found = verdict(contender, expected)
+        if found in (RIGHT, WRONG):
+            self._timers[name] = timeit.Timer(contender.code, contender.setup, globals=dict(contender.names))
+        return {"name": name, "code": contender.code, "verdict": found}
+
+    def calibrate(self, name: str) -> int:
+        return calibrate(self._timers[name])
+
+    def sample(self, name: str, loops: int) -> float:
+        """The seconds that so many loops took."""
+        return self._timers[name].timeit(loops)
+
+
+def main() -> None:
+    module, role = sys.argv[1:]
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a peer prints is a remark, not an answer
+    worker = Worker(import_module(module).cases(), role == "host")
+    for line in sys.stdin:
+        verb, *arguments = json.loads(line)
+        print(json.dumps(getattr(worker, verb)(*arguments)), file=answers)
+
+
+if __name__ == "__main__":
+    main()
