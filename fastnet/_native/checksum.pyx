@@ -2,6 +2,7 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 cdef extern from "checksum.h":
@@ -25,12 +26,13 @@ cdef size_t available_count = fn_checksum_kernels(available)
 cdef const fn_checksum_kernel *chosen = available[available_count - 1]
 
 
-cdef int bounded(value, unsigned long long limit, str name, unsigned long long *out) except -1:
+cdef int bounded(value, long long limit, str name, long long *out) except -1:
+    cdef int overflow
     if not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not 0 <= value <= limit:
+    out[0] = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow or not 0 <= out[0] <= limit:
         raise ValueError(f"{name} {value}: expected 0 to {limit}")
-    out[0] = value
     return 0
 
 
@@ -61,7 +63,7 @@ cdef int sum_buffer(object data, uint16_t initial) except -1:
 
 
 cdef uint16_t sum_argument(initial) except? 0xffff:
-    cdef unsigned long long value
+    cdef long long value
     bounded(initial, 0xffff, "initial", &value)
     return <uint16_t>value
 
@@ -96,7 +98,7 @@ def update(checksum, before, after, /):
     The field is of 16 or of 32 bits: values up to 0xffffffff. Data that becomes all zeros gets 0 where
     computing it anew gives 0xffff; both verify. Raises ValueError for a value out of range.
     """
-    cdef unsigned long long old_sum, old, new
+    cdef long long old_sum, old, new
     bounded(checksum, 0xffff, "checksum", &old_sum)
     bounded(before, 0xffffffff, "before", &old)
     bounded(after, 0xffffffff, "after", &new)
@@ -115,7 +117,7 @@ def pseudo_header_ipv4(src, dst, protocol, length, /):
     ``src`` and ``dst`` are packed addresses of 4 bytes, ``length`` is the segment's in bytes, 0 to
     65535. Raises ValueError for what is out of range.
     """
-    cdef unsigned long long number, size
+    cdef long long number, size
     src, dst = bytes(memoryview(src)), bytes(memoryview(dst))
     bounded(protocol, 0xff, "protocol", &number)
     bounded(length, 0xffff, "length", &size)
@@ -128,7 +130,7 @@ def pseudo_header_ipv6(src, dst, protocol, length, /):
     ``src`` and ``dst`` are packed addresses of 16 bytes, ``length`` is the upper layer's in bytes, 0 to
     4294967295. Raises ValueError for what is out of range.
     """
-    cdef unsigned long long number, size
+    cdef long long number, size
     src, dst = bytes(memoryview(src)), bytes(memoryview(dst))
     bounded(protocol, 0xff, "protocol", &number)
     bounded(length, 0xffffffff, "length", &size)

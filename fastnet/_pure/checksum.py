@@ -28,7 +28,7 @@ def _view(data: Buffer) -> memoryview:
         raise TypeError(f"data must be a bytes-like object, not {type(data).__name__}") from None
     if not view.c_contiguous:
         raise BufferError("data must be a contiguous buffer")
-    return view.cast("B")
+    return view.cast("B") if view.nbytes else memoryview(b"")
 
 
 def _reduce(number: int) -> int:

@@ -21,13 +21,13 @@ def pytest_collection_modifyitems() -> None:
         pytest.exit("FASTNET_EXPECT_IMPL=native, but the native implementation is not installed", 3)
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
+@pytest.fixture(params=IMPLEMENTATIONS, scope="module")
 def core(request: pytest.FixtureRequest) -> ModuleType:
     """The topic's module, native and pure in turn."""
     return import_module(f"fastnet._{request.param}.{request.module.TOPIC}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def twins(request: pytest.FixtureRequest) -> tuple[ModuleType, ModuleType]:
     """The topic's native and pure modules, to be compared with each other."""
     if "native" not in IMPLEMENTATIONS:
