@@ -1,9 +1,10 @@
 """Where a connection goes: ``HOST:PORT`` texts, and the socket addresses that they resolve to."""
 
+import errno
 import socket
 from typing import Any, NamedTuple
 
-from fastnet.errors import InvalidArgument, NameNotResolved
+from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved, NotPermitted
 
 SocketAddress = tuple[Any, ...]
 """What ``socket.bind`` and ``connect`` take: (host, port) or (host, port, flow, scope)."""
@@ -93,3 +94,69 @@ def resolve(
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
         raise NameNotResolved(f"{host}: {reason}") from None
     return list(dict.fromkeys(Resolved(answer[0], answer[4]) for answer in answers))
+
+
+_FREE_PORT_TRIES = 16
+_FAMILY_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+def listen(endpoint: Endpoint, *, family: int = socket.AF_UNSPEC, backlog: int = 1024) -> list[socket.socket]:
+    """Listening TCP sockets for every address of an endpoint, all on one port; port 0 takes a free one.
+
+    ``localhost`` and ``*`` listen on both families, or on the one that this machine has. Raises
+    NameNotResolved, AddressInUse, NotPermitted for a privileged port, or OSError.
+    """
+    addresses = resolve(endpoint.host, endpoint.port, family=family, passive=True)
+    tries = 1 if endpoint.port else _FREE_PORT_TRIES
+    while True:
+        tries -= 1
+        try:
+            return _listen(addresses, backlog)
+        except AddressInUse:
+            # A port that was free in one family may be taken in the other.
+            if not tries:
+                raise
+
+
+def _listen(addresses: list[Resolved], backlog: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for resolved in addresses:
+            port = sockets[0].getsockname()[1] if sockets else resolved.address[1]
+            try:
+                sockets.append(_listener(resolved, port, backlog))
+            except OSError as error:
+                if error.errno not in _FAMILY_MISSING:
+                    raise
+                missing = error
+        if missing and not sockets:
+            raise missing
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _listener(resolved: Resolved, port: int, backlog: int) -> socket.socket:
+    sock = socket.socket(resolved.family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if resolved.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((resolved.address[0], port, *resolved.address[2:]))
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        where = Endpoint(resolved.host, port)
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(error.errno, f"{where} is in use") from None
+        if error.errno == errno.EACCES:
+            raise NotPermitted(
+                error.errno,
+                f"{where}: not permitted to listen on a port below net.ipv4.ip_unprivileged_port_start: "
+                "take a higher one, or grant cap_net_bind_service",
+            ) from None
+        raise OSError(error.errno, f"{where}: {error.strerror}") from None
+    return sock
