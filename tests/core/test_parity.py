@@ -1,0 +1,99 @@
+"""The native twin keeps the pure one's contract: names, signatures, docstrings, and classes' members.
+
+That both raise alike and give the same is for each topic's own tests, by their ``twins``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+import pytest
+
+from fastnet._backend import NATIVE_TOPICS
+
+PROTOCOLS = {
+    *("__add__", "__bool__", "__bytes__", "__call__", "__contains__", "__enter__", "__exit__", "__getitem__"),
+    *("__int__", "__iter__", "__len__", "__next__", "__setitem__", "__truediv__"),
+}
+"""Special methods that a user counts on; ``object`` has the others."""
+
+Twins = tuple[ModuleType, ModuleType]
+
+
+@pytest.fixture(params=sorted(NATIVE_TOPICS), scope="module")
+def twins(request: pytest.FixtureRequest) -> Twins:
+    if not find_spec("fastnet._native.checksum"):
+        pytest.skip("the native implementation is not installed: there is nothing to compare")
+    native, pure = (import_module(f"fastnet._{name}.{request.param}") for name in ("native", "pure"))
+    return native, pure
+
+
+def defined(module: ModuleType) -> set[str]:
+    """The public names that a module makes itself, where ``__all__`` does not say."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    }
+
+
+def promised(pure: ModuleType) -> set[str]:
+    return set(getattr(pure, "__all__", ())) or defined(pure)
+
+
+def members(owner: type) -> set[str]:
+    return {name for name in dir(owner) if not name.startswith("_") or name in PROTOCOLS}
+
+
+def parameters(function: object) -> list[tuple[str, object, object]]:
+    """Names, kinds and defaults; annotations are the pure twin's alone."""
+    signature = inspect.signature(function)  # type: ignore[arg-type]
+    return [(each.name, each.kind, each.default) for each in signature.parameters.values()]
+
+
+def differences(where: str, native: object, pure: object) -> list[str]:
+    """What a user could tell apart in two objects of one name."""
+    if native is pure:
+        return []
+    found = []
+    if callable(pure):
+        if inspect.getdoc(native) != inspect.getdoc(pure):
+            found.append(f"{where}: docstrings differ")
+        if inspect.isroutine(pure) and parameters(native) != parameters(pure):
+            found.append(f"{where}: {parameters(native)} is not {parameters(pure)}")
+    elif isinstance(pure, property):
+        if inspect.getdoc(native) != inspect.getdoc(pure):
+            found.append(f"{where}: docstrings differ")
+    elif native != pure:
+        found.append(f"{where}: {native!r} is not {pure!r}")
+    if isinstance(pure, type) and isinstance(native, type):
+        if members(native) != members(pure):
+            found.append(f"{where}: only one of the twins has {sorted(members(native) ^ members(pure))}")
+        for name in sorted(members(native) & members(pure)):
+            if not name.startswith("_"):
+                found += differences(f"{where}.{name}", getattr(native, name), getattr(pure, name))
+    return found
+
+
+def test_names(twins: Twins) -> None:
+    native, pure = twins
+    assert promised(pure) - set(dir(native)) == set(), "missing in native"
+    assert defined(native) - promised(pure) == set(), "only in native"
+    assert promised(pure), "a topic without a public name"
+
+
+def test_each_is_the_same_to_a_user(twins: Twins) -> None:
+    native, pure = twins
+    shared = sorted(promised(pure) & set(dir(native)))
+    found = [
+        line for name in shared for line in differences(name, getattr(native, name), getattr(pure, name))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_module_docstrings(twins: Twins) -> None:
+    for twin in twins:
+        assert twin.__doc__
