@@ -1,0 +1,271 @@
+"""Which addresses to probe: hosts, prefixes, ranges and exclusions, held as intervals and never expanded.
+
+A target is written as one of::
+
+    10.0.0.7                  an address                 2001:db8::7
+    10.0.2.0/24               a prefix, every address    2001:db8::/120
+    10.0.2.2-10.0.3.9         a range, both ends         2001:db8::1-2001:db8::ff
+    10.0.2.2-4                a range in an octet (any of them): 10.0.0-1.1,3-5, 10.0.2.*
+    www.example.com           a name: the first address that it resolves to
+
+What is meant as numbers is never looked up as a name: a slip is refused with what is wrong.
+"""
+
+import socket
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, product
+from typing import NamedTuple
+
+from fastnet.endpoints import resolve
+from fastnet.errors import InvalidArgument
+
+MAX_SPANS = 1 << 20
+"""A text that falls apart into more separate intervals than this is refused (``*.*.*.1``)."""
+
+_BITS = {socket.AF_INET: 32, socket.AF_INET6: 128}
+
+
+class Span(NamedTuple):
+    """An interval of addresses as integers, both ends included."""
+
+    first: int
+    last: int
+
+
+class Targets:
+    """A set of addresses of both families, in ascending order, IPv4 before IPv6.
+
+    ``Targets("10.0.2.2-4", "::1", exclude=["10.0.2.3"])``. It has a length, membership, equality, lazy
+    iteration and indexing, all of them over the textual addresses. ``family`` restricts what a name
+    resolves to. Raises InvalidArgument for what is no target, NameNotResolved for an unknown name.
+    """
+
+    __slots__ = ("_starts", "ipv4", "ipv6")
+
+    def __init__(self, *texts: str, exclude: Iterable[str] = (), family: int = socket.AF_UNSPEC) -> None:
+        wanted = _collect(texts, family)
+        unwanted = _collect(exclude, family)
+        self.ipv4: tuple[Span, ...]
+        self.ipv6: tuple[Span, ...]
+        self.ipv4, self.ipv6 = (
+            tuple(_subtract(_merge(wanted[key]), _merge(unwanted[key]))) for key in (*_BITS,)
+        )
+        sizes = (span.last - span.first + 1 for span in (*self.ipv4, *self.ipv6))
+        self._starts = list(accumulate(sizes, initial=0))
+
+    @property
+    def size(self) -> int:
+        """How many addresses: what ``len`` gives, without its limit of 2^63 - 1."""
+        return self._starts[-1]
+
+    def spans(self, family: int) -> tuple[Span, ...]:
+        """The intervals of one family (``socket.AF_INET`` or ``AF_INET6``), ascending and apart."""
+        return self.ipv4 if family == socket.AF_INET else self.ipv6
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+    def __iter__(self) -> Iterator[str]:
+        for family in _BITS:
+            for first, last in self.spans(family):
+                for number in range(first, last + 1):
+                    yield address_text(family, number)
+
+    def __getitem__(self, index: int) -> str:
+        if index < 0:
+            index += self.size
+        if not 0 <= index < self.size:
+            raise IndexError(f"target {index}: there are {self.size}")
+        which = bisect_right(self._starts, index) - 1
+        family = socket.AF_INET if which < len(self.ipv4) else socket.AF_INET6
+        span = (*self.ipv4, *self.ipv6)[which]
+        return address_text(family, span.first + index - self._starts[which])
+
+    def __contains__(self, address: object) -> bool:
+        if not isinstance(address, str):
+            return False
+        for family in _BITS:
+            try:
+                number = int.from_bytes(socket.inet_pton(family, address), "big")
+            except OSError:
+                continue
+            spans = self.spans(family)
+            which = bisect_right(spans, number, key=lambda span: span.first) - 1
+            return which >= 0 and number <= spans[which].last
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Targets):
+            return NotImplemented
+        return (self.ipv4, self.ipv6) == (other.ipv4, other.ipv6)
+
+    def __hash__(self) -> int:
+        return hash((self.ipv4, self.ipv6))
+
+    def __repr__(self) -> str:
+        texts = (
+            repr(address_text(family, first) + (f"-{address_text(family, last)}" if last > first else ""))
+            for family in _BITS
+            for first, last in self.spans(family)
+        )
+        return f"Targets({', '.join(texts)})"
+
+
+def read_targets(lines: Iterable[str]) -> list[str]:
+    """The targets that a file lists: any number a line, blanks between them; ``#`` begins a remark."""
+    return [word for line in lines for word in line.partition("#")[0].split()]
+
+
+def address_text(family: int, number: int) -> str:
+    """An address as text, from its number."""
+    return socket.inet_ntop(family, number.to_bytes(_BITS[socket.AddressFamily(family)] // 8, "big"))
+
+
+def _collect(texts: Iterable[str], family: int) -> dict[int, list[Span]]:
+    spans: dict[int, list[Span]] = {key: [] for key in _BITS}
+    for text in texts:
+        found, more = _parse(text, family)
+        spans[found] += more
+    return spans
+
+
+def _parse(text: str, family: int) -> tuple[int, list[Span]]:
+    """The family and the intervals that one text stands for."""
+    if not text or text != text.strip():
+        raise InvalidArgument(f"{text!r}: expected a host, a prefix or a range of addresses")
+    if "%" in text:
+        raise InvalidArgument(f"{text}: a target has no scope; `fastnet ping` takes a scoped address")
+    if not _is_numeric(text):
+        found = resolve(text, family=family)[0]
+        return found.family, [_single(found.family, found.address[0])]
+    found_family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    if "/" in text:
+        return found_family, [_prefix(found_family, text)]
+    first, dash, last = text.partition("-")
+    if dash and (":" in text or last.count(".") == first.count(".") == 3):
+        return found_family, [_range(found_family, text, first, last)]
+    if found_family == socket.AF_INET6:
+        return found_family, [_single(found_family, text)]
+    return found_family, _octets(text)
+
+
+def _is_numeric(text: str) -> bool:
+    """Whether numbers are meant: a name never ends in a number, nor has any of these characters."""
+    last = text.rpartition(".")[2].lower()
+    return any(mark in text for mark in ":/*,") or last.startswith("0x") or not last.strip("0123456789-")
+
+
+def _single(family: int, text: str, within: str = "") -> Span:
+    where = f"{within}: " if within and within != text else ""
+    if family == socket.AF_INET:
+        octets = text.split(".")
+        if len(octets) != 4:
+            raise InvalidArgument(f"{where}{text or 'nothing'}: expected an address of four octets")
+        number = int.from_bytes(bytes(_octet(octet, within or text) for octet in octets), "big")
+        return Span(number, number)
+    try:
+        number = int.from_bytes(socket.inet_pton(family, text), "big")
+    except OSError:
+        raise InvalidArgument(f"{where}{text or 'nothing'}: not an IPv6 address") from None
+    return Span(number, number)
+
+
+def _prefix(family: int, text: str) -> Span:
+    address, _, length = text.partition("/")
+    bits = _BITS[socket.AddressFamily(family)]
+    first = _single(family, address, text).first
+    if not (length.isascii() and length.isdigit()) or str(int(length)) != length or int(length) > bits:
+        raise InvalidArgument(f"{text}: prefix length {length!r}: expected 0 to {bits}")
+    host_bits = bits - int(length)
+    network = first >> host_bits << host_bits
+    return Span(network, network + (1 << host_bits) - 1)
+
+
+def _range(family: int, text: str, first: str, last: str) -> Span:
+    span = Span(_single(family, first, text).first, _single(family, last, text).last)
+    if span.first > span.last:
+        raise InvalidArgument(f"{text}: a reversed range; did you mean {last}-{first}?")
+    return span
+
+
+def _octets(text: str) -> list[Span]:
+    """nmap's form: each octet a number, a range, a list of them, or ``*``."""
+    parts = text.split(".")
+    if len(parts) != 4:
+        raise InvalidArgument(f"{text}: expected an address of four octets")
+    choices = [_octet_spans(part, text) for part in parts]
+    # Octets that are whole at the end join into one interval; only those before them multiply.
+    depth = 3
+    while depth and choices[depth] == [Span(0, 255)]:
+        depth -= 1
+    width = 8 * (3 - depth)
+    leading = [
+        [value for span in spans for value in range(span.first, span.last + 1)] for spans in choices[:depth]
+    ]
+    count = len(choices[depth])
+    for octets in leading:
+        count *= len(octets)
+    if count > MAX_SPANS:
+        raise InvalidArgument(f"{text}: {count} separate ranges; at most {MAX_SPANS} in one target")
+    spans = []
+    for values in product(*leading):
+        base = int.from_bytes(bytes(values), "big") << 8
+        for first, last in choices[depth]:
+            spans.append(Span((base | first) << width, ((base | last) + 1 << width) - 1))
+    return spans
+
+
+def _octet_spans(part: str, text: str) -> list[Span]:
+    if part == "*":
+        return [Span(0, 255)]
+    spans = []
+    for item in part.split(","):
+        first, dash, last = item.partition("-")
+        span = Span(_octet(first, text), _octet(last if dash else first, text))
+        if span.first > span.last:
+            raise InvalidArgument(f"{text}: {item} is a reversed range; did you mean {last}-{first}?")
+        spans.append(span)
+    return _merge(spans)
+
+
+def _octet(text: str, within: str) -> int:
+    if not text:
+        raise InvalidArgument(f"{within}: an empty octet or an open range; expected 0 to 255")
+    if not (text.isascii() and text.isdigit()) or int(text) > 255:
+        raise InvalidArgument(f"{within}: octet {text}: expected 0 to 255")
+    if text != str(int(text)):
+        raise InvalidArgument(
+            f"{within}: octet {text}: a leading zero (octal or decimal?); write {int(text)}"
+        )
+    return int(text)
+
+
+def _merge(spans: Iterable[Span]) -> list[Span]:
+    """Ascending, and apart: what overlaps or touches is joined."""
+    merged: list[Span] = []
+    for span in sorted(spans):
+        if merged and span.first <= merged[-1].last + 1:
+            merged[-1] = Span(merged[-1].first, max(merged[-1].last, span.last))
+        else:
+            merged.append(span)
+    return merged
+
+
+def _subtract(wanted: list[Span], unwanted: list[Span]) -> Iterator[Span]:
+    """What remains of merged spans without the others, in one walk over both."""
+    start = 0
+    for first, last in wanted:
+        while start < len(unwanted) and unwanted[start].last < first:
+            start += 1
+        for hole in unwanted[start:]:
+            if hole.first > last:
+                break
+            if hole.first > first:
+                yield Span(first, hole.first - 1)
+            first = hole.last + 1
+        if first <= last:
+            yield Span(first, last)
