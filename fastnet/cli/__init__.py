@@ -48,7 +48,8 @@ class Version(argparse.Action):
 
         failure = native_failure()
         note = f" (no native: {failure})" if failure else ""
-        parser.exit(0, f"fastnet {fastnet.__version__} {implementation()}{note}\n")
+        print(f"fastnet {fastnet.__version__} {implementation()}{note}")
+        parser.exit()
 
 
 def build_parser() -> Parser:
@@ -62,7 +63,8 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and the implementation")
     parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest.required = False  # Python 3.11 would list it as missing
     return parser
 
 
@@ -71,7 +73,6 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     parser = Parser(prog=f"fastnet {name}", description=module.__doc__)
     module.configure(parser)
     code: int = module.run(parser.parse_args(arguments))
-    sys.stdout.flush()
     return code
 
 
@@ -80,9 +81,7 @@ def exit_code(error: BaseException) -> int:
         return exits.USAGE
     if isinstance(error, WaitTimeout):
         return exits.TIMED_OUT
-    return (
-        exits.NO if isinstance(error, FastnetError) and not isinstance(error, OSError) else exits.OS_FAILURE
-    )
+    return exits.OS_FAILURE if isinstance(error, OSError | ImportError) else exits.NO
 
 
 def describe(error: BaseException) -> str:
@@ -92,19 +91,33 @@ def describe(error: BaseException) -> str:
     return str(error.args[-1]) if isinstance(error, FastnetError) and error.args else str(error)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = build_parser()
-    called = parser.parse_args(arguments)
-    if called.command not in COMMANDS:
-        parser.error(f"no command {called.command!r}: there are {', '.join(COMMANDS)}")
+def settle_output() -> None:
+    """Write out what is left, or drop it: Python would complain again at its end."""
     try:
-        return run_command(called.command, called.arguments)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    if sys.stdout is None:  # the shell's >&-
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    parser = build_parser()
+    called = argparse.Namespace(command="")
+    try:
+        try:
+            parser.parse_args(arguments, called)
+            if called.command not in COMMANDS:
+                parser.error(f"no command {called.command!r}: there are {', '.join(COMMANDS)}")
+            return run_command(called.command, called.arguments)
+        finally:
+            sys.stdout.flush()  # here, where a failure can still be told
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output is gone (head, less): nothing more to say, and no traceback at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.BROKEN_PIPE
+        return exits.BROKEN_PIPE  # whoever read our output is gone (head, less): nothing more to say
     except (FastnetError, OSError) as error:
-        print(f"fastnet {called.command}: {describe(error)}", file=sys.stderr)
+        print(f"{f'fastnet {called.command}'.rstrip()}: {describe(error)}", file=sys.stderr)
         return exit_code(error)
+    finally:
+        settle_output()

@@ -6,7 +6,7 @@ NO = 1
 USAGE = 2
 """Bad input, or a name that does not resolve."""
 OS_FAILURE = 3
-"""Not permitted, or a failure of the operating system."""
+"""Not permitted, not installed, or a failure of the operating system."""
 TIMED_OUT = 124
 INTERRUPTED = 130
 BROKEN_PIPE = 141

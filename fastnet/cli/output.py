@@ -1,6 +1,5 @@
 """What subcommands print: JSON Lines or aligned columns on stdout, remarks on stderr."""
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +8,8 @@ from typing import Any, TextIO
 
 def print_json(record: Mapping[str, Any]) -> None:
     """One JSON Lines record, written at once so that a reader downstream sees it when it happens."""
+    import json  # only here: the table needs none of it
+
     print(json.dumps(record, separators=(", ", ": "), ensure_ascii=False), flush=True)
 
 
