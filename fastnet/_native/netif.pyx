@@ -1,0 +1,333 @@
+"""What the kernel says of its network interfaces, in C; ``fastnet._pure.netif`` is its contract."""
+
+import os
+import socket
+
+from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from libc.errno cimport EADDRNOTAVAIL, ENOBUFS, ENODEV
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy, memset, strlen
+
+from fastnet._pure.netif import failure
+
+cdef extern from "Python.h":
+    PyObject *PyThreadState_GetDict()
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    object PyUnicode_DecodeFSDefaultAndSize(const char *text, Py_ssize_t size)
+    object PyUnicode_FromStringAndSize(const char *text, Py_ssize_t size)
+
+cdef extern from "<sys/ioctl.h>":
+    enum:
+        SIOCGIFADDR
+        SIOCGIFBRDADDR
+        SIOCGIFFLAGS
+        SIOCGIFHWADDR
+        SIOCGIFINDEX
+        SIOCGIFMTU
+        SIOCGIFNETMASK
+
+cdef extern from "<arpa/inet.h>" nogil:
+    enum:
+        AF_INET
+        AF_INET6
+    struct in_addr:
+        pass
+    struct sockaddr_in:
+        int sin_family
+        in_addr sin_addr
+    int inet_pton(int family, const char *text, void *out)
+    const char *inet_ntop(int family, const void *address, char *out, unsigned int size)
+
+cdef extern from "netif.h" nogil:
+    struct sockaddr:
+        unsigned short sa_family
+        char sa_data[14]
+    struct ifreq:
+        char *ifr_name
+        sockaddr ifr_addr
+        sockaddr ifr_hwaddr
+        short ifr_flags
+        int ifr_ifindex
+        int ifr_mtu
+    struct fn_netif:
+        pass
+    struct fn_netif_ipv6:
+        uint8_t *address
+        uint8_t prefix_length
+        uint8_t flags
+        char *name
+    void fn_netif_init(fn_netif *netif)
+    void fn_netif_close(fn_netif *netif)
+    int fn_netif_ask(fn_netif *netif, unsigned long question, const char *name, size_t len, ifreq *answer)
+    ssize_t fn_netif_list(fn_netif *netif, ifreq *out, size_t capacity)
+    ssize_t fn_netif_parse_ipv6(const char *text, size_t len, fn_netif_ipv6 *out)
+
+# Types of if_arp.h with a MAC of six bytes; of others neither the length nor the meaning is told.
+cdef frozenset MAC_TYPES = frozenset({1, 6, 772, 774, 801, 802, 803})
+
+cdef enum:
+    FIRST_ROOM = 64
+
+cdef str KEPT = "fastnet._native.netif"
+
+
+cdef class Kept:
+    """A thread's socket; the thread's own dictionary holds it until the thread ends."""
+
+    cdef fn_netif netif
+
+    def __cinit__(self):
+        fn_netif_init(&self.netif)
+
+    def __dealloc__(self):
+        fn_netif_close(&self.netif)
+
+
+cdef Kept kept():
+    cdef PyObject *mine = PyThreadState_GetDict()
+    if mine is NULL:
+        raise MemoryError
+    cdef PyObject *found = PyDict_GetItem(<object>mine, KEPT)
+    if found is not NULL:
+        return <Kept>found
+    new = Kept()
+    PyDict_SetItem(<object>mine, KEPT, new)
+    return new
+
+
+def _forget():
+    """In a forked child: what the parent's thread keeps tells of the parent."""
+    cdef PyObject *mine = PyThreadState_GetDict()
+    if mine is not NULL:
+        (<dict>mine).pop(KEPT, None)
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+cdef int ask(unsigned long question, object ifname, ifreq *answer, str what) except -1:
+    cdef const char *name
+    cdef size_t size
+    cdef int code
+    cdef Kept mine
+    cdef bytes encoded
+    if not isinstance(ifname, str):
+        raise TypeError(f"ifname must be a str, not {type(ifname).__name__}")
+    if PyUnicode_IS_COMPACT_ASCII(ifname):
+        name = <const char *>PyUnicode_DATA(ifname)
+        size = PyUnicode_GET_LENGTH(ifname)
+    else:
+        try:
+            encoded = os.fsencode(ifname)
+        except UnicodeEncodeError:
+            raise failure(ifname, ENODEV, what) from None
+        name, size = encoded, len(encoded)
+    mine = kept()
+    with nogil:
+        code = fn_netif_ask(&mine.netif, question, name, size, answer)
+    if code < 0:
+        raise failure(ifname, -code, what)
+    return 0
+
+
+cdef const uint8_t *ipv4(ifreq *answer) noexcept:
+    return <const uint8_t *>&(<sockaddr_in *>&answer.ifr_addr).sin_addr
+
+
+cdef str dotted(const uint8_t *octets):
+    """inet_ntop(3) takes three times as long."""
+    cdef char text[16]
+    cdef int i, size = 0
+    for i in range(4):
+        if octets[i] >= 100:
+            text[size] = 48 + octets[i] // 100
+            size += 1
+        if octets[i] >= 10:
+            text[size] = 48 + octets[i] // 10 % 10
+            size += 1
+        text[size] = 48 + octets[i] % 10
+        text[size + 1] = b"."
+        size += 2
+    return PyUnicode_FromStringAndSize(text, size - 1)
+
+
+cdef int ask_ipv4(unsigned long question, object ifname, object address, ifreq *answer, str what) except -1:
+    memset(answer, 0, sizeof(ifreq))
+    if address is not None:
+        if not isinstance(address, str):
+            raise TypeError(f"address must be a str, not {type(address).__name__}")
+        try:
+            packed = socket.inet_pton(AF_INET, address)
+        except (OSError, ValueError):
+            raise ValueError(f"{address!r} is not an IPv4 address") from None
+        answer.ifr_addr.sa_family = AF_INET
+        memcpy(<uint8_t *>ipv4(answer), <const uint8_t *>packed, 4)
+    return ask(question, ifname, answer, what)
+
+
+cdef class Answers:
+    """The kernel's list of IPv4 addresses with their labels."""
+
+    cdef ifreq first[FIRST_ROOM]
+    cdef ifreq *more
+    cdef ssize_t count
+
+    def __cinit__(self):
+        cdef Kept mine = kept()
+        cdef ifreq *room = self.first
+        cdef size_t capacity = FIRST_ROOM
+        while True:
+            with nogil:
+                self.count = fn_netif_list(&mine.netif, room, capacity)
+            if self.count != -ENOBUFS:
+                break
+            with nogil:
+                self.count = fn_netif_list(&mine.netif, NULL, 0)
+            if self.count < 0:
+                break
+            capacity = 2 * self.count + 1
+            PyMem_Free(self.more)
+            self.more = room = <ifreq *>PyMem_Malloc(capacity * sizeof(ifreq))
+            if room is NULL:
+                raise MemoryError
+        if self.count < 0:
+            raise OSError(-self.count, os.strerror(-self.count))
+
+    def __dealloc__(self):
+        PyMem_Free(self.more)
+
+    cdef ifreq *at(self, ssize_t i) noexcept:
+        return &(self.more if self.more is not NULL else self.first)[i]
+
+
+cdef str decoded(const char *name):
+    return PyUnicode_DecodeFSDefaultAndSize(name, strlen(name))
+
+
+cdef list parse_ipv6(bytes text):
+    cdef fn_netif_ipv6 entry
+    cdef char address[46]
+    cdef const char *at = text
+    cdef size_t left = len(text)
+    cdef ssize_t size
+    cdef list addresses = []
+    while True:
+        size = fn_netif_parse_ipv6(at, left, &entry)
+        if size == 0:
+            return addresses
+        if size < 0:
+            raise OSError(-size, os.strerror(-size), "/proc/thread-self/net/if_inet6")
+        inet_ntop(AF_INET6, entry.address, address, sizeof(address))
+        addresses.append((decoded(entry.name), (<bytes>address).decode(), entry.prefix_length, entry.flags))
+        at += size
+        left -= size
+
+
+def list_ipv4():
+    """Every IPv4 address with its label, as ``("eth0", "192.0.2.1")`` (SIOCGIFCONF).
+
+    A label is the interface's name, or an alias of it such as ``eth0:1``.
+    """
+    answers = Answers()
+    return [(decoded(answers.at(i).ifr_name), dotted(ipv4(answers.at(i)))) for i in range(answers.count)]
+
+
+def list_interfaces():
+    """The names of the interfaces that have an IPv4 address, each once, in the kernel's order (SIOCGIFCONF).
+
+    Two limits are the call's own: an interface without an IPv4 address is missing, and an address with
+    an alias label (``eth0:1``) is listed by that label as if it were an interface. ``socket.if_nameindex()``
+    names every interface.
+    """
+    answers = Answers()
+    return list(dict.fromkeys([decoded(answers.at(i).ifr_name) for i in range(answers.count)]))
+
+
+def get_ip_address(ifname, /):
+    """The first IPv4 address of an interface, or the one of an alias label such as ``eth0:1`` (SIOCGIFADDR).
+
+    Raises NoSuchInterface for a name that is not there or can't be (it lists those there are), NoAddress
+    where the interface has no IPv4 address.
+    """
+    cdef ifreq answer
+    ask_ipv4(SIOCGIFADDR, ifname, None, &answer, "IPv4 address")
+    return dotted(ipv4(&answer))
+
+
+def get_netmask(ifname, address=None, /):
+    """The netmask of an interface's first IPv4 address, or of that one of its addresses (SIOCGIFNETMASK).
+
+    Raises what ``get_ip_address`` does, and ValueError where address is not IPv4.
+    """
+    cdef ifreq answer
+    ask_ipv4(SIOCGIFNETMASK, ifname, address, &answer, "IPv4 address")
+    return dotted(ipv4(&answer))
+
+
+def get_broadcast(ifname, address=None, /):
+    """The broadcast address beside an interface's first IPv4 address, or beside that one (SIOCGIFBRDADDR).
+
+    Raises what ``get_netmask`` does; NoAddress also where the address has no broadcast address, as
+    on loopback and on point-to-point links.
+    """
+    cdef ifreq answer
+    ask_ipv4(SIOCGIFBRDADDR, ifname, address, &answer, "broadcast address")
+    broadcast = dotted(ipv4(&answer))
+    if broadcast == "0.0.0.0":
+        raise failure(ifname, EADDRNOTAVAIL, "broadcast address")
+    return broadcast
+
+
+def get_flags(ifname, /):
+    """The flags of an interface (IFF_UP 0x1, IFF_RUNNING 0x40, ...; SIOCGIFFLAGS).
+
+    Raises NoSuchInterface.
+    """
+    cdef ifreq answer
+    ask(SIOCGIFFLAGS, ifname, &answer, "flags")
+    return <unsigned short>answer.ifr_flags
+
+
+def get_mtu(ifname, /):
+    """The largest packet that an interface takes, in bytes (SIOCGIFMTU). Raises NoSuchInterface."""
+    cdef ifreq answer
+    ask(SIOCGIFMTU, ifname, &answer, "MTU")
+    return answer.ifr_mtu
+
+
+def get_index(ifname, /):
+    """The number of an interface (SIOCGIFINDEX). Raises NoSuchInterface."""
+    cdef ifreq answer
+    ask(SIOCGIFINDEX, ifname, &answer, "index")
+    return answer.ifr_ifindex
+
+
+def get_hardware_address(ifname, /):
+    """The MAC address of an interface, as ``02:00:00:00:00:01`` (SIOCGIFHWADDR).
+
+    Raises NoSuchInterface, and NoAddress where the kind of interface has no MAC address, as a tunnel.
+    """
+    cdef ifreq answer
+    ask(SIOCGIFHWADDR, ifname, &answer, "MAC address")
+    if answer.ifr_hwaddr.sa_family not in MAC_TYPES:
+        raise failure(ifname, EADDRNOTAVAIL, "MAC address")
+    return answer.ifr_hwaddr.sa_data[:6].hex(":")
+
+
+def list_ipv6():
+    """Every IPv6 address: interface, address, prefix length, flags (/proc/net/if_inet6).
+
+    The flags are those of linux/if_addr.h: IFA_F_TENTATIVE 0x40, IFA_F_DADFAILED 0x08, ... Empty where
+    the kernel has no IPv6. Raises OSError where /proc is not there.
+    """
+    os.stat("/proc/thread-self/net")
+    try:
+        # The thread's own: /proc/net is the main thread's.
+        with open("/proc/thread-self/net/if_inet6", "rb") as file:
+            return parse_ipv6(file.read())
+    except FileNotFoundError:
+        return []

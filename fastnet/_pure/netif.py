@@ -1,0 +1,261 @@
+"""What the kernel says of its network interfaces, by the ioctl calls of netdevice(7) and /proc/net/if_inet6.
+
+Everything is asked over one kept socket a thread. A socket answers for the network namespace that it was
+opened in, so each call first reads, from the thread's own ``/proc/thread-self/ns/net`` (namespaces(7)),
+whether the thread is still there: correct across ``setns``, ``unshare`` and fork. A thread that asks
+keeps two descriptors until it ends.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import fcntl
+import os
+import socket
+import struct
+import threading
+
+from fastnet.errors import NoAddress, NoSuchInterface
+
+# linux/sockios.h
+_SIOCGIFCONF = 0x8912
+_SIOCGIFFLAGS = 0x8913
+_SIOCGIFADDR = 0x8915
+_SIOCGIFBRDADDR = 0x8919
+_SIOCGIFNETMASK = 0x891B
+_SIOCGIFMTU = 0x8921
+_SIOCGIFHWADDR = 0x8927
+_SIOCGIFINDEX = 0x8933
+
+_NAME_SIZE = 16
+# struct ifreq is the name and the largest of a union, which is either a sockaddr or struct ifmap.
+_ANSWER = struct.Struct(f"{_NAME_SIZE}s{max(16, struct.calcsize('LLHBBB0L'))}s")
+_SOCKADDR_IN = struct.Struct("HH4s")
+
+# Types of if_arp.h with a MAC of six bytes; of others neither the length nor the meaning is told.
+_MAC_TYPES = frozenset({1, 6, 772, 774, 801, 802, 803})
+
+_FIRST_ROOM = 64
+
+
+class _Kept:
+    """A thread's socket, and the name of the namespace that it belongs to."""
+
+    def __init__(self) -> None:
+        self.thread_namespace = -1
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach()
+        self.identity = self._identity()
+        try:
+            self.thread_namespace = os.open(
+                "/proc/thread-self/ns/net", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+            )
+            self.socket_namespace = self._read_namespace()
+        except OSError:
+            # Without /proc the thread can't be watched: no socket is current but a new one.
+            self.socket_namespace = ""
+
+    def _read_namespace(self) -> str:
+        return os.readlink("", dir_fd=self.thread_namespace)
+
+    def _identity(self) -> tuple[int, int]:
+        status = os.fstat(self.socket)
+        return status.st_dev, status.st_ino
+
+    def is_current(self) -> bool:
+        try:
+            return bool(self.socket_namespace) and self._read_namespace() == self.socket_namespace
+        except OSError:
+            return False
+
+    def __del__(self) -> None:
+        # What somebody else has closed (a daemon that closes everything) is not ours to close again.
+        try:
+            ours = self._identity() == self.identity
+        except (OSError, AttributeError):
+            return
+        if ours:
+            os.close(self.socket)
+            if self.thread_namespace >= 0:
+                os.close(self.thread_namespace)
+
+
+_thread = threading.local()
+
+
+def _forget() -> None:
+    """In a forked child: what the parent's thread keeps tells of the parent."""
+    _thread.__dict__.pop("kept", None)
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def _socket() -> int:
+    kept: _Kept | None = _thread.__dict__.get("kept")
+    if kept is None or not kept.is_current():
+        kept = _thread.kept = _Kept()
+    return kept.socket
+
+
+def failure(ifname: str, code: int, what: str) -> OSError:
+    """The error for a question about an interface that failed with this errno; ``what`` was asked for."""
+    if code == errno.EADDRNOTAVAIL:
+        return NoAddress(code, f"{ifname} has no {what}")
+    if code == errno.ENODEV:
+        wrong = ""
+        if not 0 < len(ifname.encode("utf-8", "replace")) < _NAME_SIZE:
+            wrong = " (a name has 1 to 15 bytes)"
+        elif "\0" in ifname or "/" in ifname:
+            wrong = " (a name has no NUL and no slash)"
+        names = ", ".join(name for _, name in socket.if_nameindex())
+        return NoSuchInterface(code, f"no interface {ifname!r}{wrong}: there are {names}")
+    return OSError(code, os.strerror(code), ifname)
+
+
+def _ask(question: int, ifname: str, what: str, selector: bytes = b"") -> bytes:
+    """The union in the kernel's answer about an interface."""
+    if not isinstance(ifname, str):
+        raise TypeError(f"ifname must be a str, not {type(ifname).__name__}")
+    try:
+        name = os.fsencode(ifname)
+    except UnicodeEncodeError:
+        raise failure(ifname, errno.ENODEV, what) from None
+    if not 0 < len(name) < _NAME_SIZE or b"\0" in name:
+        raise failure(ifname, errno.ENODEV, what)
+    try:
+        answer = fcntl.ioctl(_socket(), question, _ANSWER.pack(name, selector))
+    except OSError as error:
+        raise failure(ifname, error.errno or 0, what) from None
+    union: bytes = _ANSWER.unpack(answer)[1]
+    return union
+
+
+def _ask_ipv4(question: int, ifname: str, what: str, address: str | None = None) -> bytes:
+    selector = b""
+    if address is not None:
+        selector = _SOCKADDR_IN.pack(socket.AF_INET, 0, _pack_ipv4(address))
+    packed: bytes = _SOCKADDR_IN.unpack_from(_ask(question, ifname, what, selector))[2]
+    return packed
+
+
+def _pack_ipv4(address: str) -> bytes:
+    if not isinstance(address, str):
+        raise TypeError(f"address must be a str, not {type(address).__name__}")
+    try:
+        return socket.inet_pton(socket.AF_INET, address)
+    except (OSError, ValueError):
+        raise ValueError(f"{address!r} is not an IPv4 address") from None
+
+
+def list_ipv4() -> list[tuple[str, str]]:
+    """Every IPv4 address with its label, as ``("eth0", "192.0.2.1")`` (SIOCGIFCONF).
+
+    A label is the interface's name, or an alias of it such as ``eth0:1``.
+    """
+    room = _FIRST_ROOM * _ANSWER.size
+    while True:
+        answers = array.array("B", bytes(room))
+        request = struct.pack("iP", room, answers.buffer_info()[0])
+        used: int = struct.unpack("iP", fcntl.ioctl(_socket(), _SIOCGIFCONF, request))[0]
+        # The kernel stops in silence when the next one does not fit.
+        if room - used >= _ANSWER.size:
+            break
+        request = struct.pack("iP", 0, 0)
+        room = 2 * struct.unpack("iP", fcntl.ioctl(_socket(), _SIOCGIFCONF, request))[0] + _ANSWER.size
+    return [
+        (os.fsdecode(name.rstrip(b"\0")), socket.inet_ntoa(_SOCKADDR_IN.unpack_from(union)[2]))
+        for name, union in _ANSWER.iter_unpack(answers[:used])
+    ]
+
+
+def list_interfaces() -> list[str]:
+    """The names of the interfaces that have an IPv4 address, each once, in the kernel's order (SIOCGIFCONF).
+
+    Two limits are the call's own: an interface without an IPv4 address is missing, and an address with
+    an alias label (``eth0:1``) is listed by that label as if it were an interface. ``socket.if_nameindex()``
+    names every interface.
+    """
+    return list(dict.fromkeys(label for label, _ in list_ipv4()))
+
+
+def get_ip_address(ifname: str, /) -> str:
+    """The first IPv4 address of an interface, or the one of an alias label such as ``eth0:1`` (SIOCGIFADDR).
+
+    Raises NoSuchInterface for a name that is not there or can't be (it lists those there are), NoAddress
+    where the interface has no IPv4 address.
+    """
+    return socket.inet_ntoa(_ask_ipv4(_SIOCGIFADDR, ifname, "IPv4 address"))
+
+
+def get_netmask(ifname: str, address: str | None = None, /) -> str:
+    """The netmask of an interface's first IPv4 address, or of that one of its addresses (SIOCGIFNETMASK).
+
+    Raises what ``get_ip_address`` does, and ValueError where address is not IPv4.
+    """
+    return socket.inet_ntoa(_ask_ipv4(_SIOCGIFNETMASK, ifname, "IPv4 address", address))
+
+
+def get_broadcast(ifname: str, address: str | None = None, /) -> str:
+    """The broadcast address beside an interface's first IPv4 address, or beside that one (SIOCGIFBRDADDR).
+
+    Raises what ``get_netmask`` does; NoAddress also where the address has no broadcast address, as
+    on loopback and on point-to-point links.
+    """
+    packed = _ask_ipv4(_SIOCGIFBRDADDR, ifname, "broadcast address", address)
+    if packed == b"\0\0\0\0":
+        raise failure(ifname, errno.EADDRNOTAVAIL, "broadcast address")
+    return socket.inet_ntoa(packed)
+
+
+def get_flags(ifname: str, /) -> int:
+    """The flags of an interface (IFF_UP 0x1, IFF_RUNNING 0x40, ...; SIOCGIFFLAGS).
+
+    Raises NoSuchInterface.
+    """
+    flags: int = struct.unpack_from("H", _ask(_SIOCGIFFLAGS, ifname, "flags"))[0]
+    return flags
+
+
+def get_mtu(ifname: str, /) -> int:
+    """The largest packet that an interface takes, in bytes (SIOCGIFMTU). Raises NoSuchInterface."""
+    mtu: int = struct.unpack_from("i", _ask(_SIOCGIFMTU, ifname, "MTU"))[0]
+    return mtu
+
+
+def get_index(ifname: str, /) -> int:
+    """The number of an interface (SIOCGIFINDEX). Raises NoSuchInterface."""
+    index: int = struct.unpack_from("i", _ask(_SIOCGIFINDEX, ifname, "index"))[0]
+    return index
+
+
+def get_hardware_address(ifname: str, /) -> str:
+    """The MAC address of an interface, as ``02:00:00:00:00:01`` (SIOCGIFHWADDR).
+
+    Raises NoSuchInterface, and NoAddress where the kind of interface has no MAC address, as a tunnel.
+    """
+    union = _ask(_SIOCGIFHWADDR, ifname, "MAC address")
+    if struct.unpack_from("H", union)[0] not in _MAC_TYPES:
+        raise failure(ifname, errno.EADDRNOTAVAIL, "MAC address")
+    return union[2:8].hex(":")
+
+
+def _parse_ipv6(line: bytes) -> tuple[str, str, int, int]:
+    digits, _, prefix_length, _, flags, name = line.split()
+    address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits.decode()))
+    return os.fsdecode(name), address, int(prefix_length, 16), int(flags, 16)
+
+
+def list_ipv6() -> list[tuple[str, str, int, int]]:
+    """Every IPv6 address: interface, address, prefix length, flags (/proc/net/if_inet6).
+
+    The flags are those of linux/if_addr.h: IFA_F_TENTATIVE 0x40, IFA_F_DADFAILED 0x08, ... Empty where
+    the kernel has no IPv6. Raises OSError where /proc is not there.
+    """
+    os.stat("/proc/thread-self/net")
+    try:
+        # The thread's own: /proc/net is the main thread's.
+        with open("/proc/thread-self/net/if_inet6", "rb") as file:
+            return [_parse_ipv6(line) for line in file]
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,223 @@
+"""The network interfaces: their names, their addresses, and whether they are really up.
+
+``get_ip_address`` and its fellows ask the kernel one thing about one interface (netdevice(7)), over one
+socket kept open a thread. They answer for the network namespace that the calling thread is in, also after
+``setns`` and fork. ``list_addresses`` gives every address of every interface, and
+``get_interface_status`` sums an interface up.
+"""
+
+import enum
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastnet._backend import netif as _core
+from fastnet.errors import NoAddress, NoSuchInterface
+
+if TYPE_CHECKING:
+    from fastnet.portscan import PortState
+
+get_broadcast = _core.get_broadcast
+get_hardware_address = _core.get_hardware_address
+get_index = _core.get_index
+get_ip_address = _core.get_ip_address
+get_mtu = _core.get_mtu
+get_netmask = _core.get_netmask
+list_interfaces = _core.list_interfaces
+
+__all__ = [
+    "InterfaceAddress",
+    "InterfaceFlags",
+    "InterfaceStatus",
+    "get_broadcast",
+    "get_flags",
+    "get_hardware_address",
+    "get_index",
+    "get_interface_status",
+    "get_ip_address",
+    "get_mtu",
+    "get_netmask",
+    "list_addresses",
+    "list_interfaces",
+]
+
+
+# RFC 1122, RFC 3927; RFC 4291
+_SCOPES = {
+    ("127.0.0.0", 8): "host",
+    ("169.254.0.0", 16): "link",
+    ("::1", 128): "host",
+    ("fe80::", 10): "link",
+    ("fec0::", 10): "site",
+}
+
+
+class InterfaceFlags(enum.IntFlag):
+    """The flags of netdevice(7) that SIOCGIFFLAGS tells (the low 16 bits of linux/if.h)."""
+
+    UP = 0x1
+    BROADCAST = 0x2
+    DEBUG = 0x4
+    LOOPBACK = 0x8
+    POINTOPOINT = 0x10
+    NOTRAILERS = 0x20
+    RUNNING = 0x40
+    NOARP = 0x80
+    PROMISC = 0x100
+    ALLMULTI = 0x200
+    MASTER = 0x400
+    SLAVE = 0x800
+    MULTICAST = 0x1000
+    PORTSEL = 0x2000
+    AUTOMEDIA = 0x4000
+    DYNAMIC = 0x8000
+
+
+class InterfaceAddress(NamedTuple):
+    """One address of an interface.
+
+    ``label`` is the interface, or the alias label (``eth0:1``) of an IPv4 address. ``network`` is the
+    address with its host bits cleared. ``scope`` is ``host``, ``link``, ``site`` or ``global`` (RFC 4007):
+    what the address itself says, as IPv4's scope is not told by an ioctl.
+    """
+
+    interface: str
+    label: str
+    address: str
+    prefix_length: int
+    network: str
+    scope: str
+
+    @property
+    def version(self) -> int:
+        return 6 if ":" in self.address else 4
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.prefix_length}"
+
+
+class InterfaceStatus(NamedTuple):
+    """Whether an interface is up, and why not; see ``get_interface_status``."""
+
+    interface: str
+    state: str
+    reason: str
+    administratively_up: bool
+    running: bool
+    addresses: tuple[InterfaceAddress, ...]
+    ports: "tuple[PortState, ...] | None"
+
+    @property
+    def up(self) -> bool:
+        return self.state == "up"
+
+
+def get_flags(ifname: str, /) -> InterfaceFlags:
+    """The flags of an interface (SIOCGIFFLAGS). Raises NoSuchInterface."""
+    return InterfaceFlags(_core.get_flags(ifname))
+
+
+def network_of(address: str, prefix_length: int) -> str:
+    """An IPv4 or IPv6 address with all bits behind the prefix cleared."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    packed = socket.inet_pton(family, address)
+    host_bits = 8 * len(packed) - prefix_length
+    network = int.from_bytes(packed, "big") >> host_bits << host_bits
+    return socket.inet_ntop(family, network.to_bytes(len(packed), "big"))
+
+
+def scope_of(address: str) -> str:
+    """``host``, ``link``, ``site`` or ``global``: how far an address is meant to be used."""
+    for (prefix, prefix_length), scope in _SCOPES.items():
+        if (":" in prefix) == (":" in address) and network_of(address, prefix_length) == prefix:
+            return scope
+    return "global"
+
+
+def describe_address(label: str, address: str, prefix_length: int) -> InterfaceAddress:
+    """An address of an interface, or of its alias label, with all that follows from it."""
+    network = network_of(address, prefix_length)
+    return InterfaceAddress(
+        label.partition(":")[0], label, address, prefix_length, network, scope_of(address)
+    )
+
+
+def prefix_length_of(netmask: str) -> int:
+    """The bits of an IPv4 netmask."""
+    return int.from_bytes(socket.inet_aton(netmask), "big").bit_count()
+
+
+def _ipv4_addresses() -> Iterable[InterfaceAddress]:
+    for label, address in _core.list_ipv4():
+        try:
+            netmask = get_netmask(label, address)
+        except (NoSuchInterface, NoAddress):
+            continue  # It went between the list and the question.
+        yield describe_address(label, address, prefix_length_of(netmask))
+
+
+def _ipv6_addresses() -> Iterable[InterfaceAddress]:
+    for interface, address, prefix_length, _ in _core.list_ipv6():
+        yield describe_address(interface, address, prefix_length)
+
+
+def list_addresses(ifname: str | None = None) -> list[InterfaceAddress]:
+    """Every IPv4 and IPv6 address of all interfaces, or of one, with its true prefix length.
+
+    IPv4 comes by SIOCGIFCONF and SIOCGIFNETMASK, IPv6 from /proc/net/if_inet6. An interface without an
+    address adds nothing. Raises NoSuchInterface for a name that is not there.
+    """
+    if ifname is not None:
+        get_index(ifname)
+    return [
+        found
+        for addresses in (_ipv4_addresses(), _ipv6_addresses())
+        for found in addresses
+        if ifname is None or ifname in (found.interface, found.label)
+    ]
+
+
+def get_interface_status(
+    ifname: str, *, ports: str | Iterable[int] | None = None, engine: str = "connect", timeout: float = 2.0
+) -> InterfaceStatus:
+    """Whether an interface is up: turned on by its administrator, and running.
+
+    ``state`` is ``"up"`` or ``"down"``, and ``reason`` says why it is down. Running (IFF_RUNNING) means
+    that the kernel's operational state (RFC 2863) is up, or unknown as on loopback: there is a carrier.
+    An address is not asked for: interfaces without one have a status too.
+
+    ``ports`` (``"21-23,80"``) also scans those ports of the interface's first address, as
+    ``fastnet.portscan`` does with this engine and timeout. That says what listens on the address, not
+    whether the interface is up: a host answers itself through loopback. Without an address, or with the
+    interface turned off, nothing is scanned and ``ports`` of the result is empty; it is None where no scan
+    was asked for.
+
+    Raises NoSuchInterface, and what ``portscan`` raises.
+    """
+    flags = get_flags(ifname)
+    administratively_up, running = InterfaceFlags.UP in flags, InterfaceFlags.RUNNING in flags
+    if not administratively_up:
+        state, reason = "down", "turned off (administratively down)"
+    elif not running:
+        state, reason = "down", "turned on, but not running: no carrier"
+    else:
+        state, reason = "up", "turned on and running"
+    addresses = tuple(list_addresses(ifname))
+    scanned = (
+        None if ports is None else _scan(addresses if administratively_up else (), ports, engine, timeout)
+    )
+    return InterfaceStatus(ifname, state, reason, administratively_up, running, addresses, scanned)
+
+
+def _scan(
+    addresses: tuple[InterfaceAddress, ...], ports: str | Iterable[int], engine: str, timeout: float
+) -> "tuple[PortState, ...]":
+    from fastnet.portscan import check_engine, parse_ports, portscan
+
+    wanted = parse_ports(ports)
+    check_engine(engine)
+    if not addresses:
+        return ()
+    first = addresses[0]
+    zone = f"%{first.interface}" if first.version == 6 and first.scope == "link" else ""
+    return portscan(first.address + zone, wanted, engine=engine, timeout=timeout).ports

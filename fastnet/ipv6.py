@@ -1,0 +1,228 @@
+"""IPv6 as it really is here: what support there is, every address with its prefix, and prefixes of texts.
+
+``support()`` tries things out: ``socket.has_ipv6`` alone only says how Python was built. ``addresses()`` and
+``prefix()`` keep the prefix length that belongs to each address.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastnet._backend import netif as _core
+from fastnet._reference import reference
+from fastnet.errors import InvalidArgument
+from fastnet.interfaces import (
+    InterfaceAddress,
+    describe_address,
+    get_index,
+    list_addresses,
+    network_of,
+    prefix_length_of,
+    scope_of,
+)
+
+ENGINES = ("fastnet", "netifaces", "netaddr")
+
+_CONF = "/proc/sys/net/ipv6/conf"
+_ROUTES = "/proc/thread-self/net/ipv6_route"
+
+# linux/if_addr.h
+_IFA_F_DADFAILED = 0x08
+_IFA_F_TENTATIVE = 0x40
+
+# linux/route.h
+_RTF_UP = 0x1
+_RTF_REJECT = 0x200
+
+
+class Ipv6Support(NamedTuple):
+    """What IPv6 support there is; see ``support``."""
+
+    built_in: bool
+    kernel: bool
+    disabled: tuple[str, ...]
+    loopback: bool
+    addresses: tuple[str, ...]
+    default_route: bool
+
+    @property
+    def works(self) -> bool:
+        """Whether a connection over IPv6 can leave this machine."""
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
+        """The first thing that lacks; empty where IPv6 works."""
+        lacking = (
+            (self.built_in, "Python was built without IPv6"),
+            (self.kernel, "the kernel has no IPv6"),
+            (self.loopback, "the loopback address ::1 can't be used"),
+            (bool(self.addresses), "no interface has an address beyond its own link"),
+            (self.default_route, "there is no default route"),
+        )
+        return next((reason for there, reason in lacking if not there), "")
+
+
+class Prefix(NamedTuple):
+    """An address with its prefix. ``zone`` is what stood after ``%`` (RFC 4007, section 11), or None."""
+
+    address: str
+    zone: str | None
+    prefix_length: int
+    network: str
+
+    @property
+    def version(self) -> int:
+        return 6 if ":" in self.address else 4
+
+    def __str__(self) -> str:
+        return f"{self.network}/{self.prefix_length}"
+
+
+def support() -> Ipv6Support:
+    """What IPv6 support there really is, in the calling thread's network namespace.
+
+    ``built_in``: Python knows IPv6. ``kernel``: an IPv6 socket can be opened. ``disabled``: the interfaces
+    whose sysctl disable_ipv6 is set. ``loopback``: ``::1`` can be bound to. ``addresses``: those usable
+    beyond loopback and link, without any whose duplicate detection is under way or failed (RFC 4862,
+    section 5.4). ``default_route``: there is one that does not reject. Nothing is sent.
+    """
+    kernel, loopback = _try_sockets()
+    addresses = tuple(
+        address
+        for _, address, _, flags in _core.list_ipv6()
+        if not flags & (_IFA_F_DADFAILED | _IFA_F_TENTATIVE) and scope_of(address) not in ("host", "link")
+    )
+    return Ipv6Support(
+        socket.has_ipv6, kernel, tuple(_disabled_interfaces()), loopback, addresses, _has_default_route()
+    )
+
+
+def _try_sockets() -> tuple[bool, bool]:
+    """Whether an IPv6 socket can be opened, and bound to loopback."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind(("::1", 0))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                return True, False
+            return True, True
+    except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:
+            raise
+        return False, False
+
+
+def _disabled_interfaces() -> Iterator[str]:
+    # The sysctl file system shows each thread the namespace that it is in.
+    for _, name in socket.if_nameindex():
+        try:
+            with open(os.path.join(_CONF, name, "disable_ipv6")) as file:
+                if file.read().strip() != "0":
+                    yield name
+        except FileNotFoundError:
+            continue  # The interface went meanwhile, or the kernel has no IPv6 for it.
+
+
+def _has_default_route() -> bool:
+    try:
+        with open(_ROUTES) as file:
+            routes = [line.split() for line in file]
+    except FileNotFoundError:
+        return False
+    return any(
+        prefix_length == "00" and int(flags, 16) & (_RTF_UP | _RTF_REJECT) == _RTF_UP
+        for _, prefix_length, *_, flags, _ in routes
+    )
+
+
+def addresses(ifname: str | None = None, *, engine: str = "fastnet") -> list[InterfaceAddress]:
+    """Every IPv4 and IPv6 address of all interfaces, or of one, with its true prefix length and network.
+
+    ``engine`` is ``"fastnet"`` (our own), ``"netifaces"`` (it lists, we compute networks) or ``"netaddr"``
+    (netifaces lists, netaddr computes). Raises NoSuchInterface, InvalidArgument and EngineMissing.
+    """
+    _check_engine(engine)
+    if engine == "fastnet":
+        return list_addresses(ifname)
+    if ifname is not None:
+        get_index(ifname)
+    found = [
+        address
+        for address in _netifaces_addresses()
+        if ifname is None or ifname in (address.interface, address.label)
+    ]
+    if engine == "netifaces":
+        return found
+    return [
+        address._replace(network=_netaddr_network(address.address, address.prefix_length))
+        for address in found
+    ]
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
+
+
+def _netifaces_addresses() -> Iterator[InterfaceAddress]:
+    netifaces = reference("netifaces")
+    for label in netifaces.interfaces():
+        of_family = netifaces.ifaddresses(label)
+        for entry in of_family.get(netifaces.AF_INET, ()):
+            yield describe_address(label, entry["addr"], prefix_length_of(entry["netmask"]))
+        for entry in of_family.get(netifaces.AF_INET6, ()):
+            address, _, _ = entry["addr"].partition("%")
+            _, _, prefix_length = entry["netmask"].partition("/")
+            yield describe_address(label, address, int(prefix_length))
+
+
+def _netaddr_network(address: str, prefix_length: int) -> str:
+    return str(reference("netaddr").IPNetwork(f"{address}/{prefix_length}").network)
+
+
+def prefix(text: str, *, engine: str = "fastnet") -> Prefix:
+    """The prefix of an address, IPv6 or IPv4, with any zone: ``"fe80::1%eth0/64"`` (RFC 4007, section 11.7).
+
+    An address without a prefix length must be one of this machine's, whose interface knows it. ``engine`` is
+    ``"fastnet"`` (our own) or ``"netaddr"``, which computes the network. Raises InvalidArgument, which
+    says what is wrong, and EngineMissing.
+    """
+    if engine not in ("fastnet", "netaddr"):
+        raise InvalidArgument(f"engine {engine!r}: expected fastnet or netaddr")
+    before, slash, length = text.partition("/")
+    given, percent, zone = before.partition("%")
+    family = socket.AF_INET6 if ":" in given else socket.AF_INET
+    try:
+        address = socket.inet_ntop(family, socket.inet_pton(family, given))
+    except (OSError, ValueError):
+        raise InvalidArgument(
+            f"{text!r}: expected an address, as 2001:db8::1/64 or fe80::1%eth0/64"
+        ) from None
+    if percent and (not zone or family == socket.AF_INET):
+        raise InvalidArgument(f"{text!r}: expected a zone after an IPv6 address only, as fe80::1%eth0/64")
+    if slash:
+        prefix_length = _parse_length(length, 128 if family == socket.AF_INET6 else 32, text)
+    else:
+        prefix_length = _own_length(address, zone, text)
+    compute = network_of if engine == "fastnet" else _netaddr_network
+    return Prefix(address, zone or None, prefix_length, compute(address, prefix_length))
+
+
+def _parse_length(length: str, most: int, text: str) -> int:
+    if not (length.isascii() and length.isdigit() and len(length) <= 3 and int(length) <= most):
+        raise InvalidArgument(f"{text!r}: expected a prefix length from 0 to {most}")
+    return int(length)
+
+
+def _own_length(address: str, zone: str, text: str) -> int:
+    for own in list_addresses():
+        if own.address == address and zone in ("", own.interface, str(get_index(own.interface))):
+            return own.prefix_length
+    raise InvalidArgument(
+        f"{text!r}: not an address of this machine: expected its prefix length too, as {text}/64"
+    )
