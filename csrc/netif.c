@@ -168,7 +168,10 @@ ssize_t fn_netif_parse_ipv6(const char *text, size_t len, struct fn_netif_ipv6 *
     for (size_t i = 0; i < 4; i++)
         if (!skip_spaces(&at, end) || !read_hex(&at, end, 8, &fields[i]) || (i > 0 && fields[i] > 0xff))
             return -EBADMSG;
-    if (fields[1] > 128 || !skip_spaces(&at, end) || at == end || (size_t)(end - at) >= sizeof out->name)
+    if (fields[1] > 128 || !skip_spaces(&at, end))
+        return -EBADMSG;
+    const size_t name_length = (size_t)(end - at);
+    if (name_length == 0 || name_length >= sizeof out->name || memchr(at, '\0', name_length))
         return -EBADMSG;
 
     out->index = fields[0];
@@ -176,6 +179,6 @@ ssize_t fn_netif_parse_ipv6(const char *text, size_t len, struct fn_netif_ipv6 *
     out->scope = (uint8_t)fields[2];
     out->flags = (uint8_t)fields[3];
     memset(out->name, 0, sizeof out->name);
-    memcpy(out->name, at, (size_t)(end - at));
+    memcpy(out->name, at, name_length);
     return end + 1 - text;
 }

@@ -39,6 +39,7 @@ __all__ = [
     "get_netmask",
     "list_addresses",
     "list_interfaces",
+    "list_status",
 ]
 
 
@@ -177,14 +178,28 @@ def list_addresses(ifname: str | None = None) -> list[InterfaceAddress]:
     ]
 
 
+def list_status() -> list[InterfaceStatus]:
+    """The status of every interface, also of those without an address, in the order of their indexes."""
+    addresses = list_addresses()
+    found = []
+    for _, name in socket.if_nameindex():
+        try:
+            flags = get_flags(name)
+        except NoSuchInterface:
+            continue  # It went between the list and the question.
+        own = tuple(address for address in addresses if address.interface == name)
+        found.append(_judge(name, flags, own))
+    return found
+
+
 def get_interface_status(
     ifname: str, *, ports: str | Iterable[int] | None = None, engine: str = "connect", timeout: float = 2.0
 ) -> InterfaceStatus:
     """Whether an interface is up: turned on by its administrator, and running.
 
-    ``state`` is ``"up"`` or ``"down"``, and ``reason`` says why it is down. Running (IFF_RUNNING) means
-    that the kernel's operational state (RFC 2863) is up, or unknown as on loopback: there is a carrier.
-    An address is not asked for: interfaces without one have a status too.
+    ``state`` is ``"up"`` or ``"down"``, and ``reason`` says why. Running (IFF_RUNNING) means that the
+    kernel's operational state (RFC 2863) is up, or unknown as on loopback: there is a carrier. An address
+    is not asked for: interfaces without one have a status too.
 
     ``ports`` (``"21-23,80"``) also scans those ports of the interface's first address, as
     ``fastnet.portscan`` does with this engine and timeout. That says what listens on the address, not
@@ -194,30 +209,29 @@ def get_interface_status(
 
     Raises NoSuchInterface, and what ``portscan`` raises.
     """
-    flags = get_flags(ifname)
+    status = _judge(ifname, get_flags(ifname), tuple(list_addresses(ifname)))
+    return status if ports is None else status._replace(ports=_scan(status, ports, engine, timeout))
+
+
+def _judge(ifname: str, flags: InterfaceFlags, addresses: tuple[InterfaceAddress, ...]) -> InterfaceStatus:
     administratively_up, running = InterfaceFlags.UP in flags, InterfaceFlags.RUNNING in flags
     if not administratively_up:
-        state, reason = "down", "turned off (administratively down)"
+        state, reason = "down", "turned off"
     elif not running:
         state, reason = "down", "turned on, but not running: no carrier"
     else:
         state, reason = "up", "turned on and running"
-    addresses = tuple(list_addresses(ifname))
-    scanned = (
-        None if ports is None else _scan(addresses if administratively_up else (), ports, engine, timeout)
-    )
-    return InterfaceStatus(ifname, state, reason, administratively_up, running, addresses, scanned)
+    return InterfaceStatus(ifname, state, reason, administratively_up, running, addresses, None)
 
 
 def _scan(
-    addresses: tuple[InterfaceAddress, ...], ports: str | Iterable[int], engine: str, timeout: float
+    status: InterfaceStatus, ports: str | Iterable[int], engine: str, timeout: float
 ) -> "tuple[PortState, ...]":
-    from fastnet.portscan import check_engine, parse_ports, portscan
+    from fastnet.portscan import portscan
 
-    wanted = parse_ports(ports)
-    check_engine(engine)
-    if not addresses:
+    # An address of an interface that is turned off may be routed elsewhere: to others.
+    if not (status.administratively_up and status.addresses):
         return ()
-    first = addresses[0]
+    first = status.addresses[0]
     zone = f"%{first.interface}" if first.version == 6 and first.scope == "link" else ""
-    return portscan(first.address + zone, wanted, engine=engine, timeout=timeout).ports
+    return portscan(first.address + zone, ports, engine=engine, timeout=timeout).ports

@@ -24,6 +24,7 @@ from fastnet.interfaces import (
 )
 
 ENGINES = ("fastnet", "netifaces", "netaddr")
+PREFIX_ENGINES = ("fastnet", "netaddr")
 
 _CONF = "/proc/sys/net/ipv6/conf"
 _ROUTES = "/proc/thread-self/net/ipv6_route"
@@ -146,7 +147,7 @@ def addresses(ifname: str | None = None, *, engine: str = "fastnet") -> list[Int
     ``engine`` is ``"fastnet"`` (our own), ``"netifaces"`` (it lists, we compute networks) or ``"netaddr"``
     (netifaces lists, netaddr computes). Raises NoSuchInterface, InvalidArgument and EngineMissing.
     """
-    _check_engine(engine)
+    _check_engine(engine, ENGINES)
     if engine == "fastnet":
         return list_addresses(ifname)
     if ifname is not None:
@@ -164,9 +165,9 @@ def addresses(ifname: str | None = None, *, engine: str = "fastnet") -> list[Int
     ]
 
 
-def _check_engine(engine: str) -> None:
-    if engine not in ENGINES:
-        raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
+def _check_engine(engine: str, engines: tuple[str, ...]) -> None:
+    if engine not in engines:
+        raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(engines)}")
 
 
 def _netifaces_addresses() -> Iterator[InterfaceAddress]:
@@ -192,8 +193,7 @@ def prefix(text: str, *, engine: str = "fastnet") -> Prefix:
     ``"fastnet"`` (our own) or ``"netaddr"``, which computes the network. Raises InvalidArgument, which
     says what is wrong, and EngineMissing.
     """
-    if engine not in ("fastnet", "netaddr"):
-        raise InvalidArgument(f"engine {engine!r}: expected fastnet or netaddr")
+    _check_engine(engine, PREFIX_ENGINES)
     before, slash, length = text.partition("/")
     given, percent, zone = before.partition("%")
     family = socket.AF_INET6 if ":" in given else socket.AF_INET

@@ -19,6 +19,8 @@ from fastnet.errors import EngineMissing, InvalidArgument, WaitTimeout
 
 ENGINES = ("connect", "nmap")
 DEFAULT_PORTS = "21-23,80"
+DEFAULT_TIMEOUT = 2.0
+DEFAULT_CONCURRENCY = 256
 
 # What the other side, or a router, says to a connection that was under way.
 _ANSWERS = {
@@ -36,7 +38,7 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
 
 
 class PortState(NamedTuple):
-    """One TCP port: ``state`` is ``"open"``, ``"closed"`` or ``"filtered"``, ``reason`` how that was learnt."""
+    """One TCP port: ``state`` is ``"open"``, ``"closed"`` or ``"filtered"``; ``reason`` tells how so."""
 
     port: int
     state: str
@@ -129,8 +131,8 @@ def portscan(
     ports: str | Iterable[int] = DEFAULT_PORTS,
     *,
     engine: str = "connect",
-    timeout: float = 2.0,
-    concurrency: int = 256,
+    timeout: float = DEFAULT_TIMEOUT,
+    concurrency: int = DEFAULT_CONCURRENCY,
     family: int = socket.AF_UNSPEC,
 ) -> PortScan:
     """The states of a host's TCP ports, on the first address that it resolves to.
@@ -152,8 +154,8 @@ async def portscan_async(
     ports: str | Iterable[int] = DEFAULT_PORTS,
     *,
     engine: str = "connect",
-    timeout: float = 2.0,
-    concurrency: int = 256,
+    timeout: float = DEFAULT_TIMEOUT,
+    concurrency: int = DEFAULT_CONCURRENCY,
     family: int = socket.AF_UNSPEC,
 ) -> PortScan:
     """``portscan`` for a running event loop; it raises the same."""

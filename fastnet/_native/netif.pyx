@@ -75,7 +75,7 @@ cdef enum:
 cdef str KEPT = "fastnet._native.netif"
 
 
-cdef class Kept:
+cdef class _Kept:
     """A thread's socket; the thread's own dictionary holds it until the thread ends."""
 
     cdef fn_netif netif
@@ -87,14 +87,14 @@ cdef class Kept:
         fn_netif_close(&self.netif)
 
 
-cdef Kept kept():
+cdef _Kept kept():
     cdef PyObject *mine = PyThreadState_GetDict()
     if mine is NULL:
         raise MemoryError
     cdef PyObject *found = PyDict_GetItem(<object>mine, KEPT)
     if found is not NULL:
-        return <Kept>found
-    new = Kept()
+        return <_Kept>found
+    new = _Kept()
     PyDict_SetItem(<object>mine, KEPT, new)
     return new
 
@@ -113,7 +113,7 @@ cdef int ask(unsigned long question, object ifname, ifreq *answer, str what) exc
     cdef const char *name
     cdef size_t size
     cdef int code
-    cdef Kept mine
+    cdef _Kept mine
     cdef bytes encoded
     if not isinstance(ifname, str):
         raise TypeError(f"ifname must be a str, not {type(ifname).__name__}")
@@ -169,7 +169,7 @@ cdef int ask_ipv4(unsigned long question, object ifname, object address, ifreq *
     return ask(question, ifname, answer, what)
 
 
-cdef class Answers:
+cdef class _Answers:
     """The kernel's list of IPv4 addresses with their labels."""
 
     cdef ifreq first[FIRST_ROOM]
@@ -177,7 +177,7 @@ cdef class Answers:
     cdef ssize_t count
 
     def __cinit__(self):
-        cdef Kept mine = kept()
+        cdef _Kept mine = kept()
         cdef ifreq *room = self.first
         cdef size_t capacity = FIRST_ROOM
         while True:
@@ -232,7 +232,7 @@ def list_ipv4():
 
     A label is the interface's name, or an alias of it such as ``eth0:1``.
     """
-    answers = Answers()
+    answers = _Answers()
     return [(decoded(answers.at(i).ifr_name), dotted(ipv4(answers.at(i)))) for i in range(answers.count)]
 
 
@@ -243,7 +243,7 @@ def list_interfaces():
     an alias label (``eth0:1``) is listed by that label as if it were an interface. ``socket.if_nameindex()``
     names every interface.
     """
-    answers = Answers()
+    answers = _Answers()
     return list(dict.fromkeys([decoded(answers.at(i).ifr_name) for i in range(answers.count)]))
 
 

@@ -1,0 +1,54 @@
+"""Show every IPv4 and IPv6 address of one interface. The exit code is 1 where it has none."""
+
+import argparse
+
+from fastnet.cli import exits
+from fastnet.cli.arguments import add_json
+from fastnet.cli.output import print_json, print_table, remark
+from fastnet.errors import NoAddress
+from fastnet.interfaces import InterfaceAddress, get_broadcast, list_addresses
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IFACE", help="its name, as eth0, or an alias label, as eth0:1")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    addresses = list_addresses(args.interface)
+    if not addresses:
+        remark(f"{args.interface} has no address")
+        return exits.NO
+    if args.json:
+        for address in addresses:
+            print_json(
+                {
+                    "interface": address.interface,
+                    "label": address.label,
+                    "version": address.version,
+                    "address": address.address,
+                    "prefix_length": address.prefix_length,
+                    "network": address.network,
+                    "broadcast": broadcast(address),
+                    "scope": address.scope,
+                }
+            )
+        return exits.YES
+    print_table(
+        ("ADDRESS", "NETWORK", "BROADCAST", "SCOPE"),
+        (
+            (address, f"{address.network}/{address.prefix_length}", broadcast(address) or "-", address.scope)
+            for address in addresses
+        ),
+    )
+    return exits.YES
+
+
+def broadcast(address: InterfaceAddress) -> str | None:
+    """The broadcast address beside an IPv4 address; IPv6 has none."""
+    if address.version == 6:
+        return None
+    try:
+        return get_broadcast(address.label, address.address)
+    except NoAddress:
+        return None

@@ -1,0 +1,48 @@
+"""List every network interface: whether it is up, its MTU, its MAC address, its IPv4 and IPv6 addresses."""
+
+import argparse
+from typing import Any
+
+from fastnet.cli import exits
+from fastnet.cli.arguments import add_json
+from fastnet.cli.output import print_json, print_table
+from fastnet.errors import NoAddress, NoSuchInterface
+from fastnet.interfaces import InterfaceStatus, get_hardware_address, get_index, get_mtu, list_status
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    records = [record for status in list_status() if (record := describe(status))]
+    if args.json:
+        for record in records:
+            print_json(record)
+        return exits.YES
+    headings = ("INTERFACE", "INDEX", "STATE", "MTU", "MAC", "ADDRESSES")
+    rows = ((*list(record.values())[:5], " ".join(record["addresses"])) for record in records)
+    print_table(headings, ([cell or "-" for cell in row] for row in rows))
+    return exits.YES
+
+
+def describe(status: InterfaceStatus) -> dict[str, Any] | None:
+    """What is printed of an interface; None where it went meanwhile."""
+    try:
+        return {
+            "interface": status.interface,
+            "index": get_index(status.interface),
+            "state": status.state,
+            "mtu": get_mtu(status.interface),
+            "hardware_address": hardware_address(status.interface),
+            "addresses": list(map(str, status.addresses)),
+        }
+    except NoSuchInterface:
+        return None
+
+
+def hardware_address(ifname: str) -> str | None:
+    try:
+        return get_hardware_address(ifname)
+    except NoAddress:
+        return None

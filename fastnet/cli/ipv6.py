@@ -1,0 +1,74 @@
+"""Show what IPv6 support there really is, and the prefix of every address; or take the prefix from one
+address. The exit code is 0 where IPv6 works: loopback, an address beyond the own link, and a default route."""
+
+import argparse
+
+from fastnet.cli import exits
+from fastnet.cli.arguments import add_json
+from fastnet.cli.output import print_json, print_table
+from fastnet.ipv6 import ENGINES, Ipv6Support, addresses, prefix, support
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prefix",
+        metavar="ADDRESS",
+        help="only print the prefix of this address, as fe80::1%%eth0/64; bare where it is this machine's",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="who lists the addresses (fastnet, netifaces) and computes the prefixes (fastnet, netaddr)",
+    )
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return show_support(args) if args.prefix is None else show_prefix(args)
+
+
+def show_support(args: argparse.Namespace) -> int:
+    found = support()
+    listed = addresses(engine=args.engine)
+    if args.json:
+        print_json({"kind": "support", **found._asdict(), "works": found.works, "reason": found.reason})
+        for address in listed:
+            print_json({"kind": "address", "version": address.version, **address._asdict()})
+    else:
+        print_support(found)
+        print()
+        print_table(
+            ("INTERFACE", "VERSION", "ADDRESS", "NETWORK", "SCOPE"),
+            (
+                (each.label, each.version, each, f"{each.network}/{each.prefix_length}", each.scope)
+                for each in listed
+            ),
+        )
+    return exits.YES if found.works else exits.NO
+
+
+def print_support(found: Ipv6Support) -> None:
+    for name, value in (
+        ("built into Python", yes(found.built_in)),
+        ("in the kernel", yes(found.kernel)),
+        ("turned off on", ", ".join(found.disabled) or "no interface"),
+        ("loopback ::1", yes(found.loopback)),
+        ("addresses beyond the link", ", ".join(found.addresses) or "none"),
+        ("default route", yes(found.default_route)),
+        ("works", "yes" if found.works else f"no: {found.reason}"),
+    ):
+        print(f"{name + ':':27}{value}")
+
+
+def yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def show_prefix(args: argparse.Namespace) -> int:
+    found = prefix(args.prefix, engine=args.engine)
+    if args.json:
+        print_json({**found._asdict(), "version": found.version})
+    else:
+        print(found)
+    return exits.YES

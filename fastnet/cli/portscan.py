@@ -1,0 +1,66 @@
+"""Scan the TCP ports of a host: open, closed or filtered. The exit code is 0 where any is open, else 1."""
+
+import argparse
+from collections import Counter
+
+from fastnet.cli import exits
+from fastnet.cli.arguments import add_family, add_json, argument, duration, integer
+from fastnet.cli.output import print_json, print_table, remark
+from fastnet.portscan import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_PORTS,
+    DEFAULT_TIMEOUT,
+    ENGINES,
+    parse_ports,
+    portscan,
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("host", metavar="HOST", help="a name or an address")
+    parser.add_argument(
+        "-p",
+        "--ports",
+        type=argument(parse_ports),
+        default=DEFAULT_PORTS,
+        metavar="PORTS",
+        help=f"ports and ranges (default {DEFAULT_PORTS})",
+    )
+    parser.add_argument("--open", action="store_true", help="print the open ports only")
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="who scans (default connect)")
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        default=DEFAULT_TIMEOUT,
+        metavar="TIME",
+        help=f"how long a port may be silent (default {DEFAULT_TIMEOUT:g}s)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=integer(1, 65535),
+        default=DEFAULT_CONCURRENCY,
+        metavar="N",
+        help=f"connections under way at once (default {DEFAULT_CONCURRENCY}; nmap has its own)",
+    )
+    add_family(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    scan = portscan(
+        args.host,
+        args.ports,
+        engine=args.engine,
+        timeout=args.timeout,
+        concurrency=args.concurrency,
+        family=args.family,
+    )
+    shown = [port for port in scan.ports if port.state == "open" or not args.open]
+    if args.json:
+        for port in shown:
+            print_json({"host": scan.host, "address": scan.address, "engine": scan.engine, **port._asdict()})
+    elif shown:
+        print_table(("PORT", "STATE", "REASON"), shown)
+    counts = Counter(port.state for port in scan.ports)
+    remark(f"{scan.address}: {', '.join(f'{count} {state}' for state, count in sorted(counts.items()))}")
+    return exits.YES if scan.open else exits.NO

@@ -1,0 +1,21 @@
+"""IPv6: what support there really is, and the prefix that belongs to each address."""
+
+from collections.abc import Iterator
+
+from fastnet.ipv6 import addresses, prefix, support
+from fastnet.tour import Sight
+
+TOPIC = "netif"
+
+
+def visit() -> Iterator[Sight]:
+    found = support()
+    loopback = "::1 can be used" if found.loopback else "::1 can't be used"
+    yield Sight("try IPv6 out", f"{loopback}; beyond this machine: {found.reason or 'works'}")
+
+    listed = [f"{each} on {each.interface}" for each in addresses() if each.version == 6]
+    yield Sight("list every IPv6 address with its prefix length", ", ".join(listed) or "there is none")
+
+    text = "fe80::1%eth0/64"
+    taken = prefix(text)
+    yield Sight(f"take the prefix from {text}", str(taken), ok=str(taken) == "fe80::/64")
