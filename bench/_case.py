@@ -22,21 +22,18 @@ class Case(NamedTuple):
     """The same work for everyone.
 
     A contender is a function, so that what it imports is imported only where it runs; a peer that is
-    not installed is the ``ModuleNotFoundError`` that it raises. Its expression's value must equal
-    ``expected``. Times are told for one of ``units`` (the packets of a batch, say). ``goal_ns`` is
+    not installed is the ``ModuleNotFoundError`` that it raises. ``is_right`` judges its
+    expression's value. Times are told for one of ``units`` (the packets of a batch, say). ``goal_ns`` is
     GOALS.md's most for ours, where it gives one.
     """
 
     what: str
     ours: Callable[[], Contender]
     peers: Mapping[str, Callable[[], Contender]]
-    expected: Any
+    is_right: Callable[[Any], bool]
     goal_ns: float | None = None
     units: int = 1
 
 
-class Place(NamedTuple):
-    """Where a page runs: a label for its cases, and the words before the command that go there."""
-
-    label: str = ""
-    prefix: tuple[str, ...] = ()
+Place = tuple[str, ...]
+"""Where a page runs: the words before the command that go there; none for here."""

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from importlib import import_module
 from statistics import median
@@ -75,7 +75,7 @@ class Child(AbstractContextManager["Child"]):
 
     def __init__(self, module: str, implementation: str, role: str, place: Place) -> None:
         self._process = subprocess.Popen(
-            [*place.prefix, sys.executable, "-m", "bench._worker", module, role],
+            [*place, sys.executable, "-m", "bench._worker", module, role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "FASTNET_IMPL": implementation},
@@ -108,7 +108,7 @@ def take_samples(runners: dict[str, Child], rounds: int) -> dict[str, list[float
     return samples
 
 
-def measure_case(children: Sequence[Child], page: str, label: str, rounds: int) -> Result | None:
+def measure_case(children: Sequence[Child], page: str, rounds: int) -> Result | None:
     """The children's next case; None after the last one."""
     cases = [child.ask("next") for child in children]
     if cases[0] is None:
@@ -123,13 +123,15 @@ def measure_case(children: Sequence[Child], page: str, label: str, rounds: int) 
         Measurement(**entry, samples_ns=[s * 1e9 / units for s in samples.get(entry["name"], ())])
         for _, entry in entries
     ]
-    return Result(page, cases[0]["what"] + label, cases[0]["goal_ns"], measurements)
+    return Result(page, cases[0]["what"], cases[0]["goal_ns"], measurements)
 
 
 def measure_page(module: str, implementations: Sequence[str], rounds: int) -> Iterator[Result]:
     """Each case of a page at each of its places; the first implementation is ours, beside the peers."""
     page = module.rpartition("bench_")[2]
-    places = getattr(import_module(module), "places", lambda: nullcontext([Place()]))
+    places: Callable[[], AbstractContextManager[Sequence[Place]]] = getattr(
+        import_module(module), "places", lambda: nullcontext([()])
+    )
     with places() as found:
         for place in found:
             with ExitStack() as stack:
@@ -137,5 +139,5 @@ def measure_page(module: str, implementations: Sequence[str], rounds: int) -> It
                     stack.enter_context(Child(module, name, "guest" if number else "host", place))
                     for number, name in enumerate(implementations)
                 ]
-                while result := measure_case(children, page, place.label, rounds):
+                while result := measure_case(children, page, rounds):
                     yield result

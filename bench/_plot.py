@@ -15,10 +15,10 @@ OURS, THEIRS, INCORRECT = "tab:green", "tab:gray", "tab:red"
 
 
 def draw_case(axes: Axes, result: Result) -> None:
-    timed = [measurement for measurement in result.measurements if measurement.median_ns is not None]
+    timed = [measurement for measurement in result.measurements if measurement.samples_ns]
     bars = axes.barh(
         [measurement.name for measurement in timed],
-        [measurement.median_ns for measurement in timed],
+        [measurement.median_ns or 0.0 for measurement in timed],
         color=[
             INCORRECT if measurement.verdict != "right" else OURS if measurement is result.ours else THEIRS
             for measurement in timed

@@ -24,12 +24,12 @@ RIGHT = "right"
 WRONG = "wrong"
 
 
-def verdict(contender: Contender, expected: Any) -> str:
+def verdict(contender: Contender, is_right: Callable[[Any], bool]) -> str:
     """Whether the contender does the case's work: ``right``, ``wrong``, or how it failed."""
     names = dict(contender.names)
     try:
         exec(contender.setup, names)
-        return RIGHT if eval(contender.code, names) == expected else WRONG
+        return RIGHT if is_right(eval(contender.code, names)) else WRONG
     except Exception as error:  # whatever a peer raises is its result
         return f"failed: {type(error).__name__}: {error}"
 
@@ -61,15 +61,17 @@ class Worker:
             "what": case.what,
             "goal_ns": case.goal_ns,
             "units": case.units,
-            "contenders": [self._enter(name, make, case.expected) for name, make in makers.items()],
+            "contenders": [self._enter(name, make, case.is_right) for name, make in makers.items()],
         }
 
-    def _enter(self, name: str, make: Callable[[], Contender], expected: Any) -> dict[str, str]:
+    def _enter(
+        self, name: str, make: Callable[[], Contender], is_right: Callable[[Any], bool]
+    ) -> dict[str, str]:
         try:
             contender = make()
         except ModuleNotFoundError as error:
             return {"name": name, "code": "", "verdict": f"not installed: {error}"}
-        found = verdict(contender, expected)
+        found = verdict(contender, is_right)
         if found in (RIGHT, WRONG):
             self._timers[name] = timeit.Timer(contender.code, contender.setup, globals=dict(contender.names))
         return {"name": name, "code": contender.code, "verdict": found}

@@ -33,7 +33,7 @@ def cases():
             "failing peer": lambda: Contender("1 // zero", {"zero": 0}),
             "missing peer": missing,
         },
-        expected=2,
+        is_right=lambda value: value == 2,
         goal_ns=1e9,
         units=4,
     )
