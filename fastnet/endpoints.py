@@ -38,13 +38,12 @@ class Resolved(NamedTuple):
 def parse_port(text: str) -> int:
     """A port's number or its service name (``http``). Raises InvalidArgument."""
     if text.isascii() and text.isdigit():
-        port = int(text)
-        if port > 65535:
+        if len(text) > 5 or int(text) > 65535:
             raise InvalidArgument(f"port {text}: expected 0 to 65535")
-        return port
+        return int(text)
     try:
         return socket.getservbyname(text)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: what can't be a name at all, as a NUL
         raise InvalidArgument(f"port {text!r}: expected a number or a service name") from None
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
@@ -60,8 +61,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def fastnet() -> Run:
-    """``fastnet("ping", "::1")``: run the command to its end; ``prefix=`` puts other words before it."""
+def python() -> Run:
+    """``python("-c", code)``: run this interpreter to its end; ``prefix=`` puts other words before it."""
 
     def run(
         *arguments: str, prefix: tuple[str, ...] = (), **options: object
@@ -69,7 +70,7 @@ def fastnet() -> Run:
         environment = {**os.environ, "PYTHONSAFEPATH": "1", **options.pop("env", {})}  # type: ignore[dict-item]
         settings = {"timeout": COMMAND_TIMEOUT, "stdin": None if "input" in options else subprocess.DEVNULL}
         return subprocess.run(
-            [*prefix, sys.executable, "-m", "fastnet", *arguments],
+            [*prefix, sys.executable, *arguments],
             capture_output=True,
             text=True,
             env=environment,
@@ -78,6 +79,12 @@ def fastnet() -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fastnet(python: Run) -> Run:
+    """``fastnet("ping", "::1")``: run the command to its end, as ``python`` does."""
+    return partial(python, "-m", "fastnet")
 
 
 class Namespace:

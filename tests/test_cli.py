@@ -1,0 +1,238 @@
+"""The ``fastnet`` command as a whole: what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from subprocess import CompletedProcess
+
+import pytest
+
+import fastnet as package
+from fastnet.cli import COMMANDS, arguments, describe, exit_code, exits, main, output
+from fastnet.errors import (
+    BadChecksum,
+    EngineMissing,
+    ImplementationMissing,
+    InvalidArgument,
+    NameNotResolved,
+    NoSuchInterface,
+    NotPermitted,
+    WaitTimeout,
+)
+
+Run = Callable[..., "CompletedProcess[str]"]
+
+COMMAND = [sys.executable, "-m", "fastnet"]
+ENVIRONMENT = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": ""}
+
+
+def test_version(fastnet: Run) -> None:
+    version = fastnet("--version")
+    assert version.stdout.startswith(f"fastnet {package.__version__} {package.implementation()}")
+    assert (version.stderr, version.returncode) == ("", 0)
+
+
+def test_help_lists_every_command(fastnet: Run) -> None:
+    shown = fastnet("--help")
+    assert (shown.stderr, shown.returncode) == ("", 0)
+    for name, line in COMMANDS.items():
+        assert f"  {name} " in shown.stdout
+        assert line in shown.stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_command_explains_itself(fastnet: Run, name: str) -> None:
+    shown = fastnet(name, "--help")
+    assert (shown.stderr, shown.returncode) == ("", 0)
+    assert shown.stdout.startswith(f"usage: fastnet {name} ")
+    assert "help" in shown.stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_command_refuses_an_unknown_option_in_one_line(fastnet: Run, name: str) -> None:
+    refused = fastnet(name, "--no-such-option")
+    assert (refused.stdout, refused.returncode) == ("", exits.USAGE)
+    assert refused.stderr.startswith(f"fastnet {name}")
+    assert refused.stderr.count("\n") == 1
+    assert "--help" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["bogus"], "no command 'bogus': there are address, echo, "),
+        (["--bogus"], "the following arguments are required: COMMAND"),
+        (["tour", "extra"], "unrecognized arguments: extra"),
+    ],
+)
+def test_what_is_no_command_is_refused_in_one_line(fastnet: Run, words: list[str], says: str) -> None:
+    refused = fastnet(*words)
+    assert (refused.stdout, refused.returncode) == ("", exits.USAGE)
+    assert says in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_the_installed_command_is_the_module() -> None:
+    from importlib.metadata import entry_points
+
+    (command,) = entry_points(group="console_scripts", name="fastnet")
+    assert command.load() is main
+
+
+def test_interrupted_by_a_signal(root: None) -> None:
+    """What is known is printed, and Ctrl-C is no failure to tell of."""
+    with subprocess.Popen(
+        [*COMMAND, "ping", "--interval", "1h", "127.0.0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith(b"127.0.0.1: seq=0 ")
+        child.send_signal(signal.SIGINT)
+        summary, remarks = child.communicate(timeout=30)
+    assert (child.returncode, remarks) == (exits.INTERRUPTED, b"")
+    assert summary.startswith(b"127.0.0.1: 1 sent, 1 received, 0% loss")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["tour"], ["tour", "--json"]])
+def test_a_reader_that_is_gone(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [*COMMAND, *words],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (exits.BROKEN_PIPE, b"")
+
+
+def test_a_full_disk() -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*COMMAND, "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (exits.OS_FAILURE, b"fastnet: No space left on device\n")
+
+
+def test_no_stdout_at_all() -> None:
+    shell = ["sh", "-c", '"$@" >&-', "sh", *COMMAND, "--version"]
+    ended = subprocess.run(shell, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def read_terminal(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError as error:
+        if error.errno != errno.EIO:  # what a terminal says at its end
+            raise
+        return b""
+
+
+@pytest.mark.parametrize(("no_color", "bold"), [("", True), ("1", False)])
+def test_colour_belongs_on_terminals_only(no_color: str, bold: bool) -> None:
+    terminal, end = os.openpty()
+    environment = {**ENVIRONMENT, "NO_COLOR": no_color}
+    with subprocess.Popen([*COMMAND, "tour"], stdout=end, stderr=end, env=environment) as child:
+        os.close(end)
+        shown = b"".join(iter(lambda: read_terminal(terminal), b""))
+        os.close(terminal)
+    assert child.returncode == 0
+    assert (b"\x1b[1m" in shown) is bold
+
+
+def test_no_colour_in_a_pipe(fastnet: Run) -> None:
+    assert "\x1b" not in fastnet("tour").stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InvalidArgument("port 70000: expected 0 to 65535"), 2, "port 70000: expected 0 to 65535"),
+        (NameNotResolved("nowhere: Name or service not known"), 2, "nowhere: Name or service not known"),
+        (NotPermitted(errno.EPERM, "run it as root"), 3, "run it as root"),
+        (NoSuchInterface(errno.ENODEV, "no interface eth9"), 3, "no interface eth9"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"),
+            3,
+            "/x: No such file or directory",
+        ),
+        (OSError("no errno"), 3, "no errno"),
+        (EngineMissing("install scapy"), 3, "install scapy"),
+        (ImplementationMissing("reinstall"), 3, "reinstall"),
+        (BadChecksum("IPv4 checksum 0x1234: expected 0x4321"), 1, "IPv4 checksum 0x1234: expected 0x4321"),
+        (WaitTimeout("not in 5 s"), 124, "not in 5 s"),
+    ],
+)
+def test_an_error_is_an_exit_code_and_a_line(error: Exception, code: int, line: str) -> None:
+    assert exit_code(error) == code
+    assert describe(error) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("1.5", 1.5), ("250ms", 0.25), ("10s", 10), ("2m", 120), ("1h", 3600), ("1e-3s", 0.001)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert arguments.duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1", "-1s", "nan", "inf", "1e999", "5x", "5 minutes", "1m30s", "0x10"]
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"expected a time, as 1\.5, 250ms, 10s or 2m"):
+        arguments.duration(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "11", "1.0", "x", "9" * 5000])
+def test_what_is_no_integer_in_range_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 0 to 10"):
+        arguments.integer(0, 10)(text)
+
+
+def test_integers() -> None:
+    assert [arguments.integer(-5, 10)(text) for text in ("-5", "0", "10")] == [-5, 0, 10]
+
+
+def test_a_parser_of_the_features_refuses_as_argparse_wants() -> None:
+    def refuse(text: str) -> str:
+        raise InvalidArgument(f"{text}: no")
+
+    with pytest.raises(argparse.ArgumentTypeError, match="x: no"):
+        arguments.argument(refuse)("x")
+    assert arguments.argument(str.upper)("x") == "X"
+
+
+def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(["name", "mtu"], [["lo", 65536], ["eth0", 1500]])
+    assert capsys.readouterr().out == "name  mtu\nlo    65536\neth0  1500\n"
+
+
+def test_json_is_one_line_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"name": "größe", "rtt_ms": 1.5})
+    assert capsys.readouterr().out == '{"name": "größe", "rtt_ms": 1.5}\n'
+
+
+def test_remarks_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    output.remark("listening")
+    assert capsys.readouterr() == ("", "listening\n")

@@ -1,0 +1,96 @@
+"""What ``import fastnet`` gives and what it costs: counted in modules, not in milliseconds."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+import fastnet as package
+from fastnet.cli import COMMANDS
+
+Run = Callable[..., "CompletedProcess[str]"]
+
+SLOW_TO_IMPORT = frozenset(
+    {"asyncio", "dataclasses", "email", "http", "inspect", "ipaddress", "json", "logging", "netaddr"}
+    | {"netifaces", "nmap", "numpy", "scapy", "ssl", "subprocess", "typing_extensions", "unittest", "urllib"}
+)
+
+
+def loaded(python: Run, code: str, **options: object) -> set[str]:
+    """The modules that code loads on top of a bare interpreter."""
+    show = "print(*sys.modules, sep=chr(10), file=sys.stderr)"
+    after = python("-c", f"import sys\ntry:\n {code}\nexcept SystemExit: pass\n{show}", **options)
+    assert after.returncode == 0, after.stderr
+    bare = python("-c", f"import sys; {show}", **options)
+    return {*after.stderr.splitlines()} - {*bare.stderr.splitlines()}
+
+
+def test_import_loads_nothing_else(python: Run) -> None:
+    assert {name for name in loaded(python, "import fastnet") if "fastnet" in name} == {"fastnet"}
+    assert loaded(python, "import fastnet") & (SLOW_TO_IMPORT | {"argparse", "socket"}) == set()
+
+
+@pytest.mark.parametrize("name", sorted(package._MODULES | {"_backend"}))
+def test_a_feature_loads_nothing_slow(python: Run, name: str) -> None:
+    assert loaded(python, f"import fastnet.{name}") & SLOW_TO_IMPORT == set()
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_a_command_loads_nothing_slow(python: Run, words: list[str]) -> None:
+    modules = loaded(python, f"from fastnet.cli import main; main({words})")
+    assert modules & SLOW_TO_IMPORT == set()
+    others = {f"fastnet.cli.{name}" for name in COMMANDS if name not in words}
+    assert modules & others == set(), "another command was loaded"
+
+
+@pytest.mark.parametrize("name", sorted(package._MODULES))
+def test_a_module_is_an_attribute(name: str) -> None:
+    assert getattr(package, name).__name__ == f"fastnet.{name}"
+
+
+@pytest.mark.parametrize("name", sorted(package._HOME))
+def test_a_name_is_its_home_s(name: str) -> None:
+    home = __import__(f"fastnet.{package._HOME[name]}", fromlist=[name])
+    assert getattr(package, name) is getattr(home, name)
+
+
+@pytest.mark.parametrize("name", ["ping", "portscan", "sweep", "wait"])
+def test_a_feature_is_called_by_its_name_whatever_was_imported_first(python: Run, name: str) -> None:
+    for first in (f"import fastnet.{name}", f"from fastnet.{name} import {name}", "pass"):
+        code = f"{first}\nimport fastnet\nprint(callable(fastnet.{name}), fastnet.{name}.__name__)"
+        assert python("-c", code).stdout == f"True fastnet.{name}\n"
+
+
+def test_another_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="module 'fastnet' has no attribute 'teleport'"):
+        _ = package.teleport
+
+
+def test_dir_lists_everything_public() -> None:
+    assert package._MODULES | {*package._HOME} <= {*dir(package)}
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(package.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.asname for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen - {*package._HOME} <= package._MODULES
+    assert {*package._HOME} <= seen
+
+
+def test_it_is_typed() -> None:
+    assert Path(package.__file__).with_name("py.typed").exists()
+
+
+def test_version_is_the_distribution_s() -> None:
+    assert importlib.metadata.version("fastnet-toolkit") == package.__version__
+
+
+def test_no_dependency_at_run_time() -> None:
+    required = importlib.metadata.requires("fastnet-toolkit") or []
+    assert [line for line in required if "extra ==" not in line] == []
