@@ -16,9 +16,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from operator import eq
 
-from fastnet.interfaces import get_ip_address, list_interfaces
-
 from bench._case import Case, Contender, Place
+from fastnet.interfaces import get_ip_address, list_interfaces
 
 NAMES_GOALS_NS = {5: 1_000, 501: 100_000}
 ADDRESS_GOALS_NS = {5: 400, 501: 500}
