@@ -1,0 +1,128 @@
+/*
+ * Packets: where each header lies (scan), and bytes made of headers (build).
+ *
+ * scan walks the headers of a packet once, outermost first, and writes down the kind and the offset of
+ * each. Layers tile the data: layer i is the bytes from offsets[i] up to offsets[i + 1], the last one ends
+ * where the data ends, so nothing is lost whatever the data holds. What no header explains is FN_PAYLOAD;
+ * what lies behind the length that the network header announces is FN_PADDING. Scanning stops at the
+ * first header that is cut short or can't be: that one and all behind it are payload, and error, error_kind
+ * and error_offset say what was wrong. A packet quoted by an ICMP error is scanned too, without an error
+ * where it is cut short, which is normal there. The number of layers is bounded; nothing is read past len.
+ *
+ * build takes the parts of a packet, each a header that is encoded already, and writes them one behind the
+ * other, computing those fields that a part leaves automatic: lengths, the number of the next protocol, and
+ * checksums. It reads the parts' sums, not the bytes just written: reading back what was just stored stalls.
+ *
+ * verify checks the checksums of scanned data. A template makes many packets out of one, by writing some
+ * fields and updating the checksums that cover them (RFC 1624).
+ *
+ * Nothing here keeps state, allocates or takes a lock; buffers belong to the caller, who sees to it that
+ * they outlive the call. Every function may be called from any thread.
+ */
+#ifndef FN_PACKET_H
+#define FN_PACKET_H
+
+#include "checksum.h"
+
+enum fn_kind {
+    FN_PAYLOAD,
+    FN_PADDING,
+    FN_ETHERNET,
+    FN_DOT3,
+    FN_LLC,
+    FN_SNAP,
+    FN_DOT1Q,
+    FN_DOT1AD,
+    FN_ARP,
+    FN_IPV4,
+    FN_IPV6,
+    FN_HOP_BY_HOP,
+    FN_DESTINATION,
+    FN_ROUTING,
+    FN_FRAGMENT,
+    FN_AH,
+    FN_ESP,
+    FN_MOBILITY,
+    FN_ICMP,
+    FN_ICMPV6,
+    FN_UDP,
+    FN_TCP,
+    FN_KINDS
+};
+
+/* What the data starts with. FN_LINK_IP: IPv4 or IPv6, as the first four bits say. */
+enum fn_link { FN_LINK_ETHERNET, FN_LINK_IPV4, FN_LINK_IPV6, FN_LINK_IP };
+
+enum fn_packet_error {
+    FN_PACKET_OK = 0,
+    FN_PACKET_TRUNCATED = -1,  /* the data ends before error_kind does */
+    FN_PACKET_VERSION = -2,    /* not the version that error_kind has */
+    FN_PACKET_LENGTH = -3,     /* a length field of error_kind is shorter than its own header */
+    FN_PACKET_TOO_DEEP = -4,   /* more than FN_PACKET_HEADERS layers */
+    FN_PACKET_TOO_LONG = -5,   /* build: more bytes than the length field of a part can say */
+};
+
+#define FN_PACKET_LAYERS 20
+/* At most this many of them are headers, as far as scan goes: the rest is for payload and padding. */
+#define FN_PACKET_HEADERS 17
+
+struct fn_packet {
+    uint32_t offsets[FN_PACKET_LAYERS + 1];
+    uint8_t kinds[FN_PACKET_LAYERS];
+    uint8_t count;
+    uint8_t error_kind;
+    int8_t error; /* an fn_packet_error */
+    uint32_t error_offset;
+};
+
+/* Scan len bytes (at most UINT32_MAX) into *packet; returns packet->error. */
+int fn_packet_scan(const uint8_t *data, uint32_t len, enum fn_link link, struct fn_packet *packet);
+
+/* The outermost IPv4 or IPv6 layer, or -1. */
+int fn_packet_network(const struct fn_packet *packet);
+
+/* The transport layer (ICMP, ICMPv6, UDP, TCP) that the outermost network layer carries, or -1. */
+int fn_packet_transport(const struct fn_packet *packet);
+
+/* The protocol number behind the outermost network layer and its extension headers, or -1 without one. */
+int fn_packet_protocol(const uint8_t *data, const struct fn_packet *packet);
+
+/*
+ * The first layer whose checksum is wrong, or -1. *expected is then what it should be. Fragments, quoted
+ * packets and UDP over IPv4 without a checksum have none that could be verified. `data` is what was
+ * scanned, without an error; `sum` sums it.
+ */
+int fn_packet_verify(const uint8_t *data, const struct fn_packet *packet, fn_sum_fn *sum, uint16_t *expected);
+
+/* Fields that build computes: bits of fn_part.automatic. */
+enum { FN_AUTO_LENGTH = 1, FN_AUTO_PROTOCOL = 2, FN_AUTO_CHECKSUM = 4 };
+
+struct fn_part {
+    const uint8_t *header;
+    uint32_t length;
+    uint16_t sum;      /* as fn_part_sum() sets it */
+    uint8_t kind;      /* an fn_kind */
+    uint8_t automatic; /* what the header's bytes in these fields hold does not matter */
+};
+
+/* The offset of the field that this automatic bit names in a header of this kind, or -1. */
+int fn_part_field(enum fn_kind kind, int automatic);
+
+/* Set part->sum: the sum of its header without the automatic fields. The other members are set already. */
+void fn_part_sum(struct fn_part *part, fn_sum_fn *sum);
+
+/* The bytes that a packet of these parts has. */
+uint64_t fn_packet_size(const struct fn_part *const parts[], size_t count);
+
+/*
+ * Write the packet of these parts to out, which has room for fn_packet_size() of them (at most
+ * UINT32_MAX). Returns 0, or FN_PACKET_TOO_LONG with the part's index in *bad.
+ */
+int fn_packet_build(const struct fn_part *const parts[], size_t count, uint8_t *out, size_t *bad);
+
+/* Text of an address as inet_ntop() gives it, without a final NUL; returns its length. */
+size_t fn_text_ipv4(const uint8_t address[4], char out[15]);
+size_t fn_text_ipv6(const uint8_t address[16], char out[45]);
+size_t fn_text_mac(const uint8_t address[6], char out[17]);
+
+#endif

@@ -1,0 +1,114 @@
+/* What scan, build and verify share: numbers of protocols and reading in network order. Not for callers. */
+#ifndef FN_PACKET_HEADERS_H
+#define FN_PACKET_HEADERS_H
+
+#include "../packet.h"
+
+#include <stdbool.h>
+
+/* An Ethernet type up to this is the length of an IEEE 802.3 frame. */
+#define MAX_8023_LENGTH 1500
+#define PROTOCOL_ESP 50
+#define PROTOCOL_NONE 59
+
+static inline uint16_t get16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static inline uint32_t get32(const uint8_t *p)
+{
+    return (uint32_t)get16(p) << 16 | get16(p + 2);
+}
+
+static inline void put16(uint8_t *p, uint16_t value)
+{
+    p[0] = (uint8_t)(value >> 8);
+    p[1] = (uint8_t)value;
+}
+
+static inline uint16_t swap16(uint16_t value)
+{
+    return (uint16_t)(value << 8 | value >> 8);
+}
+
+static inline enum fn_kind fn_kind_of_ethertype(uint16_t type)
+{
+    switch (type) {
+    case 0x0800:
+        return FN_IPV4;
+    case 0x86dd:
+        return FN_IPV6;
+    case 0x0806:
+        return FN_ARP;
+    case 0x8100:
+        return FN_DOT1Q;
+    case 0x88a8:
+        return FN_DOT1AD;
+    default:
+        return FN_PAYLOAD;
+    }
+}
+
+static inline enum fn_kind fn_kind_of_protocol(uint8_t protocol, bool over_ipv6)
+{
+    switch (protocol) {
+    case 4:
+        return FN_IPV4;
+    case 6:
+        return FN_TCP;
+    case 17:
+        return FN_UDP;
+    case 41:
+        return FN_IPV6;
+    case PROTOCOL_ESP:
+        return FN_ESP;
+    case 51:
+        return FN_AH;
+    case 1:
+        return over_ipv6 ? FN_PAYLOAD : FN_ICMP;
+    case 0:
+        return over_ipv6 ? FN_HOP_BY_HOP : FN_PAYLOAD;
+    case 43:
+        return over_ipv6 ? FN_ROUTING : FN_PAYLOAD;
+    case 44:
+        return over_ipv6 ? FN_FRAGMENT : FN_PAYLOAD;
+    case 58:
+        return over_ipv6 ? FN_ICMPV6 : FN_PAYLOAD;
+    case 60:
+        return over_ipv6 ? FN_DESTINATION : FN_PAYLOAD;
+    case 135:
+        return over_ipv6 ? FN_MOBILITY : FN_PAYLOAD;
+    default:
+        return FN_PAYLOAD;
+    }
+}
+
+static inline bool is_extension(uint8_t kind)
+{
+    return kind >= FN_HOP_BY_HOP && kind <= FN_MOBILITY;
+}
+
+static inline bool is_icmp_error(uint8_t type)
+{
+    return (type >= 3 && type <= 5) || type == 11 || type == 12;
+}
+
+static inline bool is_icmpv6_error(uint8_t type)
+{
+    return type >= 1 && type <= 4;
+}
+
+/* Whether an IPv4 header is a fragment's: more of them follow, or went before. */
+static inline bool is_ipv4_fragment(const uint8_t *p)
+{
+    return get16(p + 6) & 0x3fff;
+}
+
+/*
+ * The sum of the pseudo-header that covers part i of a packet, for an upper layer of `length` bytes: 0 is
+ * no sum at all and means that no network header encloses the part.
+ */
+uint32_t fn_part_pseudo(const struct fn_part *const parts[], size_t i, uint32_t length);
+
+#endif

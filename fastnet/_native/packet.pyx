@@ -1,0 +1,819 @@
+"""Packets in C; ``fastnet._pure.packet`` is its contract, and ``csrc/packet.h`` that of the C."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from types import GenericAlias
+
+from fastnet.errors import BadChecksum, PacketError, TruncatedPacket
+
+cdef extern from "Python.h":
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
+    void *PyUnicode_1BYTE_DATA(object text)
+
+cdef extern from *:
+    """
+    static inline PyObject *fn_new_object(PyTypeObject *type, PyObject *arguments)
+    {
+        return type->tp_new(type, arguments, NULL);
+    }
+    """
+    object fn_new_object(type cls, tuple arguments)
+
+cdef extern from "arpa/inet.h":
+    int AF_INET, AF_INET6
+    int inet_pton(int family, const char *text, void *out) nogil
+
+cdef extern from "packet.h":
+    ctypedef uint16_t fn_sum_fn(const uint8_t *data, size_t len, uint16_t initial) noexcept nogil
+    struct fn_checksum_kernel:
+        const char *name
+        fn_sum_fn *sum
+    enum:
+        FN_CHECKSUM_KERNELS
+    size_t fn_checksum_kernels(const fn_checksum_kernel **out) noexcept nogil
+
+    enum:
+        FN_PAYLOAD, FN_PADDING, FN_ETHERNET, FN_DOT3, FN_LLC, FN_SNAP, FN_DOT1Q, FN_DOT1AD, FN_ARP, FN_IPV4
+        FN_IPV6, FN_HOP_BY_HOP, FN_DESTINATION, FN_ROUTING, FN_FRAGMENT, FN_AH, FN_ESP, FN_MOBILITY, FN_ICMP
+        FN_ICMPV6, FN_UDP, FN_TCP, FN_KINDS
+    enum:
+        FN_LINK_ETHERNET, FN_LINK_IPV4, FN_LINK_IPV6, FN_LINK_IP
+    enum:
+        FN_PACKET_TRUNCATED, FN_PACKET_VERSION, FN_PACKET_LENGTH, FN_PACKET_TOO_DEEP, FN_PACKET_TOO_LONG
+    enum:
+        FN_PACKET_LAYERS, FN_PACKET_HEADERS, FN_DOT3_LIMIT
+    enum:
+        FN_AUTO_LENGTH, FN_AUTO_PROTOCOL, FN_AUTO_CHECKSUM
+    struct fn_packet:
+        uint32_t *offsets
+        uint8_t *kinds
+        uint8_t count
+        uint8_t error_kind
+        int8_t error
+        uint32_t error_offset
+    struct fn_part:
+        const uint8_t *header
+        uint32_t length
+        uint16_t sum
+        uint8_t kind
+        uint8_t automatic
+    int fn_packet_scan(const uint8_t *data, uint32_t len, int link, fn_packet *packet) noexcept nogil
+    int fn_packet_network(const fn_packet *packet) noexcept nogil
+    int fn_packet_transport(const fn_packet *packet) noexcept nogil
+    int fn_packet_protocol(const uint8_t *data, const fn_packet *packet) noexcept nogil
+    int fn_packet_verify(const uint8_t *data, const fn_packet *packet, fn_sum_fn *sum, uint16_t *expected) noexcept nogil
+    int fn_part_field(int kind, int automatic) noexcept nogil
+    void fn_part_sum(fn_part *part, fn_sum_fn *sum) noexcept nogil
+    uint64_t fn_packet_size(const fn_part **parts, size_t count) noexcept nogil
+    int fn_packet_build(const fn_part **parts, size_t count, uint8_t *out, size_t *bad) noexcept nogil
+    size_t fn_text_ipv4(const uint8_t *address, char *out) noexcept nogil
+    size_t fn_text_ipv6(const uint8_t *address, char *out) noexcept nogil
+    size_t fn_text_mac(const uint8_t *address, char *out) noexcept nogil
+
+PAYLOAD, PADDING, ETHERNET, DOT3, LLC, SNAP, DOT1Q, DOT1AD, ARP, IPV4, IPV6 = range(FN_IPV6 + 1)
+HOP_BY_HOP, DESTINATION, ROUTING, FRAGMENT, AH, ESP, MOBILITY = range(FN_HOP_BY_HOP, FN_MOBILITY + 1)
+ICMP, ICMPV6, UDP, TCP = range(FN_ICMP, FN_KINDS)
+LENGTH, PROTOCOL, CHECKSUM = FN_AUTO_LENGTH, FN_AUTO_PROTOCOL, FN_AUTO_CHECKSUM
+MAX_LAYERS = FN_PACKET_LAYERS
+
+cdef tuple NAMES = (
+    "payload", "padding", "Ethernet", "802.3", "LLC", "SNAP", "802.1Q", "802.1ad", "ARP", "IPv4", "IPv6",
+    "hop-by-hop", "destination", "routing", "fragment", "AH", "ESP", "mobility", "ICMP", "ICMPv6", "UDP", "TCP",
+)
+cdef tuple NO_ARGUMENTS = ()
+
+cdef const fn_checksum_kernel *kernels[FN_CHECKSUM_KERNELS]
+cdef fn_sum_fn *best_sum = kernels[fn_checksum_kernels(kernels) - 1].sum
+
+
+cdef inline object ascii_text(const char *text, size_t length):
+    cdef object result = PyUnicode_New(length, 127)
+    memcpy(PyUnicode_1BYTE_DATA(result), text, length)
+    return result
+
+
+cdef object ipv4_text(const uint8_t *address):
+    cdef char text[15]
+    return ascii_text(text, fn_text_ipv4(address, text))
+
+
+cdef object ipv6_text(const uint8_t *address):
+    cdef char text[45]
+    return ascii_text(text, fn_text_ipv6(address, text))
+
+
+cdef class Field:
+    """One field of a record, a descriptor: reading it on a record decodes it, on the class gives the field.
+
+    ``offset`` and ``width`` are in bits, as RFC diagrams count them. ``default`` is the value that a new
+    record has, or Ellipsis where one must be given. ``automatic`` is the bit (LENGTH, PROTOCOL or
+    CHECKSUM) of a field that building computes unless a value is given; ``show`` is the format in which a
+    value is shown.
+    """
+
+    cdef readonly Py_ssize_t offset, width
+    cdef readonly object default, name, show
+    cdef readonly int automatic
+    cdef Py_ssize_t first, size
+
+    def __init__(self, offset, width, *, default=..., automatic=0, show=""):
+        self.offset = offset
+        self.width = width
+        self.default = default
+        self.automatic = automatic
+        self.show = show
+        self.name = ""
+        self.first = self.offset // 8
+        self.size = (self.offset + self.width + 7) // 8 - self.first
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __set__(self, record, value):
+        raise AttributeError(f"{type(record).__name__}.{self.name} can't be set: use replace({self.name}=...)")
+
+    def put(self, header, value):
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        raise NotImplementedError
+
+    cdef const uint8_t *locate(self, Record record) except NULL:
+        if PyBytes_GET_SIZE(record._header) < self.first + self.size:
+            raise TruncatedPacket(f"{type(record).__name__} ends before its field {self.name}")
+        return <const uint8_t *>PyBytes_AS_STRING(record._header) + self.first
+
+
+cdef class UInt(Field):
+    """An unsigned integer of up to 64 bits in at most 8 bytes."""
+
+    cdef int shift
+    cdef uint64_t limit
+
+    def __init__(self, offset, width, *, default=..., automatic=0, show=""):
+        super().__init__(offset, width, default=default, automatic=automatic, show=show)
+        if not 0 < self.width or self.size > 8:
+            raise ValueError(f"an integer of {width} bits at bit {offset}: expected 1 to 64 bits in at most 8 bytes")
+        self.shift = -(self.offset + self.width) % 8
+        self.limit = <uint64_t>-1 >> (64 - self.width)
+
+    cdef uint64_t read(self, const uint8_t *p) noexcept:
+        cdef uint64_t value = 0
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            value = value << 8 | p[i]
+        return value >> self.shift & self.limit
+
+    def __get__(self, record, owner):
+        if record is None:
+            return self
+        return self.read(self.locate(<Record?>record))
+
+    def put(self, header, value):
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        if not isinstance(value, int):
+            raise TypeError(f"{self.name} must be an int, not {type(value).__name__}")
+        if not 0 <= value <= self.limit:
+            raise PacketError(f"{self.name} {value}: expected 0 to {self.limit}")
+        cdef uint64_t bits = <uint64_t>value << self.shift
+        cdef uint64_t kept = ~(self.limit << self.shift)
+        cdef uint8_t[:] bytes_of = memoryview(header)[self.first:self.first + self.size]
+        cdef Py_ssize_t i
+        for i in range(bytes_of.shape[0] - 1, -1, -1):
+            bytes_of[i] = <uint8_t>(bytes_of[i] & kept | bits)
+            bits >>= 8
+            kept >>= 8
+
+
+cdef class Auto(UInt):
+    """An unsigned integer that building computes where it is None; until then it reads as 0."""
+
+
+cdef class HeaderLength(UInt):
+    """The record's own length, less ``less`` units of ``unit`` bytes; computed unless given."""
+
+    cdef readonly object unit, less
+
+    def __init__(self, offset, width, *, default, unit=1, less=0):
+        super().__init__(offset, width, default=default)
+        self.unit = unit
+        self.less = less
+
+    def measure(self, length):
+        """What the field says of a record of so many bytes."""
+        return -(-length // self.unit) - self.less
+
+
+cdef class AddressField(Field):
+    cdef str what
+
+    def __get__(self, record, owner):
+        return self if record is None else self.text(self.locate(<Record?>record))
+
+    cdef object text(self, const uint8_t *address):
+        raise NotImplementedError
+
+    cdef bytes parse_text(self, str text):
+        raise NotImplementedError
+
+    cdef bytes packed(self, value):
+        if isinstance(value, int):
+            if not 0 <= value < 1 << self.width:
+                raise PacketError(f"{self.name} {value}: expected {self.what}")
+            return value.to_bytes(self.size, "big")
+        data = value if isinstance(value, bytes) else getattr(value, "packed", None)
+        if not isinstance(data, bytes):
+            raise TypeError(f"{self.name} must be a str, bytes, int or an address object, not {type(value).__name__}")
+        if len(data) != self.size:
+            raise PacketError(f"{self.name} has {len(data)} bytes: expected {self.what}")
+        return data
+
+    def put(self, header, value):
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        if isinstance(value, str):
+            try:
+                data = self.parse_text(value)
+            except ValueError:
+                raise PacketError(f"{self.name} {value!r}: expected {self.what}") from None
+        else:
+            data = self.packed(value)
+        header[self.first:self.first + self.size] = data
+
+
+cdef bytes parse_ip(int family, Py_ssize_t size, str text):
+    cdef uint8_t packed[16]
+    cdef bytes encoded = text.encode()
+    if 0 in encoded or inet_pton(family, PyBytes_AS_STRING(encoded), packed) != 1:
+        raise ValueError
+    return packed[:size]
+
+
+cdef class IPv4Field(AddressField):
+    """An IPv4 address: read as str, given as str, 4 bytes, int or ipaddress.IPv4Address."""
+
+    def __init__(self, offset, *, default=...):
+        super().__init__(offset, 32, default=default)
+        self.what = "an IPv4 address"
+
+    cdef object text(self, const uint8_t *address):
+        return ipv4_text(address)
+
+    cdef bytes parse_text(self, str text):
+        return parse_ip(AF_INET, 4, text)
+
+
+cdef class IPv6Field(AddressField):
+    """An IPv6 address: read as str, given as str, 16 bytes, int or ipaddress.IPv6Address."""
+
+    def __init__(self, offset, *, default=...):
+        super().__init__(offset, 128, default=default)
+        self.what = "an IPv6 address"
+
+    cdef object text(self, const uint8_t *address):
+        return ipv6_text(address)
+
+    cdef bytes parse_text(self, str text):
+        return parse_ip(AF_INET6, 16, text)
+
+
+cdef class MACField(AddressField):
+    """An Ethernet address: read as str with colons, given as str with colons or hyphens, 6 bytes or int."""
+
+    def __init__(self, offset, *, default=...):
+        super().__init__(offset, 48, default=default)
+        self.what = "an Ethernet address"
+
+    cdef object text(self, const uint8_t *address):
+        cdef char text[17]
+        return ascii_text(text, fn_text_mac(address, text))
+
+    cdef bytes parse_text(self, str text):
+        octets = text.replace("-", ":").split(":")
+        if any([len(octet) != 2 for octet in octets]):
+            raise ValueError
+        data = bytes.fromhex("".join(octets))
+        if len(octets) != 6 or len(data) != 6:
+            raise ValueError
+        return data
+
+
+cdef class Tail(Field):
+    """All bytes from ``offset`` to the record's end, as one value that ``decode`` and ``encode`` convert."""
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    def __init__(self, offset, *, default=...):
+        super().__init__(offset, 0, default=default)
+
+    def __get__(self, record, owner):
+        return self if record is None else self.decode((<Record?>record)._header[self.first:])
+
+    def decode(self, data):
+        """The value that these bytes stand for."""
+        raise NotImplementedError
+
+    def encode(self, value):
+        """The bytes that stand for the value. Raises PacketError or TypeError for one that can't be there."""
+        raise NotImplementedError
+
+    def put(self, header, value):
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        header[self.first:] = self.encode(value)
+
+
+cdef class Schema:
+    """What a class of records knows of its fields; built once, when the class is defined."""
+
+    cdef dict fields
+    cdef set required
+    cdef Tail tail
+    cdef HeaderLength length
+    cdef bytes template
+    cdef int automatic
+    cdef uint8_t kind
+
+    def __init__(self, cls):
+        cdef Field field
+        self.fields = {
+            name: value
+            for base in reversed(cls.__mro__)
+            for name, value in vars(base).items()
+            if isinstance(value, Field)
+        }
+        self.required = set()
+        header = bytearray(max([(<Field>value).first + (<Field>value).size for value in self.fields.values()], default=0))
+        for name, field in self.fields.items():
+            self.automatic |= field.automatic
+            if isinstance(field, Tail):
+                self.tail = field
+            if isinstance(field, HeaderLength):
+                self.length = field
+            if field.default is ...:
+                self.required.add(name)
+            elif field.default is not None:
+                field.put(header, field.default)
+        if self.length is not None:
+            self.length.put(header, self.length.measure(len(header)))
+        self.template = bytes(header)
+
+
+cdef class Record:
+    """Fields over bytes: an immutable value whose fields are read from ``header``, its encoded form.
+
+    A subclass names its fields as class attributes. A record is made of fields by name; those that are
+    not given have their defaults. Raises TypeError for an unknown or missing field or a value of a wrong
+    type, PacketError for a value that the field can't hold.
+    """
+
+    cdef bytes _header
+    cdef int _automatic
+
+    def __cinit__(self):
+        self._header = b""
+
+    def __init__(self, **fields):
+        cdef Schema schema = self._schema
+        missing = schema.required - fields.keys()
+        if missing:
+            raise TypeError(f"{type(self).__name__} needs {', '.join(sorted(missing))}")
+        self.assemble(bytearray(schema.template), schema.automatic, fields)
+
+    cdef int adopt(self, bytes header, int automatic) except -1:
+        self._header = header
+        self._automatic = automatic
+        return 0
+
+    cdef int assemble(self, bytearray header, int automatic, dict fields) except -1:
+        cdef Schema schema = self._schema
+        cdef Field field
+        cdef bint changed
+        for name, value in fields.items():
+            field = schema.fields.get(name)
+            if field is None:
+                raise TypeError(f"{type(self).__name__} has no field {name!r}: {', '.join(schema.fields)}")
+            if field.automatic and value is None:
+                field.put(header, 0)
+                automatic |= field.automatic
+            elif value is not None or field is not schema.length:
+                field.put(header, value)
+                automatic &= ~field.automatic
+        if schema.length is not None:
+            changed = (schema.tail is not None and schema.tail.name in fields) or schema.length.name in fields
+            if changed and fields.get(schema.length.name) is None:
+                schema.length.put(header, schema.length.measure(len(header)))
+        return self.adopt(bytes(header), automatic)
+
+    @classmethod
+    def from_header(cls, header, automatic=0, /):
+        """A record around encoded bytes, the fields of ``automatic``'s bits being left to building.
+
+        Raises TruncatedPacket where they end before the fixed fields do.
+        """
+        return record_of(cls, bytes(header), automatic)
+
+    @classmethod
+    def fields(cls):
+        """The fields of this class by name, in their order."""
+        return dict((<Schema>cls._schema).fields)
+
+    @property
+    def header(self):
+        """The encoded form; fields that building computes hold what they held last, or 0."""
+        return self._header
+
+    @property
+    def automatic(self):
+        """The bits (LENGTH, PROTOCOL, CHECKSUM) of the fields that building computes."""
+        return self._automatic
+
+    def replace(self, **fields):
+        """The same record with other values for these fields; None makes a computed field automatic again.
+
+        Raises what making the record does.
+        """
+        cdef Record record = new_object(type(self))
+        record.assemble(bytearray(self._header), self._automatic, fields)
+        return record
+
+    def __eq__(self, other):
+        if not isinstance(other, Record):
+            return NotImplemented
+        return type(self) is type(other) and self._header == (<Record>other)._header
+
+    def __hash__(self):
+        return hash(self._header)
+
+    def __reduce__(self):
+        return type(self).from_header, (self._header, self._automatic)
+
+
+def define_record(record_type, /):
+    """Let a class of records know its fields; called once, when the class is defined."""
+    record_type._schema = Schema(record_type)
+
+
+cdef inline object new_object(type cls):
+    return fn_new_object(cls, NO_ARGUMENTS)
+
+
+cdef Record record_of(type cls, bytes header, int automatic):
+    cdef Schema schema = cls._schema
+    if PyBytes_GET_SIZE(header) < PyBytes_GET_SIZE(schema.template):
+        raise TruncatedPacket(f"{cls.__name__} needs {len(schema.template)} bytes: got {len(header)}")
+    cdef Record record = new_object(cls)
+    record.adopt(header, automatic & schema.automatic)
+    return record
+
+
+cdef list layer_types = [None] * FN_KINDS
+cdef dict message_types = {}
+cdef type packet_type
+
+
+cdef type layer_type_of(int kind, const uint8_t *header):
+    cdef object layer_type = None
+    if kind == FN_ICMP or kind == FN_ICMPV6:
+        layer_type = message_types.get((kind, header[0]))
+    if layer_type is None:
+        layer_type = layer_types[kind]
+    if layer_type is None:
+        raise PacketError(f"no class for {NAMES[kind]} layers is defined")
+    return layer_type
+
+
+cdef class Layer(Record):
+    """One header, or a payload. ``/`` puts a layer, a packet or bytes behind it and gives a packet.
+    """
+
+    cdef fn_part part
+    cdef bint summed
+
+    kind = FN_PAYLOAD
+
+    cdef int adopt(self, bytes header, int automatic) except -1:
+        self._header = header
+        self._automatic = automatic
+        self.part.header = <const uint8_t *>PyBytes_AS_STRING(header)
+        self.part.length = PyBytes_GET_SIZE(header)
+        self.part.kind = (<Schema>self._schema).kind
+        self.part.automatic = automatic
+        return 0
+
+    def __truediv__(self, other):
+        return compose(self, other)
+
+    def __bytes__(self):
+        return build((self,))
+
+
+def define_layer(layer_type, kind, message=None, /):
+    """Let a class of layers be what parsing makes of this kind, or of its messages of one type only.
+
+    ``kind`` None leaves the class the kind that it inherits; with ``message`` it is for those ICMP or ICMPv6
+    messages whose type is this number.
+    """
+    if kind is not None:
+        layer_type.kind = kind
+        layer_types[kind] = layer_type
+    if message is not None:
+        message_types[layer_type.kind, message] = layer_type
+    (<Schema>layer_type._schema).kind = layer_type.kind
+
+
+cdef object compose(object upper, object lower):
+    if not isinstance(lower, (Layer, Packet, bytes, bytearray, memoryview)):
+        return NotImplemented
+    return packet_type(upper, lower)
+
+
+cdef bytes build(tuple layers):
+    cdef const fn_part *parts[FN_PACKET_LAYERS]
+    cdef Layer layer
+    cdef size_t i, bad, count = len(layers)
+    for i in range(count):
+        layer = <Layer>layers[i]
+        if not layer.summed:
+            fn_part_sum(&layer.part, best_sum)
+            layer.summed = True
+        parts[i] = &layer.part
+    cdef uint64_t size = fn_packet_size(parts, count)
+    if size > 0xffffffff:
+        raise PacketError("a packet has at most 4294967295 bytes")
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
+    if fn_packet_build(parts, count, <uint8_t *>PyBytes_AS_STRING(data), &bad):
+        kind = parts[bad].kind
+        limit = 1500 if kind == FN_DOT3 else 65535
+        raise PacketError(f"{NAMES[kind]} can't hold so much: its length field says at most {limit} bytes")
+    return data
+
+
+cdef object scan_error(const uint8_t *data, const fn_packet *scan):
+    cdef int code = scan.error
+    where = f"{NAMES[scan.error_kind]} at byte {scan.error_offset}"
+    if code == FN_PACKET_TRUNCATED:
+        return TruncatedPacket(f"{where} is cut short: the data ends too early")
+    if code == FN_PACKET_VERSION:
+        version = data[scan.error_offset] >> 4
+        return PacketError(
+            f"no {NAMES[scan.error_kind]} header at byte {scan.error_offset}: its version is {version}"
+        )
+    if code == FN_PACKET_LENGTH:
+        return PacketError(f"{where} says that it is shorter than its own header")
+    return PacketError(f"more than {FN_PACKET_HEADERS} layers")
+
+
+cdef int link_of(object link) except -1:
+    if link == "ethernet":
+        return FN_LINK_ETHERNET
+    if link == "ipv4":
+        return FN_LINK_IPV4
+    if link == "ipv6":
+        return FN_LINK_IPV6
+    if link == "ip":
+        return FN_LINK_IP
+    raise ValueError(f"link {link!r}: expected one of ethernet, ipv4, ipv6, ip")
+
+
+@cython.no_gc
+cdef class Packet:
+    """Layers, outermost first: an immutable stack, made by ``/`` or by ``parse``.
+
+    Iterating gives the layers; ``packet[0]`` one by its place, ``packet[IPv4]`` the first of a class. A
+    packet that was put together computes its automatic fields when it is built, and its layers, taken out
+    of it, show them. ``bytes(packet)`` builds it. Two packets are equal where the classes of their layers and
+    their built bytes are. Raises PacketError for more than 20 layers or padding that is not last.
+    """
+
+    cdef tuple _layers
+    cdef bytes _data
+    cdef str _link
+    cdef fn_packet scan
+
+    def __init__(self, *layers):
+        cdef list stack = []
+        cdef Py_ssize_t i
+        for layer in layers:
+            if isinstance(layer, Layer):
+                stack.append(layer)
+            elif isinstance(layer, Packet):
+                stack.extend((<Packet>layer).stack())
+            else:
+                stack.append(record_of(layer_type_of(FN_PAYLOAD, NULL), bytes(memoryview(layer)), 0))
+        if len(stack) > FN_PACKET_LAYERS:
+            raise PacketError(f"{len(stack)} layers: at most {FN_PACKET_LAYERS} make a packet")
+        for i in range(len(stack) - 1):
+            if (<Layer>stack[i]).part.kind == FN_PADDING:
+                raise PacketError("padding can only be the last layer")
+        self._layers = tuple(stack)
+        self._data = None
+
+    cdef tuple stack(self):
+        return tuple(self) if self._layers is None else self._layers
+
+    cdef const uint8_t *resolve(self) except NULL:
+        """The bytes, and in ``scan`` where the layers lie in them; built once where the packet was put together."""
+        cdef Py_ssize_t i
+        cdef Layer layer
+        cdef fn_packet scan
+        if self._data is None:
+            data = build(self._layers)
+            scan.count = len(self._layers)
+            scan.error = 0
+            scan.offsets[0] = 0
+            for i in range(scan.count):
+                layer = <Layer>self._layers[i]
+                scan.kinds[i] = layer.part.kind
+                scan.offsets[i + 1] = scan.offsets[i] + layer.part.length
+            self.scan = scan
+            self._data = data
+        return <const uint8_t *>PyBytes_AS_STRING(self._data)
+
+    cdef Py_ssize_t count(self) noexcept:
+        return self.scan.count if self._layers is None else len(self._layers)
+
+    cdef type type_at(self, Py_ssize_t i):
+        if self._layers is not None:
+            return type(self._layers[i])
+        return layer_type_of(
+            self.scan.kinds[i], <const uint8_t *>PyBytes_AS_STRING(self._data) + self.scan.offsets[i]
+        )
+
+    cdef Layer layer_at(self, Py_ssize_t i):
+        cdef const char *data = <const char *>self.resolve()
+        cdef uint32_t start = self.scan.offsets[i]
+        cdef int automatic = 0 if self._layers is None else (<Layer>self._layers[i])._automatic
+        return record_of(
+            self.type_at(i), PyBytes_FromStringAndSize(data + start, self.scan.offsets[i + 1] - start), automatic
+        )
+
+    cdef Py_ssize_t find(self, type layer_type) except -2:
+        cdef Py_ssize_t i
+        for i in range(self.count()):
+            if issubclass(self.type_at(i), layer_type):
+                return i
+        return -1
+
+    def __len__(self):
+        return self.count()
+
+    def __iter__(self):
+        return iter([self.layer_at(i) for i in range(self.count())])
+
+    def __contains__(self, layer_type):
+        if not isinstance(layer_type, type):
+            raise TypeError(f"expected a class of layers, not {type(layer_type).__name__}")
+        return self.find(layer_type) >= 0
+
+    def __getitem__(self, key):
+        cdef Py_ssize_t i
+        if isinstance(key, type):
+            i = self.find(key)
+            if i < 0:
+                raise KeyError(f"no {key.__name__} layer in this packet")
+            return self.layer_at(i)
+        if not isinstance(key, int):
+            raise TypeError(f"expected a place or a class of layers, not {type(key).__name__}")
+        place = key + self.count() if key < 0 else key
+        if not 0 <= place < self.count():
+            raise IndexError(f"no layer {key}: this packet has {self.count()}")
+        return self.layer_at(place)
+
+    def get(self, layer_type, /):
+        """The first layer of a class, or None where there is none."""
+        cdef Py_ssize_t i = self.find(layer_type)
+        return None if i < 0 else self.layer_at(i)
+
+    def __truediv__(self, other):
+        return compose(self, other)
+
+    def __bytes__(self):
+        return self._data if self._layers is None else build(self._layers)
+
+    cdef tuple types(self):
+        return tuple([self.type_at(i) for i in range(self.count())])
+
+    def __eq__(self, other):
+        if not isinstance(other, Packet):
+            return NotImplemented
+        self.resolve()
+        (<Packet>other).resolve()
+        return self._data == (<Packet>other)._data and self.types() == (<Packet>other).types()
+
+    def __hash__(self):
+        self.resolve()
+        return hash(self._data)
+
+    def __reduce__(self):
+        if self._layers is None:
+            return parse, (self._data, self._link)
+        return type(self), self._layers
+
+    @property
+    def parsed(self):
+        """Whether the packet was parsed, all its fields being as the bytes had them."""
+        return self._layers is None
+
+    @property
+    def error(self):
+        """What stopped parsing, or None: TruncatedPacket, or PacketError for a header that can't be."""
+        cdef const uint8_t *data = self.resolve()
+        return scan_error(data, &self.scan) if self.scan.error else None
+
+    @property
+    def payload(self):
+        """The bytes of the first payload layer, b"" where there is none."""
+        cdef const char *data = <const char *>self.resolve()
+        cdef Py_ssize_t i
+        for i in range(self.scan.count):
+            if self.scan.kinds[i] == FN_PAYLOAD:
+                return data[self.scan.offsets[i]:self.scan.offsets[i + 1]]
+        return b""
+
+    cdef object address(self, Py_ssize_t ipv4_at, Py_ssize_t ipv6_at):
+        cdef const uint8_t *data = self.resolve()
+        cdef int i = fn_packet_network(&self.scan)
+        if i < 0:
+            return None
+        data += self.scan.offsets[i]
+        return ipv4_text(data + ipv4_at) if self.scan.kinds[i] == FN_IPV4 else ipv6_text(data + ipv6_at)
+
+    cdef object port(self, Py_ssize_t at):
+        cdef const uint8_t *data = self.resolve()
+        cdef int i = fn_packet_transport(&self.scan)
+        if i < 0 or self.scan.kinds[i] < FN_UDP:
+            return None
+        data += self.scan.offsets[i] + at
+        return data[0] << 8 | data[1]
+
+    @property
+    def src(self):
+        """The outermost network header's source address, None where there is no such header."""
+        return self.address(12, 8)
+
+    @property
+    def dst(self):
+        """The outermost network header's destination address, None where there is no such header."""
+        return self.address(16, 24)
+
+    @property
+    def protocol(self):
+        """The protocol number behind the outermost network header and its extension headers, or None."""
+        cdef const uint8_t *data = self.resolve()
+        cdef int protocol = fn_packet_protocol(data, &self.scan)
+        return None if protocol < 0 else protocol
+
+    @property
+    def sport(self):
+        """The source port of the UDP or TCP header behind the outermost network header, or None."""
+        return self.port(0)
+
+    @property
+    def dport(self):
+        """The destination port of the UDP or TCP header behind the outermost network header, or None."""
+        return self.port(2)
+
+
+packet_type = Packet
+
+
+def define_packet(new_type, /):
+    """Let a class of packets be what ``/`` and ``parse`` make."""
+    global packet_type
+    packet_type = new_type
+
+
+cdef int verify(const uint8_t *data, const fn_packet *scan) except -1:
+    cdef uint16_t expected
+    cdef int i = fn_packet_verify(data, scan, best_sum, &expected)
+    if i >= 0:
+        kind, offset = scan.kinds[i], scan.offsets[i]
+        data += scan.offsets[i] + fn_part_field(scan.kinds[i], FN_AUTO_CHECKSUM)
+        raise BadChecksum(
+            f"{NAMES[kind]} at byte {offset} has checksum {data[0] << 8 | data[1]:#06x}: expected {expected:#06x}"
+        )
+    return 0
+
+
+def parse(data, link="ethernet", strict=False):
+    """The packet that these bytes hold, its layers found and no more than that read.
+
+    ``link`` says what they start with: "ethernet", "ipv4", "ipv6", or "ip" for IPv4 or IPv6 as the first
+    four bits tell. What is cut short or malformed gives what could be read, the rest as payload, and the
+    reason as ``packet.error``; with ``strict`` that is raised (TruncatedPacket, PacketError), and BadChecksum
+    where a checksum is wrong. Raises TypeError where data is no contiguous buffer, ValueError for another
+    link, PacketError for more than 4294967295 bytes.
+    """
+    cdef bytes buffer = data if PyBytes_CheckExact(data) else bytes(memoryview(data))
+    cdef Packet packet = <Packet>new_object(packet_type)
+    cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(buffer)
+    if PyBytes_GET_SIZE(buffer) > 0xffffffff:
+        raise PacketError("a packet has at most 4294967295 bytes")
+    packet._data = buffer
+    packet._link = link
+    fn_packet_scan(start, PyBytes_GET_SIZE(buffer), link_of(link), &packet.scan)
+    if strict:
+        if packet.scan.error:
+            raise scan_error(start, &packet.scan)
+        verify(start, &packet.scan)
+    return packet

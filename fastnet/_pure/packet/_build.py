@@ -1,0 +1,210 @@
+"""Bytes made of headers, automatic fields and checksums included; ``csrc/packet.h`` says the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fastnet._pure.checksum import checksum, pseudo_header_ipv4, pseudo_header_ipv6
+from fastnet._pure.packet._kinds import (
+    AUTOMATIC,
+    CHECKSUM,
+    DOT3,
+    ETHERTYPE_OF,
+    EXTENSIONS,
+    FRAGMENT,
+    HOP_BY_HOP,
+    ICMP,
+    ICMP_ERRORS,
+    ICMPV6,
+    ICMPV6_ERRORS,
+    IPV4,
+    IPV6,
+    LENGTH,
+    LLC,
+    MAX_8023_LENGTH,
+    NAMES,
+    NO_NEXT_HEADER,
+    PADDING,
+    PAYLOAD,
+    PROTOCOL,
+    PROTOCOL_OF,
+    ROUTING,
+    UDP,
+)
+from fastnet._pure.packet._scan import Scan
+from fastnet.errors import BadChecksum, PacketError
+
+_UNKNOWN_ETHERTYPE = 0x9000
+_UNKNOWN_PROTOCOL = 0
+
+
+class Part(NamedTuple):
+    """A header that is encoded already, and which of its fields are computed."""
+
+    kind: int
+    header: bytes
+    automatic: int = 0
+
+
+def _ipv4_destination(header: bytes) -> bytes:
+    """The last address of a source route that the packet still follows (RFC 791, section 3.1)."""
+    at = 20
+    while at + 3 <= len(header) and header[at]:
+        if header[at] == 1:
+            at += 1
+            continue
+        size = header[at + 1]
+        if size < 3 or at + size > len(header):
+            break
+        if header[at] in (131, 137) and size >= 7 and header[at + 2] < size:
+            last = at + 3 + (size - 7) // 4 * 4
+            return header[last : last + 4]
+        at += size
+    return header[16:20]
+
+
+def _ipv6_destination(header: bytes, routing: bytes | None) -> bytes:
+    """The last address of a routing header that still has segments left (RFC 8200, 8.1; RFC 8754)."""
+    if routing and len(routing) >= 24 and routing[3]:
+        if routing[2] == 4:
+            return routing[8:24]
+        if routing[2] in (0, 2):
+            last = 8 + (len(routing) - 24) // 16 * 16
+            return routing[last : last + 16]
+    return header[24:40]
+
+
+def _pseudo_header(parts: Sequence[Part], i: int, length: int) -> int | None:
+    """The sum of the pseudo-header over part i, or None where no network header encloses it."""
+    if parts[i].kind in (IPV4, ICMP):
+        return 0
+    protocol = PROTOCOL_OF[parts[i].kind]
+    routing = None
+    for kind, header, _ in reversed(parts[:i]):
+        if kind == IPV4:
+            # A length that no IPv4 header can say still has its sum.
+            folded = length if length <= 0xFFFF else length % 0xFFFF or 0xFFFF
+            return pseudo_header_ipv4(header[12:16], _ipv4_destination(header), protocol, folded)
+        if kind == IPV6:
+            return pseudo_header_ipv6(header[8:24], _ipv6_destination(header, routing), protocol, length)
+        if kind == ROUTING:
+            routing = header
+        elif kind not in EXTENSIONS:
+            break
+    return None
+
+
+def _next_number(kind: int, following: int, length: int) -> int:
+    if AUTOMATIC[kind].protocol_size == 1:
+        return PROTOCOL_OF.get(following, _UNKNOWN_PROTOCOL if kind == IPV4 else NO_NEXT_HEADER)
+    return length & 0xFFFF if following == LLC else ETHERTYPE_OF.get(following, _UNKNOWN_ETHERTYPE)
+
+
+def _in_jumbogram(parts: Sequence[Part], i: int) -> bool:
+    for part in reversed(parts[:i]):
+        if part.kind not in EXTENSIONS:
+            return False
+        if part.kind == HOP_BY_HOP:
+            return True
+    return False
+
+
+def _length(parts: Sequence[Part], i: int, below: int, following: int) -> int:
+    kind = parts[i].kind
+    length = below + (len(parts[i].header) if kind in (IPV4, UDP) else 0)
+    limit = MAX_8023_LENGTH if kind == DOT3 else 0xFFFF
+    if length <= limit:
+        return length
+    if (kind == UDP and _in_jumbogram(parts, i)) or (kind == IPV6 and following == HOP_BY_HOP):
+        return 0
+    raise PacketError(f"{NAMES[kind]} can't hold so much: its length field says at most {limit} bytes")
+
+
+def _checksum(parts: Sequence[Part], i: int, header: bytearray, below: bytes) -> int:
+    kind = parts[i].kind
+    if kind == IPV4:
+        return checksum(header)
+    initial = _pseudo_header(parts, i, len(header) + len(below))
+    if initial is None:
+        return 0
+    return checksum(header + below, initial) or (0xFFFF if kind == UDP else 0)
+
+
+def build(parts: Sequence[Part]) -> bytes:
+    """The packet of these parts. Raises PacketError where one holds more than its length field can say."""
+    padding = b""
+    below = b""
+    following = PAYLOAD
+    for i in range(len(parts) - 1, -1, -1):
+        kind, encoded, automatic = parts[i]
+        if kind == PADDING:
+            padding = encoded
+            continue
+        header = bytearray(encoded)
+        fields = AUTOMATIC[kind]
+        if automatic & LENGTH and fields.length is not None:
+            header[fields.length : fields.length + 2] = _length(parts, i, len(below), following).to_bytes(
+                2, "big"
+            )
+        if automatic & PROTOCOL and fields.protocol is not None:
+            number = _next_number(kind, following, len(below))
+            end = fields.protocol + fields.protocol_size
+            header[fields.protocol : end] = number.to_bytes(fields.protocol_size, "big")
+        if automatic & CHECKSUM and fields.checksum is not None:
+            field = slice(fields.checksum, fields.checksum + 2)
+            header[field] = bytes(2)
+            header[field] = _checksum(parts, i, header, below).to_bytes(2, "big")
+        below = bytes(header) + below
+        following = kind
+    return below + padding
+
+
+def _is_fragment(kind: int, header: bytes) -> bool:
+    if kind == IPV4:
+        return bool(int.from_bytes(header[6:8], "big") & 0x3FFF)
+    return kind == FRAGMENT and bool(int.from_bytes(header[2:4], "big") & 0xFFF9)
+
+
+def _quotes(kind: int, header: bytes) -> bool:
+    return (kind == ICMP and header[0] in ICMP_ERRORS) or (kind == ICMPV6 and header[0] in ICMPV6_ERRORS)
+
+
+def _unsummed(parts: Sequence[Part], i: int) -> bool:
+    """UDP over IPv4 may go without a checksum (RFC 768); over IPv6 it may not (RFC 8200, section 8.1)."""
+    if parts[i].kind != UDP or parts[i].header[6:8] != b"\0\0":
+        return False
+    enclosing = next((part.kind for part in reversed(parts[:i]) if part.kind not in EXTENSIONS), IPV4)
+    return enclosing == IPV4
+
+
+def _verify_layer(parts: Sequence[Part], i: int, offset: int, covered: bytes) -> None:
+    kind, header, _ = parts[i]
+    initial = _pseudo_header(parts, i, len(covered))
+    if initial is None:
+        return
+    data = header if kind == IPV4 else covered
+    if checksum(data, initial):
+        at = AUTOMATIC[kind].checksum or 0
+        held = int.from_bytes(data[at : at + 2], "big")
+        expected = checksum(data[:at] + b"\0\0" + data[at + 2 :], initial)
+        raise BadChecksum(
+            f"{NAMES[kind]} at byte {offset} has checksum {held:#06x}: expected {expected:#06x}"
+        )
+
+
+def verify(data: bytes, scan: Scan) -> None:
+    """Raise BadChecksum for the first layer whose checksum is wrong."""
+    parts = [
+        Part(kind, data[start:end])
+        for kind, start, end in zip(scan.kinds, scan.offsets, scan.offsets[1:], strict=False)
+    ]
+    end = len(data) - (len(parts[-1].header) if parts and parts[-1].kind == PADDING else 0)
+    fragment = False
+    for i, (kind, header, _) in enumerate(parts):
+        has_checksum = AUTOMATIC[kind].checksum is not None
+        if has_checksum and (kind == IPV4 or (not fragment and not _unsummed(parts, i))):
+            _verify_layer(parts, i, scan.offsets[i], data[scan.offsets[i] : end])
+        fragment = fragment or _is_fragment(kind, header)
+        if _quotes(kind, header):
+            break

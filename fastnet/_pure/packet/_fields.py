@@ -1,0 +1,273 @@
+"""Fields: where a value lies in a record's bytes, how it is read and how it is written."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
+
+from fastnet.errors import PacketError, TruncatedPacket
+
+if TYPE_CHECKING:
+    from fastnet._pure.packet._layers import Record
+
+T = TypeVar("T")
+
+
+class Packed(Protocol):
+    """What ``ipaddress`` makes: an object that knows its own bytes."""
+
+    @property
+    def packed(self) -> bytes: ...
+
+
+Address = str | bytes | int | Packed
+
+
+class Field:
+    """One field of a record, a descriptor: reading it on a record decodes it, on the class gives the field.
+
+    ``offset`` and ``width`` are in bits, as RFC diagrams count them. ``default`` is the value that a new
+    record has, or Ellipsis where one must be given. ``automatic`` is the bit (LENGTH, PROTOCOL or
+    CHECKSUM) of a field that building computes unless a value is given; ``show`` is the format in which a
+    value is shown.
+    """
+
+    __slots__ = ("automatic", "default", "name", "offset", "show", "width")
+
+    def __init__(
+        self, offset: int, width: int, *, default: Any = ..., automatic: int = 0, show: str = ""
+    ) -> None:
+        self.offset = offset
+        self.width = width
+        self.default = default
+        self.automatic = automatic
+        self.show = show
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __set__(self, record: Record, value: Any) -> None:
+        raise AttributeError(
+            f"{type(record).__name__}.{self.name} can't be set: use replace({self.name}=...)"
+        )
+
+    def put(self, header: bytearray, value: Any) -> None:
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        raise NotImplementedError
+
+    def _bytes(self, record: Record) -> bytes:
+        start = self.offset // 8
+        data = record.header[start : start + (self.width + 7) // 8]
+        if len(data) < (self.width + 7) // 8:
+            raise TruncatedPacket(f"{type(record).__name__} ends before its field {self.name}")
+        return data
+
+    def _store(self, header: bytearray, data: bytes) -> None:
+        start = self.offset // 8
+        header[start : start + len(data)] = data
+
+
+class UInt(Field):
+    """An unsigned integer of up to 64 bits in at most 8 bytes."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, offset: int, width: int, *, default: Any = ..., automatic: int = 0, show: str = ""
+    ) -> None:
+        super().__init__(offset, width, default=default, automatic=automatic, show=show)
+        if not width > 0 or (offset + width + 7) // 8 - offset // 8 > 8:
+            raise ValueError(
+                f"an integer of {width} bits at bit {offset}: expected 1 to 64 bits in at most 8 bytes"
+            )
+
+    @overload
+    def __get__(self, record: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, record: Record, owner: type) -> int: ...
+    def __get__(self, record: Record | None, owner: type) -> Self | int:
+        if record is None:
+            return self
+        first, end = self.offset // 8, (self.offset + self.width + 7) // 8
+        data = record.header[first:end]
+        if len(data) < end - first:
+            raise TruncatedPacket(f"{type(record).__name__} ends before its field {self.name}")
+        return int.from_bytes(data, "big") >> (-(self.offset + self.width) % 8) & ((1 << self.width) - 1)
+
+    if TYPE_CHECKING:
+
+        def __set__(self, record: Record, value: int) -> None: ...
+
+    def put(self, header: bytearray, value: Any) -> None:
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        if not isinstance(value, int):
+            raise TypeError(f"{self.name} must be an int, not {type(value).__name__}")
+        limit = (1 << self.width) - 1
+        if not 0 <= value <= limit:
+            raise PacketError(f"{self.name} {value}: expected 0 to {limit}")
+        first, end = self.offset // 8, (self.offset + self.width + 7) // 8
+        shift = -(self.offset + self.width) % 8
+        held = int.from_bytes(header[first:end], "big") & ~(limit << shift)
+        header[first:end] = (held | value << shift).to_bytes(end - first, "big")
+
+
+class Auto(UInt):
+    """An unsigned integer that building computes where it is None; until then it reads as 0."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __set__(self, record: Record, value: int | None) -> None: ...
+
+
+class HeaderLength(UInt):
+    """The record's own length, less ``less`` units of ``unit`` bytes; computed unless given."""
+
+    __slots__ = ("less", "unit")
+
+    def __init__(self, offset: int, width: int, *, default: None, unit: int = 1, less: int = 0) -> None:
+        super().__init__(offset, width, default=default)
+        self.unit = unit
+        self.less = less
+
+    if TYPE_CHECKING:
+
+        def __set__(self, record: Record, value: int | None) -> None: ...
+
+    def measure(self, length: int) -> int:
+        """What the field says of a record of so many bytes."""
+        return -(-length // self.unit) - self.less
+
+
+def _packed(name: str, value: Any, size: int, what: str) -> bytes | None:
+    """The address as bytes; None for text, which each field reads by itself."""
+    if isinstance(value, str):
+        return None
+    if isinstance(value, int):
+        if not 0 <= value < 1 << size * 8:
+            raise PacketError(f"{name} {value}: expected {what}")
+        return value.to_bytes(size, "big")
+    data = value if isinstance(value, bytes) else getattr(value, "packed", None)
+    if not isinstance(data, bytes):
+        raise TypeError(f"{name} must be a str, bytes, int or an address object, not {type(value).__name__}")
+    if len(data) != size:
+        raise PacketError(f"{name} has {len(data)} bytes: expected {what}")
+    return data
+
+
+class _AddressField(Field):
+    __slots__ = ()
+    size = 0
+    what = ""
+
+    def __init__(self, offset: int, *, default: Any = ...) -> None:
+        super().__init__(offset, self.size * 8, default=default)
+
+    @overload
+    def __get__(self, record: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, record: Record, owner: type) -> str: ...
+    def __get__(self, record: Record | None, owner: type) -> Self | str:
+        return self if record is None else self._text(self._bytes(record))
+
+    if TYPE_CHECKING:
+
+        def __set__(self, record: Record, value: Address) -> None: ...
+
+    def _text(self, data: bytes) -> str:
+        raise NotImplementedError
+
+    def _parse(self, text: str) -> bytes:
+        raise NotImplementedError
+
+    def put(self, header: bytearray, value: Any) -> None:
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        data = _packed(self.name, value, self.size, self.what)
+        if data is None:
+            try:
+                data = self._parse(value)
+            except (OSError, ValueError):
+                raise PacketError(f"{self.name} {value!r}: expected {self.what}") from None
+        self._store(header, data)
+
+
+class IPv4Field(_AddressField):
+    """An IPv4 address: read as str, given as str, 4 bytes, int or ipaddress.IPv4Address."""
+
+    __slots__ = ()
+    size = 4
+    what = "an IPv4 address"
+
+    def _text(self, data: bytes) -> str:
+        return socket.inet_ntop(socket.AF_INET, data)
+
+    def _parse(self, text: str) -> bytes:
+        return socket.inet_pton(socket.AF_INET, text)
+
+
+class IPv6Field(_AddressField):
+    """An IPv6 address: read as str, given as str, 16 bytes, int or ipaddress.IPv6Address."""
+
+    __slots__ = ()
+    size = 16
+    what = "an IPv6 address"
+
+    def _text(self, data: bytes) -> str:
+        return socket.inet_ntop(socket.AF_INET6, data)
+
+    def _parse(self, text: str) -> bytes:
+        return socket.inet_pton(socket.AF_INET6, text)
+
+
+class MACField(_AddressField):
+    """An Ethernet address: read as str with colons, given as str with colons or hyphens, 6 bytes or int."""
+
+    __slots__ = ()
+    size = 6
+    what = "an Ethernet address"
+
+    def _text(self, data: bytes) -> str:
+        return data.hex(":")
+
+    def _parse(self, text: str) -> bytes:
+        octets = text.replace("-", ":").split(":")
+        if any(len(octet) != 2 for octet in octets):
+            raise ValueError
+        data = bytes.fromhex("".join(octets))
+        if len(octets) != 6 or len(data) != 6:
+            raise ValueError
+        return data
+
+
+class Tail(Field, Generic[T]):
+    """All bytes from ``offset`` to the record's end, as one value that ``decode`` and ``encode`` convert."""
+
+    __slots__ = ()
+
+    def __init__(self, offset: int, *, default: Any = ...) -> None:
+        super().__init__(offset, 0, default=default)
+
+    @overload
+    def __get__(self, record: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, record: Record, owner: type) -> T: ...
+    def __get__(self, record: Record | None, owner: type) -> Self | T:
+        return self if record is None else self.decode(record.header[self.offset // 8 :])
+
+    if TYPE_CHECKING:
+
+        def __set__(self, record: Record, value: T) -> None: ...
+
+    def decode(self, data: bytes) -> T:
+        """The value that these bytes stand for."""
+        raise NotImplementedError
+
+    def encode(self, value: T) -> bytes:
+        """The bytes that stand for the value. Raises PacketError or TypeError for one that can't be there."""
+        raise NotImplementedError
+
+    def put(self, header: bytearray, value: T) -> None:
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        header[self.offset // 8 :] = self.encode(value)

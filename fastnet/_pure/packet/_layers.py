@@ -1,0 +1,445 @@
+"""Records, layers and packets: immutable values around encoded bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
+
+from fastnet._pure.packet._build import Part, build, verify
+from fastnet._pure.packet._fields import Field, HeaderLength, IPv4Field, IPv6Field, Tail, UInt
+from fastnet._pure.packet._kinds import (
+    AUTOMATIC,
+    ESP,
+    EXTENSIONS,
+    ICMP,
+    ICMPV6,
+    IPV4,
+    IPV6,
+    MAX_LAYERS,
+    NAMES,
+    PADDING,
+    PAYLOAD,
+    TCP,
+    TRANSPORTS,
+    UDP,
+)
+from fastnet._pure.packet._scan import Scan, first_kind
+from fastnet.errors import PacketError, TruncatedPacket
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+L = TypeVar("L", bound="Layer")
+
+
+class Schema:
+    """What a class of records knows of its fields; built once, when the class is defined."""
+
+    __slots__ = ("automatic", "fields", "length", "required", "tail", "template")
+
+    def __init__(self, cls: type) -> None:
+        self.fields = {
+            name: value
+            for base in reversed(cls.__mro__)
+            for name, value in vars(base).items()
+            if isinstance(value, Field)
+        }
+        self.required: set[str] = set()
+        self.tail: Tail[Any] | None = None
+        self.length: HeaderLength | None = None
+        self.automatic = 0
+        header = bytearray(max(((f.offset + f.width + 7) // 8 for f in self.fields.values()), default=0))
+        for name, field in self.fields.items():
+            self.automatic |= field.automatic
+            if isinstance(field, Tail):
+                self.tail = field
+            if isinstance(field, HeaderLength):
+                self.length = field
+            if field.default is ...:
+                self.required.add(name)
+            elif field.default is not None:
+                field.put(header, field.default)
+        if self.length is not None:
+            self.length.put(header, self.length.measure(len(header)))
+        self.template = bytes(header)
+
+
+class Record:
+    """Fields over bytes: an immutable value whose fields are read from ``header``, its encoded form.
+
+    A subclass names its fields as class attributes. A record is made of fields by name; those that are
+    not given have their defaults. Raises TypeError for an unknown or missing field or a value of a wrong
+    type, PacketError for a value that the field can't hold.
+    """
+
+    __slots__ = ("_automatic", "_header")
+    _schema: ClassVar[Schema]
+
+    _automatic: int
+    _header: bytes
+
+    def __init__(self, **fields: Any) -> None:
+        schema = self._schema
+        missing = schema.required - fields.keys()
+        if missing:
+            raise TypeError(f"{type(self).__name__} needs {', '.join(sorted(missing))}")
+        self._assemble(bytearray(schema.template), schema.automatic, fields)
+
+    def _assemble(self, header: bytearray, automatic: int, fields: dict[str, Any]) -> None:
+        schema = self._schema
+        for name, value in fields.items():
+            field = schema.fields.get(name)
+            if field is None:
+                raise TypeError(f"{type(self).__name__} has no field {name!r}: {', '.join(schema.fields)}")
+            if field.automatic and value is None:
+                field.put(header, 0)
+                automatic |= field.automatic
+            elif value is not None or field is not schema.length:
+                field.put(header, value)
+                automatic &= ~field.automatic
+        length, tail = schema.length, schema.tail
+        if length is not None:
+            changed = (tail is not None and tail.name in fields) or length.name in fields
+            if changed and fields.get(length.name) is None:
+                length.put(header, length.measure(len(header)))
+        self._header = bytes(header)
+        self._automatic = automatic
+
+    @classmethod
+    def from_header(cls, header: Buffer, automatic: int = 0, /) -> Self:
+        """A record around encoded bytes, the fields of ``automatic``'s bits being left to building.
+
+        Raises TruncatedPacket where they end before the fixed fields do.
+        """
+        data = bytes(header)
+        if len(data) < len(cls._schema.template):
+            raise TruncatedPacket(f"{cls.__name__} needs {len(cls._schema.template)} bytes: got {len(data)}")
+        record = cls.__new__(cls)
+        record._header = data
+        record._automatic = automatic & cls._schema.automatic
+        return record
+
+    @classmethod
+    def fields(cls) -> dict[str, Field]:
+        """The fields of this class by name, in their order."""
+        return dict(cls._schema.fields)
+
+    @property
+    def header(self) -> bytes:
+        """The encoded form; fields that building computes hold what they held last, or 0."""
+        return self._header
+
+    @property
+    def automatic(self) -> int:
+        """The bits (LENGTH, PROTOCOL, CHECKSUM) of the fields that building computes."""
+        return self._automatic
+
+    def replace(self, **fields: Any) -> Self:
+        """The same record with other values for these fields; None makes a computed field automatic again.
+
+        Raises what making the record does.
+        """
+        record = type(self).__new__(type(self))
+        record._assemble(bytearray(self._header), self._automatic, fields)
+        return record
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        return type(self) is type(other) and self._header == other._header
+
+    def __hash__(self) -> int:
+        return hash(self._header)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return type(self).from_header, (self._header, self._automatic)
+
+
+def define_record(record_type: type[Record], /) -> None:
+    """Let a class of records know its fields; called once, when the class is defined."""
+    record_type._schema = Schema(record_type)
+
+
+_layer_types: list[type[Layer] | None] = [None] * len(NAMES)
+_message_types: dict[tuple[int, int], type[Layer]] = {}
+
+
+class Layer(Record):
+    """One header, or a payload. ``/`` puts a layer, a packet or bytes behind it and gives a packet."""
+
+    __slots__ = ()
+    kind: ClassVar[int] = PAYLOAD
+
+    def __truediv__(self, other: Any) -> Packet:
+        if not isinstance(other, Layer | Packet | bytes | bytearray | memoryview):
+            return NotImplemented
+        return _packet_type(self, other)
+
+    def __bytes__(self) -> bytes:
+        return build([Part(self.kind, self._header, self._automatic)])
+
+
+def define_layer(layer_type: type[Layer], kind: int | None, message: int | None = None, /) -> None:
+    """Let a class of layers be what parsing makes of this kind, or of its messages of one type only.
+
+    ``kind`` None leaves the class the kind that it inherits; with ``message`` it is for those ICMP or ICMPv6
+    messages whose type is this number.
+    """
+    if kind is not None:
+        layer_type.kind = kind
+        _layer_types[kind] = layer_type
+    if message is not None:
+        _message_types[layer_type.kind, message] = layer_type
+
+
+def _layer_type(kind: int, header: bytes) -> type[Layer]:
+    layer_type = _message_types.get((kind, header[0])) if kind in (ICMP, ICMPV6) else None
+    layer_type = layer_type or _layer_types[kind]
+    if layer_type is None:
+        raise PacketError(f"no class for {NAMES[kind]} layers is defined")
+    return layer_type
+
+
+_IPV4_SRC, _IPV4_DST = IPv4Field(96), IPv4Field(128)
+_IPV6_SRC, _IPV6_DST = IPv6Field(64), IPv6Field(192)
+_SPORT, _DPORT = UInt(0, 16), UInt(16, 16)
+
+
+class Packet:
+    """Layers, outermost first: an immutable stack, made by ``/`` or by ``parse``.
+
+    Iterating gives the layers; ``packet[0]`` one by its place, ``packet[IPv4]`` the first of a class. A
+    packet that was put together computes its automatic fields when it is built, and its layers, taken out
+    of it, show them. ``bytes(packet)`` builds it. Two packets are equal where the classes of their layers and
+    their built bytes are. Raises PacketError for more than 20 layers or padding that is not last.
+    """
+
+    __slots__ = ("_data", "_layers", "_link", "_scan")
+
+    _data: bytes | None
+    _layers: tuple[Layer, ...] | None
+    _scan: Scan | None
+    _link: str
+
+    def __init__(self, *layers: Layer | Packet | Buffer) -> None:
+        stack: list[Layer] = []
+        for layer in layers:
+            if isinstance(layer, Layer):
+                stack.append(layer)
+            elif isinstance(layer, Packet):
+                stack.extend(layer._stack())
+            else:
+                payload = _layer_type(PAYLOAD, b"")
+                stack.append(payload.from_header(bytes(memoryview(layer))))
+        if len(stack) > MAX_LAYERS:
+            raise PacketError(f"{len(stack)} layers: at most {MAX_LAYERS} make a packet")
+        if any(layer.kind == PADDING for layer in stack[:-1]):
+            raise PacketError("padding can only be the last layer")
+        self._layers = tuple(stack)
+        self._data = self._scan = None
+        self._link = ""
+
+    def _stack(self) -> tuple[Layer, ...]:
+        return tuple(self) if self._layers is None else self._layers
+
+    def _build(self) -> bytes:
+        if self._layers is None:
+            assert self._data is not None
+            return self._data
+        return build([Part(layer.kind, layer._header, layer._automatic) for layer in self._layers])
+
+    def _resolve(self) -> tuple[bytes, Scan]:
+        """The bytes and where the layers lie in them; built once where the packet was put together."""
+        if self._data is None or self._scan is None:
+            assert self._layers is not None
+            self._data = self._build()
+            self._scan = scan = Scan.__new__(Scan)
+            scan.error = None
+            scan.kinds = [layer.kind for layer in self._layers]
+            scan.offsets = [0]
+            for layer in self._layers:
+                scan.offsets.append(scan.offsets[-1] + len(layer._header))
+        return self._data, self._scan
+
+    def _type_at(self, i: int) -> type[Layer]:
+        if self._layers is not None:
+            return type(self._layers[i])
+        data, scan = self._resolve()
+        return _layer_type(scan.kinds[i], data[scan.offsets[i] : scan.offsets[i + 1]])
+
+    def _layer_at(self, i: int) -> Layer:
+        data, scan = self._resolve()
+        automatic = 0 if self._layers is None else self._layers[i]._automatic
+        return self._type_at(i).from_header(data[scan.offsets[i] : scan.offsets[i + 1]], automatic)
+
+    def _find(self, layer_type: type) -> int:
+        return next((i for i in range(len(self)) if issubclass(self._type_at(i), layer_type)), -1)
+
+    def __len__(self) -> int:
+        return len(self._resolve()[1].kinds) if self._layers is None else len(self._layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter([self._layer_at(i) for i in range(len(self))])
+
+    def __contains__(self, layer_type: object) -> bool:
+        if not isinstance(layer_type, type):
+            raise TypeError(f"expected a class of layers, not {type(layer_type).__name__}")
+        return self._find(layer_type) >= 0
+
+    @overload
+    def __getitem__(self, key: int) -> Layer: ...
+    @overload
+    def __getitem__(self, key: type[L]) -> L: ...
+    def __getitem__(self, key: int | type[L]) -> Layer:
+        if isinstance(key, type):
+            i = self._find(key)
+            if i < 0:
+                raise KeyError(f"no {key.__name__} layer in this packet")
+            return self._layer_at(i)
+        if not isinstance(key, int):
+            raise TypeError(f"expected a place or a class of layers, not {type(key).__name__}")
+        i = key + len(self) if key < 0 else key
+        if not 0 <= i < len(self):
+            raise IndexError(f"no layer {key}: this packet has {len(self)}")
+        return self._layer_at(i)
+
+    def get(self, layer_type: type[L], /) -> L | None:
+        """The first layer of a class, or None where there is none."""
+        i = self._find(layer_type)
+        return None if i < 0 else self._layer_at(i)  # type: ignore[return-value]
+
+    def __truediv__(self, other: Any) -> Packet:
+        if not isinstance(other, Layer | Packet | bytes | bytearray | memoryview):
+            return NotImplemented
+        return _packet_type(self, other)
+
+    def __bytes__(self) -> bytes:
+        return self._build()
+
+    def _types(self) -> tuple[type[Layer], ...]:
+        return tuple(self._type_at(i) for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Packet):
+            return NotImplemented
+        return self._resolve()[0] == other._resolve()[0] and self._types() == other._types()
+
+    def __hash__(self) -> int:
+        return hash(self._resolve()[0])
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        if self._layers is None:
+            return parse, (self._data, self._link)
+        return type(self), self._layers
+
+    @property
+    def parsed(self) -> bool:
+        """Whether the packet was parsed, all its fields being as the bytes had them."""
+        return self._layers is None
+
+    @property
+    def error(self) -> PacketError | None:
+        """What stopped parsing, or None: TruncatedPacket, or PacketError for a header that can't be."""
+        return self._resolve()[1].error
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes of the first payload layer, b"" where there is none."""
+        data, scan = self._resolve()
+        if PAYLOAD not in scan.kinds:
+            return b""
+        i = scan.kinds.index(PAYLOAD)
+        return data[scan.offsets[i] : scan.offsets[i + 1]]
+
+    def _network(self) -> int:
+        kinds = self._resolve()[1].kinds
+        return next((i for i, kind in enumerate(kinds) if kind in (IPV4, IPV6)), -1)
+
+    def _chain_end(self) -> int:
+        kinds = self._resolve()[1].kinds
+        i = self._network()
+        while i >= 0 and i + 1 < len(kinds) and kinds[i + 1] in EXTENSIONS:
+            i += 1
+        return i
+
+    def _transport(self) -> int:
+        kinds = self._resolve()[1].kinds
+        i = self._chain_end() + 1
+        return i if 0 < i < len(kinds) and kinds[i] in TRANSPORTS else -1
+
+    def _address(self, ipv4: IPv4Field, ipv6: IPv6Field) -> str | None:
+        i = self._network()
+        if i < 0:
+            return None
+        layer = self._layer_at(i)
+        return (ipv4 if layer.kind == IPV4 else ipv6).__get__(layer, type(layer))
+
+    def _port(self, field: UInt) -> int | None:
+        i = self._transport()
+        if i < 0 or self._resolve()[1].kinds[i] not in (UDP, TCP):
+            return None
+        layer = self._layer_at(i)
+        return field.__get__(layer, type(layer))
+
+    @property
+    def src(self) -> str | None:
+        """The outermost network header's source address, None where there is no such header."""
+        return self._address(_IPV4_SRC, _IPV6_SRC)
+
+    @property
+    def dst(self) -> str | None:
+        """The outermost network header's destination address, None where there is no such header."""
+        return self._address(_IPV4_DST, _IPV6_DST)
+
+    @property
+    def protocol(self) -> int | None:
+        """The protocol number behind the outermost network header and its extension headers, or None."""
+        i = self._chain_end()
+        if i < 0:
+            return None
+        data, scan = self._resolve()
+        if scan.kinds[i] == ESP:
+            return 50
+        return data[scan.offsets[i] + (AUTOMATIC[scan.kinds[i]].protocol or 0)]
+
+    @property
+    def sport(self) -> int | None:
+        """The source port of the UDP or TCP header behind the outermost network header, or None."""
+        return self._port(_SPORT)
+
+    @property
+    def dport(self) -> int | None:
+        """The destination port of the UDP or TCP header behind the outermost network header, or None."""
+        return self._port(_DPORT)
+
+
+_packet_type: type[Packet] = Packet
+
+
+def define_packet(new_type: type[Packet], /) -> None:
+    """Let a class of packets be what ``/`` and ``parse`` make."""
+    global _packet_type
+    _packet_type = new_type
+
+
+def parse(data: Buffer, link: str = "ethernet", strict: bool = False) -> Packet:
+    """The packet that these bytes hold, its layers found and no more than that read.
+
+    ``link`` says what they start with: "ethernet", "ipv4", "ipv6", or "ip" for IPv4 or IPv6 as the first
+    four bits tell. What is cut short or malformed gives what could be read, the rest as payload, and the
+    reason as ``packet.error``; with ``strict`` that is raised (TruncatedPacket, PacketError), and BadChecksum
+    where a checksum is wrong. Raises TypeError where data is no contiguous buffer, ValueError for another
+    link, PacketError for more than 4294967295 bytes.
+    """
+    packet = _packet_type.__new__(_packet_type)
+    packet._data = data if type(data) is bytes else bytes(memoryview(data))
+    if len(packet._data) > 0xFFFFFFFF:
+        raise PacketError("a packet has at most 4294967295 bytes")
+    packet._layers = None
+    packet._link = link
+    packet._scan = Scan(packet._data, first_kind(packet._data, link))
+    if strict:
+        if packet._scan.error is not None:
+            raise packet._scan.error
+        verify(packet._data, packet._scan)
+    return packet

@@ -1,0 +1,126 @@
+"""The internet control message protocol (RFC 792)."""
+
+from fastnet._backend import packet as _core
+from fastnet.packet.fields import Auto, Constant, IPv4Field, UInt
+from fastnet.packet.layer import Layer
+
+
+class ICMP(Layer):
+    """Any ICMP message: ``ICMP in packet`` and ``packet[ICMP]`` find whichever it is."""
+
+    __slots__ = ()
+    kind = _core.ICMP
+
+    type = UInt(0, 8, default=0)
+    code: UInt = UInt(8, 8, default=0)
+    checksum: Auto = Auto(16, 16, default=None, automatic=_core.CHECKSUM, show="#06x")
+
+
+class ICMPOther(ICMP, kind=_core.ICMP):
+    """A message of a type that has no class of its own; ``rest`` are the header's last four bytes."""
+
+    __slots__ = ()
+
+    type: UInt = UInt(0, 8, default=...)
+    rest: UInt = UInt(32, 32, default=0, show="#010x")
+
+
+class ICMPEchoReply(ICMP, message=0):
+    """The answer to an echo request, with the request's ``ident``, ``seq`` and payload."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=0)
+    ident: UInt = UInt(32, 16, default=0)
+    seq: UInt = UInt(48, 16, default=0)
+
+
+class ICMPUnreachable(ICMP, message=3):
+    """The destination can't be reached; ``code`` says why, the quoted packet which.
+
+    ``mtu`` is the next hop's where ``code`` is 4 (RFC 1191), ``length`` the quote's in words of four
+    bytes where extensions follow it (RFC 4884).
+    """
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=3)
+    unused: UInt = UInt(32, 8, default=0)
+    length: UInt = UInt(40, 8, default=0)
+    mtu: UInt = UInt(48, 16, default=0)
+
+
+class ICMPSourceQuench(ICMP, message=4):
+    """Send slower: deprecated by RFC 6633."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=4)
+    unused: UInt = UInt(32, 32, default=0)
+
+
+class ICMPRedirect(ICMP, message=5):
+    """``gateway`` is the better way to the quoted packet's destination."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=5)
+    gateway: IPv4Field = IPv4Field(32, default="0.0.0.0")
+
+
+class ICMPEcho(ICMP, message=8):
+    """An echo request."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=8)
+    ident: UInt = UInt(32, 16, default=0)
+    seq: UInt = UInt(48, 16, default=0)
+
+
+class ICMPTimeExceeded(ICMP, message=11):
+    """The quoted packet's TTL ran out on the way (``code`` 0), or its fragments came too late (1)."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=11)
+    unused: UInt = UInt(32, 8, default=0)
+    length: UInt = UInt(40, 8, default=0)
+    reserved: UInt = UInt(48, 16, default=0)
+
+
+class ICMPParameterProblem(ICMP, message=12):
+    """The quoted packet's byte number ``pointer`` is wrong."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=12)
+    pointer: UInt = UInt(32, 8, default=0)
+    length: UInt = UInt(40, 8, default=0)
+    unused: UInt = UInt(48, 16, default=0)
+
+
+class _Timestamp(ICMP):
+    __slots__ = ()
+
+    ident: UInt = UInt(32, 16, default=0)
+    seq: UInt = UInt(48, 16, default=0)
+    originate: UInt = UInt(64, 32, default=0)
+    receive: UInt = UInt(96, 32, default=0)
+    transmit: UInt = UInt(128, 32, default=0)
+
+
+class ICMPTimestamp(_Timestamp, message=13):
+    """Asks for the time; times are milliseconds since midnight UTC."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=13)
+
+
+class ICMPTimestampReply(_Timestamp, message=14):
+    """The answer to a timestamp request."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=14)

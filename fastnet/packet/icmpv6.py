@@ -1,0 +1,83 @@
+"""The internet control message protocol for IPv6 (RFC 4443); neighbour discovery is in ``ndp``."""
+
+from fastnet._backend import packet as _core
+from fastnet.packet.fields import Auto, Constant, UInt
+from fastnet.packet.layer import Layer
+
+
+class ICMPv6(Layer):
+    """Any ICMPv6 message: ``ICMPv6 in packet`` and ``packet[ICMPv6]`` find whichever it is."""
+
+    __slots__ = ()
+    kind = _core.ICMPV6
+
+    type = UInt(0, 8, default=0)
+    code: UInt = UInt(8, 8, default=0)
+    checksum: Auto = Auto(16, 16, default=None, automatic=_core.CHECKSUM, show="#06x")
+
+
+class ICMPv6Other(ICMPv6, kind=_core.ICMPV6):
+    """A message of a type that has no class of its own; ``rest`` are the header's last four bytes."""
+
+    __slots__ = ()
+
+    type: UInt = UInt(0, 8, default=...)
+    rest: UInt = UInt(32, 32, default=0, show="#010x")
+
+
+class ICMPv6Unreachable(ICMPv6, message=1):
+    """The destination can't be reached; ``code`` says why, the quoted packet which."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=1)
+    length: UInt = UInt(32, 8, default=0)
+    unused: UInt = UInt(40, 24, default=0)
+
+
+class ICMPv6PacketTooBig(ICMPv6, message=2):
+    """The quoted packet is bigger than the ``mtu`` of the next link."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=2)
+    mtu: UInt = UInt(32, 32, default=1280)
+
+
+class ICMPv6TimeExceeded(ICMPv6, message=3):
+    """The quoted packet's hop limit ran out on the way (``code`` 0), or its fragments came too late (1)."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=3)
+    length: UInt = UInt(32, 8, default=0)
+    unused: UInt = UInt(40, 24, default=0)
+
+
+class ICMPv6ParameterProblem(ICMPv6, message=4):
+    """The quoted packet's byte number ``pointer`` is wrong; ``code`` says in which way."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=4)
+    pointer: UInt = UInt(32, 32, default=0)
+
+
+class ICMPv6Echo(ICMPv6, message=128):
+    """An echo request."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=128)
+    ident: UInt = UInt(32, 16, default=0)
+    seq: UInt = UInt(48, 16, default=0)
+
+
+class ICMPv6EchoReply(ICMPv6, message=129):
+    """The answer to an echo request, with the request's ``ident``, ``seq`` and payload."""
+
+    __slots__ = ()
+
+    type = Constant(0, 8, default=129)
+    ident: UInt = UInt(32, 16, default=0)
+    seq: UInt = UInt(48, 16, default=0)

@@ -1,0 +1,133 @@
+"""Layers, payloads, and packets of them."""
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastnet._backend import packet as _core
+from fastnet.errors import PacketError
+from fastnet.packet.fields import Data
+from fastnet.packet.record import Typed
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+L = TypeVar("L", bound=_core.Layer)
+
+
+class Layer(Typed, _core.Layer):
+    """One header of a packet. Fields are given by name; a computed one is automatic unless it is given.
+
+    Layers are immutable: ``replace`` gives another. Two are equal where their classes and all their fields
+    are. ``/`` puts a layer, a packet or bytes behind it.
+
+    A subclass with ``kind=`` is what parsing makes of that kind of layer; with ``message=``, of those
+    ICMP or ICMPv6 messages whose type is this number.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, kind: int | None = None, message: int | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _core.define_layer(cls, kind, message)
+
+    if TYPE_CHECKING:
+
+        def __truediv__(self, other: "_core.Layer | _core.Packet | Buffer") -> "Packet": ...
+
+
+class _Bytes(Layer):
+    __slots__ = ()
+
+    data: Data = Data(0, default=b"")
+
+    def __init__(self, data: bytes = b"", /) -> None:
+        super().__init__(data=data)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.data!r})"
+
+
+class Payload(_Bytes, kind=_core.PAYLOAD):
+    """Bytes that no header explains. ``layer / b"..."`` makes one."""
+
+    __slots__ = ()
+
+
+class Padding(_Bytes, kind=_core.PADDING):
+    """Bytes behind the packet's announced end, as Ethernet's to reach 60 bytes: in no length or checksum."""
+
+    __slots__ = ()
+
+
+def _all_automatic(layer: _core.Layer) -> int:
+    bits = 0
+    for field in layer.fields().values():
+        bits |= field.automatic
+    return bits
+
+
+def _differing(layer: _core.Layer, built: _core.Layer) -> int:
+    """The bits of the automatic fields in which two layers of one class differ."""
+    bits = 0
+    for name, field in layer.fields().items():
+        if field.automatic and getattr(layer, name) != getattr(built, name):
+            bits |= field.automatic
+    return bits
+
+
+def automatic(layers: tuple[_core.Layer, ...]) -> tuple[_core.Layer, ...]:
+    """The same layers, with each field left automatic that building computes to what it is anyway."""
+    masks = [_all_automatic(layer) for layer in layers]
+    while True:
+        tried = tuple(
+            type(layer).from_header(layer.header, mask) for layer, mask in zip(layers, masks, strict=True)
+        )
+        try:
+            built = tuple(_core.Packet(*tried))
+        except PacketError:
+            return layers
+        wrong = [
+            _differing(layer, other) & mask for layer, other, mask in zip(layers, built, masks, strict=True)
+        ]
+        if not any(wrong):
+            return tried
+        masks = [mask & ~bits for mask, bits in zip(masks, wrong, strict=True)]
+
+
+class Packet(_core.Packet):
+    """Layers, outermost first: made by ``/`` or by ``parse``."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __truediv__(self, other: "_core.Layer | _core.Packet | Buffer") -> "Packet": ...
+
+    def __repr__(self) -> str:
+        layers = automatic(tuple(self)) if self.parsed else tuple(self)
+        if len(layers) < 2:
+            return f"Packet({', '.join(map(repr, layers))})"
+        first, *others = layers
+        words = [repr(layer.data) if type(layer) is Payload else repr(layer) for layer in others]
+        return " / ".join((repr(first), *words))
+
+    def replace(self, layer_type: type[L], /, **fields: Any) -> "Packet":
+        """The same packet with other values for fields of the first layer of this class.
+
+        In a packet that was parsed, lengths and checksums that were right are computed anew. Raises
+        KeyError where there is no such layer, and what the layer's own ``replace`` raises.
+        """
+        layers = list(automatic(tuple(self)) if self.parsed else tuple(self))
+        for place, layer in enumerate(layers):
+            if isinstance(layer, layer_type):
+                layers[place] = layer.replace(**fields)
+                return Packet(*layers)
+        raise KeyError(f"no {layer_type.__name__} layer in this packet")
+
+
+_core.define_packet(Packet)
+
+if TYPE_CHECKING:
+
+    def parse(data: Buffer, link: str = "ethernet", strict: bool = False) -> Packet: ...
+else:
+    parse = _core.parse

@@ -1,0 +1,79 @@
+"""What the options of all protocols share: finding them in a header's tail, and padding them."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from fastnet.errors import TruncatedPacket
+from fastnet.packet.fields import Tail
+from fastnet.packet.record import Typed
+
+
+class Option(Typed):
+    """One option of a header. A family is a direct subclass; its own subclasses name their ``number``.
+
+    Two options are equal where their classes and all their fields are.
+    """
+
+    __slots__ = ()
+    _members: ClassVar[dict[int, type["Option"]]]
+    _unknown: ClassVar[type["Option"]]
+    _malformed: ClassVar[type["Option"]]
+
+    if TYPE_CHECKING:
+        number: ClassVar[int]
+
+    def __init_subclass__(
+        cls, family: bool = False, number: int | None = None, role: str = "", **options: Any
+    ) -> None:
+        super().__init_subclass__(**options)
+        if family:
+            cls._members = {}
+        if number is not None:
+            cls._members[number] = cls
+        if role == "unknown":
+            cls.__mro__[1]._unknown = cls  # type: ignore[attr-defined]
+        if role == "malformed":
+            cls.__mro__[1]._malformed = cls  # type: ignore[attr-defined]
+
+    @classmethod
+    def size_at(cls, data: bytes, at: int) -> int:
+        """The bytes that the option at this place says it has; 0 where that can't be."""
+        raise NotImplementedError
+
+    @classmethod
+    def pad(cls, data: bytes, offset: int) -> bytes:
+        """Encoded options that start so many bytes into their header, made to end where a header may."""
+        return data
+
+    @classmethod
+    def parse_all(cls, data: bytes, offset: int) -> tuple[Self, ...]:
+        """The options in these bytes, which start so many bytes into their header.
+
+        What can't be an option is kept, to the end, as it is; padding that ``pad`` adds is left out.
+        """
+        found: list[Any] = []
+        at = 0
+        while at < len(data) and cls.pad(data[:at], offset) != data:
+            size = cls.size_at(data, at)
+            if not 0 < size <= len(data) - at:
+                found.append(cls._malformed.from_header(data[at:]))
+                break
+            found.append(cls._parse_one(data[at : at + size]))
+            at += size
+        return tuple(found)
+
+    @classmethod
+    def _parse_one(cls, data: bytes) -> "Option":
+        """An option as its own class, or as the unknown one where its length is not that class's."""
+        member = cls._members.get(data[0], cls._unknown)
+        try:
+            option = member.from_header(data)
+        except TruncatedPacket:
+            return cls._unknown.from_header(data)
+        return option if option.is_whole() else cls._unknown.from_header(data)
+
+    def is_whole(self) -> bool:
+        """Whether the fields of this class explain all of its bytes."""
+        fields = self.fields().values()
+        if any(isinstance(field, Tail) for field in fields):
+            return True
+        return len(self.header) == max(field.offset + field.width for field in fields) // 8
