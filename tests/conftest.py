@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
 from types import ModuleType
+from typing import TypeVar
 
 import pytest
 
 IN_CI = bool(os.environ.get("CI"))
 COMMAND_TIMEOUT = 60
+CLONE_NEWNET = 0x40000000
+
+T = TypeVar("T")
 
 
 def absent(what: str) -> None:
@@ -114,6 +120,22 @@ class Namespace:
             timeout=COMMAND_TIMEOUT,
             **options,
         )
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in a thread that has moved inside."""
+
+        def work() -> T:
+            self.enter()
+            return function()
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(work).result()
+
+    def enter(self) -> None:
+        """Move the calling thread inside, for the rest of its life."""
+        with open(f"/run/netns/{self.name}") as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from libc.errno cimport EADDRNOTAVAIL, ENOBUFS, ENODEV
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, memset, strcmp, strlen
 
 from fastnet._pure.netif import failure
 
@@ -244,7 +244,12 @@ def list_interfaces():
     names every interface.
     """
     answers = _Answers()
-    return list(dict.fromkeys([decoded(answers.at(i).ifr_name) for i in range(answers.count)]))
+    # The addresses of one interface stand together: most repeated labels need no decoding.
+    return list(dict.fromkeys([
+        decoded(answers.at(i).ifr_name)
+        for i in range(answers.count)
+        if i == 0 or strcmp(answers.at(i).ifr_name, answers.at(i - 1).ifr_name)
+    ]))
 
 
 def get_ip_address(ifname, /):

@@ -1,5 +1,5 @@
 """Show what IPv6 support there really is, and the prefix of every address; or take the prefix from one
-address. The exit code is 0 where IPv6 works: loopback, an address beyond the own link, and a default route."""
+address. The exit code is 0 where IPv6 works: loopback, an address beyond the link, and a default route."""
 
 import argparse
 
