@@ -75,7 +75,8 @@ class SweepResult(Sequence[Verdict]):
 
     @property
     def counts(self) -> Counts:
-        return Counts(*(self._states.count(state) for state in reversed(range(len(STATES)))))
+        order = (_core.ALIVE, _core.SILENT, _core.UNREACHABLE, _core.PENDING)
+        return Counts(*map(self._states.count, order))
 
     @property
     def alive(self) -> list[Verdict]:
@@ -373,11 +374,15 @@ def sweep_every(
 def rounds(every: float, count: int | None = None) -> Iterator[int]:
     """0, 1, 2, ...: each ``every`` seconds after the one before, or when the caller is done with that."""
     bounded("every", every, 0, MAX_SECONDS)
-    due = time.monotonic()
-    for number in numbers() if count is None else range(count):
-        time.sleep(max(0.0, due - time.monotonic()))
-        yield number
-        due = max(due + every, time.monotonic())
+
+    def numbered() -> Iterator[int]:
+        due = time.monotonic()
+        for number in numbers() if count is None else range(count):
+            time.sleep(max(0.0, due - time.monotonic()))
+            yield number
+            due = max(due + every, time.monotonic())
+
+    return numbered()
 
 
 make_callable(__name__)

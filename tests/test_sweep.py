@@ -1,0 +1,465 @@
+"""Sweeps whose exact sets are known: who is alive, who is not, why, and who was never asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from typing import Any
+
+import pytest
+
+import fastnet
+from fastnet.errors import EngineMissing, InvalidArgument, NameNotResolved
+from fastnet.sweep import MAX_TARGETS, STATES, SweepResult, rounds, sweep_async, sweep_every
+from fastnet.targets import Targets
+
+UNPRIVILEGED = (
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=-all",
+    "--bounding-set=-all",
+)
+PING_GROUPS = ("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
+BROADCAST = "Permission denied (a broadcast address, or a local route prohibits it)"
+QUICK: dict[str, Any] = {"timeout": 0.3, "retries": 1}
+
+
+def addresses(verdicts: list[Any]) -> list[str]:
+    return [verdict.address for verdict in verdicts]
+
+
+class TestOnLoopback:
+    def test_every_target_has_one_verdict(self, root):
+        result = fastnet.sweep(["127.0.0.1-9", "::1"], exclude=["127.0.0.5"], **QUICK)
+        assert addresses(result.alive) == [*(f"127.0.0.{n}" for n in (1, 2, 3, 4, 6, 7, 8, 9)), "::1"]
+        assert result.counts == (9, 0, 0, 0)
+        assert (result.inactive, result.unreachable, result.not_probed) == ([], [], [])
+        assert result.complete
+        assert result.engine == "raw"
+        assert repr(result) == "<SweepResult alive=9, inactive=0, unreachable=0, not_probed=0, engine='raw'>"
+
+    def test_a_result_is_a_sequence(self, root):
+        result = fastnet.sweep("127.0.0.1-5", **QUICK)
+        assert len(result) == 5
+        assert result[-1] == result[4] == list(result)[4]
+        assert result[-1].address == "127.0.0.5"
+        assert result[1:3] == list(result)[1:3]
+        assert all(verdict.state == "alive" and 0 < verdict.rtt_ms < 1000 for verdict in result)
+        assert all(verdict.reason is None for verdict in result)
+        with pytest.raises(IndexError):
+            result[5]
+
+    def test_a_slash_18(self, root):
+        result = fastnet.sweep("127.64.0.0/18", **QUICK)
+        assert result.counts == (1 << 14, 0, 0, 0)
+
+    def test_what_can_not_be_probed_is_never_inactive(self, namespace, fastnet):
+        alone = namespace()
+        ran = fastnet(
+            *("sweep", "--json", "--timeout=100ms"),
+            *("0.0.0.0", "127.0.0.1", "127.255.255.255", "192.0.2.1", "224.0.0.1", "255.255.255.255"),
+            *("::", "::1", "2001:db8::1", "ff02::1"),
+            prefix=alone.prefix,
+        )
+        verdicts = [json.loads(line) for line in ran.stdout.splitlines()]
+        not_a_host = ("not probed", "not the address of one host")
+        broadcast = ("not probed", BROADCAST)
+        no_route = ("not probed", "Network is unreachable")
+        assert {each["address"]: (each["state"], each["reason"]) for each in verdicts} == {
+            "0.0.0.0": not_a_host,
+            "127.0.0.1": ("alive", None),
+            "127.255.255.255": broadcast,
+            "192.0.2.1": no_route,
+            "224.0.0.1": not_a_host,
+            "255.255.255.255": no_route,
+            "::": not_a_host,
+            "::1": ("alive", None),
+            "2001:db8::1": no_route,
+            "ff02::1": not_a_host,
+        }
+
+    def test_no_targets(self, root):
+        assert fastnet.sweep([]).counts == (0, 0, 0, 0)
+        assert list(fastnet.sweep(Targets("127.0.0.1", exclude=["127.0.0.1"]))) == []
+
+    def test_too_many_targets(self, root):
+        with pytest.raises(
+            InvalidArgument, match=r"16777216 targets: this version sweeps at most 1048576 \(2\^20\)"
+        ):
+            fastnet.sweep("10.0.0.0/8")
+        with pytest.raises(InvalidArgument, match="18446744073709551616 targets"):
+            fastnet.sweep("fd00::/64")
+        assert Targets("10.0.0.0/12").size == MAX_TARGETS
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"timeout": 0},
+            {"timeout": float("nan")},
+            {"retries": -1},
+            {"window": 0},
+            {"rate": 0},
+            {"rate": float("inf")},
+            {"engine": "magic"},
+        ],
+    )
+    def test_a_value_that_is_out_of_range_is_refused(self, root, bad):
+        with pytest.raises(InvalidArgument, match=str(*bad)):
+            fastnet.sweep("127.0.0.1", **bad)
+
+    def test_a_rate_is_kept(self, root):
+        started = time.monotonic()
+        assert fastnet.sweep("127.0.0.1-41", rate=200, **QUICK).counts.alive == 41
+        assert time.monotonic() - started >= 0.18  # the first ones may leave at once
+
+    @pytest.mark.parametrize("window", [1, 7, 4096])
+    def test_any_window_finds_all(self, root, window):
+        assert fastnet.sweep("127.0.0.0/23", window=window, **QUICK).counts.alive == 512
+
+    def test_no_descriptor_is_left(self, root):
+        fastnet.sweep(["127.0.0.1", "::1"])
+        before = os.listdir("/proc/self/fd")
+        for _ in range(200):
+            fastnet.sweep(["127.0.0.1", "::1"])
+        with pytest.raises(InvalidArgument):
+            fastnet.sweep(["127.0.0.1", "::1"], engine="magic")
+        assert os.listdir("/proc/self/fd") == before
+
+
+class TestReferences:
+    """Other tools say the same of the same space."""
+
+    def test_fping_and_nmap_on_loopback(self, root, peer):
+        ours = addresses(fastnet.sweep("127.0.0.32/27", **QUICK).alive)
+        assert ours == fping(peer("fping"), Targets("127.0.0.32/27"))
+        assert ours == nmap(peer("nmap"), "127.0.0.32/27")
+
+    def test_fping_and_nmap_on_a_slash_24(self, linked, peer, fastnet):
+        left, right = linked
+        for number in (7, 8, 9, 77, 200, 254):
+            right.ip("address", "add", f"10.77.0.{number}/24", "dev", "veth0")
+        ran = fastnet("sweep", "--alive", "10.77.0.1-254", prefix=left.prefix)
+        ours = ran.stdout.split()
+        assert ours == [f"10.77.0.{number}" for number in (1, 2, 7, 8, 9, 77, 200, 254)]
+        assert ours == fping(peer("fping"), Targets("10.77.0.1-254"), left.prefix)
+        assert ours == nmap(peer("nmap"), "10.77.0.1-254", left.prefix)
+
+    def test_fping_on_ipv6(self, linked, peer, fastnet):
+        left, right = linked
+        for number in ("7", "8", "1f", "7f"):
+            right.ip("address", "add", f"fd77::{number}/64", "dev", "veth0", "nodad")
+        ran = fastnet("sweep", "--alive", "fd77::1-fd77::7f", prefix=left.prefix)
+        ours = ran.stdout.split()
+        assert ours == [f"fd77::{number}" for number in ("1", "2", "7", "8", "1f", "7f")]
+        assert ours == fping(peer("fping"), Targets("fd77::1-fd77::7f"), left.prefix)
+
+    @pytest.mark.parametrize("engine", ["datagram", "scapy"])
+    def test_the_other_engines(self, linked, fastnet, engine):
+        left, right = linked
+        left.run(*PING_GROUPS)
+        right.ip("address", "add", "10.77.0.9/24", "dev", "veth0")
+        right.ip("address", "add", "fd77::9/64", "dev", "veth0", "nodad")
+        words = (
+            "sweep",
+            "--alive",
+            "--timeout=400ms",
+            "--engine",
+            engine,
+            "10.77.0.1-20",
+            "fd77::1-fd77::12",
+        )
+        ran = fastnet(*words, prefix=left.prefix)
+        assert ran.stdout.split() == ["10.77.0.1", "10.77.0.2", "10.77.0.9", "fd77::1", "fd77::2", "fd77::9"]
+
+
+def fping(path: str, targets: Targets, prefix: tuple[str, ...] = ()) -> list[str]:
+    words = [*prefix, path, "-a", "-i1", "-r1"]
+    ran = subprocess.run(words, input="\n".join(targets), capture_output=True, text=True, check=False)
+    found = set(ran.stdout.split())
+    return [address for address in targets if address in found]
+
+
+def nmap(path: str, targets: str, prefix: tuple[str, ...] = ()) -> list[str]:
+    words = [*prefix, path, "-sn", "-n", "-T5", "-oG", "-", targets]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True)
+    found = set(re.findall(r"Host: (\S+) \(\)\tStatus: Up", ran.stdout))
+    return [address for address in Targets(targets) if address in found]
+
+
+class TestNamespaces:
+    @pytest.mark.parametrize("engine", ["raw", "datagram"])
+    def test_alive_silent_unreachable_and_not_probed(self, linked, fastnet, engine):
+        left, right = linked
+        left.run(*PING_GROUPS)
+        right.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        right.run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+        right.run("sysctl", "-qw", "net.ipv4.icmp_ratemask=0")
+        left.ip("route", "add", "default", "via", "10.77.0.2")
+        left.ip("-6", "route", "add", "default", "via", "fd77::2")
+        # Every second 64 of 10.88.0.0/22 is there; the rest is a black hole.
+        right.ip("route", "add", "blackhole", "10.88.0.0/16")
+        for block in range(0, 16, 2):
+            right.ip("route", "add", "local", f"10.88.{block // 4}.{block % 4 * 64}/26", "dev", "lo")
+        right.ip("route", "add", "unreachable", "10.89.0.0/30")  # a kernel reports five, then one a second
+        left.ip("route", "add", "unreachable", "10.90.0.0/26")
+        right.ip("-6", "route", "add", "local", "fd88::/121", "dev", "lo")
+        right.ip("-6", "route", "add", "blackhole", "fd88::80/121")
+        words = ("10.88.0.0/22", "10.89.0.0/30", "10.90.0.0/26", "fd88::/120")
+        ran = fastnet("sweep", "--json", "--timeout=400ms", "--engine", engine, *words, prefix=left.prefix)
+        assert ran.returncode == 0
+        found: dict[tuple[str, str | None], set[str]] = {}
+        for each in map(json.loads, ran.stdout.splitlines()):
+            assert (each["rtt_ms"] is not None) == (each["state"] == "alive")
+            found.setdefault((each["state"], each["reason"]), set()).add(each["address"])
+        blocks = [Targets(f"10.88.{block // 4}.{block % 4 * 64}/26") for block in range(16)]
+        present, absent = blocks[::2], blocks[1::2]
+        assert found == {
+            ("alive", None): {
+                *(address for block in present for address in block),
+                *Targets("fd88::/121"),
+            },
+            ("inactive", None): {
+                *(address for block in absent for address in block),
+                *Targets("fd88::80/121"),
+            },
+            ("unreachable", "host unreachable from 10.77.0.2"): set(Targets("10.89.0.0/30")),
+            ("not probed", "No route to host"): set(Targets("10.90.0.0/26")),
+        }
+        assert (
+            ran.stderr == f"1348 targets: 640 alive, 640 inactive, 4 unreachable, 64 not probed ({engine})\n"
+        )
+
+    @pytest.mark.parametrize("engine", ["raw", "datagram"])
+    def test_a_full_send_queue_is_waited_for(self, linked, peer, fastnet, engine):
+        left, right = linked
+        left.run(*PING_GROUPS)
+        right.ip("route", "add", "local", "10.88.0.0/16", "dev", "lo")
+        left.ip("route", "add", "10.88.0.0/16", "via", "10.77.0.2")
+        queue = ("root", "tbf", "rate", "512kbit", "burst", "2k", "limit", "3k")
+        left.run(peer("tc"), "qdisc", "add", "dev", "veth0", *queue)
+        ran = fastnet("sweep", "--alive", "--engine", engine, "10.88.0.0/24", prefix=left.prefix)
+        assert ran.stdout.split() == list(Targets("10.88.0.0/24"))
+
+    @pytest.mark.parametrize("engine", ["raw", "datagram"])
+    def test_a_queue_that_stays_full_is_not_inactivity(self, linked, peer, fastnet, engine):
+        left, _right = linked
+        left.run(*PING_GROUPS)
+        left.ip("neighbour", "add", "10.77.0.2", "lladdr", "02:00:00:00:00:02", "dev", "veth0")
+        left.ip("route", "add", "10.88.0.0/16", "via", "10.77.0.2")
+        queue = ("root", "tbf", "rate", "8bit", "burst", "90", "limit", "100")
+        left.run(peer("tc"), "qdisc", "add", "dev", "veth0", *queue)
+        words = ("--json", "--retries=0", "--timeout=200ms", "--engine", engine)
+        ran = fastnet("sweep", *words, "10.88.0.0/24", prefix=left.prefix)
+        verdicts = [json.loads(line) for line in ran.stdout.splitlines()]
+        not_probed = [each for each in verdicts if each["state"] == "not probed"]
+        assert len(verdicts) == 256
+        assert len(not_probed) > 250
+        assert {each["reason"][:25] for each in not_probed} == {"No buffer space available"}
+        assert ran.returncode == 1
+
+    def test_an_interface_that_goes_down(self, linked):
+        left, right = linked
+        right.ip("route", "add", "local", "10.88.0.0/16", "dev", "lo")
+        left.ip("route", "add", "10.88.0.0/16", "via", "10.77.0.2")
+        program = """if True:
+            import os, subprocess
+            from fastnet.sweep import Sweep
+            with Sweep("10.88.0.0/24", rate=500, timeout=0.2) as running:
+                running.run(0.2)
+                subprocess.run(["ip", "link", "set", "veth0", "down"], check=True)
+                while not running.run():
+                    pass
+                print(*running.result().counts, {each.reason for each in running.result().not_probed})
+        """
+        counts = left.run(sys.executable, "-c", program).stdout.split(maxsplit=4)
+        alive, inactive, _unreachable, not_probed = map(int, counts[:4])
+        assert alive > 20
+        assert not_probed > 20
+        assert inactive <= 16  # those that were on their way
+        assert counts[4] == "{'Network is unreachable'}\n"
+
+    def test_without_any_privilege(self, linked, fastnet):
+        left, _ = linked
+        left.run(*PING_GROUPS)
+        prefix = (*left.prefix, *UNPRIVILEGED)
+        ran = fastnet("sweep", "--timeout=300ms", "10.77.0.1-3", "fd77::1-fd77::3", prefix=prefix)
+        assert ran.returncode == 0
+        assert ran.stderr == "6 targets: 4 alive, 2 inactive, 0 unreachable, 0 not probed (datagram)\n"
+        for engine in ("raw", "scapy"):
+            ran = fastnet("sweep", "--engine", engine, "10.77.0.1", prefix=prefix)
+            assert ran.returncode == 3
+            assert ran.stdout == ""
+            assert "CAP_NET_RAW" in ran.stderr
+        left.run("sysctl", "-qw", "net.ipv4.ping_group_range=1 0")
+        ran = fastnet("sweep", "10.77.0.1", prefix=prefix)
+        assert ran.returncode == 3
+        assert "net.ipv4.ping_group_range" in ran.stderr
+
+
+class TestScapy:
+    def test_the_book_s_way_gives_the_same_result(self, root, reference):
+        reference("scapy")
+        ours, theirs = (
+            fastnet.sweep(["127.0.0.1-9", "127.255.255.255", "224.0.0.1", "::1"], engine=engine, **QUICK)
+            for engine in ("raw", "scapy")
+        )
+        assert theirs.engine == "scapy"
+        assert [each._replace(rtt_ms=None) for each in theirs] == [
+            each._replace(rtt_ms=None) for each in ours
+        ]
+        assert all((each.rtt_ms is not None) == (each.state == "alive") for each in theirs)
+
+    def test_it_is_said_that_it_is_missing(self, root, monkeypatch):
+        monkeypatch.setitem(sys.modules, "scapy.all", None)
+        with pytest.raises(EngineMissing, match=r"fastnet-toolkit\[reference\]"):
+            fastnet.sweep("127.0.0.1", engine="scapy")
+
+
+class TestAgainAndAgain:
+    def test_every(self, root):
+        results = list(sweep_every("127.0.0.1-2", 0.05, 3, **QUICK))
+        assert [result.counts.alive for result in results] == [2, 2, 2]
+        endless = sweep_every("127.0.0.1", 0, **QUICK)
+        assert len(list(islice(endless, 5))) == 5
+
+    def test_bad_values_are_told_at_once(self):
+        with pytest.raises(InvalidArgument, match="every"):
+            sweep_every("127.0.0.1", -1)
+        with pytest.raises(InvalidArgument, match="every"):
+            sweep_every("127.0.0.1", float("nan"))
+        with pytest.raises(NameNotResolved):
+            sweep_every("no..name")
+
+    def test_rounds_do_not_pile_up(self):
+        began = []
+        for number in rounds(0.05, 3):
+            began.append(time.monotonic())
+            if number == 0:
+                time.sleep(0.2)
+        assert began[1] - began[0] >= 0.2
+        assert began[2] - began[1] >= 0.05
+
+    def test_async(self, root):
+        async def both() -> list[SweepResult]:
+            return await asyncio.gather(
+                sweep_async("127.0.0.0/24", **QUICK), sweep_async(["127.1.0.0/24", "::1"], **QUICK)
+            )
+
+        first, second = asyncio.run(both())
+        assert (first.counts.alive, second.counts.alive) == (256, 257)
+        with pytest.raises(InvalidArgument):
+            asyncio.run(sweep_async("10.0.0.0/33"))
+
+
+class TestInterrupted:
+    def test_silence_says_nothing_before_the_end(self, linked):
+        left, _ = linked
+        left.ip("neighbour", "add", "10.77.0.9", "lladdr", "02:00:00:00:00:09", "dev", "veth0")
+        program = """if True:
+            from fastnet.sweep import Sweep
+            with Sweep(["10.77.0.2", "10.77.0.9"], timeout=5) as running:
+                assert not running.run(0.3)
+                print(*running.result())
+                print(running.result().complete)
+        """
+        lines = left.run(sys.executable, "-c", program).stdout.splitlines()
+        assert "address='10.77.0.2', state='alive'" in lines[0]
+        assert "address='10.77.0.9', state='not probed', rtt_ms=None, reason='interrupted'" in lines[0]
+        assert lines[1] == "False"
+
+    def test_ctrl_c_says_what_is_known(self, linked):
+        left, _ = linked
+        words = [*left.prefix, sys.executable, "-m", "fastnet", "sweep", "--timeout=60s", "10.77.0.1-3"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            while "10.77.0.3" not in left.ip("neighbour", "show"):  # the last one to be sent to
+                time.sleep(0.05)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=10)
+        assert process.returncode == 130
+        assert re.sub(r"\d+\.\d+ ms", "RTT", output) == (
+            "10.77.0.1       alive        RTT\n"
+            "10.77.0.2       alive        RTT\n"
+            "10.77.0.3       not probed   interrupted\n"
+        )
+        assert errors == "interrupted\n3 targets: 2 alive, 0 inactive, 0 unreachable, 1 not probed (raw)\n"
+
+
+class TestCommand:
+    def test_what_it_prints(self, linked, fastnet):
+        left, _ = linked
+        words = ("sweep", "--timeout=200ms", "--retries=0")
+        ran = fastnet(*words, "10.77.0.2-3", "10.77.0.255", prefix=left.prefix)
+        assert ran.returncode == 0
+        assert re.sub(r"\d+\.\d+ ms", "RTT", ran.stdout) == (
+            "10.77.0.2       alive        RTT\n"
+            "10.77.0.3       inactive\n"
+            f"10.77.0.255     not probed   {BROADCAST}\n"
+        )
+        assert ran.stderr == "3 targets: 1 alive, 1 inactive, 0 unreachable, 1 not probed (raw)\n"
+        ran = fastnet(*words, "--inactive", "10.77.0.2-4", "--exclude", "10.77.0.4", prefix=left.prefix)
+        assert (ran.returncode, ran.stdout) == (0, "10.77.0.3\n")
+        ran = fastnet(*words, "--alive", "10.77.0.3-4", prefix=left.prefix)
+        assert (ran.returncode, ran.stdout) == (1, "")
+
+    def test_json(self, root, fastnet):
+        ran = fastnet("sweep", "--json", "--rate=1000", "127.0.0.1-2")
+        records = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert [list(record) for record in records] == [["round", "address", "state", "rtt_ms", "reason"]] * 2
+        assert all(record["state"] in STATES and record["round"] == 0 for record in records)
+
+    def test_targets_from_files(self, root, fastnet, tmp_path):
+        listed = tmp_path / "targets"
+        listed.write_text("127.0.0.1 127.0.0.2 # two\n")
+        words = ("sweep", "--alive", "-f", str(listed), "-f", "-", "127.0.0.4")
+        ran = fastnet(*words, input="127.0.0.3\n")
+        assert ran.stdout.split() == [f"127.0.0.{n}" for n in (1, 2, 3, 4)]
+
+    def test_every(self, root, fastnet):
+        ran = fastnet("sweep", "--json", "--every", "10ms", "--count", "3", "127.0.0.1")
+        assert [json.loads(line)["round"] for line in ran.stdout.splitlines()] == [0, 1, 2]
+        assert ran.returncode == 0
+        assert ran.stderr.count("1 targets: 1 alive") == 3
+
+    def test_family(self, root, fastnet):
+        ran = fastnet("sweep", "-4", "--alive", "localhost")
+        assert ran.stdout == "127.0.0.1\n"
+
+    @pytest.mark.parametrize(
+        ("words", "complaint", "code"),
+        [
+            ([], "no targets: give some", 2),
+            (["10.0.0.0/33"], "expected 0 to 32", 2),
+            (["010.0.0.1"], "leading zero", 2),
+            (["10.0.0.4-2"], "reversed", 2),
+            (["10.0.0.0/8"], "at most 1048576", 2),
+            (["no..name"], "not a host name", 2),
+            (["127.0.0.1", "--exclude", "127.0.0.0/8"], "no targets are left", 2),
+            (["127.0.0.1", "--exclude", "127.0.0.0/40"], "expected 0 to 32", 2),
+            (["127.0.0.1", "--count", "2"], "--count: only with --every", 2),
+            (["127.0.0.1", "--count", "0"], "expected a whole number", 2),
+            (["127.0.0.1", "--every", "often"], "expected a time", 2),
+            (["127.0.0.1", "--timeout", "0"], "timeout 0.0", 2),
+            (["127.0.0.1", "--retries=-1"], "expected a whole number from 0 to 100", 2),
+            (["127.0.0.1", "--rate", "0"], "rate 0.0", 2),
+            (["127.0.0.1", "--rate", "nan"], "rate nan", 2),
+            (["127.0.0.1", "--engine", "magic"], "invalid choice", 2),
+            (["127.0.0.1", "--alive", "--inactive"], "not allowed with", 2),
+            (["-f", "/nonexistent"], "/nonexistent: No such file", 3),
+        ],
+    )
+    def test_bad_input(self, root, fastnet, words, complaint, code):
+        ran = fastnet("sweep", *words)
+        assert ran.returncode == code
+        assert ran.stdout == ""
+        assert complaint in ran.stderr
+        assert ran.stderr.count("\n") == 1
