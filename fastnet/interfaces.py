@@ -165,14 +165,14 @@ def _ipv6_addresses() -> Iterable[InterfaceAddress]:
 def list_addresses(ifname: str | None = None) -> list[InterfaceAddress]:
     """Every IPv4 and IPv6 address of all interfaces, or of one, with its true prefix length.
 
-    IPv4 comes by SIOCGIFCONF and SIOCGIFNETMASK, IPv6 from /proc/net/if_inet6. An interface without an
-    address adds nothing. Raises NoSuchInterface for a name that is not there.
+    IPv4 comes first, by SIOCGIFCONF and SIOCGIFNETMASK and in the kernel's order; IPv6 comes from
+    /proc/net/if_inet6, which has no order, and is sorted. An interface without an address adds nothing. Raises NoSuchInterface for a name that is not there.
     """
     if ifname is not None:
         get_index(ifname)
     return [
         found
-        for addresses in (_ipv4_addresses(), _ipv6_addresses())
+        for addresses in (_ipv4_addresses(), sorted(_ipv6_addresses()))
         for found in addresses
         if ifname is None or ifname in (found.interface, found.label)
     ]
