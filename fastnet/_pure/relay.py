@@ -598,14 +598,18 @@ class Loop:
 
     # Running
 
-    def run(self) -> None:
-        """Relay until nothing is left to do, or ``stop``. Closes every socket before it returns."""
+    def run(self) -> bool:
+        """Relay until nothing is left to do, or the time to ``drain`` is up; then close every socket.
+
+        True where every connection had ended by itself, False where one was cut.
+        """
         try:
             while (self.connections or self._rules) and time.monotonic() < self._deadline:
                 if self._draining and self._rules:
                     self._close_listeners()
                 else:
                     self._turn()
+            return not self.connections
         finally:
             self.close()
 
