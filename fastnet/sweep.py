@@ -10,14 +10,14 @@ import socket
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import import_module
 from itertools import count as numbers
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, overload
 
 from fastnet._backend import probe as _core
 from fastnet._callable import make_callable
-from fastnet.errors import EngineMissing, InvalidArgument, NotPermitted
+from fastnet._reference import reference
+from fastnet.errors import InvalidArgument, NotPermitted
 from fastnet.ping import MAX_SECONDS, bounded, explain, explain_refusal
 from fastnet.targets import Span, Targets, address_text
 
@@ -236,12 +236,7 @@ class _ScapySweeper:
     _CHUNK = 64
 
     def __init__(self, family: int, spans: Sequence[Span], timeout: float, retries: int) -> None:
-        try:
-            self._scapy = import_module("scapy.all")
-        except ImportError as error:
-            raise EngineMissing(
-                f"engine scapy: {error}; pip install 'fastnet-toolkit[reference]' brings it"
-            ) from None
+        self._scapy = reference("scapy.all")
         self._family, self._timeout, self._retries = family, timeout, retries
         self._numbers = enumerate(number for first, last in spans for number in range(first, last + 1))
         size = sum(last - first + 1 for first, last in spans)

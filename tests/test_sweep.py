@@ -319,7 +319,7 @@ class TestScapy:
         assert all((each.rtt_ms is not None) == (each.state == "alive") for each in theirs)
 
     def test_it_is_said_that_it_is_missing(self, root, monkeypatch):
-        monkeypatch.setitem(sys.modules, "scapy.all", None)
+        monkeypatch.setitem(sys.modules, "scapy", None)
         with pytest.raises(EngineMissing, match=r"fastnet-toolkit\[reference\]"):
             fastnet.sweep("127.0.0.1", engine="scapy")
 

@@ -1,0 +1,182 @@
+"""The probe engine: what it puts on the wire, what it believes, its clock, and the sweep's bookkeeping."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fastnet.errors import InvalidArgument, NoAddress
+from fastnet.packet import ICMPEcho, IPv4, parse
+
+TOPIC = "probe"
+LOOPBACK = {socket.AF_INET: ("127.0.0.1", 0), socket.AF_INET6: ("::1", 0, 0, 0)}
+
+
+@pytest.fixture(params=list(LOOPBACK), ids=["IPv4", "IPv6"])
+def family(request: pytest.FixtureRequest) -> int:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def prober(root: None, core: ModuleType, family: int) -> Iterator[Any]:
+    prober = core.Prober(family, "raw")
+    yield prober
+    prober.close()
+
+
+def arrived(prober: Any) -> list[Any]:
+    assert select.select([prober], [], [], 5)[0]
+    return prober.receive()  # type: ignore[no-any-return]
+
+
+class TestProber:
+    def test_a_probe_and_its_answer(self, prober, family):
+        prober.send(LOOPBACK[family], 42, 1.0)
+        (answer,) = arrived(prober)
+        assert (answer.tag, answer.responder, answer.ttl) == (42, LOOPBACK[family][0], 64)
+        assert (answer.error, answer.info) == (None, 0)
+        assert 0 < answer.rtt_ns < 10**9
+        assert prober.receive() == []
+
+    def test_what_is_on_the_wire(self, root, core):
+        prober = core.Prober(socket.AF_INET, "raw", source="127.0.0.5", ttl=9, size=100)
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listening:
+            listening.bind(("127.0.0.6", 0))
+            prober.send(("127.0.0.6", 0), 1, 1.0)
+            prober.send(("127.0.0.6", 0), 2, 1.0)
+            first, second = (parse(listening.recv(65535), link="ipv4", strict=True) for _ in range(2))
+        prober.close()
+        for packet in (first, second):
+            assert [type(layer) for layer in packet][:2] == [IPv4, ICMPEcho]
+            assert (packet[IPv4].src, packet[IPv4].dst, packet[IPv4].ttl) == ("127.0.0.5", "127.0.0.6", 9)
+            assert len(bytes(packet)) == 20 + 8 + 100
+        assert first[ICMPEcho].ident == second[ICMPEcho].ident
+        assert (first[ICMPEcho].seq + 1) % 65536 == second[ICMPEcho].seq
+        # Another cookie, the same filler.
+        assert bytes(first)[28:44] != bytes(second)[28:44]
+        assert bytes(first)[44:] == bytes(second)[44:]
+
+    def test_probers_do_not_take_each_other_s_replies(self, root, core, family):
+        probers = [core.Prober(family, "raw") for _ in range(10)]
+        for tag in range(20):
+            for number, prober in enumerate(probers):
+                prober.send(LOOPBACK[family], 100 * number + tag, 1.0)
+        for number, prober in enumerate(probers):
+            assert [answer.tag for answer in prober.receive()] == [100 * number + tag for tag in range(20)]
+            prober.close()
+
+    def test_every_duplicate_is_told(self, root, core):
+        prober = core.Prober(socket.AF_INET, "raw")
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listening:
+            listening.bind(("127.0.0.1", 0))
+            prober.send(LOOPBACK[socket.AF_INET], 7, 1.0)
+            request, reply = listening.recv(65535), listening.recv(65535)
+            assert (request[20], reply[20]) == (8, 0)
+            listening.sendto(reply[20:], LOOPBACK[socket.AF_INET])
+        assert [answer.tag for answer in prober.receive()] == [7, 7]
+        prober.close()
+
+    def test_no_sequence_number_is_given_twice_while_it_waits(self, root, core):
+        prober = core.Prober(socket.AF_INET, "raw", size=0)
+        for tag in range(65536):
+            prober.send(LOOPBACK[socket.AF_INET], tag, 60.0)
+        with pytest.raises(OSError, match="every sequence number waits") as caught:
+            prober.send(LOOPBACK[socket.AF_INET], 65536, 60.0)
+        assert caught.value.errno == errno.ENOBUFS
+        assert len({answer.tag for answer in prober.receive(1000)}) == 1000
+        for tag in range(1000):
+            prober.send(LOOPBACK[socket.AF_INET], tag, 60.0)
+        with pytest.raises(OSError, match="every sequence number waits"):
+            prober.send(LOOPBACK[socket.AF_INET], 65536, 60.0)
+        prober.close()
+
+    def test_what_is_refused(self, root, core, family):
+        with pytest.raises(InvalidArgument, match="engine 'magic': expected auto, raw, datagram"):
+            core.Prober(family, "magic")
+        with pytest.raises(NoAddress) as caught:
+            core.Prober(family, "raw", source="192.0.2.1" if family == socket.AF_INET else "2001:db8::1")
+        assert caught.value.errno == errno.EADDRNOTAVAIL
+
+    def test_a_send_error_keeps_its_errno(self, root, core):
+        prober = core.Prober(socket.AF_INET, "raw")
+        with pytest.raises(PermissionError):
+            prober.send(("127.255.255.255", 0), 1, 1.0)
+        prober.send(LOOPBACK[socket.AF_INET], 2, 1.0)
+        assert [answer.tag for answer in arrived(prober)] == [2]
+        prober.close()
+
+
+class TestClock:
+    """On loopback a reply has arrived when ``send`` returns; it is read a good while later."""
+
+    LATE = 0.2
+
+    def late_rtt_ns(self, prober: Any, family: int) -> int:
+        time.sleep(self.LATE)  # the kernel switches its timestamps on a little after it was asked
+        prober.send(LOOPBACK[family], 1, 1.0)
+        time.sleep(self.LATE)
+        (answer,) = prober.receive()
+        return answer.rtt_ns  # type: ignore[no-any-return]
+
+    def test_the_kernel_s_timestamp_counts(self, prober, family):
+        assert 0 < self.late_rtt_ns(prober, family) < self.LATE * 1e9 / 2
+
+    @pytest.mark.parametrize("step_ns", [-3600 * 10**9, -(10**8), 10**8, 3600 * 10**9])
+    def test_a_step_of_the_wall_clock_does_not(self, prober, family, core, step_ns, monkeypatch):
+        read = time.time_ns
+        times = iter([0])  # as it is when the probe is sent, stepped from then on
+        monkeypatch.setattr(core.time, "time_ns", lambda: read() + next(times, step_ns))
+        assert self.LATE * 1e9 <= self.late_rtt_ns(prober, family) < 10**9
+
+
+class TestSweeper:
+    def spans(self, *texts: str) -> list[tuple[int, int]]:
+        return [
+            tuple(int.from_bytes(socket.inet_aton(each), "big") for each in text.split("-")) for text in texts
+        ]
+
+    def sweep(self, core: ModuleType, spans: list[tuple[int, int]], **options: Any) -> Any:
+        prober = core.Prober(socket.AF_INET, "raw")
+        sweeper = core.Sweeper(prober, spans, **options)
+        while not sweeper.run(0.05):
+            pass
+        prober.close()
+        return sweeper
+
+    def test_states_by_index(self, root, core):
+        spans = self.spans("127.0.0.1-127.0.0.3", "127.255.255.255-127.255.255.255", "224.0.0.1-224.0.0.2")
+        sweeper = self.sweep(core, spans, timeout=0.2)
+        assert (sweeper.size, sweeper.finished) == (6, True)
+        assert bytes(sweeper.states) == bytes([core.ALIVE] * 3 + [core.PENDING] * 3)
+        assert all(rtt > 0 for rtt in sweeper.rtts_ms[:3])
+        assert sweeper.reasons == {3: errno.EACCES, 4: core.NOT_A_HOST, 5: core.NOT_A_HOST}
+
+    def test_nothing_to_sweep(self, root, core):
+        sweeper = self.sweep(core, [])
+        assert (sweeper.size, sweeper.finished) == (0, True)
+
+    def test_run_works_a_little_each_time(self, root, core):
+        prober = core.Prober(socket.AF_INET, "raw")
+        sweeper = core.Sweeper(prober, self.spans("127.0.0.0-127.0.3.255"), window=8)
+        turns = 1
+        while not sweeper.run(0):
+            turns += 1
+        prober.close()
+        assert turns > 1024 / 16
+        assert sweeper.states.count(core.ALIVE) == 1024
+
+    def test_what_can_be_a_host(self, core):
+        assert core.is_host(socket.AF_INET, 1)
+        assert not core.is_host(socket.AF_INET, 0)
+        assert not core.is_host(socket.AF_INET, 0xE0000001)
+        assert core.is_host(socket.AF_INET, 0xF0000001)
+        assert not core.is_host(socket.AF_INET6, 0)
+        assert core.is_host(socket.AF_INET6, 1)
+        assert not core.is_host(socket.AF_INET6, 0xFF02 << 112 | 1)
