@@ -77,7 +77,9 @@ def resolve(
     """Every address of a host, in the resolver's order.
 
     With ``passive``, to listen on them: ``*`` is every local address, and ``localhost`` both loopbacks
-    (RFC 6761, section 6.3), even where ``/etc/hosts`` names only one. Raises NameNotResolved, naming the host.
+    (RFC 6761, section 6.3), even where ``/etc/hosts`` names only one.
+
+    Raises NameNotResolved, naming the host.
     """
     names: list[str | None] = [host]
     if passive and host == "*":

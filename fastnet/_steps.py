@@ -1,0 +1,107 @@
+"""One body for a function and its coroutine twin.
+
+The body is a generator that yields a ``Wait`` wherever it can't go on, and is told whether the descriptor
+became ready (True) or the deadline passed (False). ``run`` waits by ``poll``, ``run_async`` in the event
+loop. Either closes the generator when the waiting is broken off, so its ``finally`` clauses run.
+"""
+
+import select
+import time
+from collections.abc import Generator
+from typing import NamedTuple, TypeVar
+
+from fastnet.errors import InvalidArgument
+
+T = TypeVar("T")
+
+READABLE = select.POLLIN
+WRITABLE = select.POLLOUT
+
+
+class Wait(NamedTuple):
+    """Until ``fd`` is ready for any of ``events``, or ``time.monotonic()`` reaches ``deadline``.
+
+    Without events it is a pause until the deadline.
+    """
+
+    fd: int
+    events: int
+    deadline: float | None = None
+
+
+Steps = Generator[Wait, bool, T]
+
+
+def check_seconds(what: str, value: float | None) -> None:
+    """Refuse a time that is negative, infinite or no number; None is no limit."""
+    if value is not None and not 0 <= value < float("inf"):
+        raise InvalidArgument(f"{what} {value}: expected seconds, 0 or more")
+
+
+def deadline_in(timeout: float | None) -> float | None:
+    """The ``time.monotonic()`` at which a timeout that starts now is up."""
+    check_seconds("timeout", timeout)
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def run(steps: Steps[T]) -> T:
+    """What the steps return, waiting in this thread."""
+    try:
+        wait = next(steps)
+        while True:
+            wait = steps.send(_ready(wait))
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    finally:
+        steps.close()
+
+
+async def run_async(steps: Steps[T]) -> T:
+    """What the steps return, waiting in the running event loop."""
+    try:
+        wait = next(steps)
+        while True:
+            wait = steps.send(await _ready_async(wait))
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    finally:
+        steps.close()
+
+
+def _ready(wait: Wait) -> bool:
+    poll = select.poll()
+    if wait.events:
+        poll.register(wait.fd, wait.events)
+    if wait.deadline is None:
+        return bool(poll.poll())
+    return bool(poll.poll(max(0.0, wait.deadline - time.monotonic()) * 1000))
+
+
+async def _ready_async(wait: Wait) -> bool:
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[bool] = loop.create_future()
+
+    def tell(answer: bool) -> None:
+        if not ready.done():
+            ready.set_result(answer)
+
+    timer = None
+    try:
+        if wait.events & READABLE:
+            loop.add_reader(wait.fd, tell, True)
+        if wait.events & WRITABLE:
+            loop.add_writer(wait.fd, tell, True)
+        if wait.deadline is not None:
+            timer = loop.call_later(max(0.0, wait.deadline - time.monotonic()), tell, False)
+        return await ready
+    finally:
+        if wait.events & READABLE:
+            loop.remove_reader(wait.fd)
+        if wait.events & WRITABLE:
+            loop.remove_writer(wait.fd)
+        if timer is not None:
+            timer.cancel()
