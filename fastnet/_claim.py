@@ -80,7 +80,7 @@ class Claim:
         self._inode = None
 
     def _listen_on_path(self) -> None:
-        self._directory = os.open(os.path.dirname(self._address) or b".", os.O_RDONLY | os.O_DIRECTORY)
+        self._directory = os.open(os.path.dirname(self._text) or ".", os.O_RDONLY | os.O_DIRECTORY)
         # Linux makes the file with the mode of the socket, less the umask: it is never wider than asked for.
         os.fchmod(self.listener.fileno(), self._mode)
         with self._locked():

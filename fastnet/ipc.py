@@ -41,6 +41,7 @@ MAX_FDS = 253
 """How many descriptors the kernel lets travel with one message (SCM_MAX_FD)."""
 
 _LENGTH_BYTES = 4
+_FD_BYTES = 4
 _READ_BYTES = 1 << 18
 _LAST_SECONDS = 1.0
 _FULL_SECONDS = 0.01
@@ -219,8 +220,12 @@ class Channel:
     def _read(self, size: int, limit: int) -> bytes:
         if not limit:
             return self._sock.recv(size)
-        data, fds, flags, _ = socket.recv_fds(self._sock, size, limit, socket.MSG_CMSG_CLOEXEC)
-        self._fds += fds
+        # Not by socket.recv_fds: it drops its flags, and programs that we run would inherit the descriptors.
+        room = socket.CMSG_LEN(limit * _FD_BYTES)
+        data, extras, flags, _ = self._sock.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, body in extras:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._fds += memoryview(body).cast("i")
         if flags & socket.MSG_CTRUNC or len(self._fds) > limit:
             _close_all(self._fds)
             raise BadMessage(f"the peer sent more than the {limit} descriptors that were asked for")
@@ -505,8 +510,8 @@ class UnixServer:
 
     def _drain(self, grace: float) -> None:
         serving = dict(self._serving)
-        serving.pop(threading.current_thread(), None)
         _shut(serving.values(), socket.SHUT_RD)
+        serving.pop(threading.current_thread(), None)
         _join(serving, grace)
         _shut(serving.values(), socket.SHUT_RDWR)
         _join(serving, _LAST_SECONDS)
@@ -567,8 +572,8 @@ class UnixServer:
         import asyncio
 
         serving = dict(self._serving)
-        serving.pop(asyncio.current_task(), None)
         _shut(serving.values(), socket.SHUT_RD)
+        serving.pop(asyncio.current_task(), None)
         if serving:
             _, late = await asyncio.wait(serving, timeout=grace)
             for task in late:
