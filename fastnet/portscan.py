@@ -319,8 +319,8 @@ def _nmap(scan: _Scan) -> list[PortState]:
     arguments = f"-sT -Pn -n --max-rtt-timeout {milliseconds}ms"
     if scan.target.family == socket.AF_INET6:
         arguments += " -6"
-    scanner = nmap.PortScanner()
     try:
+        scanner = nmap.PortScanner()
         scanner.scan(scan.target.host, format_ports(scan.ports), arguments)
     except nmap.PortScannerError as error:
         raise OSError(errno.EIO, f"nmap: {error.value.strip()}") from None
