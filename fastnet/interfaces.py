@@ -166,7 +166,8 @@ def list_addresses(ifname: str | None = None) -> list[InterfaceAddress]:
     """Every IPv4 and IPv6 address of all interfaces, or of one, with its true prefix length.
 
     IPv4 comes first, by SIOCGIFCONF and SIOCGIFNETMASK and in the kernel's order; IPv6 comes from
-    /proc/net/if_inet6, which has no order, and is sorted. An interface without an address adds nothing. Raises NoSuchInterface for a name that is not there.
+    /proc/net/if_inet6, which has no order, and is sorted. An interface without an address adds nothing.
+    Raises NoSuchInterface for a name that is not there.
     """
     if ifname is not None:
         get_index(ifname)
