@@ -1,7 +1,8 @@
 """The ``fastnet`` command: finds the subcommand, runs it, and turns what it raises into an exit code.
 
 A subcommand is a module of this package with ``configure(parser)`` and ``run(args) -> exit code``. Only
-the one that was called is imported.
+the one that was called is imported. One with ``RUNS_COMMAND = True`` gets the words after ``--`` as
+``args.command``.
 """
 
 import argparse
@@ -72,7 +73,12 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     module = import_module(f"fastnet.cli.{name}")
     parser = Parser(prog=f"fastnet {name}", description=module.__doc__)
     module.configure(parser)
-    code: int = module.run(parser.parse_args(arguments))
+    words = list(arguments)
+    if getattr(module, "RUNS_COMMAND", False) and "--" in words:
+        # argparse drops a "--" among positionals, and so where the command to run begins.
+        words, command = words[: words.index("--")], words[words.index("--") + 1 :]
+        parser.set_defaults(command=command)
+    code: int = module.run(parser.parse_args(words))
     return code
 
 

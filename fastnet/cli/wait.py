@@ -1,0 +1,102 @@
+"""Wait until every TARGET is ready (or gone), then run a command.
+
+A TARGET is HOST:PORT, unix:/path, or http://HOST[:PORT]/path (ready when it answers with a status of 200 to
+399). Exits with 0, with 124 when the time is up, or with what COMMAND exits with (127 if there is no such
+command, 126 if it can't be run).
+"""
+
+import argparse
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from fastnet.cli import exits
+from fastnet.cli.arguments import add_family, add_json, argument, duration
+from fastnet.cli.output import print_json, remark
+from fastnet.wait import CHECKS, Outcome, check_target, raise_if_late, watch
+
+RUNS_COMMAND = True
+
+_NOT_FOUND = 127
+_NOT_RUNNABLE = 126
+_SILENT_SECONDS = 1.0
+_CLEAR_LINE = "\r\x1b[K"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [options] TARGET [TARGET ...] [-- COMMAND [ARGUMENT ...]]"
+    parser.add_argument(
+        "targets", metavar="TARGET", nargs="+", type=argument(check_target), help="what to wait for"
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=time_limit,
+        default=30.0,
+        help="for everything; `none` (default 30s)",
+    )
+    parser.add_argument("--gone", action="store_true", help="wait until no TARGET is up any more")
+    parser.add_argument(
+        "--check",
+        choices=CHECKS,
+        default="stable",
+        help="what up means: a connection is accepted, stays open for a moment (default), or brings data",
+    )
+    for name, default, text in (
+        ("--interval", 0.1, "between tries at first; it grows up to a second"),
+        ("--attempt-timeout", 1.0, "for each connect and each answer"),
+    ):
+        help_text = f"{text} (default {default:g}s)"
+        parser.add_argument(name, metavar="TIME", type=duration, default=default, help=help_text)
+    add_family(parser)
+    add_json(parser)
+    parser.set_defaults(command=[])
+
+
+def time_limit(text: str) -> float | None:
+    """A duration, or ``none``."""
+    return None if text == "none" else duration(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    outcomes = []
+    for outcome in watch(
+        args.targets,
+        args.timeout,
+        show_progress if sys.stderr.isatty() else None,
+        gone=args.gone,
+        check=args.check,
+        interval=args.interval,
+        attempt_timeout=args.attempt_timeout,
+        family=args.family,
+    ):
+        outcomes.append(outcome)
+        if args.json:
+            print_json({**outcome._asdict(), "waited_s": round(outcome.waited_s, 3)})
+    if sys.stderr.isatty():
+        print(end=_CLEAR_LINE, file=sys.stderr, flush=True)
+    raise_if_late(outcomes)
+    if args.command:
+        become(args.command)
+    return exits.YES
+
+
+def show_progress(outcome: Outcome) -> None:
+    """One line that overwrites itself, once the wait is long enough to be noticed."""
+    if outcome.waited_s >= _SILENT_SECONDS:
+        line = f"{_CLEAR_LINE}{outcome.waited_s:.0f} s  {outcome.target}: {outcome.reason}"
+        print(end=line, file=sys.stderr, flush=True)
+
+
+def become(command: list[str]) -> NoReturn:
+    """Replace this process by the command, or exit as a shell does where that fails."""
+    sys.stdout.flush()
+    # Python ignores these, and what is ignored stays so in the new program.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        remark(f"fastnet wait: {command[0]}: {error.strerror}")
+        sys.exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUNNABLE)
