@@ -120,6 +120,54 @@ uint64_t fn_packet_size(const struct fn_part *const parts[], size_t count);
  */
 int fn_packet_build(const struct fn_part *const parts[], size_t count, uint8_t *out, size_t *bad);
 
+/* A template varies at most this many fields. */
+#define FN_TEMPLATE_FIELDS 8
+
+/* One field that varies. The caller sets the first block, fn_template_prepare() the second. */
+struct fn_template_field {
+    uint32_t part;  /* whose header it is in */
+    uint32_t first; /* its first byte there */
+    uint8_t size;   /* its bytes: 1 to 8, or 16 */
+    uint8_t shift;  /* how far above the last byte's lowest bit it ends; 0 where size is 16 */
+    uint64_t limit; /* its greatest value; of 16 bytes, of either half */
+
+    uint32_t offset;  /* its first byte in the packet */
+    uint32_t covered; /* bit i: by checksum i */
+    uint32_t odd;     /* bit i: it ends at an odd byte of what checksum i covers */
+};
+
+struct fn_template_checksum {
+    uint32_t offset;
+    uint32_t covered; /* as a field's: checksums are themselves covered by those of layers further out */
+    uint32_t odd;
+    uint16_t sum;     /* of all that it covers but the fields */
+    uint8_t never_zero;
+};
+
+struct fn_template {
+    const uint8_t *data;
+    uint32_t length;
+    uint32_t field_count;
+    uint32_t checksum_count;
+    struct fn_template_field fields[FN_TEMPLATE_FIELDS];
+    struct fn_template_checksum checksums[FN_PACKET_LAYERS]; /* innermost first */
+};
+
+/*
+ * Make ready a template for the packet in `data` (length bytes, built of these parts), whose fields are set
+ * up already. Bit i of `updated` says that part i's checksum is to be updated. The fields' bits in data are
+ * cleared; data then belongs to the template as long as that is used.
+ */
+void fn_template_prepare(struct fn_template *template, const struct fn_part *const parts[], size_t count,
+                         uint32_t updated, uint8_t *data, uint32_t length);
+
+/* Write one packet to out: `values` has one word for each field, two (high, low) for one of 16 bytes. */
+void fn_template_build(const struct fn_template *template, const uint64_t *values, uint8_t *out);
+
+/* Write `count` packets to out, one behind the other; columns[i] are field i's values for each. */
+void fn_template_build_many(const struct fn_template *template, const uint64_t *const columns[], size_t count,
+                            uint8_t *out);
+
 /* Text of an address as inet_ntop() gives it, without a final NUL; returns its length. */
 size_t fn_text_ipv4(const uint8_t address[4], char out[15]);
 size_t fn_text_ipv6(const uint8_t address[16], char out[45]);

@@ -126,23 +126,57 @@ static uint32_t sum_words(const uint8_t *p, size_t words)
     return sum;
 }
 
-uint32_t fn_part_pseudo(const struct fn_part *const parts[], size_t i, uint32_t length)
+/* What a pseudo-header is made of: the network header that encloses part i, and the addresses in use. */
+struct pseudo {
+    const struct fn_part *network;
+    const uint8_t *src, *dst;
+    uint32_t size;
+};
+
+static struct pseudo pseudo_of(const struct fn_part *const parts[], size_t i)
 {
     const struct fn_part *routing = NULL;
-    uint32_t sum = layouts[parts[i]->kind].number + (length >> 16) + (length & 0xffff);
 
     while (i-- > 0) {
         const struct fn_part *part = parts[i];
         if (part->kind == FN_IPV4)
-            return sum + sum_words(part->header + 12, 2) + sum_words(ipv4_destination(part), 2);
+            return (struct pseudo){part, part->header + 12, ipv4_destination(part), 4};
         if (part->kind == FN_IPV6)
-            return sum + sum_words(part->header + 8, 8) + sum_words(ipv6_destination(part, routing), 8);
+            return (struct pseudo){part, part->header + 8, ipv6_destination(part, routing), 16};
         if (part->kind == FN_ROUTING)
             routing = part;
         else if (!is_extension(part->kind))
             break;
     }
-    return 0;
+    return (struct pseudo){0};
+}
+
+uint32_t fn_part_pseudo(const struct fn_part *const parts[], size_t i, uint32_t length)
+{
+    struct pseudo p = pseudo_of(parts, i);
+
+    if (!p.network)
+        return 0;
+    return layouts[parts[i]->kind].number + (length >> 16) + (length & 0xffff) + sum_words(p.src, p.size / 2) +
+           sum_words(p.dst, p.size / 2);
+}
+
+static inline bool within(const uint8_t *byte, const uint8_t *start, uint32_t size)
+{
+    return (uintptr_t)byte - (uintptr_t)start < size;
+}
+
+bool fn_part_covers(const struct fn_part *const parts[], size_t owner, size_t i, uint32_t at)
+{
+    if (parts[owner]->kind == FN_IPV4)
+        return i == owner;
+    if (i >= owner)
+        return parts[i]->kind != FN_PADDING;
+    if (parts[owner]->kind == FN_ICMP)
+        return false;
+    struct pseudo p = pseudo_of(parts, owner);
+    const uint8_t *byte = parts[i]->header + at;
+    return p.network && (within(byte, p.src, p.size) || within(byte, p.dst, p.size));
 }
 
 /* The stack below part i, all written already: what part i's automatic fields are computed from. */

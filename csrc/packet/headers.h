@@ -111,4 +111,7 @@ static inline bool is_ipv4_fragment(const uint8_t *p)
  */
 uint32_t fn_part_pseudo(const struct fn_part *const parts[], size_t i, uint32_t length);
 
+/* Whether part `owner`'s checksum covers the byte `at` of part i, by itself or by its pseudo-header. */
+bool fn_part_covers(const struct fn_part *const parts[], size_t owner, size_t i, uint32_t at);
+
 #endif

@@ -1,10 +1,13 @@
 """Packets in C; ``fastnet._pure.packet`` is its contract, and ``csrc/packet.h`` that of the C."""
 
 cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from array import array
 from types import GenericAlias
 
 from fastnet.errors import BadChecksum, PacketError, TruncatedPacket
@@ -69,6 +72,21 @@ cdef extern from "packet.h":
     void fn_part_sum(fn_part *part, fn_sum_fn *sum) noexcept nogil
     uint64_t fn_packet_size(const fn_part **parts, size_t count) noexcept nogil
     int fn_packet_build(const fn_part **parts, size_t count, uint8_t *out, size_t *bad) noexcept nogil
+    enum:
+        FN_TEMPLATE_FIELDS
+    struct fn_template_field:
+        uint32_t part
+        uint32_t first
+        uint8_t size
+        uint8_t shift
+        uint64_t limit
+    struct fn_template:
+        uint32_t length
+        uint32_t field_count
+        fn_template_field *fields
+    void fn_template_prepare(fn_template *template, const fn_part **parts, size_t count, uint32_t updated, uint8_t *data, uint32_t length) noexcept nogil
+    void fn_template_build(const fn_template *template, const uint64_t *values, uint8_t *out) noexcept nogil
+    void fn_template_build_many(const fn_template *template, const uint64_t **columns, size_t count, uint8_t *out) noexcept nogil
     size_t fn_text_ipv4(const uint8_t *address, char *out) noexcept nogil
     size_t fn_text_ipv6(const uint8_t *address, char *out) noexcept nogil
     size_t fn_text_mac(const uint8_t *address, char *out) noexcept nogil
@@ -135,9 +153,14 @@ cdef class Field:
     def __set__(self, record, value):
         raise AttributeError(f"{type(record).__name__}.{self.name} can't be set: use replace({self.name}=...)")
 
-    def put(self, header, value):
+    cpdef put(self, bytearray header, value):
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
         raise NotImplementedError
+
+    cdef int check(self, bytearray header) except -1:
+        if len(header) < self.first + self.size:
+            raise TruncatedPacket(f"a header of {len(header)} bytes ends before its field {self.name}")
+        return 0
 
     cdef const uint8_t *locate(self, Record record) except NULL:
         if PyBytes_GET_SIZE(record._header) < self.first + self.size:
@@ -170,7 +193,7 @@ cdef class UInt(Field):
             return self
         return self.read(self.locate(<Record?>record))
 
-    def put(self, header, value):
+    cpdef put(self, bytearray header, value):
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
         if not isinstance(value, int):
             raise TypeError(f"{self.name} must be an int, not {type(value).__name__}")
@@ -178,10 +201,10 @@ cdef class UInt(Field):
             raise PacketError(f"{self.name} {value}: expected 0 to {self.limit}")
         cdef uint64_t bits = <uint64_t>value << self.shift
         cdef uint64_t kept = ~(self.limit << self.shift)
-        cdef uint8_t[:] bytes_of = memoryview(header)[self.first:self.first + self.size]
         cdef Py_ssize_t i
-        for i in range(bytes_of.shape[0] - 1, -1, -1):
-            bytes_of[i] = <uint8_t>(bytes_of[i] & kept | bits)
+        self.check(header)
+        for i in range(self.first + self.size - 1, self.first - 1, -1):
+            header[i] = <uint8_t>(<uint8_t>header[i] & kept | bits)
             bits >>= 8
             kept >>= 8
 
@@ -205,7 +228,7 @@ cdef class HeaderLength(UInt):
         return -(-length // self.unit) - self.less
 
 
-cdef class AddressField(Field):
+cdef class _AddressField(Field):
     cdef str what
 
     def __get__(self, record, owner):
@@ -219,7 +242,7 @@ cdef class AddressField(Field):
 
     cdef bytes packed(self, value):
         if isinstance(value, int):
-            if not 0 <= value < 1 << self.width:
+            if not 0 <= value < <object>1 << self.width:
                 raise PacketError(f"{self.name} {value}: expected {self.what}")
             return value.to_bytes(self.size, "big")
         data = value if isinstance(value, bytes) else getattr(value, "packed", None)
@@ -229,8 +252,9 @@ cdef class AddressField(Field):
             raise PacketError(f"{self.name} has {len(data)} bytes: expected {self.what}")
         return data
 
-    def put(self, header, value):
+    cpdef put(self, bytearray header, value):
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        cdef bytes data
         if isinstance(value, str):
             try:
                 data = self.parse_text(value)
@@ -238,7 +262,8 @@ cdef class AddressField(Field):
                 raise PacketError(f"{self.name} {value!r}: expected {self.what}") from None
         else:
             data = self.packed(value)
-        header[self.first:self.first + self.size] = data
+        self.check(header)
+        memcpy(PyByteArray_AS_STRING(header) + self.first, PyBytes_AS_STRING(data), self.size)
 
 
 cdef bytes parse_ip(int family, Py_ssize_t size, str text):
@@ -249,7 +274,7 @@ cdef bytes parse_ip(int family, Py_ssize_t size, str text):
     return packed[:size]
 
 
-cdef class IPv4Field(AddressField):
+cdef class IPv4Field(_AddressField):
     """An IPv4 address: read as str, given as str, 4 bytes, int or ipaddress.IPv4Address."""
 
     def __init__(self, offset, *, default=...):
@@ -263,7 +288,7 @@ cdef class IPv4Field(AddressField):
         return parse_ip(AF_INET, 4, text)
 
 
-cdef class IPv6Field(AddressField):
+cdef class IPv6Field(_AddressField):
     """An IPv6 address: read as str, given as str, 16 bytes, int or ipaddress.IPv6Address."""
 
     def __init__(self, offset, *, default=...):
@@ -277,7 +302,7 @@ cdef class IPv6Field(AddressField):
         return parse_ip(AF_INET6, 16, text)
 
 
-cdef class MACField(AddressField):
+cdef class MACField(_AddressField):
     """An Ethernet address: read as str with colons, given as str with colons or hyphens, 6 bytes or int."""
 
     def __init__(self, offset, *, default=...):
@@ -317,12 +342,12 @@ cdef class Tail(Field):
         """The bytes that stand for the value. Raises PacketError or TypeError for one that can't be there."""
         raise NotImplementedError
 
-    def put(self, header, value):
+    cpdef put(self, bytearray header, value):
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
         header[self.first:] = self.encode(value)
 
 
-cdef class Schema:
+cdef class _Schema:
     """What a class of records knows of its fields; built once, when the class is defined."""
 
     cdef dict fields
@@ -373,9 +398,9 @@ cdef class Record:
         self._header = b""
 
     def __init__(self, **fields):
-        cdef Schema schema = self._schema
-        missing = schema.required - fields.keys()
-        if missing:
+        cdef _Schema schema = self._schema
+        if schema.required and not schema.required <= fields.keys():
+            missing = schema.required - fields.keys()
             raise TypeError(f"{type(self).__name__} needs {', '.join(sorted(missing))}")
         self.assemble(bytearray(schema.template), schema.automatic, fields)
 
@@ -385,7 +410,7 @@ cdef class Record:
         return 0
 
     cdef int assemble(self, bytearray header, int automatic, dict fields) except -1:
-        cdef Schema schema = self._schema
+        cdef _Schema schema = self._schema
         cdef Field field
         cdef bint changed
         for name, value in fields.items():
@@ -415,7 +440,7 @@ cdef class Record:
     @classmethod
     def fields(cls):
         """The fields of this class by name, in their order."""
-        return dict((<Schema>cls._schema).fields)
+        return dict((<_Schema>cls._schema).fields)
 
     @property
     def header(self):
@@ -450,7 +475,7 @@ cdef class Record:
 
 def define_record(record_type, /):
     """Let a class of records know its fields; called once, when the class is defined."""
-    record_type._schema = Schema(record_type)
+    record_type._schema = _Schema(record_type)
 
 
 cdef inline object new_object(type cls):
@@ -458,7 +483,7 @@ cdef inline object new_object(type cls):
 
 
 cdef Record record_of(type cls, bytes header, int automatic):
-    cdef Schema schema = cls._schema
+    cdef _Schema schema = cls._schema
     if PyBytes_GET_SIZE(header) < PyBytes_GET_SIZE(schema.template):
         raise TruncatedPacket(f"{cls.__name__} needs {len(schema.template)} bytes: got {len(header)}")
     cdef Record record = new_object(cls)
@@ -483,8 +508,7 @@ cdef type layer_type_of(int kind, const uint8_t *header):
 
 
 cdef class Layer(Record):
-    """One header, or a payload. ``/`` puts a layer, a packet or bytes behind it and gives a packet.
-    """
+    """One header, or a payload. ``/`` puts a layer, a packet or bytes behind it and gives a packet."""
 
     cdef fn_part part
     cdef bint summed
@@ -496,7 +520,7 @@ cdef class Layer(Record):
         self._automatic = automatic
         self.part.header = <const uint8_t *>PyBytes_AS_STRING(header)
         self.part.length = PyBytes_GET_SIZE(header)
-        self.part.kind = (<Schema>self._schema).kind
+        self.part.kind = (<_Schema>self._schema).kind
         self.part.automatic = automatic
         return 0
 
@@ -518,7 +542,7 @@ def define_layer(layer_type, kind, message=None, /):
         layer_types[kind] = layer_type
     if message is not None:
         message_types[layer_type.kind, message] = layer_type
-    (<Schema>layer_type._schema).kind = layer_type.kind
+    (<_Schema>layer_type._schema).kind = layer_type.kind
 
 
 cdef object compose(object upper, object lower):
@@ -608,30 +632,39 @@ cdef class Packet:
         self._layers = tuple(stack)
         self._data = None
 
+    @cython.final
     cdef tuple stack(self):
         return tuple(self) if self._layers is None else self._layers
 
-    cdef const uint8_t *resolve(self) except NULL:
-        """The bytes, and in ``scan`` where the layers lie in them; built once where the packet was put together."""
+    @cython.final
+    cdef inline const uint8_t *resolve(self) except NULL:
+        """The bytes, and in ``scan`` where the layers lie in them."""
+        if self._data is None:
+            self.build_once()
+        return <const uint8_t *>PyBytes_AS_STRING(self._data)
+
+    @cython.final
+    cdef int build_once(self) except -1:
         cdef Py_ssize_t i
         cdef Layer layer
         cdef fn_packet scan
-        if self._data is None:
-            data = build(self._layers)
-            scan.count = len(self._layers)
-            scan.error = 0
-            scan.offsets[0] = 0
-            for i in range(scan.count):
-                layer = <Layer>self._layers[i]
-                scan.kinds[i] = layer.part.kind
-                scan.offsets[i + 1] = scan.offsets[i] + layer.part.length
-            self.scan = scan
-            self._data = data
-        return <const uint8_t *>PyBytes_AS_STRING(self._data)
+        data = build(self._layers)
+        scan.count = len(self._layers)
+        scan.error = 0
+        scan.offsets[0] = 0
+        for i in range(scan.count):
+            layer = <Layer>self._layers[i]
+            scan.kinds[i] = layer.part.kind
+            scan.offsets[i + 1] = scan.offsets[i] + layer.part.length
+        self.scan = scan
+        self._data = data
+        return 0
 
-    cdef Py_ssize_t count(self) noexcept:
+    @cython.final
+    cdef inline Py_ssize_t count(self) noexcept:
         return self.scan.count if self._layers is None else len(self._layers)
 
+    @cython.final
     cdef type type_at(self, Py_ssize_t i):
         if self._layers is not None:
             return type(self._layers[i])
@@ -639,6 +672,7 @@ cdef class Packet:
             self.scan.kinds[i], <const uint8_t *>PyBytes_AS_STRING(self._data) + self.scan.offsets[i]
         )
 
+    @cython.final
     cdef Layer layer_at(self, Py_ssize_t i):
         cdef const char *data = <const char *>self.resolve()
         cdef uint32_t start = self.scan.offsets[i]
@@ -647,6 +681,7 @@ cdef class Packet:
             self.type_at(i), PyBytes_FromStringAndSize(data + start, self.scan.offsets[i + 1] - start), automatic
         )
 
+    @cython.final
     cdef Py_ssize_t find(self, type layer_type) except -2:
         cdef Py_ssize_t i
         for i in range(self.count()):
@@ -690,6 +725,7 @@ cdef class Packet:
     def __bytes__(self):
         return self._data if self._layers is None else build(self._layers)
 
+    @cython.final
     cdef tuple types(self):
         return tuple([self.type_at(i) for i in range(self.count())])
 
@@ -730,6 +766,7 @@ cdef class Packet:
                 return data[self.scan.offsets[i]:self.scan.offsets[i + 1]]
         return b""
 
+    @cython.final
     cdef object address(self, Py_ssize_t ipv4_at, Py_ssize_t ipv6_at):
         cdef const uint8_t *data = self.resolve()
         cdef int i = fn_packet_network(&self.scan)
@@ -738,6 +775,7 @@ cdef class Packet:
         data += self.scan.offsets[i]
         return ipv4_text(data + ipv4_at) if self.scan.kinds[i] == FN_IPV4 else ipv6_text(data + ipv6_at)
 
+    @cython.final
     cdef object port(self, Py_ssize_t at):
         cdef const uint8_t *data = self.resolve()
         cdef int i = fn_packet_transport(&self.scan)
@@ -817,3 +855,198 @@ def parse(data, link="ethernet", strict=False):
             raise scan_error(start, &packet.scan)
         verify(start, &packet.scan)
     return packet
+
+
+cdef int check_varying(tuple fields) except -1:
+    if not fields:
+        raise TypeError("a template varies at least one field")
+    if len(fields) > FN_TEMPLATE_FIELDS:
+        raise PacketError(f"{len(fields)} fields: a template varies at most {FN_TEMPLATE_FIELDS}")
+    for field in fields:
+        if not isinstance(field, Field):
+            raise TypeError(f"expected a field, as IPv4.dst, not {type(field).__name__}")
+        if field.automatic or isinstance(field, HeaderLength):
+            raise PacketError(f"{field.name} can't vary: it is computed")
+        if isinstance(field, Tail):
+            raise PacketError(f"{field.name} can't vary: its size does")
+        if sum([field is other for other in fields]) > 1:
+            raise PacketError(f"{field.name} is given twice")
+    return 0
+
+
+cdef int place_of(list layers, Field field) except -1:
+    for i, layer in enumerate(layers):
+        if any([field is other for other in (<_Schema>layer._schema).fields.values()]):
+            return i
+    raise PacketError(f"no layer of this packet has this field {field.name}")
+
+
+cdef bint is_updated(bint parsed, Layer layer):
+    if not parsed:
+        return layer._automatic & FN_AUTO_CHECKSUM
+    return layer.part.kind != FN_UDP or layer._header[6:8] != b"\0\0"
+
+
+cdef class Template:
+    """Many packets out of one: all alike but for some fields, their checksums updated (RFC 1624).
+
+    ``fields`` are given as the classes have them, up to 8: ``Template(packet, IPv4.dst, UDP.sport)``;
+    each is that of the first layer that has it. In a packet that was put together, automatic checksums are
+    kept right; in one that was parsed all are, but for UDP's 0: right ones stay right and wrong ones wrong.
+    Raises PacketError for a field that no layer has, that is computed, that is given twice or whose size
+    varies, TypeError for what is no field or for none at all.
+    """
+
+    cdef tuple fields
+    cdef bytes data
+    cdef fn_template template
+
+    def __init__(self, packet, *fields):
+        cdef const fn_part *parts[FN_PACKET_LAYERS]
+        cdef fn_template_field *varying
+        cdef uint32_t updated = 0
+        cdef bytes data
+        cdef Field field
+        cdef Py_ssize_t i
+        check_varying(fields)
+        cdef list layers = list(packet)
+        cdef list places = [place_of(layers, field) for field in fields]
+        if not packet.parsed:
+            for place, field in zip(places, fields):
+                layers[place] = layers[place].replace(**{field.name: 0})
+            layers = list(Packet(*layers))
+        for i in range(len(layers)):
+            parts[i] = &(<Layer>layers[i]).part
+            if is_updated(packet.parsed, <Layer>layers[i]):
+                updated |= <uint32_t>1 << i
+        for i in range(len(fields)):
+            field = fields[i]
+            varying = &self.template.fields[i]
+            varying.part = places[i]
+            varying.first = field.first
+            varying.size = field.size
+            varying.shift = -(field.offset + field.width) % 8
+            varying.limit = <uint64_t>-1 >> (64 - field.width) if field.width < 64 else <uint64_t>-1
+        self.template.field_count = len(fields)
+        joined = b"".join([(<Layer>layer)._header for layer in layers])
+        data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(joined), len(joined))  # written to below: our own copy
+        fn_template_prepare(&self.template, parts, len(layers), updated, <uint8_t *>PyBytes_AS_STRING(data), len(data))
+        self.fields = fields
+        self.data = data
+
+    @property
+    def size(self):
+        """The bytes of each packet."""
+        return self.template.length
+
+    cdef int words(self, Py_ssize_t i, value, uint64_t *out) except -1:
+        """Field i's value as one word, or as two where it has 16 bytes."""
+        cdef Field field = <Field>self.fields[i]
+        cdef const fn_template_field *varying = &self.template.fields[i]
+        cdef bytearray encoded
+        cdef Py_ssize_t at
+        if type(field) is UInt and type(value) is int and 0 <= value <= varying.limit:
+            out[0] = value
+            return 0
+        encoded = bytearray(field.first + field.size)
+        field.put(encoded, value)
+        out[0] = 0
+        for at in range(field.size):
+            if at == 8:
+                out[1] = 0
+            out[at // 8] = out[at // 8] << 8 | <uint8_t>encoded[field.first + at]
+        out[0] >>= varying.shift
+        return 0
+
+    def build(self, *values):
+        """The packet with these values, one for each field in their order.
+
+        Raises TypeError for another number of values, and what the fields raise for a value.
+        """
+        cdef uint64_t words[2 * FN_TEMPLATE_FIELDS]
+        cdef Py_ssize_t i, at = 0
+        if len(values) != <Py_ssize_t>self.template.field_count:
+            raise TypeError(f"expected {self.template.field_count} values, one for each field: got {len(values)}")
+        for i in range(len(values)):
+            self.words(i, values[i], &words[at])
+            at += 2 if self.template.fields[i].size == 16 else 1
+        cdef bytes packet = PyBytes_FromStringAndSize(NULL, self.template.length)
+        fn_template_build(&self.template, words, <uint8_t *>PyBytes_AS_STRING(packet))
+        return packet
+
+    cdef bytes column(self, Py_ssize_t i, values, Py_ssize_t *count):
+        """A column's values as words."""
+        cdef bint wide = self.template.fields[i].size == 16
+        cdef uint64_t limit = self.template.fields[i].limit
+        cdef Py_ssize_t row
+        cdef bytes packed
+        cdef uint64_t *words
+        if type(values) is array and values.typecode == "Q" and type(self.fields[i]) is UInt:
+            packed = values.tobytes()
+            words = <uint64_t *>PyBytes_AS_STRING(packed)
+            count[0] = len(packed) // 8
+            for row in range(count[0]):
+                if words[row] > limit:
+                    self.words(i, words[row], words)
+            return packed
+        cdef list rows = list(values)
+        count[0] = len(rows)
+        packed = PyBytes_FromStringAndSize(NULL, count[0] * 8 * (2 if wide else 1))
+        words = <uint64_t *>PyBytes_AS_STRING(packed)
+        for row in range(count[0]):
+            self.words(i, rows[row], words + row * (2 if wide else 1))
+        return packed
+
+    cdef list packed(self, tuple columns, Py_ssize_t *count):
+        cdef list counts = [], packed = []
+        cdef Py_ssize_t i, rows
+        if len(columns) != <Py_ssize_t>self.template.field_count:
+            raise TypeError(f"expected {self.template.field_count} columns, one for each field: got {len(columns)}")
+        for i in range(len(columns)):
+            packed.append(self.column(i, columns[i], &rows))
+            counts.append(rows)
+        if len(set(counts)) > 1:
+            raise ValueError(f"columns of {', '.join(map(str, counts))} values: expected one length")
+        count[0] = rows
+        return packed
+
+    cdef int write(self, list packed, Py_ssize_t count, uint8_t *out) except -1:
+        cdef const uint64_t *columns[FN_TEMPLATE_FIELDS]
+        cdef Py_ssize_t i
+        for i in range(len(packed)):
+            columns[i] = <const uint64_t *>PyBytes_AS_STRING(<bytes>packed[i])
+        with nogil:
+            fn_template_build_many(&self.template, columns, count, out)
+        return 0
+
+    def build_many(self, *columns):
+        """All packets of these columns, one behind the other.
+
+        A column has the values of one field: any iterable, fastest as ``array("Q")`` where the field is of
+        at most 64 bits. Raises ValueError where columns differ in length, and what ``build`` raises.
+        """
+        cdef Py_ssize_t count
+        cdef list packed = self.packed(columns, &count)
+        cdef bytes packets = PyBytes_FromStringAndSize(NULL, count * <Py_ssize_t>self.template.length)
+        self.write(packed, count, <uint8_t *>PyBytes_AS_STRING(packets))
+        return packets
+
+    def build_into(self, buffer, *columns):
+        """Write what ``build_many`` gives to a buffer, from its start; returns how many packets that are.
+
+        Raises BufferError where the buffer can't be written or is too small.
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t count
+        cdef list packed = self.packed(columns, &count)
+        try:
+            PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        except BufferError:
+            raise BufferError("buffer must be writable and contiguous") from None
+        try:
+            if view.len < count * <Py_ssize_t>self.template.length:
+                raise BufferError(f"the buffer has {view.len} bytes: {count * self.template.length} are needed")
+            self.write(packed, count, <uint8_t *>view.buf)
+        finally:
+            PyBuffer_Release(&view)
+        return count

@@ -8,7 +8,9 @@ computed unless they are given::
     parse(data, link="ipv4")[ICMPEcho].seq
 """
 
+from fastnet._backend import packet as _core
 from fastnet.packet.arp import ARP
+from fastnet.packet.dump import as_dict, dump
 from fastnet.packet.ethernet import LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ethernet
 from fastnet.packet.icmp import (
     ICMP,
@@ -82,6 +84,7 @@ from fastnet.packet.ndp import (
     UnknownNDPOption,
 )
 from fastnet.packet.options import Option
+from fastnet.packet.scapy import from_scapy, to_scapy
 from fastnet.packet.tcp import (
     MSS,
     SACK,
@@ -100,6 +103,8 @@ from fastnet.packet.tcp import (
     WindowScale,
 )
 from fastnet.packet.udp import UDP
+
+Template = _core.Template
 
 __all__ = [
     "AH",
@@ -183,6 +188,7 @@ __all__ = [
     "TCPNop",
     "TCPOption",
     "TargetLinkLayerAddress",
+    "Template",
     "Timestamps",
     "UnknownIPv4Option",
     "UnknownIPv6Option",
@@ -190,5 +196,9 @@ __all__ = [
     "UnknownTCPOption",
     "UserTimeout",
     "WindowScale",
+    "as_dict",
+    "dump",
+    "from_scapy",
     "parse",
+    "to_scapy",
 ]

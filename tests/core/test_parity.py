@@ -64,7 +64,7 @@ def differences(where: str, native: object, pure: object) -> list[str]:
             found.append(f"{where}: docstrings differ")
         if inspect.isroutine(pure) and parameters(native) != parameters(pure):
             found.append(f"{where}: {parameters(native)} is not {parameters(pure)}")
-    elif isinstance(pure, property):
+    elif inspect.isdatadescriptor(pure):
         if inspect.getdoc(native) != inspect.getdoc(pure):
             found.append(f"{where}: docstrings differ")
     elif native != pure:

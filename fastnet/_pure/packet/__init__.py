@@ -47,6 +47,7 @@ from fastnet._pure.packet._layers import (
     define_record,
     parse,
 )
+from fastnet._pure.packet._template import Template
 
 __all__ = [
     "AH",
@@ -85,6 +86,7 @@ __all__ = [
     "Packet",
     "Record",
     "Tail",
+    "Template",
     "UInt",
     "define_layer",
     "define_packet",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastnet._pure.checksum import checksum, pseudo_header_ipv4, pseudo_header_ipv6
 from fastnet._pure.packet._kinds import (
@@ -39,6 +39,16 @@ _UNKNOWN_ETHERTYPE = 0x9000
 _UNKNOWN_PROTOCOL = 0
 
 
+class Headed(Protocol):
+    """A part of a packet, or a layer: what has a kind and an encoded header."""
+
+    @property
+    def kind(self) -> int: ...
+
+    @property
+    def header(self) -> bytes: ...
+
+
 class Part(NamedTuple):
     """A header that is encoded already, and which of its fields are computed."""
 
@@ -47,8 +57,8 @@ class Part(NamedTuple):
     automatic: int = 0
 
 
-def _ipv4_destination(header: bytes) -> bytes:
-    """The last address of a source route that the packet still follows (RFC 791, section 3.1)."""
+def _ipv4_destination(header: bytes) -> int:
+    """Where the last address of a source route is that the packet still follows (RFC 791, section 3.1)."""
     at = 20
     while at + 3 <= len(header) and header[at]:
         if header[at] == 1:
@@ -58,41 +68,78 @@ def _ipv4_destination(header: bytes) -> bytes:
         if size < 3 or at + size > len(header):
             break
         if header[at] in (131, 137) and size >= 7 and header[at + 2] < size:
-            last = at + 3 + (size - 7) // 4 * 4
-            return header[last : last + 4]
+            return at + 3 + (size - 7) // 4 * 4
         at += size
-    return header[16:20]
+    return 16
 
 
-def _ipv6_destination(header: bytes, routing: bytes | None) -> bytes:
-    """The last address of a routing header that still has segments left (RFC 8200, 8.1; RFC 8754)."""
-    if routing and len(routing) >= 24 and routing[3]:
+def _ipv6_destination(routing: bytes) -> int | None:
+    """Where in a routing header that has segments left the last address is (RFC 8200, 8.1; RFC 8754)."""
+    if len(routing) >= 24 and routing[3]:
         if routing[2] == 4:
-            return routing[8:24]
+            return 8
         if routing[2] in (0, 2):
-            last = 8 + (len(routing) - 24) // 16 * 16
-            return routing[last : last + 16]
-    return header[24:40]
+            return 8 + (len(routing) - 24) // 16 * 16
+    return None
 
 
-def _pseudo_header(parts: Sequence[Part], i: int, length: int) -> int | None:
+def _destination(parts: Sequence[Headed], network: int) -> tuple[int, int]:
+    """The part, and the place in it, of the address that a pseudo-header has as its destination."""
+    if parts[network].kind == IPV4:
+        return network, _ipv4_destination(parts[network].header)
+    for i in range(network + 1, len(parts)):
+        if parts[i].kind == ROUTING:
+            at = _ipv6_destination(parts[i].header)
+            return (network, 24) if at is None else (i, at)
+        if parts[i].kind not in EXTENSIONS:
+            break
+    return network, 24
+
+
+def _network(parts: Sequence[Headed], i: int) -> int:
+    """The network header that encloses part i, past extension headers; -1 where there is none."""
+    for network in range(i - 1, -1, -1):
+        if parts[network].kind in (IPV4, IPV6):
+            return network
+        if parts[network].kind not in EXTENSIONS:
+            break
+    return -1
+
+
+def _pseudo_header(parts: Sequence[Headed], i: int, length: int) -> int | None:
     """The sum of the pseudo-header over part i, or None where no network header encloses it."""
     if parts[i].kind in (IPV4, ICMP):
         return 0
+    network = _network(parts, i)
+    if network < 0:
+        return None
+    header = parts[network].header
     protocol = PROTOCOL_OF[parts[i].kind]
-    routing = None
-    for kind, header, _ in reversed(parts[:i]):
-        if kind == IPV4:
-            # A length that no IPv4 header can say still has its sum.
-            folded = length if length <= 0xFFFF else length % 0xFFFF or 0xFFFF
-            return pseudo_header_ipv4(header[12:16], _ipv4_destination(header), protocol, folded)
-        if kind == IPV6:
-            return pseudo_header_ipv6(header[8:24], _ipv6_destination(header, routing), protocol, length)
-        if kind == ROUTING:
-            routing = header
-        elif kind not in EXTENSIONS:
-            break
-    return None
+    carrier, at = _destination(parts[:i], network)
+    if parts[network].kind == IPV6:
+        return pseudo_header_ipv6(header[8:24], parts[carrier].header[at : at + 16], protocol, length)
+    # A length that no IPv4 header can say still has its sum.
+    folded = length if length <= 0xFFFF else length % 0xFFFF or 0xFFFF
+    return pseudo_header_ipv4(header[12:16], header[at : at + 4], protocol, folded)
+
+
+def has_pseudo_header(parts: Sequence[Headed], i: int) -> bool:
+    """Whether a network header encloses part i."""
+    return _network(parts, i) >= 0
+
+
+def covers(parts: Sequence[Headed], owner: int, i: int, at: int) -> bool:
+    """Whether part ``owner``'s checksum covers byte ``at`` of part i, by itself or by its pseudo-header."""
+    if parts[owner].kind == IPV4:
+        return i == owner
+    if i >= owner:
+        return parts[i].kind != PADDING
+    network = _network(parts, owner)
+    if parts[owner].kind == ICMP or network < 0:
+        return False
+    size, src = (4, 12) if parts[network].kind == IPV4 else (16, 8)
+    carrier, dst = _destination(parts[:owner], network)
+    return (i == network and src <= at < src + size) or (i == carrier and dst <= at < dst + size)
 
 
 def _next_number(kind: int, following: int, length: int) -> int:

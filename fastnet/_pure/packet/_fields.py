@@ -56,6 +56,10 @@ class Field:
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
         raise NotImplementedError
 
+    def _check(self, header: bytearray) -> None:
+        if len(header) < (self.offset + self.width + 7) // 8:
+            raise TruncatedPacket(f"a header of {len(header)} bytes ends before its field {self.name}")
+
     def _bytes(self, record: Record) -> bytes:
         start = self.offset // 8
         data = record.header[start : start + (self.width + 7) // 8]
@@ -64,6 +68,7 @@ class Field:
         return data
 
     def _store(self, header: bytearray, data: bytes) -> None:
+        self._check(header)
         start = self.offset // 8
         header[start : start + len(data)] = data
 
@@ -106,6 +111,7 @@ class UInt(Field):
         limit = (1 << self.width) - 1
         if not 0 <= value <= limit:
             raise PacketError(f"{self.name} {value}: expected 0 to {limit}")
+        self._check(header)
         first, end = self.offset // 8, (self.offset + self.width + 7) // 8
         shift = -(self.offset + self.width) % 8
         held = int.from_bytes(header[first:end], "big") & ~(limit << shift)
@@ -159,11 +165,11 @@ def _packed(name: str, value: Any, size: int, what: str) -> bytes | None:
 
 class _AddressField(Field):
     __slots__ = ()
-    size = 0
-    what = ""
+    _size = 0
+    _what = ""
 
     def __init__(self, offset: int, *, default: Any = ...) -> None:
-        super().__init__(offset, self.size * 8, default=default)
+        super().__init__(offset, self._size * 8, default=default)
 
     @overload
     def __get__(self, record: None, owner: type) -> Self: ...
@@ -184,12 +190,12 @@ class _AddressField(Field):
 
     def put(self, header: bytearray, value: Any) -> None:
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
-        data = _packed(self.name, value, self.size, self.what)
+        data = _packed(self.name, value, self._size, self._what)
         if data is None:
             try:
                 data = self._parse(value)
             except (OSError, ValueError):
-                raise PacketError(f"{self.name} {value!r}: expected {self.what}") from None
+                raise PacketError(f"{self.name} {value!r}: expected {self._what}") from None
         self._store(header, data)
 
 
@@ -197,8 +203,8 @@ class IPv4Field(_AddressField):
     """An IPv4 address: read as str, given as str, 4 bytes, int or ipaddress.IPv4Address."""
 
     __slots__ = ()
-    size = 4
-    what = "an IPv4 address"
+    _size = 4
+    _what = "an IPv4 address"
 
     def _text(self, data: bytes) -> str:
         return socket.inet_ntop(socket.AF_INET, data)
@@ -211,8 +217,8 @@ class IPv6Field(_AddressField):
     """An IPv6 address: read as str, given as str, 16 bytes, int or ipaddress.IPv6Address."""
 
     __slots__ = ()
-    size = 16
-    what = "an IPv6 address"
+    _size = 16
+    _what = "an IPv6 address"
 
     def _text(self, data: bytes) -> str:
         return socket.inet_ntop(socket.AF_INET6, data)
@@ -225,8 +231,8 @@ class MACField(_AddressField):
     """An Ethernet address: read as str with colons, given as str with colons or hyphens, 6 bytes or int."""
 
     __slots__ = ()
-    size = 6
-    what = "an Ethernet address"
+    _size = 6
+    _what = "an Ethernet address"
 
     def _text(self, data: bytes) -> str:
         return data.hex(":")

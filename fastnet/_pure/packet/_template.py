@@ -1,0 +1,212 @@
+"""Templates: many packets out of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from fastnet._pure.packet._build import covers, has_pseudo_header
+from fastnet._pure.packet._fields import Field, HeaderLength, Tail
+from fastnet._pure.packet._kinds import AUTOMATIC, CHECKSUM, ICMP, IPV4, UDP
+from fastnet._pure.packet._layers import Layer, Packet
+from fastnet.errors import PacketError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+MAX_FIELDS = 8
+
+
+class _Piece:
+    """Bytes that vary: where they lie, and which checksums cover them (and from an odd byte on)."""
+
+    __slots__ = ("covered", "offset", "size")
+
+    def __init__(self, offset: int, size: int, covered: list[tuple[_Checksum, bool]]) -> None:
+        self.offset = offset
+        self.size = size
+        self.covered = covered
+
+    def write(self, data: bytearray, sums: dict[_Checksum, int], value: int) -> None:
+        held = int.from_bytes(data[self.offset : self.offset + self.size], "big")
+        data[self.offset : self.offset + self.size] = (held | value).to_bytes(self.size, "big")
+        self.add(sums, value)
+
+    def add(self, sums: dict[_Checksum, int], value: int) -> None:
+        for checksum, odd in self.covered:
+            sums[checksum] += value << 8 if odd else value
+
+
+class _Checksum:
+    """One checksum that is updated: whose it is, and the sum of what it covers besides the fields."""
+
+    __slots__ = ("never_zero", "owner", "piece", "sum")
+
+    def __init__(self, owner: int, never_zero: bool, total: int) -> None:
+        self.owner = owner
+        self.never_zero = never_zero
+        self.sum = total
+
+    piece: _Piece
+
+    def value(self, total: int) -> int:
+        value = 0xFFFF ^ (total and (total % 0xFFFF or 0xFFFF))
+        return value or (0xFFFF if self.never_zero else 0)
+
+
+def _checked(fields: tuple[Any, ...]) -> tuple[Field, ...]:
+    if not fields:
+        raise TypeError("a template varies at least one field")
+    if len(fields) > MAX_FIELDS:
+        raise PacketError(f"{len(fields)} fields: a template varies at most {MAX_FIELDS}")
+    for field in fields:
+        if not isinstance(field, Field):
+            raise TypeError(f"expected a field, as IPv4.dst, not {type(field).__name__}")
+        if field.automatic or isinstance(field, HeaderLength):
+            raise PacketError(f"{field.name} can't vary: it is computed")
+        if isinstance(field, Tail):
+            raise PacketError(f"{field.name} can't vary: its size does")
+        if sum(field is other for other in fields) > 1:
+            raise PacketError(f"{field.name} is given twice")
+    return fields
+
+
+def _place(layers: list[Layer], field: Field) -> int:
+    for i, layer in enumerate(layers):
+        if any(field is other for other in layer.fields().values()):
+            return i
+    raise PacketError(f"no layer of this packet has this field {field.name}")
+
+
+def _updated(packet: Packet, layer: Layer) -> bool:
+    if not packet.parsed:
+        return bool(layer.automatic & CHECKSUM)
+    return layer.kind != UDP or layer.header[6:8] != b"\0\0"
+
+
+class Template:
+    """Many packets out of one: all alike but for some fields, their checksums updated (RFC 1624).
+
+    ``fields`` are given as the classes have them, up to 8: ``Template(packet, IPv4.dst, UDP.sport)``;
+    each is that of the first layer that has it. In a packet that was put together, automatic checksums are
+    kept right; in one that was parsed all are, but for UDP's 0: right ones stay right and wrong ones wrong.
+    Raises PacketError for a field that no layer has, that is computed, that is given twice or whose size
+    varies, TypeError for what is no field or for none at all.
+    """
+
+    __slots__ = ("_checksums", "_data", "_fields", "_pieces")
+
+    def __init__(self, packet: Packet, *fields: Field) -> None:
+        self._fields = _checked(fields)
+        layers = list(packet)
+        places = [_place(layers, field) for field in self._fields]
+        if not packet.parsed:
+            for place, field in zip(places, self._fields, strict=True):
+                layers[place] = layers[place].replace(**{field.name: 0})
+            layers = list(Packet(*layers))
+        self._data = bytearray(b"".join(layer.header for layer in layers))
+        self._find_checksums(packet, layers)
+        self._find_pieces(layers, places)
+
+    def _find_checksums(self, packet: Packet, layers: list[Layer]) -> None:
+        self._checksums: list[_Checksum] = []
+        for i in range(len(layers) - 1, -1, -1):
+            layer = layers[i]
+            at = AUTOMATIC[layer.kind].checksum
+            if at is None or not _updated(packet, layer):
+                continue
+            if layer.kind in (IPV4, ICMP) or has_pseudo_header(layers, i):
+                held = int.from_bytes(layer.header[at : at + 2], "big")
+                self._checksums.append(_Checksum(i, layer.kind == UDP, 0xFFFF ^ held))
+        for checksum in self._checksums:
+            checksum.piece = self._piece(
+                layers, checksum.owner, AUTOMATIC[layers[checksum.owner].kind].checksum or 0, 2
+            )
+            checksum.piece.covered = [pair for pair in checksum.piece.covered if pair[0] is not checksum]
+        for checksum in self._checksums:
+            self._remove(checksum.piece)
+
+    def _find_pieces(self, layers: list[Layer], places: list[int]) -> None:
+        self._pieces: list[_Piece] = []
+        for field, place in zip(self._fields, places, strict=True):
+            first = field.offset // 8
+            piece = self._piece(layers, place, first, (field.offset + field.width + 7) // 8 - first)
+            mask = ((1 << field.width) - 1) << (-(field.offset + field.width) % 8)
+            self._remove(piece, mask)
+            self._pieces.append(piece)
+
+    def _piece(self, layers: list[Layer], place: int, first: int, size: int) -> _Piece:
+        starts = [sum(len(layer.header) for layer in layers[:i]) for i in range(len(layers))]
+        covered = []
+        for checksum in self._checksums:
+            if covers(layers, checksum.owner, place, first):
+                start = starts[min(place, checksum.owner)]
+                covered.append((checksum, (starts[place] + first + size - start) % 2 == 1))
+        return _Piece(starts[place] + first, size, covered)
+
+    def _remove(self, piece: _Piece, mask: int = -1) -> None:
+        """Take what a piece holds out of the sums, and where a mask says so, its bits out of the data."""
+        where = slice(piece.offset, piece.offset + piece.size)
+        held = int.from_bytes(self._data[where], "big")
+        for checksum, odd in piece.covered:
+            part = held & mask
+            checksum.sum += -(part << 8 if odd else part) % 0xFFFF
+        if mask != -1:
+            self._data[where] = (held & ~mask).to_bytes(piece.size, "big")
+
+    @property
+    def size(self) -> int:
+        """The bytes of each packet."""
+        return len(self._data)
+
+    def build(self, *values: Any) -> bytes:
+        """The packet with these values, one for each field in their order.
+
+        Raises TypeError for another number of values, and what the fields raise for a value.
+        """
+        if len(values) != len(self._fields):
+            raise TypeError(f"expected {len(self._fields)} values, one for each field: got {len(values)}")
+        numbers = []
+        for field, piece, value in zip(self._fields, self._pieces, values, strict=True):
+            encoded = bytearray(field.offset // 8 + piece.size)
+            field.put(encoded, value)
+            numbers.append(int.from_bytes(encoded[field.offset // 8 :], "big"))
+        data = bytearray(self._data)
+        sums = {checksum: checksum.sum for checksum in self._checksums}
+        for piece, number in zip(self._pieces, numbers, strict=True):
+            piece.write(data, sums, number)
+        for checksum in self._checksums:
+            value = checksum.value(sums[checksum])
+            data[checksum.piece.offset : checksum.piece.offset + 2] = value.to_bytes(2, "big")
+            checksum.piece.add(sums, value)
+        return bytes(data)
+
+    def build_many(self, *columns: Iterable[Any]) -> bytes:
+        """All packets of these columns, one behind the other.
+
+        A column has the values of one field: any iterable, fastest as ``array("Q")`` where the field is of
+        at most 64 bits. Raises ValueError where columns differ in length, and what ``build`` raises.
+        """
+        if len(columns) != len(self._fields):
+            raise TypeError(f"expected {len(self._fields)} columns, one for each field: got {len(columns)}")
+        lists = [list(column) for column in columns]
+        if len({len(column) for column in lists}) > 1:
+            raise ValueError(
+                f"columns of {', '.join(str(len(column)) for column in lists)} values: expected one length"
+            )
+        return b"".join(map(self.build, *lists))
+
+    def build_into(self, buffer: Buffer, *columns: Iterable[Any]) -> int:
+        """Write what ``build_many`` gives to a buffer, from its start; returns how many packets that are.
+
+        Raises BufferError where the buffer can't be written or is too small.
+        """
+        data = self.build_many(*columns)
+        view = memoryview(buffer)
+        if view.readonly or not view.c_contiguous:
+            raise BufferError("buffer must be writable and contiguous")
+        view = view.cast("B")
+        if len(view) < len(data):
+            raise BufferError(f"the buffer has {len(view)} bytes: {len(data)} are needed")
+        view[: len(data)] = data
+        return len(data) // self.size if self.size else 0

@@ -1,0 +1,60 @@
+"""Packets to scapy and back, by way of their bytes."""
+
+from typing import TYPE_CHECKING, Any
+
+from fastnet._backend import packet as _core
+from fastnet.errors import EngineMissing, PacketError
+from fastnet.packet.layer import parse
+
+if TYPE_CHECKING:
+    from fastnet.packet.layer import Packet
+
+_SCAPY_NAMES = {
+    _core.ETHERNET: "Ether",
+    _core.DOT3: "Dot3",
+    _core.LLC: "LLC",
+    _core.SNAP: "SNAP",
+    _core.DOT1Q: "Dot1Q",
+    _core.DOT1AD: "Dot1AD",
+    _core.ARP: "ARP",
+    _core.IPV4: "IP",
+    _core.IPV6: "IPv6",
+    _core.ICMP: "ICMP",
+    _core.UDP: "UDP",
+    _core.TCP: "TCP",
+    _core.PAYLOAD: "Raw",
+}
+"""What scapy calls the kinds of layers that it can start with."""
+_LINKS = {"Ether": "ethernet", "Dot3": "ethernet", "IP": "ipv4", "IPv6": "ipv6"}
+
+
+def _scapy() -> Any:
+    try:
+        import scapy.all
+    except ImportError as error:
+        raise EngineMissing(
+            "scapy is not installed: pip install scapy, or this package with its extra 'reference'"
+        ) from error
+    return scapy.all
+
+
+def to_scapy(packet: "_core.Packet | _core.Layer") -> Any:
+    """The packet as scapy has it, dissected anew from its bytes.
+
+    Raises EngineMissing where scapy is not installed, PacketError where scapy can't start with the first layer.
+    """
+    first = packet[0] if isinstance(packet, _core.Packet) else packet
+    if first.kind not in _SCAPY_NAMES:
+        raise PacketError(f"scapy can't start with {type(first).__name__}")
+    return getattr(_scapy(), _SCAPY_NAMES[first.kind])(bytes(packet))
+
+
+def from_scapy(packet: Any) -> "Packet":
+    """A packet of scapy's, which starts with Ether, Dot3, IP or IPv6, parsed from its bytes.
+
+    Raises PacketError for another first layer.
+    """
+    link = _LINKS.get(type(packet).__name__)
+    if link is None:
+        raise PacketError(f"{type(packet).__name__}: expected one of scapy's {', '.join(_LINKS)}")
+    return parse(bytes(packet), link)
