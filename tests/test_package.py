@@ -16,7 +16,7 @@ from fastnet.cli import COMMANDS
 Run = Callable[..., "CompletedProcess[str]"]
 
 SLOW_TO_IMPORT = frozenset(
-    {"asyncio", "dataclasses", "email", "http", "inspect", "ipaddress", "json", "logging", "netaddr"}
+    {"asyncio", "dataclasses", "email", "http", "inspect", "ipaddress", "json", "netaddr"}
     | {"netifaces", "nmap", "numpy", "scapy", "ssl", "subprocess", "typing_extensions", "unittest", "urllib"}
 )
 
