@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from fastnet._pure import packet as packet
     from fastnet._pure import probe as probe
     from fastnet._pure import relay as relay
+    from fastnet._pure import unix as unix
 
 IMPLEMENTATIONS = ("native", "pure")
 NATIVE_TOPICS = frozenset({"checksum", "netif", "packet"})
-PURE_TOPICS = NATIVE_TOPICS | {"http_head", "probe", "relay"}
+PURE_TOPICS = NATIVE_TOPICS | {"http_head", "probe", "relay", "unix"}
 
 _failure: str | None = None
 """Why native could not be loaded, where it could not."""

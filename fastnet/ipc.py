@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 from weakref import WeakSet
 
-from fastnet._claim import Address, Claim, unix_address
+from fastnet._backend import unix as _core
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, check_seconds, deadline_in, run, run_async
 from fastnet.errors import BadMessage, ChildFailed, InvalidArgument, WaitTimeout
 
@@ -41,7 +41,6 @@ MAX_FDS = 253
 """How many descriptors the kernel lets travel with one message (SCM_MAX_FD)."""
 
 _LENGTH_BYTES = 4
-_FD_BYTES = 4
 _READ_BYTES = 1 << 18
 _LAST_SECONDS = 1.0
 _FULL_SECONDS = 0.01
@@ -124,10 +123,7 @@ class Channel:
     @property
     def peer(self) -> Credentials:
         """Who is at the other end. Both ends of a pair name the process that made it."""
-        # The kernel's struct ucred: three 32-bit integers.
-        return Credentials(
-            *memoryview(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)).cast("I")
-        )
+        return Credentials(*_core.credentials(self._sock))
 
     def fileno(self) -> int:
         """The socket's descriptor, for ``select`` and its like; -1 once closed."""
@@ -220,13 +216,9 @@ class Channel:
     def _read(self, size: int, limit: int) -> bytes:
         if not limit:
             return self._sock.recv(size)
-        # Not by socket.recv_fds: it drops its flags, and programs that we run would inherit the descriptors.
-        room = socket.CMSG_LEN(limit * _FD_BYTES)
-        data, extras, flags, _ = self._sock.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
-        for level, kind, body in extras:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                self._fds += memoryview(body).cast("i")
-        if flags & socket.MSG_CTRUNC or len(self._fds) > limit:
+        data, fds, more = _core.receive(self._sock, size, limit)
+        self._fds += fds
+        if more or len(self._fds) > limit:
             _close_all(self._fds)
             raise BadMessage(f"the peer sent more than the {limit} descriptors that were asked for")
         return data
@@ -398,13 +390,12 @@ def _live(function: Callable[[Channel], int | None], channel: Channel, report: i
 
 def _status(function: Callable[[Channel], int | None], channel: Channel) -> int:
     try:
-        code: object = function(channel)
+        code = function(channel)
     except SystemExit as leaving:
+        if not isinstance(leaving.code, int | None):
+            raise
         code = leaving.code
-    if code is None or isinstance(code, int):
-        return (code or 0) & 0xFF
-    print(code, file=sys.stderr)
-    return 1
+    return (code or 0) & 0xFF
 
 
 def _in_one_line(error: BaseException) -> str:
@@ -449,7 +440,7 @@ class UnixServer:
 
     def __init__(
         self,
-        address: Address,
+        address: _core.Address,
         handler: Handler,
         *,
         mode: int = 0o600,
@@ -457,7 +448,7 @@ class UnixServer:
         max_message: int = MAX_MESSAGE,
         timeout: float | None = None,
     ) -> None:
-        unix_address(address)
+        _core.unix_address(address)
         if not 0 <= mode <= 0o777:
             raise InvalidArgument(f"mode {mode:#o}: expected 0 to 0o777")
         if max_connections < 1:
@@ -470,7 +461,7 @@ class UnixServer:
         self._max_connections = max_connections
         self._max_message = max_message
         self._timeout = timeout
-        self._claim: Claim | None = None
+        self._claim: _core.Claim | None = None
         self._serving: dict[Any, Channel] = {}
         self._counting = threading.Lock()
         self._accepted = self._refused = self._failed = 0
@@ -526,7 +517,7 @@ class UnixServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _accept(self, claim: Claim, slots: threading.Semaphore) -> None:
+    def _accept(self, claim: _core.Claim, slots: threading.Semaphore) -> None:
         while slots.acquire() and (channel := run(self._next(claim))):
             thread = threading.Thread(target=self._serve, args=(channel, slots), daemon=True)
             self._serving[thread] = channel
@@ -587,7 +578,7 @@ class UnixServer:
     async def __aexit__(self, *_: object) -> None:
         await self.stop_async()
 
-    async def _accept_async(self, claim: Claim) -> None:
+    async def _accept_async(self, claim: _core.Claim) -> None:
         import asyncio
 
         slots = asyncio.Semaphore(self._max_connections)
@@ -609,17 +600,17 @@ class UnixServer:
 
     # In both
 
-    def _open(self) -> Claim:
+    def _open(self) -> _core.Claim:
         if self._claim is not None:
             raise InvalidArgument(f"{self.address}: this server has been started already")
-        self._claim = Claim(self.address, self._mode)
+        self._claim = _core.Claim(self.address, self._mode)
         return self._claim
 
-    def _leave(self) -> Claim | None:
+    def _leave(self) -> _core.Claim | None:
         claim, self._claim = self._claim, None
         return claim
 
-    def _next(self, claim: Claim) -> Steps[Channel | None]:
+    def _next(self, claim: _core.Claim) -> Steps[Channel | None]:
         """The next connection of somebody whom the mode lets in; None once the server stops."""
         listener = claim.listener
         while self._claim is claim:
@@ -659,7 +650,9 @@ def _join(threads: Iterable[threading.Thread], timeout: float) -> None:
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def connect(address: Address, *, max_message: int = MAX_MESSAGE, timeout: float | None = None) -> Channel:
+def connect(
+    address: _core.Address, *, max_message: int = MAX_MESSAGE, timeout: float | None = None
+) -> Channel:
     """A channel to the server at a path, or with ``@`` before it at an abstract name.
 
     ``timeout`` bounds the connecting, and then each send and receive. Raises FileNotFoundError or
@@ -669,14 +662,14 @@ def connect(address: Address, *, max_message: int = MAX_MESSAGE, timeout: float 
 
 
 async def connect_async(
-    address: Address, *, max_message: int = MAX_MESSAGE, timeout: float | None = None
+    address: _core.Address, *, max_message: int = MAX_MESSAGE, timeout: float | None = None
 ) -> Channel:
     """``connect`` as a coroutine."""
     return await run_async(_connect(address, max_message, timeout))
 
 
-def _connect(address: Address, max_message: int, timeout: float | None) -> Steps[Channel]:
-    where = unix_address(address)
+def _connect(address: _core.Address, max_message: int, timeout: float | None) -> Steps[Channel]:
+    where = _core.unix_address(address)
     _check_max_message(max_message)
     deadline = deadline_in(timeout)
     channel = Channel(

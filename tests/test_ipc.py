@@ -506,7 +506,7 @@ def test_a_relative_path_is_removed_from_where_it_was_made(
 def test_a_locked_directory_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fcntl import LOCK_EX, flock
 
-    monkeypatch.setattr("fastnet._claim._LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("fastnet._pure.unix._LOCK_SECONDS", 0.01)
     directory = os.open(path.parent, os.O_RDONLY)
     flock(directory, LOCK_EX)
     with pytest.raises(WaitTimeout, match="keeps its directory locked"):

@@ -116,7 +116,7 @@ def test_every_stop_is_a_feature_and_every_feature_a_stop() -> None:
 
 
 def test_every_command_is_a_module_and_every_module_a_command() -> None:
-    helpers = {"__init__", "arguments", "exits", "output"}
+    helpers = {"__init__", "arguments", "exits", "output", "serving"}
     assert {path.stem for path in modules("cli")} - helpers == {*COMMANDS}
     assert {*COMMANDS} - {*OWN_COMMANDS} <= FEATURES
 

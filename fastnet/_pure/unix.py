@@ -1,4 +1,7 @@
-"""Listening on a Unix-domain address without taking it from anybody: what ``fastnet.ipc`` stands on."""
+"""What Unix-domain sockets need of the system: an address taken from nobody, and what comes beside the bytes.
+
+See unix(7) for the addresses, SCM_RIGHTS and SO_PEERCRED.
+"""
 
 import errno
 import os
@@ -153,6 +156,26 @@ def unix_address(address: Address) -> bytes:
             f"has at most {_ADDRESS_BYTES}"
         )
     return raw if raw == name else b"\0" + name
+
+
+def credentials(sock: socket.socket) -> tuple[int, int, int]:
+    """Who is at the other end: process, user and group (SO_PEERCRED: struct ucred, three 32-bit integers)."""
+    pid, uid, gid = memoryview(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)).cast("I")
+    return pid, uid, gid
+
+
+def receive(sock: socket.socket, size: int, limit: int) -> tuple[bytes, list[int], bool]:
+    """Up to ``size`` bytes, the descriptors that came with them, and whether there were more than ``limit``.
+
+    Programs that this process runs do not inherit them; those over the limit the kernel closes.
+    """
+    # Not by socket.recv_fds: it drops its flags.
+    data, extras, flags, _ = sock.recvmsg(size, socket.CMSG_LEN(limit * 4), socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, body in extras:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds += memoryview(body).cast("i")
+    return data, fds, bool(flags & socket.MSG_CTRUNC)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
