@@ -43,8 +43,11 @@ MAX_FDS = 253
 _LENGTH_BYTES = 4
 _READ_BYTES = 1 << 18
 _LAST_SECONDS = 1.0
+"""For handlers whose connections were closed under them."""
 _FULL_SECONDS = 0.01
+"""Between two tries to connect to a server whose queue is full."""
 _EXHAUSTED_SECONDS = 0.05
+"""Between two tries to accept while the process is out of descriptors."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NOBODY = frozenset({errno.ENOENT, errno.ECONNREFUSED})
 
@@ -315,24 +318,26 @@ class Child:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 self._reap()
             os.close(self._pidfd)
+            with open(self._report, "rb") as report:
+                report.seek(0)
+                self._raised, _, self._traceback = report.read().decode().partition("\0")
         return late
 
     def _leave(self, error: BaseException | None, late: str) -> None:
-        with open(self._report, "rb") as file:
-            file.seek(0)
-            raised, _, traceback = file.read().decode(errors="replace").partition("\0")
         if error is not None or self.status == 0:
             return
-        assert self.status is not None
-        ending = (
-            f"was ended by {signal.Signals(-self.status).name}"
-            if self.status < 0
-            else f"ended with {self.status}"
-        )
-        failure = ChildFailed(f"the child {self.pid} {late or (raised and f'raised {raised}') or ending}")
-        if traceback:
-            failure.add_note(f"In the child {self.pid}:\n{traceback}")
+        failure = ChildFailed(f"the child {self.pid} {late or self._ending()}")
+        if self._traceback:
+            failure.add_note(f"In the child {self.pid}:\n{self._traceback}")
         raise failure
+
+    def _ending(self) -> str:
+        assert self.status is not None
+        if self._raised:
+            return f"raised {self._raised}"
+        if self.status < 0:
+            return f"was ended by signal {-self.status} ({signal.strsignal(-self.status)})"
+        return f"ended with {self.status}"
 
 
 _parents_ends: WeakSet[Channel] = WeakSet()
