@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import NamedTuple, Self
 
 from fastnet._callable import make_callable
@@ -90,7 +91,8 @@ class EchoServer:
     @property
     def addresses(self) -> list[Endpoint]:
         """Where it listens."""
-        return [Endpoint(*sock.getsockname()[:2]) for sock in self._listeners]
+        names = [Resolved(sock.family, sock.getsockname()) for sock in self._listeners]
+        return [Endpoint(name.host, name.address[1]) for name in names]
 
     @property
     def port(self) -> int:
@@ -106,12 +108,18 @@ class EchoServer:
         """Listen, and serve in a thread. Raises NameNotResolved, AddressInUse, NotPermitted, OSError."""
         if self._thread is not None:
             raise InvalidArgument("this server has been started already")
-        self._listeners = listen(self._endpoint, family=self._family)
-        for listener in self._listeners:
-            listener.setblocking(False)
-        self._waker = os.eventfd(0)
-        self._thread = threading.Thread(target=self._serve, name="echo-server", daemon=True)
-        self._thread.start()
+        with ExitStack() as undo:
+            listeners = [undo.enter_context(sock) for sock in listen(self._endpoint, family=self._family)]
+            for listener in listeners:
+                listener.setblocking(False)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._waker = os.eventfd(0)
+            undo.callback(os.close, self._waker)
+            self._selector.register(self._waker, selectors.EVENT_READ)
+            self._listeners = listeners
+            self._thread = threading.Thread(target=self._serve, name="echo-server", daemon=True)
+            self._thread.start()
+            self._opened = undo.pop_all()
         return self
 
     def stop(self) -> None:
@@ -121,7 +129,9 @@ class EchoServer:
         os.eventfd_write(self._waker, 1)
         self._thread.join()
         self._thread = None
-        os.close(self._waker)
+        self._opened.close()
+        self._listeners = []
+        self._listening = False
 
     async def start_async(self) -> Self:
         """``start`` as a coroutine: the name is looked up without holding the event loop."""
@@ -149,19 +159,12 @@ class EchoServer:
 
     def _serve(self) -> None:
         try:
-            with selectors.DefaultSelector() as selector:
-                self._selector = selector
-                selector.register(self._waker, selectors.EVENT_READ)
-                while self._turn():
-                    pass
+            while self._turn():
+                pass
         finally:
-            self._listening = False
             for connection in self._connections:
                 connection.sock.close()
             self._connections.clear()
-            for listener in self._listeners:
-                listener.close()
-            self._listeners = []
 
     def _turn(self) -> bool:
         """Serve whatever is ready; False when told to stop."""

@@ -559,7 +559,7 @@ def test_an_empty_connection_does_not_stop_the_server(path: Path) -> None:
 
 
 def test_bad_clients_are_counted_and_the_others_served(path: Path) -> None:
-    with ipc.UnixServer(path, echo, max_message=100, timeout=0.05) as server:
+    with ipc.UnixServer(path, echo, max_message=100, timeout=0.5) as server:
         with raw_client(path) as long, raw_client(path) as short, raw_client(path) as idle:
             long.sendall(framed(b"x" * 101))
             assert ended(long)
