@@ -11,7 +11,7 @@ from bench._packets import DST_MAC, ECHO_DST, ECHO_IDENT, ECHO_PAYLOAD, ECHO_SRC
 
 
 class Builder(NamedTuple):
-    """Bytes of a stack made anew for a sequence number, of a ready one given it, of the ready one as it is."""
+    """Bytes of a stack made anew for a sequence number, of a ready one given it, and of that as it is."""
 
     compose: Callable[[int], bytes]
     following: Callable[[int], bytes]
