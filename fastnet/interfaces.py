@@ -43,13 +43,10 @@ __all__ = [
 ]
 
 
-# RFC 1122, RFC 3927; RFC 4291
+# Network, host bits, scope: 127.0.0.0/8, 169.254.0.0/16 (RFC 3927); ::1, fe80::/10, fec0::/10 (RFC 4291).
 _SCOPES = {
-    ("127.0.0.0", 8): "host",
-    ("169.254.0.0", 16): "link",
-    ("::1", 128): "host",
-    ("fe80::", 10): "link",
-    ("fec0::", 10): "site",
+    socket.AF_INET: ((127, 24, "host"), (169 << 8 | 254, 16, "link")),
+    socket.AF_INET6: ((1, 0, "host"), (0xFE80 >> 6, 118, "link"), (0xFEC0 >> 6, 118, "site")),
 }
 
 
@@ -118,21 +115,24 @@ def get_flags(ifname: str, /) -> InterfaceFlags:
     return InterfaceFlags(_core.get_flags(ifname))
 
 
+def _parse(address: str) -> tuple[socket.AddressFamily, int]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return family, int.from_bytes(socket.inet_pton(family, address), "big")
+
+
 def network_of(address: str, prefix_length: int) -> str:
     """An IPv4 or IPv6 address with all bits behind the prefix cleared."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    packed = socket.inet_pton(family, address)
-    host_bits = 8 * len(packed) - prefix_length
-    network = int.from_bytes(packed, "big") >> host_bits << host_bits
-    return socket.inet_ntop(family, network.to_bytes(len(packed), "big"))
+    family, number = _parse(address)
+    size = 16 if family == socket.AF_INET6 else 4
+    host_bits = 8 * size - prefix_length
+    return socket.inet_ntop(family, (number >> host_bits << host_bits).to_bytes(size, "big"))
 
 
 def scope_of(address: str) -> str:
     """``host``, ``link``, ``site`` or ``global``: how far an address is meant to be used."""
-    for (prefix, prefix_length), scope in _SCOPES.items():
-        if (":" in prefix) == (":" in address) and network_of(address, prefix_length) == prefix:
-            return scope
-    return "global"
+    family, number = _parse(address)
+    scopes = (scope for network, host_bits, scope in _SCOPES[family] if number >> host_bits == network)
+    return next(scopes, "global")
 
 
 def describe_address(label: str, address: str, prefix_length: int) -> InterfaceAddress:
