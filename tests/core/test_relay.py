@@ -285,7 +285,7 @@ def test_an_upstream_that_refuses_harms_only_its_own_connection(core: ModuleType
     loop.listen([listeners[1]], [service.upstream])
     with running(loop), connect(good) as client, service.accept() as server:
         for _ in range(5):
-            with connect(bad) as refused, pytest.raises(ConnectionResetError):
+            with pytest.raises(ConnectionResetError), connect(bad) as refused:
                 refused.recv(1)
         client.sendall(b"still here")
         assert server.recv(100) == b"still here"
