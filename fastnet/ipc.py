@@ -492,10 +492,10 @@ class UnixServer:
         Handlers find no more messages, and after ``grace`` seconds they can't send either. One that does not
         return even then stays behind in its thread, and WaitTimeout is raised. A handler may call it.
         """
+        check_seconds("grace", grace)
         claim = self._leave()
         if claim is None:
             return
-        check_seconds("grace", grace)
         try:
             claim.release()
         finally:
@@ -552,10 +552,10 @@ class UnixServer:
         """``stop`` as a coroutine; handlers that take longer than ``grace`` seconds are cancelled."""
         import asyncio
 
+        check_seconds("grace", grace)
         claim = self._leave()
         if claim is None:
             return
-        check_seconds("grace", grace)
         try:
             await asyncio.to_thread(claim.release)
         finally:
@@ -634,8 +634,8 @@ class UnixServer:
             if claim.admits(channel.peer.uid, channel.peer.gid):
                 self._accepted += 1
                 return channel
-            channel.close()
             self._refused += 1
+            channel.close()
         return None
 
     def _count_failure(self) -> None:

@@ -276,10 +276,14 @@ def test_the_childs_exit_status_is_raised() -> None:
         pass
 
 
-def test_a_child_that_does_not_end_is_killed_and_reaped() -> None:
-    def hang(_: ipc.Channel) -> None:
-        time.sleep(1000)
+def test_a_stop_that_can_not_be_leaves_the_server_running(path: Path) -> None:
+    with ipc.UnixServer(path, echo) as server:
+        with pytest.raises(InvalidArgument, match="grace"):
+            server.stop(grace=-1)
+        ipc.connect(path).close()
 
+
+def test_a_child_that_does_not_end_is_killed_and_reaped() -> None:
     with (
         pytest.raises(ChildFailed, match=r"still ran 0\.01 s after") as caught,
         ipc.fork(hang, grace=0.01) as child,
@@ -294,6 +298,36 @@ def test_the_blocks_own_exception_comes_first() -> None:
     with pytest.raises(KeyboardInterrupt), ipc.fork(lambda _: 3) as child:
         raise KeyboardInterrupt
     assert child.status is not None
+
+
+def hang(_: ipc.Channel) -> None:
+    time.sleep(1000)
+
+
+def test_no_zombie_is_left_when_the_farewell_is_interrupted() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), ipc.fork(hang, grace=1000) as child:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert child.status == -signal.SIGKILL
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_no_zombie_is_left_when_the_task_is_cancelled() -> None:
+    async def talk() -> ipc.Child:
+        async with ipc.fork(hang, grace=1000) as child:
+            pass
+        return child
+
+    async def cancel() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(talk(), 0.05)
+
+    asyncio.run(cancel())
 
 
 def test_siblings_do_not_hold_each_others_channels_open() -> None:
