@@ -192,6 +192,19 @@ def test_a_cancelled_scan_leaves_nothing_open(silence: Any) -> None:
     assert after == before
 
 
+def test_an_async_scan_lets_others_run() -> None:
+    async def scan_and_count() -> int:
+        scan = asyncio.ensure_future(portscan_async("127.0.0.1", "1-2000", concurrency=10))
+        turns = 0
+        while not scan.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert len((await scan).ports) == 2000
+        return turns
+
+    assert asyncio.run(scan_and_count()) >= 2000 // 10
+
+
 def test_many_ports_of_one_state(engine: str) -> None:
     """nmap does not list them one by one."""
     with listeners("127.0.0.1", 1) as [listening]:
