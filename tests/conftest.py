@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -126,6 +127,13 @@ class Namespace:
             timeout=COMMAND_TIMEOUT,
             **options,
         )
+
+    def settle(self) -> None:
+        """Wait until IPv6 is heard on ``veth0``: for a fresh link the kernel takes a second or two."""
+        while (
+            "fe80:" not in (shown := self.ip("-6", "address", "show", "dev", "veth0")) or "tentative" in shown
+        ):
+            time.sleep(0.05)
 
     def call(self, function: Callable[[], T]) -> T:
         """Call a function in a thread that has moved inside."""

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -25,13 +24,11 @@ from fastnet.ping import Pinger, PingResult, Reply, multiping_async, ping_async
 
 ADVERSARY = Path(__file__).with_name("adversary.py")
 UNPRIVILEGED = (
-    "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
-    "--clear-groups",
-    "--inh-caps=-all",
-    "--bounding-set=-all",
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *("--inh-caps=-all", "--bounding-set=-all"),
 )
+INTERRUPTIBLE = ("env", "--default-signal=INT")
+"""A shell's background job ignores SIGINT, and so would what the test starts."""
 PING_GROUPS = ("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
 NO_PING_GROUPS = ("sysctl", "-qw", "net.ipv4.ping_group_range=1 0")
 QUICK: dict[str, Any] = {"count": 2, "interval": 0.01, "timeout": 0.3}
@@ -43,8 +40,10 @@ def records(output: str, kind: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def engines(linked):
-    """``linked``, where the left host is allowed both kinds of socket."""
+    """``linked``, where the left host is allowed both kinds of socket, and IPv6 is heard."""
     linked[0].run(*PING_GROUPS)
+    for host in linked:
+        host.settle()
     return linked
 
 
@@ -309,21 +308,23 @@ class TestAdversary:
 
 class TestNamespaces:
     @pytest.mark.parametrize("engine", ["raw", "datagram"])
-    @pytest.mark.parametrize("host", ["10.77.0.2", "fd77::2", "{link_local}%veth0"])
-    def test_a_neighbour(self, engines, fastnet, engine, host):
+    def test_a_neighbour_by_each_of_its_addresses(self, engines, fastnet, engine):
         left, right = engines
         found = re.search(r"fe80::\S+(?=/64)", right.ip("-6", "address", "show", "dev", "veth0"))
-        host = host.format(link_local=found.group() if found else "")
-        settle(left, right)
-        ran = fastnet("ping", "-c2", "-i", "50ms", "--engine", engine, "--json", host, prefix=left.prefix)
-        (summary,) = records(ran.stdout, "summary")
-        assert (summary["address"], summary["received"], summary["engine"]) == (host, 2, engine)
+        index = left.run("cat", "/sys/class/net/veth0/ifindex").stdout.strip()
+        # The last one has a scope where none is needed.
+        hosts = ["10.77.0.2", "fd77::2", f"{found.group() if found else ''}%veth0", f"fd77::2%{index}"]
+        words = ("ping", "-c2", "-i", "50ms", "--engine", engine, "--json")
+        ran = fastnet(*words, *hosts, prefix=left.prefix)
+        summaries = records(ran.stdout, "summary")
+        assert [each["host"] for each in summaries] == hosts
+        assert [each["address"] for each in summaries[:3]] == hosts[:3]
+        assert [(each["received"], each["engine"]) for each in summaries] == [(2, engine)] * 4
         assert ran.returncode == 0
 
     @pytest.mark.parametrize("engine", ["raw", "datagram"])
     def test_the_reasons_that_a_router_gives(self, engines, fastnet, engine):
         left, right = engines
-        settle(left, right)
         right.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         right.run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
         for family, via, prefixes in (
@@ -364,17 +365,15 @@ class TestNamespaces:
         assert {each["host"]: each["error"] for each in records(ran.stdout, "summary")} == expected
         assert ran.returncode == 1
 
-    @pytest.mark.parametrize("engine", ["raw", "datagram"])
-    def test_a_neighbour_that_is_not_there(self, engines, fastnet, engine):
+    def test_a_neighbour_that_is_not_there(self, linked, fastnet):
         # The kernel gives up asking for its hardware address after three seconds, and says so itself.
-        ran = fastnet("ping", "-c1", "-W", "5s", "--engine", engine, "10.77.0.9", prefix=engines[0].prefix)
+        ran = fastnet("ping", "-c1", "-W", "4s", "10.77.0.9", prefix=linked[0].prefix)
         assert "10.77.0.9: seq=0 host unreachable from 10.77.0.1\n" in ran.stdout
         assert ran.returncode == 1
 
     @pytest.mark.parametrize("engine", ["raw", "datagram"])
     def test_the_ttl_is_kept(self, engines, fastnet, engine):
         left, right = engines
-        settle(left, right)
         right.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         left.ip("route", "add", "10.88.0.0/16", "via", "10.77.0.2")
         left.ip("-6", "route", "add", "fd88::/16", "via", "fd77::2")
@@ -416,13 +415,6 @@ class TestNamespaces:
         )
 
 
-def settle(left: Any, right: Any) -> None:
-    """Wait until both link-local addresses have passed duplicate address detection."""
-    for host in (left, right):
-        while "tentative" in host.ip("-6", "address", "show", "dev", "veth0"):
-            time.sleep(0.05)
-
-
 class TestPrivilege:
     def test_the_ladder(self, engines, fastnet):
         left, _ = engines
@@ -446,8 +438,10 @@ class TestPrivilege:
         assert "CAP_NET_RAW" in ran.stderr
         assert ran.stderr.count("\n") == 1
 
-    def test_an_engine_that_is_insisted_on_is_not_replaced(self, engines, fastnet):
-        ran = fastnet("ping", "--engine=raw", "10.77.0.2", prefix=(*engines[0].prefix, *UNPRIVILEGED))
+    def test_an_engine_that_is_insisted_on_is_not_replaced(self, namespace, fastnet):
+        alone = namespace()
+        alone.run(*PING_GROUPS)
+        ran = fastnet("ping", "--engine=raw", "127.0.0.1", prefix=(*alone.prefix, *UNPRIVILEGED))
         assert ran.returncode == 3
         assert ran.stderr.startswith("fastnet ping: no raw ICMP socket is permitted here:")
 
@@ -513,15 +507,8 @@ class TestCommand:
 
     @pytest.mark.parametrize("as_json", [False, True])
     def test_ctrl_c_prints_the_summary(self, root, as_json):
-        words = [
-            sys.executable,
-            "-m",
-            "fastnet",
-            "ping",
-            "-c100",
-            "127.0.0.1",
-            *(["--json"] if as_json else []),
-        ]
+        words = [*INTERRUPTIBLE, sys.executable, "-m", "fastnet", "ping", "-c100", "127.0.0.1"]
+        words += ["--json"] if as_json else []
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             process.stdout.readline()

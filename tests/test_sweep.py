@@ -28,9 +28,20 @@ UNPRIVILEGED = (
     "--inh-caps=-all",
     "--bounding-set=-all",
 )
+INTERRUPTIBLE = ("env", "--default-signal=INT")
+"""A shell's background job ignores SIGINT, and so would what the test starts."""
 PING_GROUPS = ("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
 BROADCAST = "Permission denied (a broadcast address, or a local route prohibits it)"
 QUICK: dict[str, Any] = {"timeout": 0.3, "retries": 1}
+
+
+@pytest.fixture
+def engines(linked):
+    """``linked``, where the left host is allowed both kinds of socket, and IPv6 is heard."""
+    linked[0].run(*PING_GROUPS)
+    for host in linked:
+        host.settle()
+    return linked
 
 
 def addresses(verdicts: list[Any]) -> list[str]:
@@ -153,8 +164,8 @@ class TestReferences:
         assert ours == fping(peer("fping"), Targets("10.77.0.1-254"), left.prefix)
         assert ours == nmap(peer("nmap"), "10.77.0.1-254", left.prefix)
 
-    def test_fping_on_ipv6(self, linked, peer, fastnet):
-        left, right = linked
+    def test_fping_on_ipv6(self, engines, peer, fastnet):
+        left, right = engines
         for number in ("7", "8", "1f", "7f"):
             right.ip("address", "add", f"fd77::{number}/64", "dev", "veth0", "nodad")
         ran = fastnet("sweep", "--alive", "fd77::1-fd77::7f", prefix=left.prefix)
@@ -163,9 +174,8 @@ class TestReferences:
         assert ours == fping(peer("fping"), Targets("fd77::1-fd77::7f"), left.prefix)
 
     @pytest.mark.parametrize("engine", ["datagram", "scapy"])
-    def test_the_other_engines(self, linked, fastnet, engine):
-        left, right = linked
-        left.run(*PING_GROUPS)
+    def test_the_other_engines(self, engines, fastnet, engine):
+        left, right = engines
         right.ip("address", "add", "10.77.0.9/24", "dev", "veth0")
         right.ip("address", "add", "fd77::9/64", "dev", "veth0", "nodad")
         words = (
@@ -197,9 +207,8 @@ def nmap(path: str, targets: str, prefix: tuple[str, ...] = ()) -> list[str]:
 
 class TestNamespaces:
     @pytest.mark.parametrize("engine", ["raw", "datagram"])
-    def test_alive_silent_unreachable_and_not_probed(self, linked, fastnet, engine):
-        left, right = linked
-        left.run(*PING_GROUPS)
+    def test_alive_silent_unreachable_and_not_probed(self, engines, fastnet, engine):
+        left, right = engines
         right.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         right.run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
         right.run("sysctl", "-qw", "net.ipv4.icmp_ratemask=0")
@@ -251,7 +260,7 @@ class TestNamespaces:
 
     @pytest.mark.parametrize("engine", ["raw", "datagram"])
     def test_a_queue_that_stays_full_is_not_inactivity(self, linked, peer, fastnet, engine):
-        left, _right = linked
+        left, _ = linked
         left.run(*PING_GROUPS)
         left.ip("neighbour", "add", "10.77.0.2", "lladdr", "02:00:00:00:00:02", "dev", "veth0")
         left.ip("route", "add", "10.88.0.0/16", "via", "10.77.0.2")
@@ -287,9 +296,8 @@ class TestNamespaces:
         assert inactive <= 16  # those that were on their way
         assert counts[4] == "{'Network is unreachable'}\n"
 
-    def test_without_any_privilege(self, linked, fastnet):
-        left, _ = linked
-        left.run(*PING_GROUPS)
+    def test_without_any_privilege(self, engines, fastnet):
+        left, _ = engines
         prefix = (*left.prefix, *UNPRIVILEGED)
         ran = fastnet("sweep", "--timeout=300ms", "10.77.0.1-3", "fd77::1-fd77::3", prefix=prefix)
         assert ran.returncode == 0
@@ -319,7 +327,10 @@ class TestScapy:
         assert all((each.rtt_ms is not None) == (each.state == "alive") for each in theirs)
 
     def test_it_is_said_that_it_is_missing(self, root, monkeypatch):
-        monkeypatch.setitem(sys.modules, "scapy", None)
+        def missing(name: str) -> None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name="scapy")
+
+        monkeypatch.setattr("fastnet._reference.import_module", missing)
         with pytest.raises(EngineMissing, match=r"fastnet-toolkit\[reference\]"):
             fastnet.sweep("127.0.0.1", engine="scapy")
 
@@ -346,7 +357,7 @@ class TestAgainAndAgain:
             if number == 0:
                 time.sleep(0.2)
         assert began[1] - began[0] >= 0.2
-        assert began[2] - began[1] >= 0.05
+        assert began[2] - began[0] >= 0.25  # as long after the one before as ever
 
     def test_async(self, root):
         async def both() -> list[SweepResult]:
@@ -378,7 +389,8 @@ class TestInterrupted:
 
     def test_ctrl_c_says_what_is_known(self, linked):
         left, _ = linked
-        words = [*left.prefix, sys.executable, "-m", "fastnet", "sweep", "--timeout=60s", "10.77.0.1-3"]
+        command = (*left.prefix, *INTERRUPTIBLE, sys.executable, "-m", "fastnet")
+        words = [*command, "sweep", "--timeout=60s", "10.77.0.1-3"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             while "10.77.0.3" not in left.ip("neighbour", "show"):  # the last one to be sent to
                 time.sleep(0.05)

@@ -126,11 +126,11 @@ class Answer(NamedTuple):
 
 
 class _Sent:
-    __slots__ = ("answered", "clock_offset", "cookie", "destination", "held_until", "sent_ns", "tag")
+    __slots__ = ("answered", "clock_offset", "cookie", "held_until", "host", "scope", "sent_ns", "tag")
 
     def __init__(self, tag: int, destination: tuple[Any, ...], cookie: bytes, timeout_ns: int) -> None:
         self.tag = tag
-        self.destination = _identity(destination)
+        self.host, self.scope = _identity(destination)
         self.cookie = cookie
         self.answered = False
         self.clock_offset = time.time_ns() - time.monotonic_ns()
@@ -273,7 +273,9 @@ class Prober:
                 data, ancillary, got, address = self._socket.recvmsg(size, 512, flags)
             except BlockingIOError:
                 return
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    raise
                 continue  # an error's first notice; the error queue says it in full
             if got & socket.MSG_TRUNC and not flags:
                 continue  # longer than what we sent: no echo of ours
@@ -292,11 +294,10 @@ class Prober:
             return None
         got, code, _, ident, sequence = _ICMP.unpack_from(icmp)
         sent = self._sent.get(sequence)
-        if (
-            sent is None
-            or (got, code, ident) != (kind, 0, self._ident)
-            or _identity(address) != sent.destination
-        ):
+        if sent is None or (got, code, ident) != (kind, 0, self._ident):
+            return None
+        host, scope = _identity(address)
+        if host != sent.host or scope not in (0, sent.scope):
             return None
         cookie = sent.cookie[: self.size]
         returned = icmp[_ICMP.size :][: len(cookie)]
@@ -309,9 +310,9 @@ class Prober:
         return int.from_bytes(value, sys.byteorder) if value else None
 
 
-def _identity(address: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What of a socket address says who it is: the numeric address and the scope."""
-    return (address[0].partition("%")[0], *address[3:])
+def _identity(address: tuple[Any, ...]) -> tuple[str, int]:
+    """What of a socket address says who it is: the numeric address, and the scope, 0 where it has none."""
+    return address[0].partition("%")[0], address[3] if len(address) > 3 else 0
 
 
 def _text(address: tuple[Any, ...]) -> str:
@@ -385,8 +386,8 @@ class Sweeper:
 
     Sending is windowed by what comes back: at most ``window`` probes are out past the newest answer
     (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
-    sweep. An answer counts whenever it comes; an error only if no reply does. ``rate`` is a limit in
-    probes a second.
+    sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
+    counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
     """
 
     def __init__(
@@ -531,6 +532,7 @@ class Sweeper:
             self._newest = max(self._newest, self._sent_as[index])
             self._answered_since_stall = True
             self._progress_ns = time.monotonic_ns()
+            self._window = min(self._widest, self._window + 1)
             if self.states[index] == ALIVE:
                 continue
             if answer.error is not None:

@@ -1,8 +1,7 @@
 """The tour: every feature at work on this machine's own interfaces and loopback.
 
 A stop is a module of this package named like its feature, with ``visit()`` yielding a ``Sight`` for each
-thing that it did, and ``TOPIC`` where a core topic does the work. ``STOPS`` is the order in which they are
-walked.
+thing that it did. ``STOPS`` is the order in which they are walked.
 """
 
 import time
@@ -55,8 +54,7 @@ def tour() -> Iterator[Visit]:
     for name in STOPS:
         started = time.perf_counter()
         stop = import_module(f"fastnet.tour.{name}")
-        topic = getattr(stop, "TOPIC", None)
-        runs = implementation(topic) if topic else "pure"
+        runs = implementation(getattr(stop, "TOPIC", None))
         sights = stop.visit()
         while True:
             try:
