@@ -149,6 +149,7 @@ struct fn_template {
     uint32_t length;
     uint32_t field_count;
     uint32_t checksum_count;
+    uint32_t varying; /* bit i: checksum i depends on a field */
     struct fn_template_field fields[FN_TEMPLATE_FIELDS];
     struct fn_template_checksum checksums[FN_PACKET_LAYERS]; /* innermost first */
 };

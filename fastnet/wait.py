@@ -286,6 +286,9 @@ class _Wait:
                 if family != socket.AF_UNIX and sock.getsockname() == sock.getpeername():
                     return "connection refused"
                 return self._fault(target, sock)
+        except ConnectionResetError:
+            # So soon, sometimes, that connecting itself fails; it was accepted even so.
+            return None if self._check == "connect" and not target.get else _CLOSES
         except TimeoutError:
             return f"no answer within {self._attempt_timeout:g} s"
         except OSError as error:
@@ -305,8 +308,6 @@ class _Wait:
         sock.settimeout(min(STABLE_SECONDS, self._patience()) if stable else self._patience())
         try:
             return None if sock.recv(1) else _CLOSES
-        except ConnectionResetError:
-            return _CLOSES
         except TimeoutError:
             return None if stable else "accepts, but sends nothing"
 

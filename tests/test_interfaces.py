@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import socket
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 from fastnet import interfaces
 from fastnet.errors import EngineMissing, InvalidArgument, NoSuchInterface
 from fastnet.interfaces import InterfaceFlags, get_interface_status, list_addresses
+
+COMING_UP = 30
 
 
 @pytest.fixture
@@ -49,6 +52,10 @@ def host(namespace: Callable[[], Any]) -> Any:
             link set sixpeer up
         """,
     )
+    # The kernel takes note of a carrier a little later.
+    give_up = time.monotonic() + COMING_UP
+    while any(host.ip("link", "show", name).find("state UP") < 0 for name in ("wired", "wiredpeer", "six")):
+        assert time.monotonic() < give_up, "the links do not come up"
     return host
 
 

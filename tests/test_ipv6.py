@@ -19,6 +19,10 @@ from fastnet.ipv6 import addresses, prefix, support
 def host(linked: tuple[Any, Any]) -> Any:
     """10.77.0.1 and fd77::1 on ``veth0``, more addresses of other prefix lengths, and a default route."""
     left, _ = linked
+    # Its link-local address would come when it pleases.
+    left.ip("link", "set", "veth0", "addrgenmode", "none")
+    left.ip("-6", "address", "flush", "dev", "veth0", "scope", "link")
+    left.ip("-6", "address", "add", "fe80::7/64", "dev", "veth0", "nodad")
     left.ip("-6", "address", "add", "2001:db8:1:2::3/48", "dev", "veth0", "nodad")
     left.ip("-6", "address", "add", "2001:db8:9::4/127", "dev", "veth0", "nodad")
     left.ip("address", "add", "10.78.0.1/20", "dev", "veth0")

@@ -67,6 +67,19 @@ static void clear_field(struct fn_template *t, const struct fn_template_field *f
     }
 }
 
+/* Those that a field reaches, if only through an inner checksum; the others are in the data already. */
+static uint32_t varying_checksums(const struct fn_template *t)
+{
+    uint32_t varying = 0;
+
+    for (uint32_t i = 0; i < t->field_count; i++)
+        varying |= t->fields[i].covered;
+    for (uint32_t i = 0; i < t->checksum_count; i++)
+        if (varying >> i & 1)
+            varying |= t->checksums[i].covered;
+    return varying;
+}
+
 void fn_template_prepare(struct fn_template *t, const struct fn_part *const parts[], size_t count, uint32_t updated,
                          uint8_t *data, uint32_t length)
 {
@@ -97,8 +110,6 @@ void fn_template_prepare(struct fn_template *t, const struct fn_part *const part
         uint32_t itself = 1U << i;
         checksum->covered =
             coverage(t, owners, parts, starts, owners[i], first, 2, &checksum->odd) & ~itself;
-        /* What is written anew is no part of what the outer ones cover at rest. */
-        subtract(t, checksum->covered, checksum->odd, get16(data + checksum->offset));
     }
     for (uint32_t i = 0; i < t->field_count; i++) {
         struct fn_template_field *field = &t->fields[i];
@@ -107,51 +118,128 @@ void fn_template_prepare(struct fn_template *t, const struct fn_part *const part
             coverage(t, owners, parts, starts, field->part, field->first, field->size, &field->odd);
         clear_field(t, field, data + field->offset);
     }
+    t->varying = varying_checksums(t);
+    /* What is written anew is no part of what the outer ones cover at rest. */
+    for (uint32_t i = 0; i < t->checksum_count; i++)
+        if (t->varying >> i & 1)
+            subtract(t, t->checksums[i].covered, t->checksums[i].odd, get16(data + t->checksums[i].offset));
 }
 
-static inline void add_to(uint32_t sums[], uint32_t covered, uint32_t odd, uint16_t sum)
+/*
+ * Packets are made some at a time, field by field, which makes each step a short loop over rows: with one
+ * packet after the other it would be the steps that cost, not the bytes.
+ */
+#define ROWS 32
+
+struct rows {
+    size_t count;
+    uint32_t sums[FN_PACKET_LAYERS][ROWS];
+    uint16_t parts[ROWS]; /* what the field or checksum just written adds to sums */
+};
+
+/* memcpy in steps that need no call; the last one overlaps the one before it. */
+static inline void copy(uint8_t *out, const uint8_t *data, size_t length)
+{
+    const size_t step = 32;
+
+    if (length < step) {
+        memcpy(out, data, length);
+        return;
+    }
+    for (size_t at = 0; at < length - step; at += step)
+        memcpy(out + at, data + at, step);
+    memcpy(out + length - step, data + length - step, step);
+}
+
+static void start_rows(const struct fn_template *t, struct rows *rows, uint8_t *out)
+{
+    for (size_t row = 0; row < rows->count; row++)
+        copy(out + row * t->length, t->data, t->length);
+    for (uint32_t i = 0; i < t->checksum_count; i++)
+        for (size_t row = 0; row < rows->count; row++)
+            rows->sums[i][row] = t->checksums[i].sum;
+}
+
+static void add_parts(struct rows *rows, uint32_t covered, uint32_t odd)
 {
     for (; covered; covered &= covered - 1) {
-        int i = __builtin_ctz(covered);
-        sums[i] += odd >> i & 1 ? swap16(sum) : sum;
+        const int i = __builtin_ctz(covered);
+        for (size_t row = 0; row < rows->count; row++)
+            rows->sums[i][row] += odd >> i & 1 ? swap16(rows->parts[row]) : rows->parts[row];
     }
+}
+
+/* Inlined once for each usual size, of which the compiler makes single loads and stores. */
+static inline __attribute__((always_inline)) void write_words(struct rows *rows, const uint64_t *values, size_t step,
+                                                              int shift, uint8_t *out, size_t length, size_t size)
+{
+    for (size_t row = 0; row < rows->count; row++) {
+        const uint64_t value = values[row * step] << shift;
+        or_bytes(out + row * length, size, value);
+        rows->parts[row] = fold64(value);
+    }
+}
+
+static void write_field(const struct fn_template *t, const struct fn_template_field *field, struct rows *rows,
+                        const uint64_t *values, uint8_t *out)
+{
+    const size_t words = field->size == 16 ? 2 : 1;
+
+    out += field->offset;
+    for (size_t word = 0; word < words; word++) {
+        if (field->size == 2)
+            write_words(rows, values, 1, field->shift, out, t->length, 2);
+        else if (field->size == 4)
+            write_words(rows, values, 1, field->shift, out, t->length, 4);
+        else
+            write_words(rows, values + word, words, field->shift, out + 8 * word, t->length, field->size / words);
+        add_parts(rows, field->covered, field->odd);
+    }
+}
+
+static void write_checksum(const struct fn_template *t, const struct fn_template_checksum *checksum, struct rows *rows,
+                           const uint32_t sums[], uint8_t *out)
+{
+    for (size_t row = 0; row < rows->count; row++) {
+        uint16_t value = (uint16_t)~fold64(sums[row]);
+        if (!value && checksum->never_zero)
+            value = 0xffff;
+        put16(out + row * t->length + checksum->offset, value);
+        rows->parts[row] = value;
+    }
+    add_parts(rows, checksum->covered, checksum->odd);
+}
+
+/* At most ROWS packets, from this row of the columns on. */
+static void build_rows(const struct fn_template *t, const uint64_t *const columns[], size_t first, size_t count,
+                       uint8_t *out)
+{
+    struct rows rows;
+
+    rows.count = count;
+    start_rows(t, &rows, out);
+    for (uint32_t i = 0; i < t->field_count; i++) {
+        const size_t words = t->fields[i].size == 16 ? 2 : 1;
+        write_field(t, &t->fields[i], &rows, columns[i] + first * words, out);
+    }
+    for (uint32_t i = 0; i < t->checksum_count; i++)
+        if (t->varying >> i & 1)
+            write_checksum(t, &t->checksums[i], &rows, rows.sums[i], out);
 }
 
 void fn_template_build(const struct fn_template *t, const uint64_t *values, uint8_t *out)
 {
-    uint32_t sums[FN_PACKET_LAYERS];
+    const uint64_t *columns[FN_TEMPLATE_FIELDS];
 
-    memcpy(out, t->data, t->length);
-    for (uint32_t i = 0; i < t->checksum_count; i++)
-        sums[i] = t->checksums[i].sum;
     for (uint32_t i = 0; i < t->field_count; i++) {
-        const struct fn_template_field *field = &t->fields[i];
-        size_t half = field->size == 16 ? 8 : field->size;
-        for (size_t at = 0; at < field->size; at += half) {
-            uint64_t value = *values++ << field->shift;
-            or_bytes(out + field->offset + at, half, value);
-            add_to(sums, field->covered, field->odd, fold64(value));
-        }
+        columns[i] = values;
+        values += t->fields[i].size == 16 ? 2 : 1;
     }
-    for (uint32_t i = 0; i < t->checksum_count; i++) {
-        const struct fn_template_checksum *checksum = &t->checksums[i];
-        uint16_t value = (uint16_t)~fold64(sums[i]);
-        if (!value && checksum->never_zero)
-            value = 0xffff;
-        put16(out + checksum->offset, value);
-        add_to(sums, checksum->covered, checksum->odd, value);
-    }
+    build_rows(t, columns, 0, 1, out);
 }
 
 void fn_template_build_many(const struct fn_template *t, const uint64_t *const columns[], size_t count, uint8_t *out)
 {
-    for (size_t row = 0; row < count; row++, out += t->length) {
-        uint64_t values[2 * FN_TEMPLATE_FIELDS], *value = values;
-        for (uint32_t i = 0; i < t->field_count; i++) {
-            size_t words = t->fields[i].size == 16 ? 2 : 1;
-            for (size_t word = 0; word < words; word++)
-                *value++ = columns[i][row * words + word];
-        }
-        fn_template_build(t, values, out);
-    }
+    for (size_t first = 0; first < count; first += ROWS, out += (size_t)ROWS * t->length)
+        build_rows(t, columns, first, count - first < ROWS ? count - first : ROWS, out);
 }

@@ -243,13 +243,14 @@ def list_interfaces():
     an alias label (``eth0:1``) is listed by that label as if it were an interface. ``socket.if_nameindex()``
     names every interface.
     """
-    answers = _Answers()
-    # The addresses of one interface stand together: most repeated labels need no decoding.
-    return list(dict.fromkeys([
-        decoded(answers.at(i).ifr_name)
-        for i in range(answers.count)
-        if i == 0 or strcmp(answers.at(i).ifr_name, answers.at(i - 1).ifr_name)
-    ]))
+    cdef _Answers answers = _Answers()
+    cdef dict names = {}
+    cdef ssize_t i
+    for i in range(answers.count):
+        # The addresses of one interface stand together: most repeated labels need no decoding.
+        if i == 0 or strcmp(answers.at(i).ifr_name, answers.at(i - 1).ifr_name):
+            names[decoded(answers.at(i).ifr_name)] = None
+    return list(names)
 
 
 def get_ip_address(ifname, /):

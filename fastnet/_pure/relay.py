@@ -239,13 +239,17 @@ class _Connection:
             if events & (_ERR | _HUP):
                 self.abort()
             return
-        # A port of this machine without a listener can be connected to itself (RFC 9293, section 3.5).
         sock = side.sock
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or sock.getsockname() == _peername(sock):
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        reset = error in (errno.ECONNRESET, errno.EPIPE)
+        # A port of this machine without a listener can be connected to itself (RFC 9293, section 3.5).
+        if (error and not reset) or sock.getsockname() == _peername(sock):
             self.connect_failed()
             return
         self.loop.connect_timer.disarm(self)
         self.connected = True
+        if reset:  # It was connected and is reset already; what it sent in between can be read.
+            self._break(side)
         self._settle()
 
     # Relaying

@@ -1,7 +1,8 @@
 """The tour: every feature at work on this machine's own interfaces and loopback.
 
 A stop is a module of this package named like its feature, with ``visit()`` yielding a ``Sight`` for each
-thing that it did. ``STOPS`` is the order in which they are walked.
+thing that it did, and ``TOPIC`` where a core topic does the work. ``STOPS`` is the order in which they are
+walked.
 """
 
 import time
@@ -54,7 +55,8 @@ def tour() -> Iterator[Visit]:
     for name in STOPS:
         started = time.perf_counter()
         stop = import_module(f"fastnet.tour.{name}")
-        runs = implementation(getattr(stop, "TOPIC", None))
+        topic = getattr(stop, "TOPIC", None)
+        runs = implementation(topic) if topic else "pure"
         sights = stop.visit()
         while True:
             try:

@@ -64,6 +64,9 @@ def awkward(namespace):  # type: ignore[no-untyped-def]
             address add 10.4.0.1/16 dev nocarrier
             address add 10.5.0.1/30 dev off
             address add fd77:6::1/48 dev six nodad
+            link set full addrgenmode none
+            link set six addrgenmode none
+            link set sixpeer addrgenmode none
             link set full up
             link set six up
             link set sixpeer up

@@ -86,7 +86,7 @@ def test_bytes_pass_both_ways_and_are_counted(joined: Joined) -> None:
     assert server.recv(100) == b"question"
     server.sendall(b"the answer")
     assert client.recv(100) == b"the answer"
-    assert (counters.sent_up, counters.sent_down) == (8, 10)
+    assert_soon(lambda: (counters.sent_up, counters.sent_down) == (8, 10))
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -289,7 +289,30 @@ def test_an_upstream_that_refuses_harms_only_its_own_connection(core: ModuleType
                 refused.recv(1)
         client.sendall(b"still here")
         assert server.recv(100) == b"still here"
-        assert (failing.unreachable, failing.active) == (5, 0)
+        assert_soon(lambda: (failing.unreachable, failing.active) == (5, 0))
+
+
+def test_what_an_upstream_sends_before_its_reset_arrives(core: ModuleType, service: Service) -> None:
+    loop = core.Loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    counters = loop.listen([listener], [service.upstream])
+    clients = [connect(address) for _ in range(20)]
+    for _ in clients:  # The connections wait in the backlog: the loop begins only now.
+        threading.Thread(target=lambda: say_and_reset(service.accept())).start()
+    with running(loop):
+        for client in clients:
+            received: list[bytes] = []
+            with pytest.raises(ConnectionResetError):
+                forever(lambda client=client, received=received: received.append(client.recv(100)))
+            assert b"".join(received) == b"last words"
+            client.close()
+        assert (counters.accepted, counters.unreachable) == (20, 0)
+
+
+def say_and_reset(sock: socket.socket) -> None:
+    sock.sendall(b"last words")
+    reset(sock)
 
 
 def test_an_upstream_that_does_not_answer_times_out(core: ModuleType, service: Service) -> None:
