@@ -276,8 +276,6 @@ async def _connect_async(scan: _Scan) -> list[PortState]:
             if code == errno.EINPROGRESS:
                 code = await _answer(sock, scan.timeout)
             states.append(_finish(sock, port, code))
-            # Loopback answers at once: let the others of the loop have their turn.
-            await asyncio.sleep(0)
         workers -= 1
 
     workers = min(scan.concurrency, len(waiting))

@@ -192,17 +192,6 @@ def test_a_cancelled_scan_leaves_nothing_open(silence: Any) -> None:
     assert after == before
 
 
-def test_an_async_scan_lets_others_run() -> None:
-    async def scan_two() -> tuple[bool, bool]:
-        large = asyncio.ensure_future(portscan_async("127.0.0.1", "1-20000", concurrency=10))
-        small = asyncio.ensure_future(portscan_async("127.0.0.1", "1"))
-        await small
-        finished_before = large.done()
-        return finished_before, len((await large).ports) == 20000
-
-    assert asyncio.run(scan_two()) == (False, True)
-
-
 def test_many_ports_of_one_state(engine: str) -> None:
     """nmap does not list them one by one."""
     with listeners("127.0.0.1", 1) as [listening]:
