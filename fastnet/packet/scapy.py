@@ -41,7 +41,7 @@ def _scapy() -> Any:
 def to_scapy(packet: "_core.Packet | _core.Layer") -> Any:
     """The packet as scapy has it, dissected anew from its bytes.
 
-    Raises EngineMissing where scapy is not installed, PacketError where scapy can't start with the first layer.
+    Raises EngineMissing where scapy is not installed, PacketError where it can't start with the first layer.
     """
     first = packet[0] if isinstance(packet, _core.Packet) else packet
     if first.kind not in _SCAPY_NAMES:

@@ -78,6 +78,12 @@ class Record:
     _automatic: int
     _header: bytes
 
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        record = super().__new__(cls)
+        record._header = b""
+        record._automatic = 0
+        return record
+
     def __init__(self, **fields: Any) -> None:
         schema = self._schema
         missing = schema.required - fields.keys()
