@@ -1,6 +1,4 @@
-"""Parse one packet and show its layers, their fields and all its bytes. Input is hexadecimal text, with or
-without blanks and colons, or with --raw the bytes themselves. The exit code is 1 where, with --strict, the
-packet is cut short, malformed or has a wrong checksum, 2 for input that is not hexadecimal."""
+"""Look at packets: "fastnet packet parse" shows one packet's layers, their fields and all its bytes."""
 
 import argparse
 import re
@@ -17,15 +15,23 @@ LINKS = ("ethernet", "ip", "ipv4", "ipv6")
 _MOST_TEXT = 40
 
 
+PARSE = """Parse one packet and show its layers, their fields and all its bytes. Input is hexadecimal text,
+with or without blanks and colons, or with --raw the bytes themselves. The exit code is 1 where, with --strict,
+the packet is cut short, malformed or has a wrong checksum, 2 for input that is not hexadecimal."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("parse",), help="what to do")
-    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="what to read (default: stdin)")
-    parser.add_argument("--link", choices=LINKS, default="ethernet", help="what the packet starts with")
-    form = parser.add_mutually_exclusive_group()
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    parse_parser = actions.add_parser("parse", help="parse one packet and show its layers", description=PARSE)
+    parse_parser.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="what to read (default: stdin)"
+    )
+    parse_parser.add_argument("--link", choices=LINKS, default="ethernet", help="what the packet starts with")
+    form = parse_parser.add_mutually_exclusive_group()
     form.add_argument("--hex", action="store_true", help="the input is hexadecimal text (default)")
     form.add_argument("--raw", action="store_true", help="the input is the packet's bytes")
-    parser.add_argument("--strict", action="store_true", help="refuse a packet that is cut short or wrong")
-    add_json(parser)
+    parse_parser.add_argument("--strict", action="store_true", help="refuse a packet cut short or wrong")
+    add_json(parse_parser)
 
 
 def read(file: str) -> bytes:

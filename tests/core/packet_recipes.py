@@ -101,16 +101,10 @@ def record(name: str, **fixed: Any) -> st.SearchStrategy[Recipe]:
     strategies = {}
     for field_name, field in getattr(PACKETS, name).fields().items():
         strategy = _value(field)
-        if field_name in fixed:
-            if fixed[field_name] is not None:
-                strategies[field_name] = st.just(fixed[field_name])
-        elif strategy is not None:
+        if field_name not in fixed and strategy is not None:
             strategies[field_name] = strategy
-    return st.fixed_dictionaries({}, optional=strategies).map(
-        lambda fields: Recipe(
-            name, {**{k: v for k, v in fixed.items() if v is not None}, **required(name), **fields}
-        )
-    )
+    always = {**required(name), **fixed}
+    return st.fixed_dictionaries({}, optional=strategies).map(lambda some: Recipe(name, {**always, **some}))
 
 
 def required(name: str) -> dict[str, Any]:
