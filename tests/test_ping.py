@@ -445,6 +445,19 @@ class TestPrivilege:
         assert ran.returncode == 3
         assert ran.stderr.startswith("fastnet ping: no raw ICMP socket is permitted here:")
 
+    def test_the_tour_says_what_is_missing_and_goes_on(self, namespace, python):
+        alone = namespace()
+        alone.run(*NO_PING_GROUPS)
+        program = """if True:
+            from fastnet.tour import ping, sweep
+            for stop in ping, sweep:
+                *_, last = stop.visit()
+                print(last.ok, last.result)
+        """
+        ran = python("-c", program, prefix=(*alone.prefix, *UNPRIVILEGED))
+        assert ran.stdout.count("True no ICMP socket is permitted here: allow") == 2
+        assert ran.stderr == ""
+
 
 class TestCommand:
     def test_what_it_prints(self, root, fastnet):

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 
+from fastnet.errors import NotPermitted
 from fastnet.ping import PingResult, multiping, ping
 from fastnet.tour import Sight
 
@@ -10,6 +11,13 @@ TOPIC = "probe"
 
 
 def visit() -> Iterator[Sight]:
+    try:
+        yield from pings()
+    except NotPermitted as error:
+        yield Sight("ping 127.0.0.1", f"{error.args[-1]}")
+
+
+def pings() -> Iterator[Sight]:
     for host in ("127.0.0.1", "::1") if has_ipv6_loopback() else ("127.0.0.1",):
         yield sight(f"ping {host} three times", ping(host, count=3, interval=0.01, timeout=0.2))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fastnet.errors import NotPermitted
 from fastnet.sweep import sweep
 from fastnet.targets import Targets
 from fastnet.tour import Sight
@@ -17,7 +18,11 @@ def visit() -> Iterator[Sight]:
         ok=len(targets) == 520,
     )
 
-    result = sweep(targets, timeout=0.2)
+    try:
+        result = sweep(targets, timeout=0.2)
+    except NotPermitted as error:
+        yield Sight("sweep them", f"{error.args[-1]}")
+        return
     counts = result.counts
     yield Sight(
         f"sweep those {len(result)} targets",
