@@ -7,7 +7,7 @@ from types import ModuleType
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 TOPIC = "http_head"
@@ -464,7 +464,7 @@ def with_host_replaced(seen: list[tuple[object, ...]]) -> list[tuple[object, ...
     return replaced
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), sequence=st.lists(requests(), min_size=1, max_size=5))
 def test_h11_reads_the_same_but_for_the_host(
     core: ModuleType, data: st.DataObject, sequence: list[bytes]
@@ -474,7 +474,7 @@ def test_h11_reads_the_same_but_for_the_host(
     assert events(passed_on(core, stream, tuple(cuts))) == with_host_replaced(events(stream))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), sequence=st.lists(requests(), min_size=1, max_size=3))
 def test_what_is_passed_on_of_a_damaged_stream_is_what_h11_reads(
     core: ModuleType, data: st.DataObject, sequence: list[bytes]
