@@ -739,7 +739,7 @@ def test_bad_input_of_the_command(
 def test_a_privileged_port_is_refused_with_the_cure(
     root: None, peer: Callable[[str], str], fastnet: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    nobody = (peer("setpriv"), "--reuid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all")
+    nobody = (peer("setpriv"), "--inh-caps=-all", "--bounding-set=-all")
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as file:
         start = int(file.read())
     if start == 0:

@@ -20,14 +20,8 @@ from fastnet.errors import EngineMissing, InvalidArgument, NameNotResolved
 from fastnet.sweep import MAX_TARGETS, STATES, SweepResult, rounds, sweep_async, sweep_every
 from fastnet.targets import Targets
 
-UNPRIVILEGED = (
-    "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
-    "--clear-groups",
-    "--inh-caps=-all",
-    "--bounding-set=-all",
-)
+UNPRIVILEGED = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
+"""No capability at all; still root's files, since the interpreter may lie in root's home."""
 INTERRUPTIBLE = ("env", "--default-signal=INT")
 """A shell's background job ignores SIGINT, and so would what the test starts."""
 PING_GROUPS = ("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
