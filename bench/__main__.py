@@ -39,7 +39,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rounds",
         type=integer(FEWEST_ROUNDS, 1000),
-        default=7,
+        default=11,
         metavar="N",
         help=f"samples of each contender, at least {FEWEST_ROUNDS} (default: %(default)s)",
     )

@@ -91,6 +91,21 @@ def seed_address(name: str) -> str:
         return socket.inet_ntoa(fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("256s", name.encode()))[20:24])
 
 
+def kept_socket(name: str) -> Contender:
+    """The least there is: one ioctl on a socket that is kept whatever namespace the thread may move to."""
+    asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    return Contender(
+        "inet_ntoa(ioctl(asked, SIOCGIFADDR, request)[20:24])",
+        {
+            "inet_ntoa": socket.inet_ntoa,
+            "ioctl": fcntl.ioctl,
+            "asked": asked,
+            "SIOCGIFADDR": SIOCGIFADDR,
+            "request": struct.pack("256s", name.encode()),
+        },
+    )
+
+
 def netifaces_names() -> Contender:
     import netifaces
 
@@ -146,6 +161,7 @@ def address_case(count: int, name: str, expected: str) -> Case:
 
     peers: dict[str, Callable[[], Contender]] = {
         "the seed's way": seed,
+        "a kept socket, not setns-safe": partial(kept_socket, name),
         "netifaces": partial(netifaces_address, name),
         "psutil": partial(psutil_address, name),
     }
