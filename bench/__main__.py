@@ -54,14 +54,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def implementations() -> Sequence[str]:
-    """Which to measure, ours first. A native one that is missing is refused unless pure was asked for."""
+    """Which to measure, ours first; none where native is missing and pure was not asked for: that is said."""
     if os.environ.get("FASTNET_IMPL") == "pure":
         return ("pure",)
     if implementation() != "native":
-        sys.exit(
+        remark(
             f"bench: no native implementation to measure ({native_failure()}): run `make bench`, "
             "or ask for the pure one with FASTNET_IMPL=pure"
         )
+        return ()
     return IMPLEMENTATIONS
 
 
@@ -92,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_table(("page", "what it measures"), pages().items())
         return exits.YES
     names = implementations()
+    if not names:
+        return exits.OS_FAILURE
     results = [result for page in args.pages or pages() for result in measure(page, names, args.rounds)]
     path = args.json or RESULTS / time.strftime("%Y-%m-%d-%H%M%S.json")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,4 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(exits.INTERRUPTED)

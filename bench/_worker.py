@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
 import time
 import timeit
@@ -90,6 +91,7 @@ class Worker:
 
 def main() -> None:
     module, role = sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end of our input ends us
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a peer prints is a remark, not an answer
     worker = Worker(import_module(module).cases(), role == "host")

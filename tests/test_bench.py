@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -193,7 +194,21 @@ def test_a_missing_native_implementation_is_refused_in_one_line() -> None:
         "runpy.run_module('bench', run_name='__main__')"
     )
     ran = run("-c", hide, FASTNET_IMPL="")
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.returncode, ran.stdout) == (3, "")
     [line] = ran.stderr.splitlines()
     assert line.startswith("bench: no native implementation to measure (")
     assert line.endswith("ask for the pure one with FASTNET_IMPL=pure")
+
+
+def test_an_interrupt_ends_it_without_a_traceback() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench", "checksum"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as bench:
+        assert bench.stderr is not None
+        assert bench.stderr.readline() == "measuring checksum ...\n"
+        bench.send_signal(signal.SIGINT)
+        assert (bench.wait(60), bench.stderr.read()) == (130, "")
