@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import subprocess
@@ -144,6 +145,15 @@ def test_fields_have_types() -> None:
     assert IPv4.ttl.width == 8
     assert IPv4(dst="10.0.0.1").ttl == 64
     assert type(IPv4().src) is str
+
+
+def test_the_page_s_examples() -> None:
+    page = Path(__file__).parent.parent / "docs" / "packet.md"
+    text = page.read_text().replace("```", "")
+    runner = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    outcome = runner.run(doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0))
+    assert outcome.attempted > 10
+    assert outcome.failed == 0
 
 
 # The command

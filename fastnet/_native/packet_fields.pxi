@@ -1,0 +1,225 @@
+# Fields: where a value lies in a record's bytes, how it is read and how it is written.
+
+
+cdef class Field:
+    """One field of a record, a descriptor: reading it on a record decodes it, on the class gives the field.
+
+    ``offset`` and ``width`` are in bits, as RFC diagrams count them. ``default`` is the value that a new
+    record has, or Ellipsis where one must be given. ``automatic`` is the bit (LENGTH, PROTOCOL or
+    CHECKSUM) of a field that building computes unless a value is given; ``show`` is the format in which a
+    value is shown.
+    """
+
+    cdef readonly Py_ssize_t offset, width
+    cdef readonly object default, name, show
+    cdef readonly int automatic
+    cdef Py_ssize_t first, size
+
+    def __init__(self, offset, width, *, default=..., automatic=0, show=""):
+        self.offset = offset
+        self.width = width
+        self.default = default
+        self.automatic = automatic
+        self.show = show
+        self.name = ""
+        self.first = self.offset // 8
+        self.size = (self.offset + self.width + 7) // 8 - self.first
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __set__(self, record, value):
+        raise AttributeError(f"{type(record).__name__}.{self.name} can't be set: use replace({self.name}=...)")
+
+    cpdef put(self, bytearray header, value):
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        raise NotImplementedError
+
+    cdef int check(self, bytearray header) except -1:
+        if len(header) < self.first + self.size:
+            raise TruncatedPacket(f"a header of {len(header)} bytes ends before its field {self.name}")
+        return 0
+
+    cdef const uint8_t *locate(self, Record record) except NULL:
+        if PyBytes_GET_SIZE(record._header) < self.first + self.size:
+            raise TruncatedPacket(f"{type(record).__name__} ends before its field {self.name}")
+        return <const uint8_t *>PyBytes_AS_STRING(record._header) + self.first
+
+
+cdef class UInt(Field):
+    """An unsigned integer of up to 64 bits in at most 8 bytes."""
+
+    cdef int shift
+    cdef uint64_t limit
+
+    def __init__(self, offset, width, *, default=..., automatic=0, show=""):
+        super().__init__(offset, width, default=default, automatic=automatic, show=show)
+        if not 0 < self.width or self.size > 8:
+            raise ValueError(f"an integer of {width} bits at bit {offset}: expected 1 to 64 bits in at most 8 bytes")
+        self.shift = -(self.offset + self.width) % 8
+        self.limit = <uint64_t>-1 >> (64 - self.width)
+
+    cdef uint64_t read(self, const uint8_t *p) noexcept:
+        cdef uint64_t value = 0
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            value = value << 8 | p[i]
+        return value >> self.shift & self.limit
+
+    def __get__(self, record, owner):
+        if record is None:
+            return self
+        return self.read(self.locate(<Record?>record))
+
+    cpdef put(self, bytearray header, value):
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        if not isinstance(value, int):
+            raise TypeError(f"{self.name} must be an int, not {type(value).__name__}")
+        if not 0 <= value <= self.limit:
+            raise PacketError(f"{self.name} {value}: expected 0 to {self.limit}")
+        cdef uint64_t bits = <uint64_t>value << self.shift
+        cdef uint64_t kept = ~(self.limit << self.shift)
+        cdef Py_ssize_t i
+        self.check(header)
+        for i in range(self.first + self.size - 1, self.first - 1, -1):
+            header[i] = <uint8_t>(<uint8_t>header[i] & kept | bits)
+            bits >>= 8
+            kept >>= 8
+
+
+cdef class Auto(UInt):
+    """An unsigned integer that building computes where it is None; until then it reads as 0."""
+
+
+cdef class HeaderLength(UInt):
+    """The record's own length, less ``less`` units of ``unit`` bytes; computed unless given."""
+
+    cdef readonly object unit, less
+
+    def __init__(self, offset, width, *, default, unit=1, less=0):
+        super().__init__(offset, width, default=default)
+        self.unit = unit
+        self.less = less
+
+    def measure(self, length):
+        """What the field says of a record of so many bytes."""
+        return -(-length // self.unit) - self.less
+
+
+cdef class _AddressField(Field):
+    cdef str what
+
+    def __get__(self, record, owner):
+        return self if record is None else self.text(self.locate(<Record?>record))
+
+    cdef object text(self, const uint8_t *address):
+        raise NotImplementedError
+
+    cdef bytes parse_text(self, str text):
+        raise NotImplementedError
+
+    cdef bytes packed(self, value):
+        if isinstance(value, int):
+            if not 0 <= value < <object>1 << self.width:
+                raise PacketError(f"{self.name} {value}: expected {self.what}")
+            return value.to_bytes(self.size, "big")
+        data = value if isinstance(value, bytes) else getattr(value, "packed", None)
+        if not isinstance(data, bytes):
+            raise TypeError(f"{self.name} must be a str, bytes, int or an address object, not {type(value).__name__}")
+        if len(data) != self.size:
+            raise PacketError(f"{self.name} has {len(data)} bytes: expected {self.what}")
+        return data
+
+    cpdef put(self, bytearray header, value):
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        cdef bytes data
+        if isinstance(value, str):
+            try:
+                data = self.parse_text(value)
+            except ValueError:
+                raise PacketError(f"{self.name} {value!r}: expected {self.what}") from None
+        else:
+            data = self.packed(value)
+        self.check(header)
+        memcpy(PyByteArray_AS_STRING(header) + self.first, PyBytes_AS_STRING(data), self.size)
+
+
+cdef bytes parse_ip(int family, Py_ssize_t size, str text):
+    cdef uint8_t packed[16]
+    cdef bytes encoded = text.encode()
+    if 0 in encoded or inet_pton(family, PyBytes_AS_STRING(encoded), packed) != 1:
+        raise ValueError
+    return packed[:size]
+
+
+cdef class IPv4Field(_AddressField):
+    """An IPv4 address: read as str, given as str, 4 bytes, int or ipaddress.IPv4Address."""
+
+    def __init__(self, offset, *, default=...):
+        super().__init__(offset, 32, default=default)
+        self.what = "an IPv4 address"
+
+    cdef object text(self, const uint8_t *address):
+        return ipv4_text(address)
+
+    cdef bytes parse_text(self, str text):
+        return parse_ip(AF_INET, 4, text)
+
+
+cdef class IPv6Field(_AddressField):
+    """An IPv6 address: read as str, given as str, 16 bytes, int or ipaddress.IPv6Address."""
+
+    def __init__(self, offset, *, default=...):
+        super().__init__(offset, 128, default=default)
+        self.what = "an IPv6 address"
+
+    cdef object text(self, const uint8_t *address):
+        return ipv6_text(address)
+
+    cdef bytes parse_text(self, str text):
+        return parse_ip(AF_INET6, 16, text)
+
+
+cdef class MACField(_AddressField):
+    """An Ethernet address: read as str with colons, given as str with colons or hyphens, 6 bytes or int."""
+
+    def __init__(self, offset, *, default=...):
+        super().__init__(offset, 48, default=default)
+        self.what = "an Ethernet address"
+
+    cdef object text(self, const uint8_t *address):
+        cdef char text[17]
+        return ascii_text(text, fn_text_mac(address, text))
+
+    cdef bytes parse_text(self, str text):
+        octets = text.replace("-", ":").split(":")
+        if any([len(octet) != 2 for octet in octets]):
+            raise ValueError
+        data = bytes.fromhex("".join(octets))
+        if len(octets) != 6 or len(data) != 6:
+            raise ValueError
+        return data
+
+
+cdef class Tail(Field):
+    """All bytes from ``offset`` to the record's end, as one value that ``decode`` and ``encode`` convert."""
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    def __init__(self, offset, *, default=...):
+        super().__init__(offset, 0, default=default)
+
+    def __get__(self, record, owner):
+        return self if record is None else self.decode((<Record?>record)._header[self.first:])
+
+    def decode(self, data):
+        """The value that these bytes stand for."""
+        raise NotImplementedError
+
+    def encode(self, value):
+        """The bytes that stand for the value. Raises PacketError or TypeError for one that can't be there."""
+        raise NotImplementedError
+
+    cpdef put(self, bytearray header, value):
+        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        header[self.first:] = self.encode(value)

@@ -1,0 +1,196 @@
+# Templates: many packets out of one.
+
+
+cdef int check_varying(tuple fields) except -1:
+    if not fields:
+        raise TypeError("a template varies at least one field")
+    if len(fields) > FN_TEMPLATE_FIELDS:
+        raise PacketError(f"{len(fields)} fields: a template varies at most {FN_TEMPLATE_FIELDS}")
+    for field in fields:
+        if not isinstance(field, Field):
+            raise TypeError(f"expected a field, as IPv4.dst, not {type(field).__name__}")
+        if field.automatic or isinstance(field, HeaderLength):
+            raise PacketError(f"{field.name} can't vary: it is computed")
+        if isinstance(field, Tail):
+            raise PacketError(f"{field.name} can't vary: its size does")
+        if sum([field is other for other in fields]) > 1:
+            raise PacketError(f"{field.name} is given twice")
+    return 0
+
+
+cdef int place_of(list layers, Field field) except -1:
+    for i, layer in enumerate(layers):
+        if any([field is other for other in (<_Schema>layer._schema).fields.values()]):
+            return i
+    raise PacketError(f"no layer of this packet has this field {field.name}")
+
+
+cdef bint is_updated(bint parsed, Layer layer):
+    if not parsed:
+        return layer._automatic & FN_AUTO_CHECKSUM
+    return layer.part.kind != FN_UDP or layer._header[6:8] != b"\0\0"
+
+
+cdef class Template:
+    """Many packets out of one: all alike but for some fields, their checksums updated (RFC 1624).
+
+    ``fields`` are given as the classes have them, up to 8: ``Template(packet, IPv4.dst, UDP.sport)``;
+    each is that of the first layer that has it. In a packet that was put together, automatic checksums are
+    kept right; in one that was parsed all are, but for UDP's 0: right ones stay right and wrong ones wrong.
+    Raises PacketError for a field that no layer has, that is computed, that is given twice or whose size
+    varies, TypeError for what is no field or for none at all.
+    """
+
+    cdef tuple fields
+    cdef bytes data
+    cdef fn_template template
+
+    def __init__(self, packet, *fields):
+        cdef const fn_part *parts[FN_PACKET_LAYERS]
+        cdef fn_template_field *varying
+        cdef uint32_t updated = 0
+        cdef bytes data
+        cdef Field field
+        cdef Py_ssize_t i
+        check_varying(fields)
+        cdef list layers = list(packet)
+        cdef list places = [place_of(layers, field) for field in fields]
+        if not packet.parsed:
+            for place, field in zip(places, fields):
+                layers[place] = layers[place].replace(**{field.name: 0})
+            layers = list(Packet(*layers))
+        for i in range(len(layers)):
+            parts[i] = &(<Layer>layers[i]).part
+            if is_updated(packet.parsed, <Layer>layers[i]):
+                updated |= <uint32_t>1 << i
+        for i in range(len(fields)):
+            field = fields[i]
+            varying = &self.template.fields[i]
+            varying.part = places[i]
+            varying.first = field.first
+            varying.size = field.size
+            varying.shift = -(field.offset + field.width) % 8
+            varying.limit = <uint64_t>-1 >> (64 - field.width) if field.width < 64 else <uint64_t>-1
+        self.template.field_count = len(fields)
+        joined = b"".join([(<Layer>layer)._header for layer in layers])
+        data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(joined), len(joined))  # written to below: our own copy
+        fn_template_prepare(&self.template, parts, len(layers), updated, <uint8_t *>PyBytes_AS_STRING(data), len(data))
+        self.fields = fields
+        self.data = data
+
+    @property
+    def size(self):
+        """The bytes of each packet."""
+        return self.template.length
+
+    cdef int words(self, Py_ssize_t i, value, uint64_t *out) except -1:
+        """Field i's value as one word, or as two where it has 16 bytes."""
+        cdef Field field = <Field>self.fields[i]
+        cdef const fn_template_field *varying = &self.template.fields[i]
+        cdef bytearray encoded
+        cdef Py_ssize_t at
+        if type(field) is UInt and type(value) is int and 0 <= value <= varying.limit:
+            out[0] = value
+            return 0
+        encoded = bytearray(field.first + field.size)
+        field.put(encoded, value)
+        out[0] = 0
+        for at in range(field.size):
+            if at == 8:
+                out[1] = 0
+            out[at // 8] = out[at // 8] << 8 | <uint8_t>encoded[field.first + at]
+        out[0] >>= varying.shift
+        return 0
+
+    def build(self, *values):
+        """The packet with these values, one for each field in their order.
+
+        Raises TypeError for another number of values, and what the fields raise for a value.
+        """
+        cdef uint64_t words[2 * FN_TEMPLATE_FIELDS]
+        cdef Py_ssize_t i, at = 0
+        if len(values) != <Py_ssize_t>self.template.field_count:
+            raise TypeError(f"expected {self.template.field_count} values, one for each field: got {len(values)}")
+        for i in range(len(values)):
+            self.words(i, values[i], &words[at])
+            at += 2 if self.template.fields[i].size == 16 else 1
+        cdef bytes packet = PyBytes_FromStringAndSize(NULL, self.template.length)
+        fn_template_build(&self.template, words, <uint8_t *>PyBytes_AS_STRING(packet))
+        return packet
+
+    cdef bytes column(self, Py_ssize_t i, values, Py_ssize_t *count):
+        """A column's values as words."""
+        cdef bint wide = self.template.fields[i].size == 16
+        cdef uint64_t limit = self.template.fields[i].limit
+        cdef Py_ssize_t row
+        cdef bytes packed
+        cdef uint64_t *words
+        if type(values) is array and values.typecode == "Q" and type(self.fields[i]) is UInt:
+            packed = values.tobytes()
+            words = <uint64_t *>PyBytes_AS_STRING(packed)
+            count[0] = len(packed) // 8
+            for row in range(count[0]):
+                if words[row] > limit:
+                    self.words(i, words[row], words)
+            return packed
+        cdef list rows = list(values)
+        count[0] = len(rows)
+        packed = PyBytes_FromStringAndSize(NULL, count[0] * 8 * (2 if wide else 1))
+        words = <uint64_t *>PyBytes_AS_STRING(packed)
+        for row in range(count[0]):
+            self.words(i, rows[row], words + row * (2 if wide else 1))
+        return packed
+
+    cdef list packed(self, tuple columns, Py_ssize_t *count):
+        cdef list counts = [], packed = []
+        cdef Py_ssize_t i, rows
+        if len(columns) != <Py_ssize_t>self.template.field_count:
+            raise TypeError(f"expected {self.template.field_count} columns, one for each field: got {len(columns)}")
+        for i in range(len(columns)):
+            packed.append(self.column(i, columns[i], &rows))
+            counts.append(rows)
+        if len(set(counts)) > 1:
+            raise ValueError(f"columns of {', '.join(map(str, counts))} values: expected one length")
+        count[0] = rows
+        return packed
+
+    cdef int write(self, list packed, Py_ssize_t count, uint8_t *out) except -1:
+        cdef const uint64_t *columns[FN_TEMPLATE_FIELDS]
+        cdef Py_ssize_t i
+        for i in range(len(packed)):
+            columns[i] = <const uint64_t *>PyBytes_AS_STRING(<bytes>packed[i])
+        with nogil:
+            fn_template_build_many(&self.template, columns, count, out)
+        return 0
+
+    def build_many(self, *columns):
+        """All packets of these columns, one behind the other.
+
+        A column has the values of one field: any iterable, fastest as ``array("Q")`` where the field is of
+        at most 64 bits. Raises ValueError where columns differ in length, and what ``build`` raises.
+        """
+        cdef Py_ssize_t count
+        cdef list packed = self.packed(columns, &count)
+        cdef bytes packets = PyBytes_FromStringAndSize(NULL, count * <Py_ssize_t>self.template.length)
+        self.write(packed, count, <uint8_t *>PyBytes_AS_STRING(packets))
+        return packets
+
+    def build_into(self, buffer, *columns):
+        """Write what ``build_many`` gives to a buffer, from its start; returns how many packets that are.
+
+        Raises BufferError where the buffer can't be written or is too small.
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t count
+        cdef list packed = self.packed(columns, &count)
+        try:
+            PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        except BufferError:
+            raise BufferError("buffer must be writable and contiguous") from None
+        try:
+            if view.len < count * <Py_ssize_t>self.template.length:
+                raise BufferError(f"the buffer has {view.len} bytes: {count * self.template.length} are needed")
+            self.write(packed, count, <uint8_t *>view.buf)
+        finally:
+            PyBuffer_Release(&view)
+        return count
