@@ -31,6 +31,8 @@ MAX_SIZE = 65507
 MAX_SECONDS = 86400.0
 
 _NANOSECOND = 1_000_000_000
+_BURST = 64
+"""Sent at most before what has arrived is read."""
 _SPREAD_NS = 1_000_000
 """Between the probes of one round to many hosts, so that they do not all leave in one burst."""
 
@@ -153,7 +155,6 @@ class Pinger:
             found = resolve(source, family=family)[0]
             self._family, self._source = found.family, found.host
         self._reset()
-        _open_pingers.add(self)
 
     def _reset(self) -> None:
         self.lock = threading.Condition()
@@ -162,6 +163,7 @@ class Pinger:
         self._probers: dict[int, _core.Prober] = {}
         self._poller = epoll()
         self._reading = False
+        _open_pingers.add(self)
 
     def after_fork(self) -> None:
         """The child must not take its parent's replies: it starts with sockets of its own."""
@@ -339,7 +341,9 @@ class _Session:
                 break
             del self._awaited[ticket]
             self.news.append(probe.failed(probe.error))
-        while self._next and self._next[0] <= now_ns:
+        for _ in range(_BURST):
+            if not self._next or self._next[0] > now_ns:
+                break
             self._send(*self._next[1:])
             self._next = next(self._schedule, None)
         due_ns = [probe.deadline_ns for probe in islice(self._awaited.values(), 1)]

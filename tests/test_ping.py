@@ -233,14 +233,21 @@ class TestTogether:
             assert fastnet.ping("127.0.0.1", 1).alive
         assert descriptors() == before
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+    def test_a_flood_loses_nothing(self, root, host):
+        result = fastnet.ping(host, 5000, 0)
+        assert (result.sent, result.received, result.duplicates) == (5000, 5000, 0)
+
     def test_fork_in_mid_use(self, root):
         with Pinger() as pinger:
             replies = pinger.replies(["127.0.0.1", "::1"], 50, 0.01, 1.0)
             next(replies)
             child = os.fork()
             if child == 0:
+                grandchild = os.fork()
                 result = pinger.multiping(["127.0.0.1", "::1"], 20, 0.01, 1.0)
-                os._exit(0 if [each.received for each in result] == [20, 20] else 1)
+                failed = bool(grandchild and os.waitpid(grandchild, 0)[1])
+                os._exit(failed or [each.received for each in result] != [20, 20])
             rest = list(replies)
             assert os.waitpid(child, 0)[1] == 0
         assert len(rest) == 99

@@ -317,7 +317,8 @@ def _identity(address: tuple[Any, ...]) -> tuple[str, int]:
 
 def _text(address: tuple[Any, ...]) -> str:
     """A socket address as people write it, with its scope where it has one."""
-    return socket.getnameinfo(address, socket.NI_NUMERICHOST)[0]
+    host, scope = _identity(address)
+    return socket.getnameinfo(address, socket.NI_NUMERICHOST)[0] if scope else host
 
 
 def _rtt_ns(sent: _Sent, timestamp: bytes | None, now_ns: int, clock_offset: int) -> int:
