@@ -395,6 +395,7 @@ def test_a_slow_head_is_answered_408(core: ModuleType, service: Service) -> None
         assert counters.refused == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_fork_beside_it_keeps_no_connection_open(core: ModuleType, joined: Joined) -> None:
     client, server, _ = joined()
     client.sendall(b"x")
