@@ -366,6 +366,16 @@ class TestAgainAndAgain:
 
 
 class TestInterrupted:
+    def test_a_cancelled_sweep_leaves_nothing_open(self, root):
+        async def give_up() -> None:
+            await asyncio.to_thread(int)
+            before = os.listdir("/proc/self/fd")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(sweep_async("127.0.0.0/24", rate=10), 0.2)
+            assert os.listdir("/proc/self/fd") == before
+
+        asyncio.run(give_up())
+
     def test_silence_says_nothing_before_the_end(self, linked):
         left, _ = linked
         left.ip("neighbour", "add", "10.77.0.9", "lladdr", "02:00:00:00:00:09", "dev", "veth0")

@@ -7,10 +7,13 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastnet.errors import InvalidArgument, NoAddress
 from fastnet.packet import ICMPEcho, IPv4, parse
@@ -82,6 +85,19 @@ class TestProber:
             listening.sendto(reply[20:], LOOPBACK[socket.AF_INET])
         assert [answer.tag for answer in prober.receive()] == [7, 7]
         prober.close()
+
+    @given(
+        st.lists(st.binary(min_size=2, max_size=80) | st.binary(max_size=80).map(lambda rest: b"\0\0" + rest))
+    )
+    def test_noise_is_no_answer_and_no_exception(self, root, core, messages):
+        with (
+            closing(core.Prober(socket.AF_INET, "raw")) as prober,
+            socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as noise,
+        ):
+            prober.send(LOOPBACK[socket.AF_INET], 7, 1.0)
+            for message in messages:
+                noise.sendto(message, LOOPBACK[socket.AF_INET])
+            assert [answer.tag for answer in prober.receive()] == [7]
 
     def test_no_sequence_number_is_given_twice_while_it_waits(self, root, core):
         prober = core.Prober(socket.AF_INET, "raw", size=0)
