@@ -13,10 +13,10 @@ from pathlib import Path
 
 from bench._harness import Result, measure_page
 from bench._report import HEADINGS, record, rows
-from fastnet._backend import IMPLEMENTATIONS, implementation, native_failure
 from fastnet.cli import exits
 from fastnet.cli.arguments import integer
 from fastnet.cli.output import print_table, remark
+from fastnet.errors import ImplementationMissing
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -57,6 +57,12 @@ def implementations() -> Sequence[str]:
     """Which to measure, ours first; none where native is missing and pure was not asked for: that is said."""
     if os.environ.get("FASTNET_IMPL") == "pure":
         return ("pure",)
+    try:
+        # Not before: FASTNET_IMPL=native refuses to be imported where there is no native.
+        from fastnet._backend import IMPLEMENTATIONS, implementation, native_failure
+    except ImplementationMissing as error:
+        remark(f"bench: {error}")
+        return ()
     if implementation() != "native":
         remark(
             f"bench: no native implementation to measure ({native_failure()}): run `make bench`, "

@@ -183,7 +183,7 @@ def dpkt_parser() -> Parser:
 
     def payload(transport: Any) -> bytes:
         data = transport.data
-        return data if isinstance(data, bytes) else data.data  # type: ignore[no-any-return]
+        return data if isinstance(data, bytes) else data.data
 
     return Parser(parse, ports, addresses, payload)
 

@@ -27,13 +27,10 @@ WRONG = "wrong"
 
 
 def verdict(contender: Contender, is_right: Callable[[Any], bool]) -> str:
-    """Whether the contender does the case's work: ``right``, ``wrong``, or how it failed."""
+    """Whether the contender does the case's work: ``right`` or ``wrong``."""
     names = dict(contender.names)
-    try:
-        exec(contender.setup, names)
-        return RIGHT if is_right(eval(contender.code, names)) else WRONG
-    except Exception as error:  # whatever a peer raises is its result
-        return f"failed: {type(error).__name__}: {error}"
+    exec(contender.setup, names)
+    return RIGHT if is_right(eval(contender.code, names)) else WRONG
 
 
 def calibrate(timer: timeit.Timer) -> int:
@@ -71,14 +68,15 @@ class Worker:
     ) -> dict[str, str]:
         try:
             contender = make()
+            found = verdict(contender, is_right)
         except ModuleNotFoundError as error:
             return {"name": name, "code": "", "verdict": f"not installed: {error}"}
-        found = verdict(contender, is_right)
-        if found in (RIGHT, WRONG):
-            # CPU time: what else the machine runs meanwhile is not the contender's.
-            self._timers[name] = timeit.Timer(
-                contender.code, contender.setup, time.process_time, dict(contender.names)
-            )
+        except Exception as error:  # whatever a peer raises is its result
+            return {"name": name, "code": "", "verdict": f"failed: {type(error).__name__}: {error}"}
+        # CPU time: what else the machine runs meanwhile is not the contender's.
+        self._timers[name] = timeit.Timer(
+            contender.code, contender.setup, time.process_time, dict(contender.names)
+        )
         return {"name": name, "code": contender.code, "verdict": found}
 
     def calibrate(self, name: str) -> int:
