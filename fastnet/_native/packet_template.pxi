@@ -44,6 +44,7 @@ cdef class Template:
     cdef tuple fields
     cdef bytes data
     cdef fn_template template
+    cdef bint plain[FN_TEMPLATE_FIELDS]  # fields of which an int in range is the value itself
 
     def __init__(self, packet, *fields):
         cdef const fn_part *parts[FN_PACKET_LAYERS]
@@ -65,6 +66,7 @@ cdef class Template:
                 updated |= <uint32_t>1 << i
         for i in range(len(fields)):
             field = fields[i]
+            self.plain[i] = type(field) in (UInt, IPv4Field, MACField)
             varying = &self.template.fields[i]
             varying.part = places[i]
             varying.first = field.first
@@ -89,7 +91,7 @@ cdef class Template:
         cdef const fn_template_field *varying = &self.template.fields[i]
         cdef bytearray encoded
         cdef Py_ssize_t at
-        if type(field) is UInt and type(value) is int and 0 <= value <= varying.limit:
+        if self.plain[i] and type(value) is int and 0 <= value <= varying.limit:
             out[0] = value
             return 0
         encoded = bytearray(field.first + field.size)
@@ -125,7 +127,7 @@ cdef class Template:
         cdef Py_ssize_t row
         cdef bytes packed
         cdef uint64_t *words
-        if type(values) is array and values.typecode == "Q" and type(self.fields[i]) is UInt:
+        if self.plain[i] and type(values) is array and values.typecode == "Q":
             packed = values.tobytes()
             words = <uint64_t *>PyBytes_AS_STRING(packed)
             count[0] = len(packed) // 8
