@@ -272,7 +272,7 @@ cdef Record record_of(type cls, bytes header, int automatic):
 
 cdef list layer_types = [None] * FN_KINDS
 cdef dict message_types = {}
-cdef type packet_type
+cdef object packet_text = object.__repr__, packet_replace = None
 
 
 cdef type layer_type_of(int kind, const uint8_t *header):
@@ -327,7 +327,7 @@ def define_layer(layer_type, kind, message=None, /):
 cdef object compose(object upper, object lower):
     if not isinstance(lower, (Layer, Packet, bytes, bytearray, memoryview)):
         return NotImplemented
-    return packet_type(upper, lower)
+    return Packet(upper, lower)
 
 
 cdef bytes build(tuple layers):
@@ -378,6 +378,7 @@ cdef int link_of(object link) except -1:
     raise ValueError(f"link {link!r}: expected one of ethernet, ipv4, ipv6, ip")
 
 
+@cython.freelist(64)
 @cython.no_gc
 cdef class Packet:
     """Layers, outermost first: an immutable stack, made by ``/`` or by ``parse``.
@@ -522,7 +523,18 @@ cdef class Packet:
     def __reduce__(self):
         if self._layers is None:
             return parse, (self._data, self._link)
-        return type(self), self._layers
+        return Packet, self._layers
+
+    def __repr__(self):
+        return packet_text(self)
+
+    def replace(self, layer_type, /, **fields):
+        """The same packet with other values for fields of the first layer of this class.
+
+        In a packet that was parsed, lengths and checksums that were right are computed anew. Raises
+        KeyError where there is no such layer, and what the layer's own ``replace`` raises.
+        """
+        return packet_replace(self, layer_type, **fields)
 
     @property
     def parsed(self):
@@ -591,13 +603,10 @@ cdef class Packet:
         return self.port(2)
 
 
-packet_type = Packet
-
-
-def define_packet(new_type, /):
-    """Let a class of packets be what ``/`` and ``parse`` make."""
-    global packet_type
-    packet_type = new_type
+def define_packet(text, replace, /):
+    """Let packets be shown by ``text`` and changed by ``replace``, functions of a packet; called once."""
+    global packet_text, packet_replace
+    packet_text, packet_replace = text, replace
 
 
 cdef int verify(const uint8_t *data, const fn_packet *scan) except -1:
@@ -622,7 +631,7 @@ def parse(data, link="ethernet", strict=False):
     link, PacketError for more than 4294967295 bytes.
     """
     cdef bytes buffer = data if PyBytes_CheckExact(data) else bytes(memoryview(data))
-    cdef Packet packet = <Packet>new_object(packet_type)
+    cdef Packet packet = Packet.__new__(Packet)
     cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(buffer)
     if PyBytes_GET_SIZE(buffer) > 0xffffffff:
         raise PacketError("a packet has at most 4294967295 bytes")

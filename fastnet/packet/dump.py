@@ -5,6 +5,7 @@ from typing import Any
 
 from fastnet._backend import packet as _core
 from fastnet.packet.fields import Field, Flags
+from fastnet.packet.layer import Packet
 from fastnet.packet.record import shown
 
 _LINE = 16
@@ -37,12 +38,12 @@ def _hex_lines(data: bytes) -> Iterator[str]:
         yield f"{start:04x}  {line.hex(' '):{3 * _LINE - 1}}  {text}"
 
 
-def dump(packet: "_core.Packet | _core.Layer") -> str:
+def dump(packet: Packet | _core.Layer) -> str:
     """The packet as text of several lines: each layer's fields, and all bytes beside what they spell.
 
     Where parsing was stopped, the reason stands between. Raises PacketError where the packet can't be built.
     """
-    whole = packet if isinstance(packet, _core.Packet) else _core.Packet(packet)
+    whole = packet if isinstance(packet, Packet) else Packet(packet)
     lines: list[str] = []
     start = 0
     for layer in whole:
@@ -67,7 +68,7 @@ def _fields(record: _core.Record) -> dict[str, Any]:
     return {name: _plain(getattr(record, name)) for name in record.fields()}
 
 
-def as_dict(packet: _core.Packet) -> dict[str, Any]:
+def as_dict(packet: Packet) -> dict[str, Any]:
     """The packet as plain values: its length in bytes, its layers' names, places and fields, and the error.
 
     Bytes are hexadecimal text. Raises PacketError where the packet can't be built.

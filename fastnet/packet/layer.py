@@ -1,16 +1,14 @@
 """Layers, payloads, and packets of them."""
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from fastnet._backend import packet as _core
 from fastnet.errors import PacketError
 from fastnet.packet.fields import Data
 from fastnet.packet.record import Typed
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-L = TypeVar("L", bound=_core.Layer)
+Packet = _core.Packet
+parse = _core.parse
 
 
 class Layer(Typed, _core.Layer):
@@ -28,10 +26,6 @@ class Layer(Typed, _core.Layer):
     def __init_subclass__(cls, kind: int | None = None, message: int | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
         _core.define_layer(cls, kind, message)
-
-    if TYPE_CHECKING:
-
-        def __truediv__(self, other: "_core.Layer | _core.Packet | Buffer") -> "Packet": ...
 
 
 class _Bytes(Layer):
@@ -93,41 +87,28 @@ def automatic(layers: tuple[_core.Layer, ...]) -> tuple[_core.Layer, ...]:
         masks = [mask & ~bits for mask, bits in zip(masks, wrong, strict=True)]
 
 
-class Packet(_core.Packet):
-    """Layers, outermost first: made by ``/`` or by ``parse``."""
-
-    __slots__ = ()
-
-    if TYPE_CHECKING:
-
-        def __truediv__(self, other: "_core.Layer | _core.Packet | Buffer") -> "Packet": ...
-
-    def __repr__(self) -> str:
-        layers = automatic(tuple(self)) if self.parsed else tuple(self)
-        if len(layers) < 2:
-            return f"Packet({', '.join(map(repr, layers))})"
-        first, *others = layers
-        words = [repr(layer.data) if type(layer) is Payload else repr(layer) for layer in others]
-        return " / ".join((repr(first), *words))
-
-    def replace(self, layer_type: type[L], /, **fields: Any) -> "Packet":
-        """The same packet with other values for fields of the first layer of this class.
-
-        In a packet that was parsed, lengths and checksums that were right are computed anew. Raises
-        KeyError where there is no such layer, and what the layer's own ``replace`` raises.
-        """
-        layers = list(automatic(tuple(self)) if self.parsed else tuple(self))
-        for place, layer in enumerate(layers):
-            if isinstance(layer, layer_type):
-                layers[place] = layer.replace(**fields)
-                return Packet(*layers)
-        raise KeyError(f"no {layer_type.__name__} layer in this packet")
+def _composed(packet: Packet) -> list[_core.Layer]:
+    """The packet's layers as they would have been put together to build it."""
+    return list(automatic(tuple(packet))) if packet.parsed else list(packet)
 
 
-_core.define_packet(Packet)
+def _text(packet: Packet) -> str:
+    """Code that builds the packet again."""
+    layers = _composed(packet)
+    if len(layers) < 2:
+        return f"Packet({', '.join(map(repr, layers))})"
+    first, *others = layers
+    words = [repr(layer.data) if type(layer) is Payload else repr(layer) for layer in others]
+    return " / ".join((repr(first), *words))
 
-if TYPE_CHECKING:
 
-    def parse(data: Buffer, link: str = "ethernet", strict: bool = False) -> Packet: ...
-else:
-    parse = _core.parse
+def _replace(packet: Packet, layer_type: type[_core.Layer], /, **fields: Any) -> Packet:
+    layers = _composed(packet)
+    for place, layer in enumerate(layers):
+        if isinstance(layer, layer_type):
+            layers[place] = layer.replace(**fields)
+            return Packet(*layers)
+    raise KeyError(f"no {layer_type.__name__} layer in this packet")
+
+
+_core.define_packet(_text, _replace)

@@ -1,13 +1,10 @@
 """Packets to scapy and back, by way of their bytes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastnet._backend import packet as _core
 from fastnet.errors import EngineMissing, PacketError
-from fastnet.packet.layer import parse
-
-if TYPE_CHECKING:
-    from fastnet.packet.layer import Packet
+from fastnet.packet.layer import Packet, parse
 
 _SCAPY_NAMES = {
     _core.ETHERNET: "Ether",
@@ -38,18 +35,18 @@ def _scapy() -> Any:
     return scapy.all
 
 
-def to_scapy(packet: "_core.Packet | _core.Layer") -> Any:
+def to_scapy(packet: Packet | _core.Layer) -> Any:
     """The packet as scapy has it, dissected anew from its bytes.
 
     Raises EngineMissing where scapy is not installed, PacketError where it can't start with the first layer.
     """
-    first = packet[0] if isinstance(packet, _core.Packet) else packet
+    first = packet[0] if isinstance(packet, Packet) else packet
     if first.kind not in _SCAPY_NAMES:
         raise PacketError(f"scapy can't start with {type(first).__name__}")
     return getattr(_scapy(), _SCAPY_NAMES[first.kind])(bytes(packet))
 
 
-def from_scapy(packet: Any) -> "Packet":
+def from_scapy(packet: Any) -> Packet:
     """A packet of scapy's, which starts with Ether, Dot3, IP or IPv6, parsed from its bytes.
 
     Raises PacketError for another first layer.

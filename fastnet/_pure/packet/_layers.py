@@ -179,7 +179,7 @@ class Layer(Record):
     def __truediv__(self, other: Any) -> Packet:
         if not isinstance(other, Layer | Packet | bytes | bytearray | memoryview):
             return NotImplemented
-        return _packet_type(self, other)
+        return Packet(self, other)
 
     def __bytes__(self) -> bytes:
         return build([Part(self.kind, self._header, self._automatic)])
@@ -317,7 +317,7 @@ class Packet:
     def __truediv__(self, other: Any) -> Packet:
         if not isinstance(other, Layer | Packet | bytes | bytearray | memoryview):
             return NotImplemented
-        return _packet_type(self, other)
+        return Packet(self, other)
 
     def __bytes__(self) -> bytes:
         return self._build()
@@ -336,7 +336,18 @@ class Packet:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         if self._layers is None:
             return parse, (self._data, self._link)
-        return type(self), self._layers
+        return Packet, self._layers
+
+    def __repr__(self) -> str:
+        return _packet_text(self)
+
+    def replace(self, layer_type: type[Layer], /, **fields: Any) -> Packet:
+        """The same packet with other values for fields of the first layer of this class.
+
+        In a packet that was parsed, lengths and checksums that were right are computed anew. Raises
+        KeyError where there is no such layer, and what the layer's own ``replace`` raises.
+        """
+        return _packet_replace(self, layer_type, **fields)
 
     @property
     def parsed(self) -> bool:
@@ -419,13 +430,14 @@ class Packet:
         return self._port(_DPORT)
 
 
-_packet_type: type[Packet] = Packet
+_packet_text: Callable[[Packet], str] = object.__repr__
+_packet_replace: Callable[..., Packet]
 
 
-def define_packet(new_type: type[Packet], /) -> None:
-    """Let a class of packets be what ``/`` and ``parse`` make."""
-    global _packet_type
-    _packet_type = new_type
+def define_packet(text: Callable[[Packet], str], replace: Callable[..., Packet], /) -> None:
+    """Let packets be shown by ``text`` and changed by ``replace``, functions of a packet; called once."""
+    global _packet_text, _packet_replace
+    _packet_text, _packet_replace = text, replace
 
 
 def parse(data: Buffer, link: str = "ethernet", strict: bool = False) -> Packet:
@@ -437,7 +449,7 @@ def parse(data: Buffer, link: str = "ethernet", strict: bool = False) -> Packet:
     where a checksum is wrong. Raises TypeError where data is no contiguous buffer, ValueError for another
     link, PacketError for more than 4294967295 bytes.
     """
-    packet = _packet_type.__new__(_packet_type)
+    packet = Packet.__new__(Packet)
     packet._data = data if type(data) is bytes else bytes(memoryview(data))
     if len(packet._data) > 0xFFFFFFFF:
         raise PacketError("a packet has at most 4294967295 bytes")
