@@ -168,6 +168,13 @@ def test_a_table_line_names_what_peer_times_ratio_and_goal(harness, report) -> N
     ]
 
 
+def test_a_goal_that_is_not_met_shows_the_best_sample(harness, report) -> None:
+    ours = harness.Measurement("fastnet native", "f()", "right", [10.0, 9.0, 12.0])
+    result = harness.Result("page", "work", 8.0, [ours])
+    assert report.goal_text(result) == "at most 8.00 ns: not met (best 9.00 ns)"
+    assert report.goal_text(result._replace(goal_ns=None)) == ""
+
+
 def test_the_command_lists_its_pages() -> None:
     ran = run("-m", "bench", "--list")
     assert (ran.returncode, ran.stderr) == (0, "")
