@@ -164,8 +164,11 @@ static void add_parts(struct rows *rows, uint32_t covered, uint32_t odd)
 {
     for (; covered; covered &= covered - 1) {
         const int i = __builtin_ctz(covered);
+        const bool swapped = odd >> i & 1;
+        uint32_t *const sums = rows->sums[i];
+
         for (size_t row = 0; row < rows->count; row++)
-            rows->sums[i][row] += odd >> i & 1 ? swap16(rows->parts[row]) : rows->parts[row];
+            sums[row] += swapped ? swap16(rows->parts[row]) : rows->parts[row];
     }
 }
 
