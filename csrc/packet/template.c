@@ -127,18 +127,19 @@ void fn_template_prepare(struct fn_template *t, const struct fn_part *const part
 
 /*
  * Packets are made some at a time, field by field, which makes each step a short loop over rows: with one
- * packet after the other it would be the steps that cost, not the bytes.
+ * packet after the other it would be the steps that cost, not the bytes. All is inlined, into the one
+ * that makes a single packet too: there the loops vanish.
  */
 #define ROWS 32
+#define INLINED static inline __attribute__((always_inline))
 
 struct rows {
-    size_t count;
     uint32_t sums[FN_PACKET_LAYERS][ROWS];
     uint16_t parts[ROWS]; /* what the field or checksum just written adds to sums */
 };
 
 /* memcpy in steps that need no call; the last one overlaps the one before it. */
-static inline void copy(uint8_t *out, const uint8_t *data, size_t length)
+INLINED void copy(uint8_t *out, const uint8_t *data, size_t length)
 {
     const size_t step = 32;
 
@@ -151,83 +152,84 @@ static inline void copy(uint8_t *out, const uint8_t *data, size_t length)
     memcpy(out + length - step, data + length - step, step);
 }
 
-static void start_rows(const struct fn_template *t, struct rows *rows, uint8_t *out)
+INLINED void start_rows(const struct fn_template *t, struct rows *rows, size_t count, uint8_t *out)
 {
-    for (size_t row = 0; row < rows->count; row++)
+    for (size_t row = 0; row < count; row++)
         copy(out + row * t->length, t->data, t->length);
     for (uint32_t i = 0; i < t->checksum_count; i++)
-        for (size_t row = 0; row < rows->count; row++)
+        for (size_t row = 0; row < count; row++)
             rows->sums[i][row] = t->checksums[i].sum;
 }
 
-static void add_parts(struct rows *rows, uint32_t covered, uint32_t odd)
+INLINED void add_parts(struct rows *rows, size_t count, uint32_t covered, uint32_t odd)
 {
     for (; covered; covered &= covered - 1) {
         const int i = __builtin_ctz(covered);
         const bool swapped = odd >> i & 1;
         uint32_t *const sums = rows->sums[i];
 
-        for (size_t row = 0; row < rows->count; row++)
+        for (size_t row = 0; row < count; row++)
             sums[row] += swapped ? swap16(rows->parts[row]) : rows->parts[row];
     }
 }
 
-/* Inlined once for each usual size, of which the compiler makes single loads and stores. */
-static inline __attribute__((always_inline)) void write_words(struct rows *rows, const uint64_t *values, size_t step,
-                                                              int shift, uint8_t *out, size_t length, size_t size)
+INLINED void write_words(struct rows *rows, size_t count, const uint64_t *values, size_t step, int shift,
+                         uint8_t *out, size_t length, size_t size)
 {
-    for (size_t row = 0; row < rows->count; row++) {
+    for (size_t row = 0; row < count; row++) {
         const uint64_t value = values[row * step] << shift;
         or_bytes(out + row * length, size, value);
         rows->parts[row] = fold64(value);
     }
 }
 
-static void write_field(const struct fn_template *t, const struct fn_template_field *field, struct rows *rows,
-                        const uint64_t *values, uint8_t *out)
+/* The usual sizes apart: as constants they make single loads and stores. */
+INLINED void write_field(const struct fn_template *t, const struct fn_template_field *field, struct rows *rows,
+                         size_t count, const uint64_t *values, uint8_t *out)
 {
     const size_t words = field->size == 16 ? 2 : 1;
 
     out += field->offset;
     for (size_t word = 0; word < words; word++) {
         if (field->size == 2)
-            write_words(rows, values, 1, field->shift, out, t->length, 2);
+            write_words(rows, count, values, 1, field->shift, out, t->length, 2);
         else if (field->size == 4)
-            write_words(rows, values, 1, field->shift, out, t->length, 4);
+            write_words(rows, count, values, 1, field->shift, out, t->length, 4);
         else
-            write_words(rows, values + word, words, field->shift, out + 8 * word, t->length, field->size / words);
-        add_parts(rows, field->covered, field->odd);
+            write_words(rows, count, values + word, words, field->shift, out + 8 * word, t->length,
+                        field->size / words);
+        add_parts(rows, count, field->covered, field->odd);
     }
 }
 
-static void write_checksum(const struct fn_template *t, const struct fn_template_checksum *checksum, struct rows *rows,
-                           const uint32_t sums[], uint8_t *out)
+INLINED void write_checksum(const struct fn_template *t, uint32_t i, struct rows *rows, size_t count, uint8_t *out)
 {
-    for (size_t row = 0; row < rows->count; row++) {
-        uint16_t value = (uint16_t)~fold64(sums[row]);
+    const struct fn_template_checksum *checksum = &t->checksums[i];
+
+    for (size_t row = 0; row < count; row++) {
+        uint16_t value = (uint16_t)~fold64(rows->sums[i][row]);
         if (!value && checksum->never_zero)
             value = 0xffff;
         put16(out + row * t->length + checksum->offset, value);
         rows->parts[row] = value;
     }
-    add_parts(rows, checksum->covered, checksum->odd);
+    add_parts(rows, count, checksum->covered, checksum->odd);
 }
 
 /* At most ROWS packets, from this row of the columns on. */
-static void build_rows(const struct fn_template *t, const uint64_t *const columns[], size_t first, size_t count,
-                       uint8_t *out)
+INLINED void build_rows(const struct fn_template *t, const uint64_t *const columns[], size_t first, size_t count,
+                        uint8_t *out)
 {
     struct rows rows;
 
-    rows.count = count;
-    start_rows(t, &rows, out);
+    start_rows(t, &rows, count, out);
     for (uint32_t i = 0; i < t->field_count; i++) {
         const size_t words = t->fields[i].size == 16 ? 2 : 1;
-        write_field(t, &t->fields[i], &rows, columns[i] + first * words, out);
+        write_field(t, &t->fields[i], &rows, count, columns[i] + first * words, out);
     }
     for (uint32_t i = 0; i < t->checksum_count; i++)
         if (t->varying >> i & 1)
-            write_checksum(t, &t->checksums[i], &rows, rows.sums[i], out);
+            write_checksum(t, i, &rows, count, out);
 }
 
 void fn_template_build(const struct fn_template *t, const uint64_t *values, uint8_t *out)
