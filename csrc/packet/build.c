@@ -247,6 +247,40 @@ static bool in_jumbogram(const struct fn_part *const parts[], size_t i)
     return false;
 }
 
+/* Write a field of one or two bytes, and give what it adds to its header's sum. */
+static uint32_t put_field(uint8_t *header, int at, uint8_t size, uint16_t value)
+{
+    if (size == 1) {
+        header[at] = (uint8_t)value;
+        return at & 1 ? value : (uint32_t)value << 8;
+    }
+    put16(header + at, value);
+    return at & 1 ? swap16(value) : value;
+}
+
+/* Write part i's automatic fields to its header at `header`; adds to *sum, or tells that it is too long. */
+static int fill(const struct fn_part *const parts[], size_t i, const struct below *below, uint8_t *header,
+                uint32_t *sum)
+{
+    const struct fn_part *part = parts[i];
+
+    if (part->automatic & FN_AUTO_LENGTH) {
+        int64_t length = length_value(part, below, part->kind == FN_UDP && in_jumbogram(parts, i));
+        if (length < 0)
+            return FN_PACKET_TOO_LONG;
+        *sum += put_field(header, layouts[part->kind].length, 2, (uint16_t)length);
+    }
+    if (part->automatic & FN_AUTO_PROTOCOL) {
+        uint8_t size = layouts[part->kind].protocol_size;
+        if (size == 2 && below->kind == FN_LLC && below->length > MAX_8023_LENGTH)
+            return FN_PACKET_TOO_LONG;
+        *sum += put_field(header, layouts[part->kind].protocol, size, next_number(part->kind, below));
+    }
+    if (part->automatic & FN_AUTO_CHECKSUM)
+        *sum += put_field(header, layouts[part->kind].checksum, 2, checksum_value(parts, i, below, *sum));
+    return 0;
+}
+
 int fn_packet_build(const struct fn_part *const parts[], size_t count, uint8_t *out, size_t *bad)
 {
     struct below below = {.kind = FN_PAYLOAD};
@@ -260,31 +294,9 @@ int fn_packet_build(const struct fn_part *const parts[], size_t count, uint8_t *
         memcpy(header, part->header, part->length);
         if (part->kind == FN_PADDING)
             continue;
-        if (part->automatic & FN_AUTO_LENGTH) {
-            int64_t length = length_value(part, &below, part->kind == FN_UDP && in_jumbogram(parts, i));
-            if (length < 0) {
-                *bad = i;
-                return FN_PACKET_TOO_LONG;
-            }
-            put16(header + layouts[part->kind].length, (uint16_t)length);
-            sum += (uint16_t)length;
-        }
-        if (part->automatic & FN_AUTO_PROTOCOL) {
-            uint16_t number = next_number(part->kind, &below);
-            uint8_t *field = header + layouts[part->kind].protocol;
-            bool odd = layouts[part->kind].protocol & 1;
-            if (layouts[part->kind].protocol_size == 1) {
-                *field = (uint8_t)number;
-                sum += odd ? number : (uint32_t)number << 8;
-            } else {
-                put16(field, number);
-                sum += odd ? swap16(number) : number;
-            }
-        }
-        if (part->automatic & FN_AUTO_CHECKSUM) {
-            uint16_t checksum = checksum_value(parts, i, &below, sum);
-            put16(header + layouts[part->kind].checksum, checksum);
-            sum += checksum;
+        if (fill(parts, i, &below, header, &sum) != 0) {
+            *bad = i;
+            return FN_PACKET_TOO_LONG;
         }
         sum += part->length & 1 ? swap16(below.sum) : below.sum;
         below = (struct below){.length = below.length + part->length, .sum = fold(sum), .kind = part->kind};

@@ -346,7 +346,7 @@ cdef bytes build(tuple layers):
     cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
     if fn_packet_build(parts, count, <uint8_t *>PyBytes_AS_STRING(data), &bad):
         kind = parts[bad].kind
-        limit = 1500 if kind == FN_DOT3 else 65535
+        limit = 1500 if kind < FN_IPV4 else 65535
         raise PacketError(f"{NAMES[kind]} can't hold so much: its length field says at most {limit} bytes")
     return data
 

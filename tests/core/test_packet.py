@@ -144,6 +144,11 @@ def test_too_much_for_a_length_field(packets: ModuleType, size: int) -> None:
             bytes(packet)
     with pytest.raises(PacketError, match="at most 1500"):
         bytes(packets.Dot3() / packets.LLC() / bytes(1500))
+    with pytest.raises(PacketError, match="at most 1500"):
+        bytes(packets.Ethernet() / packets.Dot1Q() / packets.LLC() / bytes(1500))
+    tagged = packets.Ethernet() / packets.Dot1Q() / packets.LLC(dsap=0x42, ssap=0x42) / bytes(35)
+    assert tagged[packets.Dot1Q].type == 38
+    assert packets.parse(bytes(tagged)) == tagged
 
 
 # Parsing

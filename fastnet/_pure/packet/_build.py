@@ -142,10 +142,18 @@ def covers(parts: Sequence[Headed], owner: int, i: int, at: int) -> bool:
     return (i == network and src <= at < src + size) or (i == carrier and dst <= at < dst + size)
 
 
+def _too_long(kind: int, limit: int) -> PacketError:
+    return PacketError(f"{NAMES[kind]} can't hold so much: its length field says at most {limit} bytes")
+
+
 def _next_number(kind: int, following: int, length: int) -> int:
     if AUTOMATIC[kind].protocol_size == 1:
         return PROTOCOL_OF.get(following, _UNKNOWN_PROTOCOL if kind == IPV4 else NO_NEXT_HEADER)
-    return length & 0xFFFF if following == LLC else ETHERTYPE_OF.get(following, _UNKNOWN_ETHERTYPE)
+    if following != LLC:
+        return ETHERTYPE_OF.get(following, _UNKNOWN_ETHERTYPE)
+    if length > MAX_8023_LENGTH:
+        raise _too_long(kind, MAX_8023_LENGTH)
+    return length
 
 
 def _in_jumbogram(parts: Sequence[Part], i: int) -> bool:
@@ -165,7 +173,7 @@ def _length(parts: Sequence[Part], i: int, below: int, following: int) -> int:
         return length
     if (kind == UDP and _in_jumbogram(parts, i)) or (kind == IPV6 and following == HOP_BY_HOP):
         return 0
-    raise PacketError(f"{NAMES[kind]} can't hold so much: its length field says at most {limit} bytes")
+    raise _too_long(kind, limit)
 
 
 def _checksum(parts: Sequence[Part], i: int, header: bytearray, below: bytes) -> int:
