@@ -16,8 +16,8 @@ _MOST_TEXT = 40
 
 
 PARSE = """Parse one packet and show its layers, their fields and all its bytes. Input is hexadecimal text,
-with or without blanks and colons, or with --raw the bytes themselves. The exit code is 1 where, with --strict,
-the packet is cut short, malformed or has a wrong checksum, 2 for input that is not hexadecimal."""
+with or without blanks and colons, or with --raw the bytes themselves. The exit code is 1 where, with
+--strict, the packet is cut short, malformed or has a wrong checksum, 2 for input that is not hexadecimal."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
