@@ -136,15 +136,18 @@ struct pseudo {
 static struct pseudo pseudo_of(const struct fn_part *const parts[], size_t i)
 {
     const struct fn_part *routing = NULL;
+    const uint8_t *home = NULL; /* what a mobile node's packet counts as sent from (RFC 6275, section 11.3.1) */
 
     while (i-- > 0) {
         const struct fn_part *part = parts[i];
         if (part->kind == FN_IPV4)
             return (struct pseudo){part, part->header + 12, ipv4_destination(part), 4};
         if (part->kind == FN_IPV6)
-            return (struct pseudo){part, part->header + 8, ipv6_destination(part, routing), 16};
+            return (struct pseudo){part, home ? home : part->header + 8, ipv6_destination(part, routing), 16};
         if (part->kind == FN_ROUTING)
             routing = part;
+        else if (part->kind == FN_DESTINATION && find_ipv6_option(part->header, part->length, 0xc9, 16))
+            home = find_ipv6_option(part->header, part->length, 0xc9, 16);
         else if (!is_extension(part->kind))
             break;
     }

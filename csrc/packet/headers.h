@@ -105,6 +105,15 @@ static inline bool is_ipv4_fragment(const uint8_t *p)
     return get16(p + 6) & 0x3fff;
 }
 
+/* The value of the first such option, of `size` bytes, in a hop-by-hop or destination header; or NULL. */
+static inline const uint8_t *find_ipv6_option(const uint8_t *p, uint32_t length, uint8_t type, uint8_t size)
+{
+    for (uint32_t at = 2; at + 2 <= length; at += p[at] ? p[at + 1] + 2U : 1)
+        if (p[at] == type && p[at + 1] == size && at + 2 + size <= length)
+            return p + at + 2;
+    return NULL;
+}
+
 /*
  * The sum of the pseudo-header that covers part i of a packet, for an upper layer of `length` bytes: 0 is
  * no sum at all and means that no network header encloses the part.

@@ -158,11 +158,9 @@ static enum fn_kind ipv6(struct cursor *c)
 /* The jumbo payload's length (RFC 2675) among the options of a hop-by-hop header, or 0. */
 static uint32_t jumbo_length(const uint8_t *p, uint32_t length)
 {
-    for (uint32_t at = 2; at + 2 <= length; at += p[at] ? p[at + 1] + 2U : 1) {
-        if (p[at] == 0xc2 && p[at + 1] == 4 && at + 6 <= length)
-            return get32(p + at + 2);
-    }
-    return 0;
+    const uint8_t *jumbo = find_ipv6_option(p, length, 0xc2, 4);
+
+    return jumbo ? get32(jumbo) : 0;
 }
 
 static enum fn_kind extension(struct cursor *c, enum fn_kind kind)

@@ -124,6 +124,23 @@ def test_the_checksum_is_the_last_destination_s(packets: ModuleType) -> None:
         assert packets.parse(bytes(packet), link, strict=True) == packet
 
 
+def test_a_mobile_node_s_checksum_is_that_of_its_home(packets: ModuleType) -> None:
+    home, dst = "2001:db8:9::9", "2001:db8::2"
+    mobile = (
+        packets.IPv6(src="2001:db8:1::1", dst=dst)
+        / packets.DestinationOptions(options=[packets.PadN(), packets.HomeAddress(address=home)])
+        / packets.UDP(sport=1, dport=2)
+        / b"x"
+    )
+    at_home = packets.IPv6(src=home, dst=dst) / packets.UDP(sport=1, dport=2) / b"x"
+    assert mobile[packets.UDP].checksum == at_home[packets.UDP].checksum
+    assert packets.parse(bytes(mobile), "ipv6", strict=True) == mobile
+    elsewhere = mobile.replace(packets.IPv6, src="2001:db8:1::2")
+    assert elsewhere[packets.UDP].checksum == mobile[packets.UDP].checksum
+    template = packets.Template(mobile, packets.IPv6.src)
+    assert template.build("2001:db8:1::2") == bytes(elsewhere)
+
+
 def test_jumbograms(packets: ModuleType) -> None:
     size = 70000
     jumbo = packets.HopByHop(options=[packets.JumboPayload(payload_length=8 + 8 + size)])

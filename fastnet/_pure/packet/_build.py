@@ -9,6 +9,7 @@ from fastnet._pure.checksum import checksum, pseudo_header_ipv4, pseudo_header_i
 from fastnet._pure.packet._kinds import (
     AUTOMATIC,
     CHECKSUM,
+    DESTINATION,
     DOT3,
     ETHERTYPE_OF,
     EXTENSIONS,
@@ -32,7 +33,7 @@ from fastnet._pure.packet._kinds import (
     ROUTING,
     UDP,
 )
-from fastnet._pure.packet._scan import Scan
+from fastnet._pure.packet._scan import Scan, find_ipv6_option
 from fastnet.errors import BadChecksum, PacketError
 
 _UNKNOWN_ETHERTYPE = 0x9000
@@ -96,6 +97,19 @@ def _destination(parts: Sequence[Headed], network: int) -> tuple[int, int]:
     return network, 24
 
 
+def _source(parts: Sequence[Headed], network: int, i: int) -> tuple[int, int]:
+    """The part, and the place in it, of the address that part i's pseudo-header has as its source."""
+    if parts[network].kind == IPV4:
+        return network, 12
+    for carrier in range(network + 1, i):
+        if parts[carrier].kind == DESTINATION:
+            # A mobile node's packet counts as sent from its home (RFC 6275, section 11.3.1).
+            home = find_ipv6_option(parts[carrier].header, 0xC9, 16)
+            if home is not None:
+                return carrier, home
+    return network, 8
+
+
 def _network(parts: Sequence[Headed], i: int) -> int:
     """The network header that encloses part i, past extension headers; -1 where there is none."""
     for network in range(i - 1, -1, -1):
@@ -113,14 +127,15 @@ def _pseudo_header(parts: Sequence[Headed], i: int, length: int) -> int | None:
     network = _network(parts, i)
     if network < 0:
         return None
-    header = parts[network].header
     protocol = PROTOCOL_OF[parts[i].kind]
-    carrier, at = _destination(parts[:i], network)
-    if parts[network].kind == IPV6:
-        return pseudo_header_ipv6(header[8:24], parts[carrier].header[at : at + 16], protocol, length)
+    size = 4 if parts[network].kind == IPV4 else 16
+    places = _source(parts, network, i), _destination(parts[:i], network)
+    src, dst = (parts[carrier].header[at : at + size] for carrier, at in places)
+    if size == 16:
+        return pseudo_header_ipv6(src, dst, protocol, length)
     # A length that no IPv4 header can say still has its sum.
     folded = length if length <= 0xFFFF else length % 0xFFFF or 0xFFFF
-    return pseudo_header_ipv4(header[12:16], header[at : at + 4], protocol, folded)
+    return pseudo_header_ipv4(src, dst, protocol, folded)
 
 
 def has_pseudo_header(parts: Sequence[Headed], i: int) -> bool:
@@ -137,9 +152,9 @@ def covers(parts: Sequence[Headed], owner: int, i: int, at: int) -> bool:
     network = _network(parts, owner)
     if parts[owner].kind == ICMP or network < 0:
         return False
-    size, src = (4, 12) if parts[network].kind == IPV4 else (16, 8)
-    carrier, dst = _destination(parts[:owner], network)
-    return (i == network and src <= at < src + size) or (i == carrier and dst <= at < dst + size)
+    size = 4 if parts[network].kind == IPV4 else 16
+    places = _source(parts, network, owner), _destination(parts[:owner], network)
+    return any(i == carrier and start <= at < start + size for carrier, start in places)
 
 
 def _too_long(kind: int, limit: int) -> PacketError:

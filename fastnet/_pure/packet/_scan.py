@@ -50,6 +50,16 @@ def first_kind(data: bytes, link: str) -> int:
     return _LINKS[link]
 
 
+def find_ipv6_option(header: bytes, number: int, size: int) -> int | None:
+    """Where the value of the first such option lies in a hop-by-hop or destination header."""
+    at = 2
+    while at + 2 <= len(header):
+        if header[at] == number and header[at + 1] == size and at + 2 + size <= len(header):
+            return at + 2
+        at += header[at + 1] + 2 if header[at] else 1
+    return None
+
+
 class Scan:
     """Kinds and offsets of the layers of data, the last offset being the data's end."""
 
@@ -198,12 +208,8 @@ class Scan:
 
     def _jumbo_length(self, length: int) -> int:
         header = self._data[self._offset : self._offset + length]
-        at = 2
-        while at + 2 <= length:
-            if header[at : at + 2] == b"\xc2\x04" and at + 6 <= length:
-                return int.from_bytes(header[at + 2 : at + 6], "big")
-            at += header[at + 1] + 2 if header[at] else 1
-        return 0
+        at = find_ipv6_option(header, 0xC2, 4)
+        return 0 if at is None else int.from_bytes(header[at : at + 4], "big")
 
     def extension(self, kind: int) -> int:
         if not self._has(kind, 8):
