@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,9 @@ CLONE_NEWNET = 0x40000000
 SOURCE_TESTS = ["test_bench.py", "test_build.py", "test_structure.py"]
 HAS_SOURCES = (Path(__file__).parent.parent / "setup.py").exists()
 collect_ignore = [] if HAS_SOURCES and os.environ.get("FASTNET_IMPL") != "pure" else SOURCE_TESTS
+
+# A shell's background job ignores Ctrl-C, and so would each command that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 T = TypeVar("T")
 
