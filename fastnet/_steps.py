@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator
 from typing import NamedTuple, TypeVar
 
-from fastnet.errors import InvalidArgument
+from fastnet._limits import check_seconds
 
 T = TypeVar("T")
 
@@ -30,12 +30,6 @@ class Wait(NamedTuple):
 
 
 Steps = Generator[Wait, bool, T]
-
-
-def check_seconds(what: str, value: float | None) -> None:
-    """Refuse a time that is negative, infinite or no number; None is no limit."""
-    if value is not None and not 0 <= value < float("inf"):
-        raise InvalidArgument(f"{what} {value}: expected seconds, 0 or more")
 
 
 def deadline_in(timeout: float | None) -> float | None:

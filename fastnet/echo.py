@@ -18,7 +18,8 @@ from contextlib import ExitStack
 from typing import NamedTuple, Self
 
 from fastnet._callable import make_callable
-from fastnet._steps import READABLE, WRITABLE, Steps, Wait, check_seconds, deadline_in, run, run_async
+from fastnet._limits import check_seconds
+from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet.endpoints import Endpoint, Resolved, listen, resolve
 from fastnet.errors import InvalidArgument, WaitTimeout
 

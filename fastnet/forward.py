@@ -8,7 +8,6 @@ With ``rewrite_host`` the stream is taken to be HTTP/1: in request heads, and no
 names the local listener becomes the upstream's.
 """
 
-import math
 import socket
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Literal, NamedTuple, Self
 
 from fastnet._backend import http_head as _http_head
 from fastnet._backend import relay as _core
+from fastnet._limits import check_seconds
 from fastnet._threads import Work
 from fastnet.endpoints import Endpoint, Resolved, listen, parse_endpoint, resolve
 from fastnet.errors import InvalidArgument
@@ -93,9 +93,8 @@ class Forwarder:
             raise InvalidArgument(f'rewrite_host {rewrite_host!r}: expected False, True or "always"')
         if max_connections < 1:
             raise InvalidArgument(f"max_connections {max_connections}: expected 1 or more")
-        for name, seconds in (("connect_timeout", connect_timeout), ("head_timeout", head_timeout)):
-            if not 0 < seconds < math.inf:
-                raise InvalidArgument(f"{name} {seconds}: expected seconds, more than 0")
+        check_seconds("connect_timeout", connect_timeout, 0.001)
+        check_seconds("head_timeout", head_timeout, 0.001)
         self._listen = parse_endpoint(listen, "localhost") if isinstance(listen, str) else listen
         self._upstream = parse_endpoint(upstream) if isinstance(upstream, str) else upstream
         if not self._upstream.port:
@@ -168,8 +167,7 @@ class Forwarder:
         Returns at once: ``wait`` waits. What is left then is reset. May be called from a signal
         handler, and again with another time.
         """
-        if not timeout >= 0:
-            raise InvalidArgument(f"timeout {timeout}: expected seconds, 0 or more")
+        check_seconds("timeout", timeout)
         self._started().drain(timeout)
 
     def wait(self) -> bool:

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 from weakref import WeakSet
 
 from fastnet._backend import unix as _core
-from fastnet._steps import READABLE, WRITABLE, Steps, Wait, check_seconds, deadline_in, run, run_async
+from fastnet._limits import check_seconds
+from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet.errors import BadMessage, ChildFailed, InvalidArgument, WaitTimeout
 
 if TYPE_CHECKING:

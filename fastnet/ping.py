@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._callable import make_callable
+from fastnet._limits import bounded, check_seconds
 from fastnet.endpoints import Resolved, resolve
 from fastnet.errors import InvalidArgument
 
@@ -28,7 +29,6 @@ ENGINES = ("auto", *_core.ENGINES)
 MAX_COUNT = 65535
 MAX_SIZE = 65507
 """The payload that fills the largest IPv4 packet."""
-MAX_SECONDS = 86400.0
 
 _NANOSECOND = 1_000_000_000
 _BURST = 64
@@ -306,8 +306,8 @@ class _Session:
         self, pinger: Pinger, destinations: list[Destination], count: int, interval: float, timeout: float
     ) -> None:
         bounded("count", count, 1, MAX_COUNT)
-        bounded("interval", interval, 0, MAX_SECONDS)
-        bounded("timeout", timeout, 0.001, MAX_SECONDS)
+        check_seconds("interval", interval)
+        check_seconds("timeout", timeout, 0.001)
         self._pinger = pinger
         self._timeout = timeout
         self._schedule = _schedule(destinations, count, int(interval * _NANOSECOND))
@@ -457,12 +457,6 @@ def explain_refusal(code: int) -> str:
     if code == errno.ENOBUFS:
         words += " (the send queue or the neighbour table is full)"
     return words
-
-
-def bounded(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a number that is out of range, NaN included. Raises InvalidArgument."""
-    if not low <= value <= high:
-        raise InvalidArgument(f"{name} {value}: expected {low} to {high}")
 
 
 def ping(

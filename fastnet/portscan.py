@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from fastnet._callable import make_callable
+from fastnet._limits import check_seconds
 from fastnet._reference import reference
 from fastnet.endpoints import Resolved, resolve
 from fastnet.errors import EngineMissing, InvalidArgument, WaitTimeout
@@ -118,8 +119,7 @@ def _check(
     host: str, ports: str | Iterable[int], engine: str, timeout: float, concurrency: int, family: int
 ) -> _Scan:
     check_engine(engine)
-    if not 0 < timeout < float("inf"):
-        raise InvalidArgument(f"timeout {timeout}: expected seconds above 0")
+    check_seconds("timeout", timeout, 0.001)
     if concurrency < 1:
         raise InvalidArgument(f"concurrency {concurrency}: expected 1 or more")
     wanted = parse_ports(ports)

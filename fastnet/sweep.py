@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Protocol, overload
 
 from fastnet._backend import probe as _core
 from fastnet._callable import make_callable
+from fastnet._limits import bounded, check_seconds
 from fastnet._reference import reference
 from fastnet.errors import InvalidArgument, NotPermitted
-from fastnet.ping import MAX_SECONDS, bounded, explain, explain_refusal
+from fastnet.ping import explain, explain_refusal
 from fastnet.targets import Span, Targets, address_text
 
 ENGINES = ("auto", *_core.ENGINES, "scapy")
@@ -148,7 +149,7 @@ class Sweep:
         family: int = socket.AF_UNSPEC,
         engine: str = "auto",
     ) -> None:
-        bounded("timeout", timeout, 0.001, MAX_SECONDS)
+        check_seconds("timeout", timeout, 0.001)
         bounded("retries", retries, 0, MAX_RETRIES)
         bounded("window", window, 1, MAX_WINDOW)
         if rate is not None:
@@ -368,7 +369,7 @@ def sweep_every(
 
 def rounds(every: float, count: int | None = None) -> Iterator[int]:
     """0, 1, 2, ...: each ``every`` seconds after the one before, or when the caller is done with that."""
-    bounded("every", every, 0, MAX_SECONDS)
+    check_seconds("every", every)
 
     def numbered() -> Iterator[int]:
         due = time.monotonic()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 from fastnet._callable import make_callable
+from fastnet._limits import check_seconds
 from fastnet._threads import Work
 from fastnet.endpoints import Endpoint, parse_endpoint, resolve
 from fastnet.errors import InvalidArgument, NameNotResolved, WaitTimeout
@@ -176,9 +177,9 @@ class _Wait:
             raise InvalidArgument("no targets: expected a list of one or more")
         if check not in CHECKS:
             raise InvalidArgument(f"check {check!r}: expected one of {', '.join(CHECKS)}")
-        _check_seconds("timeout", math.inf if timeout is None else timeout, math.inf)
-        _check_seconds("interval", interval)
-        _check_seconds("attempt_timeout", attempt_timeout)
+        check_seconds("timeout", timeout, 0.001)
+        check_seconds("interval", interval, 0.001)
+        check_seconds("attempt_timeout", attempt_timeout, 0.001)
         self._targets = [_parse(text) for text in targets]
         self._gone = gone
         self._check = check
@@ -373,11 +374,6 @@ def _is_host(host: str) -> bool:
     except (OSError, UnicodeError):
         return False
     return host.isprintable() and not set(host) & set(" /?#@*")
-
-
-def _check_seconds(name: str, value: float, limit: float = threading.TIMEOUT_MAX) -> None:
-    if not 0 < value <= limit:
-        raise InvalidArgument(f"{name} {value}: expected seconds, more than 0")
 
 
 make_callable(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -197,14 +198,31 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "-1", "-1s", "nan", "inf", "1e999", "5x", "5 minutes", "1m30s", "0x10"]
+    "text",
+    [
+        "",
+        "s",
+        "-1",
+        "-1s",
+        "nan",
+        "inf",
+        "1e999",
+        "5x",
+        "5 minutes",
+        "1m30s",
+        "0x10",
+        " 1",
+        "1_0",
+        "٣",
+        "278h",
+    ],
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"expected a time, as 1\.5, 250ms, 10s or 2m"):
         arguments.duration(text)
 
 
-@pytest.mark.parametrize("text", ["", "-1", "11", "1.0", "x", "9" * 5000])
+@pytest.mark.parametrize("text", ["", "-1", "11", "1.0", "x", "9" * 5000, " 1", "1_0", "٣"])
 def test_what_is_no_integer_in_range_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 0 to 10"):
         arguments.integer(0, 10)(text)
@@ -230,7 +248,28 @@ def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_is_one_line_a_record(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_json({"name": "größe", "rtt_ms": 1.5})
-    assert capsys.readouterr().out == '{"name": "größe", "rtt_ms": 1.5}\n'
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out) == {"name": "größe", "rtt_ms": 1.5}
+
+
+def test_what_stdout_can_not_encode_is_escaped() -> None:
+    for encoding, words in (("ascii", ["é"]), ("utf-8", [b"\xff"]), ("utf-8", [b"\xff", "--json"])):
+        ran = subprocess.run(
+            [*COMMAND, "ipc", "pair", "--message", *words],
+            env={**ENVIRONMENT, "PYTHONIOENCODING": f"{encoding}:strict"},
+            capture_output=True,
+        )
+        assert (ran.returncode, ran.stderr) == (0, b"")
+        ran.stdout.decode(encoding)
+
+
+def test_control_characters_do_not_break_the_line(fastnet: Run) -> None:
+    for words in (["ping", "a\n\x1bb"], ["forward", "1\r2", "localhost:1"]):
+        refused = fastnet(*words)
+        assert refused.returncode == exits.USAGE
+        assert len(refused.stderr.splitlines()) == 1
+        assert refused.stderr[:-1].isprintable()
 
 
 def test_remarks_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

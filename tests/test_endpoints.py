@@ -109,3 +109,8 @@ def test_what_is_no_host_is_refused_by_name(host: str) -> None:
     with pytest.raises(NameNotResolved) as refused:
         resolve(host)
     assert str(refused.value).startswith(f"{host}: ")
+
+
+def test_everywhere_is_no_place_to_connect_to() -> None:
+    with pytest.raises(NameNotResolved, match="not a host name"):
+        resolve("*", 80)

@@ -508,7 +508,7 @@ class TestCommand:
             (["-c0", "::1"], "expected a whole number from 1 to 65535"),
             (["-i", "soon", "::1"], "expected a time"),
             (["-i", "-1", "::1"], "expected"),
-            (["-W", "0", "::1"], "timeout 0.0: expected 0.001"),
+            (["-W", "0", "::1"], "timeout 0.0: expected seconds, 0.001"),
             (["-s", "65508", "::1"], "expected a whole number from 0 to 65507"),
             (["-t", "0", "::1"], "expected a whole number from 1 to 255"),
             (["--engine", "magic", "::1"], "invalid choice"),

@@ -219,10 +219,10 @@ def test_the_package_itself_is_called() -> None:
     ("options", "words"),
     [
         ({"engine": "telnet"}, "engine 'telnet': expected one of connect, nmap"),
-        ({"timeout": 0}, "expected seconds above 0"),
-        ({"timeout": -1}, "expected seconds above 0"),
-        ({"timeout": float("nan")}, "expected seconds above 0"),
-        ({"timeout": float("inf")}, "expected seconds above 0"),
+        ({"timeout": 0}, "expected seconds, 0.001 to"),
+        ({"timeout": -1}, "expected seconds, 0.001 to"),
+        ({"timeout": float("nan")}, "expected seconds, 0.001 to"),
+        ({"timeout": float("inf")}, "expected seconds, 0.001 to"),
         ({"concurrency": 0}, "expected 1 or more"),
     ],
 )
@@ -349,7 +349,7 @@ def test_command_families_and_bounds(fastnet: Any) -> None:
         (("127.0.0.1", "-p", "0"), 2, "expected ports from 1 to 65535"),
         (("127.0.0.1", "-p", "9-1"), 2, "the range ends before it begins"),
         (("127.0.0.1", "--engine", "telnet"), 2, "invalid choice: 'telnet'"),
-        (("127.0.0.1", "--timeout", "0"), 2, "expected seconds above 0"),
+        (("127.0.0.1", "--timeout", "0"), 2, "expected seconds, 0.001 to"),
         (("127.0.0.1", "--timeout", "nan"), 2, "expected a time"),
         (("127.0.0.1", "--concurrency", "0"), 2, "expected a whole number from 1"),
         (("name.invalid",), 2, "name.invalid: "),

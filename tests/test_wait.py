@@ -400,6 +400,12 @@ def test_the_command_prints_json(fastnet: Command, service: Make) -> None:
     assert (second["target"], second["ready"], second["reason"]) == (down.target, False, "connection refused")
 
 
+def test_an_empty_command_is_refused_before_the_waiting(fastnet: Command) -> None:
+    refused = fastnet("wait", "127.0.0.1:1", "--", "")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "fastnet wait: COMMAND is empty: expected the name of a program\n"
+
+
 def test_the_command_becomes_another(fastnet: Command, service: Make) -> None:
     script = "echo $1; grep SigIgn /proc/$$/status; exit 7"
     ran = fastnet("wait", "--timeout", "20s", service().target, "--", "sh", "-c", script, "-", "--json")

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import fastnet
 from fastnet.cli import exits
+from fastnet.cli.output import one_line, prepare_stdout, remark
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
 
 COMMANDS = {
@@ -38,7 +39,7 @@ class Parser(argparse.ArgumentParser):
     """Says what was wrong in one line instead of printing the whole usage before it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(exits.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(exits.USAGE, f"{one_line(f'{self.prog}: {message} (see {self.prog} --help)')}\n")
 
 
 class Version(argparse.Action):
@@ -108,6 +109,7 @@ def settle_output() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # the shell's >&-
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    prepare_stdout()
     parser = build_parser()
     called = argparse.Namespace(command="")
     try:
@@ -123,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return exits.BROKEN_PIPE  # whoever read our output is gone (head, less): nothing more to say
     except (FastnetError, OSError) as error:
-        print(f"{f'fastnet {called.command}'.rstrip()}: {describe(error)}", file=sys.stderr)
+        remark(f"{f'fastnet {called.command}'.rstrip()}: {describe(error)}")
         return exit_code(error)
     finally:
         settle_output()

@@ -1,14 +1,18 @@
 """Argument types that several subcommands share; each refuses with what would be right."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from fastnet._limits import MAX_SECONDS
 from fastnet.errors import InvalidArgument
 
 T = TypeVar("T")
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_DURATION = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e-?[0-9]+)?)(ms|s|m|h)?")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -25,14 +29,12 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 def duration(text: str) -> float:
     """Seconds: ``1.5``, ``250ms``, ``10s``, ``2m``, ``1h``."""
-    number = text.rstrip("msh")
-    unit = text[len(number) :] or "s"
-    try:
-        seconds = float(number) * _UNITS[unit]
-    except (ValueError, KeyError):
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a time, as 1.5, 250ms, 10s or 2m")
+    match = _DURATION.fullmatch(text)
+    seconds = float(match[1]) * _UNITS[match[2]] if match else -1.0
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a time, as 1.5, 250ms, 10s or 2m, up to {MAX_SECONDS} seconds"
+        )
     return seconds
 
 
@@ -40,13 +42,9 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     """A whole number from low to high."""
 
     def parsed(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
+        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
             raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {low} to {high}")
-        return value
+        return int(text)
 
     return parsed
 

@@ -1,16 +1,24 @@
 """What subcommands print: JSON Lines or aligned columns on stdout, remarks on stderr."""
 
+import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
+
+
+def prepare_stdout() -> None:
+    """Let stdout take any text: interface names and arguments may hold what its encoding does not."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def print_json(record: Mapping[str, Any]) -> None:
     """One JSON Lines record, written at once so that a reader downstream sees it when it happens."""
     import json  # only here: the table needs none of it
 
-    print(json.dumps(record, separators=(", ", ": "), ensure_ascii=False), flush=True)
+    print(json.dumps(record, separators=(", ", ": ")), flush=True)
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -24,7 +32,12 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 
 def remark(text: str) -> None:
     """A line that is not a result: on stderr, so that results stay clean."""
-    print(text, file=sys.stderr, flush=True)
+    print(one_line(text), file=sys.stderr, flush=True)
+
+
+def one_line(text: str) -> str:
+    """The text with control characters written as escapes: what users give may hold line ends."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
 def colored(stream: TextIO) -> bool:

@@ -14,6 +14,7 @@ from typing import NoReturn
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, argument, duration
 from fastnet.cli.output import print_json, remark
+from fastnet.errors import InvalidArgument
 from fastnet.wait import CHECKS, Outcome, check_target, raise_if_late, watch
 
 RUNS_COMMAND = True
@@ -60,6 +61,8 @@ def time_limit(text: str) -> float | None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.command and not args.command[0]:
+        raise InvalidArgument("COMMAND is empty: expected the name of a program")
     outcomes = []
     for outcome in watch(
         args.targets,
