@@ -130,7 +130,7 @@ class TestProber:
 
 
 class TestClock:
-    """On loopback a reply has arrived when ``send`` returns; it is read a good while later."""
+    """A reply is read a good while after it arrived."""
 
     LATE = 0.2
 
