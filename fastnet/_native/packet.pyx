@@ -261,10 +261,14 @@ cdef inline object new_object(type cls):
     return fn_new_object(cls, NO_ARGUMENTS)
 
 
+cdef object short_header(type cls, bytes header):
+    return TruncatedPacket(f"{cls.__name__} needs {len((<_Schema>cls._schema).template)} bytes: got {len(header)}")
+
+
 cdef Record record_of(type cls, bytes header, int automatic):
     cdef _Schema schema = cls._schema
     if PyBytes_GET_SIZE(header) < PyBytes_GET_SIZE(schema.template):
-        raise TruncatedPacket(f"{cls.__name__} needs {len(schema.template)} bytes: got {len(header)}")
+        raise short_header(cls, header)
     cdef Record record = new_object(cls)
     record.adopt(header, automatic & schema.automatic)
     return record
@@ -286,6 +290,10 @@ cdef type layer_type_of(int kind, const uint8_t *header):
     return layer_type
 
 
+cdef object too_big():
+    return PacketError("a packet has at most 4294967295 bytes")
+
+
 cdef class Layer(Record):
     """One header, or a payload. ``/`` puts a layer, a packet or bytes behind it and gives a packet."""
 
@@ -295,11 +303,17 @@ cdef class Layer(Record):
     kind = FN_PAYLOAD
 
     cdef int adopt(self, bytes header, int automatic) except -1:
+        cdef _Schema schema = self._schema
+        if PyBytes_GET_SIZE(header) > 0xffffffff:
+            raise too_big()
+        if PyBytes_GET_SIZE(header) < PyBytes_GET_SIZE(schema.template):
+            raise short_header(type(self), header)
         self._header = header
         self._automatic = automatic
+        self.summed = False
         self.part.header = <const uint8_t *>PyBytes_AS_STRING(header)
         self.part.length = PyBytes_GET_SIZE(header)
-        self.part.kind = (<_Schema>self._schema).kind
+        self.part.kind = schema.kind
         self.part.automatic = automatic
         return 0
 
@@ -310,12 +324,34 @@ cdef class Layer(Record):
         return build((self,))
 
 
+cdef int check_kind(type layer_type, int kind) except -1:
+    """A header of a kind is written to where that kind has its fields."""
+    cdef _Schema schema = layer_type._schema
+    cdef int at, bit
+    if not 0 <= kind < FN_KINDS:
+        raise ValueError(f"kind {kind}: expected 0 to {FN_KINDS - 1}")
+    least = 20 if kind == FN_IPV4 else 40 if kind == FN_IPV6 else 0
+    for bit in (FN_AUTO_LENGTH, FN_AUTO_PROTOCOL, FN_AUTO_CHECKSUM):
+        at = fn_part_field(kind, bit)
+        if at >= 0:
+            least = max(least, at + 2)
+        elif schema.automatic & bit:
+            raise ValueError(f"{layer_type.__name__} computes a field that no {NAMES[kind]} header has")
+    if len(schema.template) < least:
+        raise ValueError(
+            f"{layer_type.__name__} has {len(schema.template)} bytes: {NAMES[kind]} headers have at least {least}"
+        )
+    return 0
+
+
 def define_layer(layer_type, kind, message=None, /):
     """Let a class of layers be what parsing makes of this kind, or of its messages of one type only.
 
     ``kind`` None leaves the class the kind that it inherits; with ``message`` it is for those ICMP or ICMPv6
-    messages whose type is this number.
+    messages whose type is this number. Raises ValueError for a class whose fixed fields no header of its kind
+    can have.
     """
+    check_kind(layer_type, layer_type.kind if kind is None else kind)
     if kind is not None:
         layer_type.kind = kind
         layer_types[kind] = layer_type
@@ -342,7 +378,7 @@ cdef bytes build(tuple layers):
         parts[i] = &layer.part
     cdef uint64_t size = fn_packet_size(parts, count)
     if size > 0xffffffff:
-        raise PacketError("a packet has at most 4294967295 bytes")
+        raise too_big()
     cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
     if fn_packet_build(parts, count, <uint8_t *>PyBytes_AS_STRING(data), &bad):
         kind = parts[bad].kind
@@ -391,7 +427,7 @@ cdef class Packet:
 
     cdef tuple _layers
     cdef bytes _data
-    cdef str _link
+    cdef object _link
     cdef fn_packet scan
 
     def __init__(self, *layers):
@@ -436,8 +472,10 @@ cdef class Packet:
             layer = <Layer>self._layers[i]
             scan.kinds[i] = layer.part.kind
             scan.offsets[i + 1] = scan.offsets[i] + layer.part.length
-        self.scan = scan
-        self._data = data
+        with cython.critical_section(self):  # where there is no GIL, another thread may read them already
+            if self._data is None:
+                self.scan = scan
+                self._data = data
         return 0
 
     @cython.final
@@ -621,20 +659,28 @@ cdef int verify(const uint8_t *data, const fn_packet *scan) except -1:
     return 0
 
 
+cdef bytes copied(data):
+    """The bytes of any buffer, which may then change; one that is too big is not copied first."""
+    view = memoryview(data)
+    if view.nbytes > 0xffffffff:
+        raise too_big()
+    return bytes(view)
+
+
 def parse(data, link="ethernet", strict=False):
     """The packet that these bytes hold, its layers found and no more than that read.
 
     ``link`` says what they start with: "ethernet", "ipv4", "ipv6", or "ip" for IPv4 or IPv6 as the first
     four bits tell. What is cut short or malformed gives what could be read, the rest as payload, and the
     reason as ``packet.error``; with ``strict`` that is raised (TruncatedPacket, PacketError), and BadChecksum
-    where a checksum is wrong. Raises TypeError where data is no contiguous buffer, ValueError for another
-    link, PacketError for more than 4294967295 bytes.
+    where a checksum is wrong. Raises TypeError where data is no buffer, ValueError for another link,
+    PacketError for more than 4294967295 bytes.
     """
-    cdef bytes buffer = data if PyBytes_CheckExact(data) else bytes(memoryview(data))
+    cdef bytes buffer = data if PyBytes_CheckExact(data) else copied(data)
     cdef Packet packet = Packet.__new__(Packet)
     cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(buffer)
     if PyBytes_GET_SIZE(buffer) > 0xffffffff:
-        raise PacketError("a packet has at most 4294967295 bytes")
+        raise too_big()
     packet._data = buffer
     packet._link = link
     fn_packet_scan(start, PyBytes_GET_SIZE(buffer), link_of(link), &packet.scan)

@@ -115,7 +115,7 @@ cdef class _AddressField(Field):
     cdef object text(self, const uint8_t *address):
         raise NotImplementedError
 
-    cdef bytes parse_text(self, str text):
+    cdef bytes parse_text(self, text):
         raise NotImplementedError
 
     cdef bytes packed(self, value):
@@ -128,7 +128,7 @@ cdef class _AddressField(Field):
             raise TypeError(f"{self.name} must be a str, bytes, int or an address object, not {type(value).__name__}")
         if len(data) != self.size:
             raise PacketError(f"{self.name} has {len(data)} bytes: expected {self.what}")
-        return data
+        return bytes(data)
 
     cpdef put(self, bytearray header, value):
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
@@ -144,7 +144,7 @@ cdef class _AddressField(Field):
         memcpy(PyByteArray_AS_STRING(header) + self.first, PyBytes_AS_STRING(data), self.size)
 
 
-cdef bytes parse_ip(int family, Py_ssize_t size, str text):
+cdef bytes parse_ip(int family, Py_ssize_t size, text):
     cdef uint8_t packed[16]
     cdef bytes encoded = text.encode()
     if 0 in encoded or inet_pton(family, PyBytes_AS_STRING(encoded), packed) != 1:
@@ -162,7 +162,7 @@ cdef class IPv4Field(_AddressField):
     cdef object text(self, const uint8_t *address):
         return ipv4_text(address)
 
-    cdef bytes parse_text(self, str text):
+    cdef bytes parse_text(self, text):
         return parse_ip(AF_INET, 4, text)
 
 
@@ -176,7 +176,7 @@ cdef class IPv6Field(_AddressField):
     cdef object text(self, const uint8_t *address):
         return ipv6_text(address)
 
-    cdef bytes parse_text(self, str text):
+    cdef bytes parse_text(self, text):
         return parse_ip(AF_INET6, 16, text)
 
 
@@ -191,7 +191,7 @@ cdef class MACField(_AddressField):
         cdef char text[17]
         return ascii_text(text, fn_text_mac(address, text))
 
-    cdef bytes parse_text(self, str text):
+    cdef bytes parse_text(self, text):
         octets = text.replace("-", ":").split(":")
         if any([len(octet) != 2 for octet in octets]):
             raise ValueError

@@ -110,9 +110,11 @@ class Numbers(Tail[tuple[int, ...]]):
         return tuple(int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4))
 
     def encode(self, value: Iterable[int]) -> bytes:
-        """Four bytes for each. Raises PacketError for one out of range."""
+        """Four bytes for each. Raises TypeError for what is no int, PacketError for one out of range."""
         numbers = tuple(value)
         for number in numbers:
+            if not isinstance(number, int):
+                raise TypeError(f"{self.name} takes ints, not {type(number).__name__}")
             if not 0 <= number <= 0xFFFFFFFF:
                 raise PacketError(f"{self.name} {number}: expected 0 to {0xFFFFFFFF}")
         return b"".join(number.to_bytes(4, "big") for number in numbers)

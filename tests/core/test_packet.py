@@ -377,6 +377,74 @@ def test_any_contiguous_buffer(packets: ModuleType) -> None:
 # Values
 
 
+def test_the_caller_s_buffer_stays_the_caller_s(packets: ModuleType) -> None:
+    data = bytearray(bytes(packets.IPv4() / packets.UDP(sport=5) / b"abc"))
+    packet = packets.parse(data, "ipv4")
+    data[20:] = b""  # a packet that kept the buffer would not let it change its size
+    assert packet.sport == 5
+    assert packets.parse(memoryview(bytes(packet))[::-1], "ip").error
+
+
+def test_more_than_32_bits_of_length(packets: ModuleType) -> None:
+    message = "^a packet has at most 4294967295 bytes$"
+    half, whole = bytes(1 << 31), bytes(1 << 32)  # zero pages, never touched
+    with pytest.raises(PacketError, match=message):
+        packets.parse(whole)
+    with pytest.raises(PacketError, match=message):
+        packets.parse(memoryview(whole))
+    with pytest.raises(PacketError, match=message):
+        packets.Payload.from_header(whole)
+    with pytest.raises(PacketError, match=message):
+        bytes(packets.Payload.from_header(half) / packets.Payload.from_header(half))
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Octets(bytes):
+    pass
+
+
+def test_kinds_of_str_and_bytes(packets: ModuleType) -> None:
+    assert packets.IPv4(dst=Text("10.0.0.1")) == packets.IPv4(dst=Octets(b"\x0a\0\0\1"))
+    assert packets.IPv6(dst=Text("::1")).dst == "::1"
+    assert packets.Ethernet(dst=Text("02:00:00:00:00:01")).dst == "02:00:00:00:00:01"
+    data = Octets(bytes(packets.IPv4() / b"x"))
+    assert packets.parse(data, Text("ipv4")).payload == b"x"
+    for link in (None, 5, "IP"):
+        with pytest.raises(ValueError, match=r"expected one of ethernet, ipv4, ipv6, ip$"):
+            packets.parse(data, link)
+
+
+def test_a_class_whose_header_can_t_be_of_its_kind(packets: ModuleType, core: ModuleType) -> None:
+    def define(kind: int | None, fields: dict[str, Any]) -> Any:
+        return type(packets.Layer)("Mine", (packets.Layer,), {"__slots__": (), **fields}, kind=kind)
+
+    length = core.Auto(0, 16, default=None, automatic=core.LENGTH)
+    with pytest.raises(ValueError, match=r"^Mine computes a field that no payload header has$"):
+        define(None, {"size": length})
+    with pytest.raises(ValueError, match=r"^Mine has 2 bytes: UDP headers have at least 8$"):
+        define(core.UDP, {"size": core.UInt(0, 16, default=0)})
+    with pytest.raises(ValueError, match=r"^Mine has 19 bytes: IPv4 headers have at least 20$"):
+        define(core.IPV4, {"last": core.UInt(144, 8, default=0)})
+    with pytest.raises(ValueError, match=r"^kind 99: expected 0 to 21$"):
+        define(99, {})
+    assert packets.UDP in packets.parse(bytes(packets.IPv4() / packets.UDP()), "ip")
+
+
+def test_making_a_layer_anew_sums_it_anew(packets: ModuleType) -> None:
+    layer = packets.IPv4(src="10.0.0.1")
+    bytes(layer)
+    layer.__init__(src="10.0.0.2")
+    assert bytes(layer) == bytes(packets.IPv4(src="10.0.0.2"))
+
+
+def test_numbers_are_ints(packets: ModuleType) -> None:
+    with pytest.raises(TypeError, match=r"^entries takes ints, not float$"):
+        packets.IPv4Timestamp(entries=[1.0])
+
+
 def test_values_are_immutable(packets: ModuleType) -> None:
     layer = packets.IPv4()
     for name in ("ttl", "src", "options", "unheard_of"):

@@ -36,6 +36,7 @@ from fastnet._pure.packet._kinds import (
 from fastnet._pure.packet._scan import Scan, find_ipv6_option
 from fastnet.errors import BadChecksum, PacketError
 
+MAX_BYTES = 0xFFFFFFFF
 _UNKNOWN_ETHERTYPE = 0x9000
 _UNKNOWN_PROTOCOL = 0
 
@@ -201,8 +202,15 @@ def _checksum(parts: Sequence[Part], i: int, header: bytearray, below: bytes) ->
     return checksum(header + below, initial) or (0xFFFF if kind == UDP else 0)
 
 
+def too_big() -> PacketError:
+    """The error of a packet whose offsets would not fit into 32 bits."""
+    return PacketError(f"a packet has at most {MAX_BYTES} bytes")
+
+
 def build(parts: Sequence[Part]) -> bytes:
     """The packet of these parts. Raises PacketError where one holds more than its length field can say."""
+    if sum(len(part.header) for part in parts) > MAX_BYTES:
+        raise too_big()
     padding = b""
     below = b""
     following = PAYLOAD

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
-from fastnet._pure.packet._build import Part, build, verify
+from fastnet._pure.packet._build import MAX_BYTES, Part, build, too_big, verify
 from fastnet._pure.packet._fields import Field, HeaderLength, IPv4Field, IPv6Field, Tail, UInt
 from fastnet._pure.packet._kinds import (
     AUTOMATIC,
+    CHECKSUM,
     ESP,
     EXTENSIONS,
     ICMP,
     ICMPV6,
     IPV4,
     IPV6,
+    LENGTH,
     MAX_LAYERS,
     NAMES,
     PADDING,
     PAYLOAD,
+    PROTOCOL,
     TCP,
     TRANSPORTS,
     UDP,
@@ -108,7 +111,10 @@ class Record:
             changed = (tail is not None and tail.name in fields) or length.name in fields
             if changed and fields.get(length.name) is None:
                 length.put(header, length.measure(len(header)))
-        self._header = bytes(header)
+        self._adopt(bytes(header), automatic)
+
+    def _adopt(self, header: bytes, automatic: int) -> None:
+        self._header = header
         self._automatic = automatic
 
     @classmethod
@@ -118,11 +124,9 @@ class Record:
         Raises TruncatedPacket where they end before the fixed fields do.
         """
         data = bytes(header)
-        if len(data) < len(cls._schema.template):
-            raise TruncatedPacket(f"{cls.__name__} needs {len(cls._schema.template)} bytes: got {len(data)}")
+        _check_whole(cls, data)
         record = cls.__new__(cls)
-        record._header = data
-        record._automatic = automatic & cls._schema.automatic
+        record._adopt(data, automatic & cls._schema.automatic)
         return record
 
     @classmethod
@@ -161,6 +165,11 @@ class Record:
         return type(self).from_header, (self._header, self._automatic)
 
 
+def _check_whole(cls: type[Record], header: bytes) -> None:
+    if len(header) < len(cls._schema.template):
+        raise TruncatedPacket(f"{cls.__name__} needs {len(cls._schema.template)} bytes: got {len(header)}")
+
+
 def define_record(record_type: type[Record], /) -> None:
     """Let a class of records know its fields; called once, when the class is defined."""
     record_type._schema = Schema(record_type)
@@ -176,6 +185,12 @@ class Layer(Record):
     __slots__ = ()
     kind: ClassVar[int] = PAYLOAD
 
+    def _adopt(self, header: bytes, automatic: int) -> None:
+        if len(header) > MAX_BYTES:
+            raise too_big()
+        _check_whole(type(self), header)
+        super()._adopt(header, automatic)
+
     def __truediv__(self, other: Any) -> Packet:
         if not isinstance(other, Layer | Packet | bytes | bytearray | memoryview):
             return NotImplemented
@@ -185,12 +200,32 @@ class Layer(Record):
         return build([Part(self.kind, self._header, self._automatic)])
 
 
+def _check_kind(layer_type: type[Layer], kind: int) -> None:
+    """A header of a kind is written to where that kind has its fields."""
+    if not 0 <= kind < len(NAMES):
+        raise ValueError(f"kind {kind}: expected 0 to {len(NAMES) - 1}")
+    schema, automatic = layer_type._schema, AUTOMATIC[kind]
+    least = {IPV4: 20, IPV6: 40}.get(kind, 0)
+    for bit, at in zip((LENGTH, PROTOCOL, CHECKSUM), automatic, strict=False):
+        if at is not None:
+            least = max(least, at + 2)
+        elif schema.automatic & bit:
+            raise ValueError(f"{layer_type.__name__} computes a field that no {NAMES[kind]} header has")
+    if len(schema.template) < least:
+        raise ValueError(
+            f"{layer_type.__name__} has {len(schema.template)} bytes: "
+            f"{NAMES[kind]} headers have at least {least}"
+        )
+
+
 def define_layer(layer_type: type[Layer], kind: int | None, message: int | None = None, /) -> None:
     """Let a class of layers be what parsing makes of this kind, or of its messages of one type only.
 
     ``kind`` None leaves the class the kind that it inherits; with ``message`` it is for those ICMP or ICMPv6
-    messages whose type is this number.
+    messages whose type is this number. Raises ValueError for a class whose fixed fields no header of its kind
+    can have.
     """
+    _check_kind(layer_type, layer_type.kind if kind is None else kind)
     if kind is not None:
         layer_type.kind = kind
         _layer_types[kind] = layer_type
@@ -446,13 +481,14 @@ def parse(data: Buffer, link: str = "ethernet", strict: bool = False) -> Packet:
     ``link`` says what they start with: "ethernet", "ipv4", "ipv6", or "ip" for IPv4 or IPv6 as the first
     four bits tell. What is cut short or malformed gives what could be read, the rest as payload, and the
     reason as ``packet.error``; with ``strict`` that is raised (TruncatedPacket, PacketError), and BadChecksum
-    where a checksum is wrong. Raises TypeError where data is no contiguous buffer, ValueError for another
-    link, PacketError for more than 4294967295 bytes.
+    where a checksum is wrong. Raises TypeError where data is no buffer, ValueError for another link,
+    PacketError for more than 4294967295 bytes.
     """
     packet = Packet.__new__(Packet)
-    packet._data = data if type(data) is bytes else bytes(memoryview(data))
-    if len(packet._data) > 0xFFFFFFFF:
-        raise PacketError("a packet has at most 4294967295 bytes")
+    view = memoryview(data)
+    if view.nbytes > MAX_BYTES:
+        raise too_big()
+    packet._data = data if type(data) is bytes else bytes(view)
     packet._layers = None
     packet._link = link
     packet._scan = Scan(packet._data, first_kind(packet._data, link))
