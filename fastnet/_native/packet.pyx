@@ -15,6 +15,7 @@ from fastnet.errors import BadChecksum, PacketError, TruncatedPacket
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
     void *PyUnicode_1BYTE_DATA(object text)
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from *:
     """

@@ -31,6 +31,9 @@ cdef class Field:
     def __set__(self, record, value):
         raise AttributeError(f"{type(record).__name__}.{self.name} can't be set: use replace({self.name}=...)")
 
+    def __delete__(self, record):
+        raise AttributeError(f"{type(record).__name__}.{self.name} can't be deleted")
+
     cpdef put(self, bytearray header, value):
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
         raise NotImplementedError

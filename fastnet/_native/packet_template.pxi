@@ -156,6 +156,13 @@ cdef class Template:
         count[0] = rows
         return packed
 
+    cdef Py_ssize_t bytes_of(self, Py_ssize_t count) except -1:
+        """Where sizes have 32 bits only, many packets can be more than they count."""
+        size = <object>count * self.template.length
+        if size > PY_SSIZE_T_MAX:
+            raise MemoryError
+        return size
+
     cdef int write(self, list packed, Py_ssize_t count, uint8_t *out) except -1:
         cdef const uint64_t *columns[FN_TEMPLATE_FIELDS]
         cdef Py_ssize_t i
@@ -173,7 +180,7 @@ cdef class Template:
         """
         cdef Py_ssize_t count
         cdef list packed = self.packed(columns, &count)
-        cdef bytes packets = PyBytes_FromStringAndSize(NULL, count * <Py_ssize_t>self.template.length)
+        cdef bytes packets = PyBytes_FromStringAndSize(NULL, self.bytes_of(count))
         self.write(packed, count, <uint8_t *>PyBytes_AS_STRING(packets))
         return packets
 
@@ -190,8 +197,8 @@ cdef class Template:
         except BufferError:
             raise BufferError("buffer must be writable and contiguous") from None
         try:
-            if view.len < count * <Py_ssize_t>self.template.length:
-                raise BufferError(f"the buffer has {view.len} bytes: {count * self.template.length} are needed")
+            if view.len < self.bytes_of(count):
+                raise BufferError(f"the buffer has {view.len} bytes: {self.bytes_of(count)} are needed")
             self.write(packed, count, <uint8_t *>view.buf)
         finally:
             PyBuffer_Release(&view)

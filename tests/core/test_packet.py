@@ -450,6 +450,9 @@ def test_values_are_immutable(packets: ModuleType) -> None:
     for name in ("ttl", "src", "options", "unheard_of"):
         with pytest.raises(AttributeError):
             setattr(layer, name, 1)
+    for name in ("ttl", "src", "options"):
+        with pytest.raises(AttributeError, match=rf"^IPv4\.{name} can't be deleted$"):
+            delattr(layer, name)
     with pytest.raises(AttributeError):
         (layer / b"x").payload = b"y"
 

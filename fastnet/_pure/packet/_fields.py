@@ -52,6 +52,9 @@ class Field:
             f"{type(record).__name__}.{self.name} can't be set: use replace({self.name}=...)"
         )
 
+    def __delete__(self, record: Record) -> None:
+        raise AttributeError(f"{type(record).__name__}.{self.name} can't be deleted")
+
     def put(self, header: bytearray, value: Any) -> None:
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
         raise NotImplementedError
