@@ -30,8 +30,9 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
+# setuptools warns at length that an editable installation is one.
 $(VENV)/installed: $(VENV)/bin/pip setup.py pyproject.toml $(NATIVE_SOURCES)
-	$(BIN)/pip install --quiet --editable .
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable .
 	@FASTNET_IMPL=native $(BIN)/fastnet --version >/dev/null 2>&1 || echo "no native implementation, only pure Python:" \
 		"it needs a C compiler and Python's headers (apt-get install gcc python3-dev)"
 	@touch $@

@@ -425,7 +425,8 @@ def test_what_scapy_can_t_start_with(scapy: ModuleType) -> None:
 
 
 def test_without_scapy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "scapy", None)
-    monkeypatch.setitem(sys.modules, "scapy.all", None)
-    with pytest.raises(EngineMissing, match="pip install scapy"):
+    monkeypatch.setattr(sys, "path", [])
+    for name in ("scapy", "scapy.all"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(EngineMissing, match="package scapy is missing: pip install"):
         to_scapy(ip)

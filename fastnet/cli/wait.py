@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
         family=args.family,
     ):
         outcomes.append(outcome)
+        if sys.stderr.isatty():
+            print(end=_CLEAR_LINE, file=sys.stderr, flush=True)
         if args.json:
             print_json({**outcome._asdict(), "waited_s": round(outcome.waited_s, 3)})
-    if sys.stderr.isatty():
-        print(end=_CLEAR_LINE, file=sys.stderr, flush=True)
     raise_if_late(outcomes)
     if args.command:
         become(args.command)

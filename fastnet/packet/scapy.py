@@ -3,7 +3,8 @@
 from typing import Any
 
 from fastnet._backend import packet as _core
-from fastnet.errors import EngineMissing, PacketError
+from fastnet._reference import reference
+from fastnet.errors import PacketError
 from fastnet.packet.layer import Packet, parse
 
 _SCAPY_NAMES = {
@@ -25,16 +26,6 @@ _SCAPY_NAMES = {
 _LINKS = {"Ether": "ethernet", "Dot3": "ethernet", "IP": "ipv4", "IPv6": "ipv6"}
 
 
-def _scapy() -> Any:
-    try:
-        import scapy.all
-    except ImportError as error:
-        raise EngineMissing(
-            "scapy is not installed: pip install scapy, or this package with its extra 'reference'"
-        ) from error
-    return scapy.all
-
-
 def to_scapy(packet: Packet | _core.Layer) -> Any:
     """The packet as scapy has it, dissected anew from its bytes.
 
@@ -43,7 +34,7 @@ def to_scapy(packet: Packet | _core.Layer) -> Any:
     first = packet[0] if isinstance(packet, Packet) else packet
     if first.kind not in _SCAPY_NAMES:
         raise PacketError(f"scapy can't start with {type(first).__name__}")
-    return getattr(_scapy(), _SCAPY_NAMES[first.kind])(bytes(packet))
+    return getattr(reference("scapy.all"), _SCAPY_NAMES[first.kind])(bytes(packet))
 
 
 def from_scapy(packet: Any) -> Packet:
