@@ -184,3 +184,12 @@ def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
         host.ip("address", "add", f"fd77::{number}/64", "dev", "veth0", "nodad")
         host.ip("link", "set", "veth0", "up")
     return left, right
+
+
+@pytest.fixture
+def engines(linked: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
+    """``linked``, where the left host is allowed both kinds of ICMP socket, and IPv6 is heard."""
+    linked[0].run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
+    for host in linked:
+        host.settle()
+    return linked

@@ -37,15 +37,6 @@ def records(output: str, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def engines(linked):
-    """``linked``, where the left host is allowed both kinds of socket, and IPv6 is heard."""
-    linked[0].run(*PING_GROUPS)
-    for host in linked:
-        host.settle()
-    return linked
-
-
-@pytest.fixture
 def responder(linked) -> Iterator[Callable[[str], str]]:
     """``responder("options")``: an address of the right host that answers in that way."""
     left, right = linked

@@ -29,15 +29,6 @@ BROADCAST = "Permission denied (a broadcast address, or a local route prohibits 
 QUICK: dict[str, Any] = {"timeout": 0.3, "retries": 1}
 
 
-@pytest.fixture
-def engines(linked):
-    """``linked``, where the left host is allowed both kinds of socket, and IPv6 is heard."""
-    linked[0].run(*PING_GROUPS)
-    for host in linked:
-        host.settle()
-    return linked
-
-
 def addresses(verdicts: list[Any]) -> list[str]:
     return [verdict.address for verdict in verdicts]
 
