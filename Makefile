@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests of the network mostly wait: more of them than there are cores run at a time.
+WORKERS := --numprocesses=4 --dist=worksteal
 
-NATIVE_SOURCES := $(shell find csrc fastnet/_native -name '*.[ch]' -o -name '*.pyx' -o -name '*.pxd')
+NATIVE_SOURCES := $(shell find csrc fastnet/_native -name '*.[ch]' -o -name '*.px[di]' -o -name '*.pyx')
 
 .PHONY: run test lint bench clean
 
@@ -13,8 +15,8 @@ run: $(VENV)/installed
 
 test: $(VENV)/test-extras
 	$(MAKE) -C csrc test
-	$(BIN)/pytest
-	FASTNET_IMPL=pure $(BIN)/pytest
+	$(BIN)/pytest $(WORKERS)
+	FASTNET_IMPL=pure $(BIN)/pytest $(WORKERS)
 
 lint: $(VENV)/test-extras
 	$(BIN)/mypy

@@ -22,18 +22,6 @@ class IPv4Option(Option, family=True):
 
     __slots__ = ()
 
-    @classmethod
-    def size_at(cls, data: bytes, at: int) -> int:
-        """The bytes that the option at this place says it has; 0 where that can't be."""
-        if data[at] < 2:
-            return 1
-        return data[at + 1] if at + 2 <= len(data) and data[at + 1] >= 2 else 0
-
-    @classmethod
-    def pad(cls, data: bytes, offset: int) -> bytes:
-        """Zeros up to a multiple of four bytes, which end the options as ``IPv4End`` does."""
-        return data + bytes(-len(data) % 4)
-
 
 class IPv4End(IPv4Option, number=0):
     """The end of the options (RFC 791). Needed only to say so where the padding would not."""

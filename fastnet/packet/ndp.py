@@ -15,6 +15,11 @@ class NDPOption(Option, family=True):
         """The bytes that the option at this place says it has; 0 where that can't be."""
         return data[at + 1] * 8 if at + 2 <= len(data) else 0
 
+    @classmethod
+    def pad(cls, data: bytes, offset: int) -> bytes:
+        """The options as they are: each is a multiple of eight bytes by itself."""
+        return data
+
 
 class SourceLinkLayerAddress(NDPOption, number=1):
     """The sender's Ethernet address."""

@@ -36,13 +36,21 @@ class Option(Typed):
 
     @classmethod
     def size_at(cls, data: bytes, at: int) -> int:
-        """The bytes that the option at this place says it has; 0 where that can't be."""
-        raise NotImplementedError
+        """The bytes that the option at this place says it has; 0 where that can't be.
+
+        As in IPv4 and TCP: kinds 0 and 1 are one byte, the others have their length in the second.
+        """
+        if data[at] < 2:
+            return 1
+        return data[at + 1] if at + 2 <= len(data) and data[at + 1] >= 2 else 0
 
     @classmethod
     def pad(cls, data: bytes, offset: int) -> bytes:
-        """Encoded options that start so many bytes into their header, made to end where a header may."""
-        return data
+        """Encoded options that start so many bytes into their header, made to end where a header may.
+
+        As in IPv4 and TCP: zeros, which end the options, up to a multiple of four bytes.
+        """
+        return data + bytes(-len(data) % 4)
 
     @classmethod
     def parse_all(cls, data: bytes, offset: int) -> tuple[Self, ...]:
