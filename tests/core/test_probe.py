@@ -106,8 +106,10 @@ class TestProber:
         with pytest.raises(OSError, match="every sequence number waits") as caught:
             prober.send(LOOPBACK[socket.AF_INET], 65536, 60.0)
         assert caught.value.errno == errno.ENOBUFS
-        assert len({answer.tag for answer in prober.receive(1000)}) == 1000
-        for tag in range(1000):
+        # A raw socket is told of other programs' replies too, and they count as read.
+        answered = {answer.tag for answer in prober.receive(1000)}
+        assert 0 < len(answered) <= 1000
+        for tag in answered:
             prober.send(LOOPBACK[socket.AF_INET], tag, 60.0)
         with pytest.raises(OSError, match="every sequence number waits"):
             prober.send(LOOPBACK[socket.AF_INET], 65536, 60.0)
