@@ -44,7 +44,7 @@ _ICMP = struct.Struct("!BBHHH")
 _RECEIVE_BUFFER = 4 << 20
 
 # What Python's socket module does not name, from asm-generic/socket.h, linux/in.h, in6.h, icmp.h, errqueue.h.
-_SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33
+_SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 35, 33, 26
 _IP_RECVERR, _IP_RECVTTL, _IPV6_RECVERR = 11, 12, 25
 _SOL_RAW, _ICMP_FILTER, _ICMP6_FILTER = 255, 1, 1
 _EXTENDED_ERROR = struct.Struct("=IBBBxII")
@@ -154,14 +154,14 @@ class Prober:
         self.size = size
         self._family = _FAMILIES[socket.AddressFamily(family)]
         self._socket, self.engine = _open(family, engine, source)
+        # The kernel chooses a datagram socket's ident, and shows it as its port.
+        own = self._socket.getsockname()[1] if self.engine == "datagram" else 0
+        self._ident = own or int.from_bytes(os.urandom(2), "big")
         try:
             self._configure(ttl)
         except BaseException:
             self._socket.close()
             raise
-        # The kernel chooses a datagram socket's ident, and shows it as its port.
-        own = self._socket.getsockname()[1] if self.engine == "datagram" else 0
-        self._ident = own or int.from_bytes(os.urandom(2), "big")
         self._key = os.urandom(32)
         self._serial = int.from_bytes(os.urandom(2), "big")
         self._sent: dict[int, _Sent] = {}
@@ -181,7 +181,8 @@ class Prober:
         except PermissionError:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         if self.engine == "raw":
-            _pass_only(sock, self.family, family.echo_reply)
+            _pass_type(sock, self.family, family.echo_reply)
+            _pass_ident(sock, self.family, self._ident)
 
     def fileno(self) -> int:
         """The socket's descriptor, readable when there is something to ``receive``."""
@@ -361,7 +362,7 @@ def _open(family: int, engine: str, source: str) -> tuple[socket.socket, str]:
     )
 
 
-def _pass_only(sock: socket.socket, family: int, kind: int) -> None:
+def _pass_type(sock: socket.socket, family: int, kind: int) -> None:
     """Let the kernel drop every ICMP message of another type before it is queued."""
     if family == socket.AF_INET:
         sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", 0xFFFFFFFF ^ 1 << kind))
@@ -369,6 +370,22 @@ def _pass_only(sock: socket.socket, family: int, kind: int) -> None:
     words = [0xFFFFFFFF] * 8
     words[kind // 32] ^= 1 << kind % 32
     sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *words))
+
+
+# Classic BPF (linux/filter.h) that loads a message's ident. IPv4 shows its own header first, IPv6 does not.
+_LOAD_IDENT = {
+    socket.AF_INET: ((0xB1, 0, 0, 0), (0x48, 0, 0, 4)),
+    socket.AF_INET6: ((0x28, 0, 0, 4),),
+}
+
+
+def _pass_ident(sock: socket.socket, family: int, ident: int) -> None:
+    """Let the kernel drop other programs' replies: a raw socket is given them all, and its queue fills."""
+    jump_if_equal, accept, drop = (0x15, 0, 1, ident), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)
+    program = (*_LOAD_IDENT[socket.AddressFamily(family)], jump_if_equal, accept, drop)
+    code = array("B", b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
+    where = struct.pack("HP", len(program), code.buffer_info()[0])
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, where)
 
 
 _BURST = 16
