@@ -3,7 +3,6 @@
 import argparse
 import re
 import sys
-from pathlib import Path
 
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
@@ -35,7 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def read(file: str) -> bytes:
-    return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    if file == "-":
+        return sys.stdin.buffer.read()
+    with open(file, "rb") as opened:
+        return opened.read()
 
 
 def from_hex(text: bytes) -> bytes:
