@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests of the network mostly wait: more of them than there are cores run at a time.
-WORKERS := --numprocesses=4 --dist=worksteal
+WORKERS := --numprocesses=4 --dist=loadgroup
 
 NATIVE_SOURCES := $(shell find csrc fastnet/_native -name '*.[ch]' -o -name '*.px[di]' -o -name '*.pyx')
 

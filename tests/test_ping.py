@@ -22,6 +22,8 @@ import fastnet
 from fastnet.errors import InvalidArgument, NameNotResolved, NoAddress
 from fastnet.ping import Pinger, PingResult, Reply, multiping_async, ping_async
 
+# One at a time where tests run in several workers: each sees the ICMP messages of the others.
+pytestmark = pytest.mark.xdist_group("icmp")
 ADVERSARY = Path(__file__).with_name("adversary.py")
 UNPRIVILEGED = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 """No capability at all; still root's files, since the interpreter may lie in root's home."""

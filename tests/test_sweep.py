@@ -20,6 +20,8 @@ from fastnet.errors import EngineMissing, InvalidArgument, NameNotResolved
 from fastnet.sweep import MAX_TARGETS, STATES, SweepResult, rounds, sweep_async, sweep_every
 from fastnet.targets import Targets
 
+# One at a time where tests run in several workers: each sees the ICMP messages of the others.
+pytestmark = pytest.mark.xdist_group("icmp")
 UNPRIVILEGED = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 """No capability at all; still root's files, since the interpreter may lie in root's home."""
 INTERRUPTIBLE = ("env", "--default-signal=INT")

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from fastnet.errors import InvalidArgument, NoAddress
 from fastnet.packet import ICMPEcho, IPv4, parse
 
+# One at a time where tests run in several workers: each sees the ICMP messages of the others.
+pytestmark = pytest.mark.xdist_group("icmp")
 TOPIC = "probe"
 LOOPBACK = {socket.AF_INET: ("127.0.0.1", 0), socket.AF_INET6: ("::1", 0, 0, 0)}
 
@@ -40,7 +42,7 @@ def arrived(prober: Any) -> list[Any]:
 
 
 def tags(prober: Any, count: int) -> list[int]:
-    """The tags of so many answers, and of whatever came along with the last: loopback is not always at once."""
+    """The tags of so many answers, and of those that came along: loopback is not always at once."""
     found: list[int] = []
     while len(found) < count:
         found += [answer.tag for answer in arrived(prober)]
@@ -57,16 +59,16 @@ class TestProber:
         assert prober.receive() == []
 
     def test_what_is_on_the_wire(self, root, core):
-        prober = core.Prober(socket.AF_INET, "raw", source="127.0.0.5", ttl=9, size=100)
+        prober = core.Prober(socket.AF_INET, "raw", source="127.77.0.5", ttl=9, size=100)
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listening:
-            listening.bind(("127.0.0.6", 0))
-            prober.send(("127.0.0.6", 0), 1, 1.0)
-            prober.send(("127.0.0.6", 0), 2, 1.0)
+            listening.bind(("127.77.0.6", 0))
+            prober.send(("127.77.0.6", 0), 1, 1.0)
+            prober.send(("127.77.0.6", 0), 2, 1.0)
             first, second = (parse(listening.recv(65535), link="ipv4", strict=True) for _ in range(2))
         prober.close()
         for packet in (first, second):
             assert [type(layer) for layer in packet][:2] == [IPv4, ICMPEcho]
-            assert (packet[IPv4].src, packet[IPv4].dst, packet[IPv4].ttl) == ("127.0.0.5", "127.0.0.6", 9)
+            assert (packet[IPv4].src, packet[IPv4].dst, packet[IPv4].ttl) == ("127.77.0.5", "127.77.0.6", 9)
             assert len(bytes(packet)) == 20 + 8 + 100
         assert first[ICMPEcho].ident == second[ICMPEcho].ident
         assert (first[ICMPEcho].seq + 1) % 65536 == second[ICMPEcho].seq
@@ -91,13 +93,14 @@ class TestProber:
             assert tags(patient, 1) == [7]
 
     def test_every_duplicate_is_told(self, root, core):
-        prober = core.Prober(socket.AF_INET, "raw")
+        own = ("127.77.0.9", 0)  # An address that no other test, at work beside this one, pings.
+        prober = core.Prober(socket.AF_INET, "raw", source=own[0])
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listening:
-            listening.bind(("127.0.0.1", 0))
-            prober.send(LOOPBACK[socket.AF_INET], 7, 1.0)
+            listening.bind(own)
+            prober.send(own, 7, 1.0)
             request, reply = listening.recv(65535), listening.recv(65535)
             assert (request[20], reply[20]) == (8, 0)
-            listening.sendto(reply[20:], LOOPBACK[socket.AF_INET])
+            listening.sendto(reply[20:], own)
         assert tags(prober, 2) == [7, 7]
         prober.close()
 
