@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Tests of the network mostly wait: more of them than there are cores run at a time.
-WORKERS := --numprocesses=4 --dist=loadgroup
+# Tests of the network mostly wait: two workers halve the time even where there is one core.
+WORKERS := --numprocesses=2 --dist=loadgroup
 
 NATIVE_SOURCES := $(shell find csrc fastnet/_native -name '*.[ch]' -o -name '*.px[di]' -o -name '*.pyx')
 

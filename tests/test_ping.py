@@ -324,7 +324,7 @@ class TestNamespaces:
     def test_the_reasons_that_a_router_gives(self, engines, fastnet, engine):
         left, right = engines
         right.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-        right.run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+        right.run("sysctl", "-qw", "net.ipv4.icmp_ratemask=0", "net.ipv6.icmp.ratelimit=0")
         for family, via, prefixes in (
             ("-4", "10.77.0.2", ("10.88.1.0/24", "10.88.2.0/24", "10.88.3.0/24")),
             ("-6", "fd77::2", ("fd88:1::/64", "fd88:2::/64", "fd88:3::/64")),
