@@ -89,7 +89,8 @@ class Worker:
 
 def main() -> None:
     module, role = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end of our input ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end ends us:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # by our input, or by an answer that nobody reads any more
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a peer prints is a remark, not an answer
     worker = Worker(import_module(module).cases(), role == "host")
