@@ -1,0 +1,43 @@
+/*
+ * Address prefixes, and whether an address is in one of them.
+ *
+ * fn_prefix_set() fills one from the network's bytes in network order, 4 of them for AF_INET and 16 for
+ * AF_INET6, of which the first `length` bits matter. -EINVAL: another family, or more bits than it has.
+ *
+ * An IPv4 address that is mapped into IPv6 (RFC 4291, 2.5.5.2) is an IPv4 address here, whether in a prefix
+ * or in a socket address: 10.0.0.0/8 holds ::ffff:10.1.2.3, and ::/0 holds no IPv4 address. What is no IP
+ * address, as a Unix socket's, is in no prefix.
+ *
+ * There is no other state, and no allocation: any thread may call.
+ */
+#ifndef FN_RELAY_PREFIXES_H
+#define FN_RELAY_PREFIXES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+/* The same for every IP address: 16 bytes, an IPv4 one mapped into IPv6. */
+struct fn_ip {
+    uint8_t bytes[16];
+};
+
+struct fn_prefix {
+    struct fn_ip network;
+    uint8_t length;
+    bool ipv4;
+};
+
+int fn_prefix_set(struct fn_prefix *prefix, int family, const uint8_t *network, unsigned length);
+
+/* Is the address in at least one of n prefixes? */
+bool fn_prefixes_match(const struct fn_prefix *prefixes, size_t n, const struct sockaddr *address);
+
+/* Writes the address of an IP socket address and returns true; false where it is another family's, or NULL. */
+bool fn_ip_of(const struct sockaddr *address, struct fn_ip *out);
+
+/* Is it an IPv4 address, the last four bytes? */
+bool fn_ip_is_ipv4(const struct fn_ip *ip);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * How many connections each source address has open.
+ *
+ * fn_sources_take() counts one more connection from this address: 0, or -EUSERS where it has `limit` of them
+ * already, or -ENOMEM; only a connection that was taken (0) is given back, once, by fn_sources_give() with
+ * the same address. An IPv4 address mapped into IPv6 is the IPv4 address. What is no IP address, as a Unix
+ * socket's, is not limited: take is 0 and give does nothing.
+ *
+ * Start with fn_sources_init(), end with fn_sources_free(). Memory grows with the number of addresses that
+ * have a connection open. Any thread may take and give at any time: a mutex guards the table.
+ */
+#ifndef FN_RELAY_SOURCES_H
+#define FN_RELAY_SOURCES_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct fn_source;
+
+struct fn_sources {
+    pthread_mutex_t mutex;
+    struct fn_source *table;
+    size_t size;
+    size_t used;
+    uint64_t key;
+};
+
+int fn_sources_init(struct fn_sources *sources);
+void fn_sources_free(struct fn_sources *sources);
+
+int fn_sources_take(struct fn_sources *sources, const struct sockaddr *address, unsigned limit);
+void fn_sources_give(struct fn_sources *sources, const struct sockaddr *address);
+
+#endif
