@@ -1,0 +1,55 @@
+#include "relay/bucket.h"
+
+#define SECOND_NS INT64_C(1000000000)
+/* Beyond what any link does, and far from where the products below would overflow. */
+#define FASTEST UINT64_C(100000000000)
+
+static int64_t cost_ns(const struct fn_bucket *bucket, uint64_t bytes)
+{
+    return (int64_t)(bytes / bucket->rate * SECOND_NS + bytes % bucket->rate * SECOND_NS / bucket->rate);
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+void fn_bucket_init(struct fn_bucket *bucket, uint64_t bytes_per_second)
+{
+    bucket->rate = bytes_per_second < FASTEST ? bytes_per_second : FASTEST;
+    bucket->burst_ns = later(FN_BUCKET_BURST_NS, cost_ns(bucket, 1) + 1);
+    atomic_init(&bucket->earned_at, 0);
+}
+
+size_t fn_bucket_room(const struct fn_bucket *bucket, int64_t now_ns)
+{
+    const int64_t earned_at = atomic_load_explicit(&bucket->earned_at, memory_order_relaxed);
+    const int64_t left = bucket->burst_ns - later(earned_at - now_ns, 0);
+
+    return left > 0 ? (size_t)((uint64_t)left / SECOND_NS * bucket->rate +
+                               (uint64_t)left % SECOND_NS * bucket->rate / SECOND_NS)
+                    : 0;
+}
+
+/* How long until there is room again, once it is used up: then for half a burst, and for a byte at least. */
+static int64_t wait_ns(const struct fn_bucket *bucket, int64_t ahead)
+{
+    const int64_t byte = cost_ns(bucket, 1) + 1;
+
+    if (bucket->burst_ns - ahead >= byte)
+        return 0;
+    return ahead - bucket->burst_ns + later(bucket->burst_ns / 2, byte);
+}
+
+int64_t fn_bucket_take(struct fn_bucket *bucket, int64_t now_ns, size_t bytes)
+{
+    const int64_t cost = cost_ns(bucket, bytes);
+    int64_t earned_at = atomic_load_explicit(&bucket->earned_at, memory_order_relaxed);
+    int64_t next;
+
+    do {
+        next = later(earned_at, now_ns) + cost;
+    } while (cost && !atomic_compare_exchange_weak_explicit(&bucket->earned_at, &earned_at, next,
+                                                            memory_order_relaxed, memory_order_relaxed));
+    return wait_ns(bucket, next - now_ns);
+}
