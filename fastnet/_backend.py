@@ -67,6 +67,11 @@ def implementation(topic: str | None = None) -> str:
     return _chosen if topic in NATIVE_TOPICS else "pure"
 
 
+def pure(topic: str) -> ModuleType:
+    """A topic's pure twin whatever runs otherwise, for a feature whose ``engine=`` asks for it."""
+    return import_module(f"fastnet._pure.{topic}")
+
+
 def native_failure() -> str | None:
     """Why the native implementation is not in use although nobody asked for pure; None where it is."""
     return _failure

@@ -1,9 +1,15 @@
-"""Where a connection goes: ``HOST:PORT`` texts, and the socket addresses that they resolve to."""
+"""Where a connection goes: ``HOST:PORT`` texts, and the socket addresses that they resolve to.
+
+Also ``unix:/path`` and ``unix:@abstract``, and for what is listened on ``systemd:NAME``.
+"""
 
 import errno
+import os
 import socket
-from typing import Any, NamedTuple
+from contextlib import ExitStack
+from typing import Any, NamedTuple, TypeAlias
 
+from fastnet._backend import unix as _unix
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved, NotPermitted
 
 SocketAddress = tuple[Any, ...]
@@ -21,6 +27,27 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UnixEndpoint(NamedTuple):
+    """A socket of the Unix domain: its path, or ``@`` and a name of the abstract namespace (unix(7))."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+class InheritedEndpoint(NamedTuple):
+    """The sockets that systemd passed to this process under a name (sd_listen_fds(3)); "" is all of them."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"systemd:{self.name}"
+
+
+Place: TypeAlias = Endpoint | UnixEndpoint | InheritedEndpoint
 
 
 class Resolved(NamedTuple):
@@ -66,6 +93,35 @@ def parse_endpoint(text: str, default_host: str | None = None) -> Endpoint:
     return Endpoint(host, parse_port(port))
 
 
+def parse_place(text: str, default_host: str | None = None) -> Place:
+    """``unix:/path``, ``unix:@abstract``, ``systemd:NAME``, or what ``parse_endpoint`` takes.
+
+    Raises InvalidArgument, which says what the form is.
+    """
+    kind, colon, rest = text.partition(":")
+    if colon and kind == "systemd":
+        return InheritedEndpoint(rest)
+    if colon and kind == "unix":
+        return parse_unix(rest)
+    return parse_endpoint(text, default_host)
+
+
+def parse_unix(path: str) -> UnixEndpoint:
+    """A path, or ``@`` and an abstract name. Raises InvalidArgument for what can't be one."""
+    if path in ("", "@"):
+        raise InvalidArgument(f"'unix:{path}': expected unix:/path or unix:@name")
+    _unix.unix_address(path)
+    return UnixEndpoint(path)
+
+
+def place_of(family: int, address: Any) -> Endpoint | UnixEndpoint:
+    """Where a socket address is: what ``getsockname`` and ``getpeername`` give, to be written as text."""
+    if family == socket.AF_UNIX:
+        path = os.fsdecode(address)
+        return UnixEndpoint(f"@{path[1:]}" if path.startswith("\0") else path)
+    return Endpoint(Resolved(socket.AddressFamily(family), address).host, address[1])
+
+
 def resolve(
     host: str,
     port: int = 0,
@@ -101,55 +157,83 @@ def resolve(
 
 _FREE_PORT_TRIES = 16
 _FAMILY_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+_BACKLOG = 1024
 
 
-def listen(endpoint: Endpoint, *, family: int = socket.AF_UNSPEC, backlog: int = 1024) -> list[socket.socket]:
+def listen(
+    endpoint: Endpoint,
+    *,
+    family: int = socket.AF_UNSPEC,
+    type: int = socket.SOCK_STREAM,
+    reuse_port: bool = False,
+) -> list[socket.socket]:
     """Listening TCP sockets for every address of an endpoint, all on one port; port 0 takes a free one.
 
-    ``localhost`` and ``*`` listen on both families, or on the one that this machine has. Raises
-    NameNotResolved, AddressInUse, NotPermitted for a privileged port, or OSError.
+    ``localhost`` and ``*`` listen on both families, or on the one that this machine has. With the type
+    ``SOCK_DGRAM`` they are UDP sockets. ``reuse_port`` lets other programs of the same user that ask for
+    that too listen there beside this one (SO_REUSEPORT, socket(7)). Raises NameNotResolved, AddressInUse,
+    NotPermitted for a privileged port, or OSError.
     """
-    addresses = resolve(endpoint.host, endpoint.port, family=family, passive=True)
+    addresses = resolve(endpoint.host, endpoint.port, family=family, type=type, passive=True)
     tries = 1 if endpoint.port else _FREE_PORT_TRIES
     while True:
         tries -= 1
         try:
-            return _listen(addresses, backlog)
+            return _listen(addresses, type, reuse_port)
         except AddressInUse:
             # A port that was free in one family may be taken in the other.
             if not tries:
                 raise
 
 
-def _listen(addresses: list[Resolved], backlog: int) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
+def listen_beside(listeners: list[socket.socket]) -> list[socket.socket]:
+    """Further sockets at the addresses of these, among which the kernel spreads who connects (SO_REUSEPORT).
+
+    Whoever else asks for one of these addresses later is refused as before, unless by SO_REUSEPORT.
+    """
+    with ExitStack() as undo:
+        beside = []
+        for sock in listeners:
+            # Only now: at first it had to be alone there, or another program's port would be shared.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            resolved = Resolved(sock.family, sock.getsockname())
+            beside.append(_listener(resolved, resolved.address[1], sock.type, reuse_port=True))
+            undo.callback(beside[-1].close)
+        undo.pop_all()
+    return beside
+
+
+def _listen(addresses: list[Resolved], type: int, reuse_port: bool) -> list[socket.socket]:
     missing: OSError | None = None
-    try:
+    with ExitStack() as undo:
+        sockets: list[socket.socket] = []
         for resolved in addresses:
             port = sockets[0].getsockname()[1] if sockets else resolved.address[1]
             try:
-                sockets.append(_listener(resolved, port, backlog))
+                sockets.append(_listener(resolved, port, type, reuse_port))
+                undo.callback(sockets[-1].close)
             except OSError as error:
                 if error.errno not in _FAMILY_MISSING:
                     raise
                 missing = error
         if missing and not sockets:
             raise missing
-    except OSError:
-        for sock in sockets:
-            sock.close()
-        raise
+        undo.pop_all()
     return sockets
 
 
-def _listener(resolved: Resolved, port: int, backlog: int) -> socket.socket:
-    sock = socket.socket(resolved.family, socket.SOCK_STREAM)
+def _listener(resolved: Resolved, port: int, type: int, reuse_port: bool) -> socket.socket:
+    sock = socket.socket(resolved.family, type)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if type == socket.SOCK_STREAM:  # For datagrams it would let others take the port.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if resolved.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((resolved.address[0], port, *resolved.address[2:]))
-        sock.listen(backlog)
+        if type == socket.SOCK_STREAM:
+            sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         where = Endpoint(resolved.host, port)

@@ -33,6 +33,14 @@ class Span(NamedTuple):
     last: int
 
 
+class Prefix(NamedTuple):
+    """The addresses that begin with the same ``length`` bits as ``network``."""
+
+    family: int
+    network: bytes
+    length: int
+
+
 class Targets:
     """A set of addresses of both families, in ascending order, IPv4 before IPv6.
 
@@ -118,6 +126,21 @@ class Targets:
 def read_targets(lines: Iterable[str]) -> list[str]:
     """The targets that a file lists: any number a line, blanks between them; ``#`` begins a remark."""
     return [word for line in lines for word in line.partition("#")[0].split()]
+
+
+def parse_prefix(text: str) -> Prefix:
+    """``10.0.0.0/8``, ``2001:db8::/32``, or an address, which is a prefix of its own.
+
+    Raises InvalidArgument for anything else, and where there are bits set behind the prefix.
+    """
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    bits = _BITS[family]
+    span = _prefix(family, text) if "/" in text else _single(family, text)
+    length = bits - (span.last - span.first).bit_length()
+    prefix = Prefix(family, span.first.to_bytes(bits // 8, "big"), length)
+    if _single(family, text.partition("/")[0], text).first != span.first:
+        raise InvalidArgument(f"{text}: did you mean {address_text(family, span.first)}/{length}?")
+    return prefix
 
 
 def address_text(family: int, number: int) -> str:

@@ -7,7 +7,6 @@ hide a service that comes up later, and names are resolved anew for each round.
 """
 
 import math
-import os
 import queue
 import socket
 import threading
@@ -15,10 +14,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
+from fastnet._backend import unix as _unix
 from fastnet._callable import make_callable
 from fastnet._limits import check_seconds
 from fastnet._threads import Work
-from fastnet.endpoints import Endpoint, parse_endpoint, resolve
+from fastnet.endpoints import Endpoint, parse_endpoint, parse_unix, resolve
 from fastnet.errors import InvalidArgument, NameNotResolved, WaitTimeout
 
 __all__ = [
@@ -45,7 +45,6 @@ STABLE_SECONDS = 0.2
 _BACK_OFF = 1.5
 _LONGEST_PAUSE = 1.0
 _STATUS_LINE_LIMIT = 1024
-_UNIX_PATH_LIMIT = 107
 # How much longer than the deadline a thread is waited for: it may hang in the resolver.
 _SLACK = 0.25
 _CLOSES = "accepts, then closes at once"
@@ -272,7 +271,7 @@ class _Wait:
 
     def _addresses(self, target: _Target) -> list[tuple[int, Any, str]]:
         if target.endpoint is None:
-            return [(socket.AF_UNIX, _unix_address(target.unix), target.unix)]
+            return [(socket.AF_UNIX, _unix.unix_address(target.unix), target.unix)]
         host, port = target.endpoint
         answers = resolve(host, port, family=self._family)
         return [(one.family, one.address, str(Endpoint(one.host, port))) for one in answers]
@@ -341,16 +340,8 @@ def _parse(text: str) -> _Target:
         with_port = authority if authority.rpartition("]")[2].count(":") else f"{authority}:80"
         return _Target(text, _endpoint(with_port), get=f"/{path}")
     if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if not 0 < len(os.fsencode(path)) <= _UNIX_PATH_LIMIT or "\0" in path:
-            raise InvalidArgument(f"{text!r}: expected unix:/path of at most {_UNIX_PATH_LIMIT} bytes")
-        return _Target(text, None, unix=path)
+        return _Target(text, None, unix=parse_unix(text.removeprefix("unix:")).path)
     return _Target(text, _endpoint(text))
-
-
-def _unix_address(path: str) -> str:
-    """As the kernel wants it: an abstract name begins with a zero byte (unix(7))."""
-    return f"\0{path[1:]}" if path.startswith("@") else path
 
 
 def _endpoint(text: str) -> Endpoint:

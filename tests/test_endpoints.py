@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastnet.endpoints import Endpoint, parse_endpoint, parse_port, resolve
-from fastnet.errors import InvalidArgument, NameNotResolved
+from fastnet.endpoints import (
+    Endpoint,
+    InheritedEndpoint,
+    Place,
+    UnixEndpoint,
+    listen,
+    listen_beside,
+    parse_endpoint,
+    parse_place,
+    parse_port,
+    place_of,
+    resolve,
+)
+from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved
 
 
 @pytest.mark.parametrize(
@@ -114,3 +129,67 @@ def test_what_is_no_host_is_refused_by_name(host: str) -> None:
 def test_everywhere_is_no_place_to_connect_to() -> None:
     with pytest.raises(NameNotResolved, match="not a host name"):
         resolve("*", 80)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("8080", Endpoint("localhost", 8080)),
+        ("[::1]:80", Endpoint("::1", 80)),
+        ("unix:/run/x.sock", UnixEndpoint("/run/x.sock")),
+        ("unix:@name", UnixEndpoint("@name")),
+        ("systemd:web", InheritedEndpoint("web")),
+        ("systemd:", InheritedEndpoint("")),
+    ],
+)
+def test_places_read_back(text: str, place: Place) -> None:
+    assert parse_place(text, "localhost") == place
+    assert parse_place(str(place)) == place
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("unix:", "unix:/path"), ("unix:@", "unix:@name"), ("unix:" + "x" * 108, "at most 107")],
+)
+def test_what_is_no_unix_address_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        parse_place(text)
+
+
+def test_where_a_socket_is_can_be_written(tmp_path: Path) -> None:
+    for address, text in (
+        (str(tmp_path / "s"), f"unix:{tmp_path}/s"),
+        ("\0fastnet-test", "unix:@fastnet-test"),
+    ):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(address)
+            assert str(place_of(sock.family, sock.getsockname())) == text
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert place_of(server.family, server.getsockname()) == Endpoint("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("type_", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_listeners_share_a_port_that_stays_closed_to_others(type_: int) -> None:
+    with contextlib.ExitStack() as stack:
+        first = listen(Endpoint("localhost", 0), type=type_)
+        more = [*listen_beside(first), *listen_beside(first)]
+        listeners = [stack.enter_context(sock) for sock in (*first, *more)]
+        (port,) = {sock.getsockname()[1] for sock in listeners}
+        with pytest.raises(AddressInUse):
+            listen(Endpoint("127.0.0.1", port), type=type_)
+        clients = [stack.enter_context(socket.socket(type=type_)) for _ in range(200)]
+        for client in clients:
+            client.connect(("127.0.0.1", port))
+            client.send(b"x")
+        took = [sock for sock in listeners if select.select([sock], [], [], 0)[0]]
+        assert len(took) == 3
+
+
+def test_a_port_is_shared_with_who_asks_for_it_too() -> None:
+    with contextlib.ExitStack() as stack:
+        first = listen(Endpoint("127.0.0.1", 0), reuse_port=True)
+        stack.callback(first[0].close)
+        again = listen(Endpoint("127.0.0.1", first[0].getsockname()[1]), reuse_port=True)
+        stack.callback(again[0].close)
+        assert first[0].getsockname() == again[0].getsockname()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastnet.errors import InvalidArgument, NameNotResolved
-from fastnet.targets import Targets, read_targets
+from fastnet.targets import Targets, parse_prefix, read_targets
 
 
 @pytest.mark.parametrize(
@@ -194,3 +194,34 @@ def test_any_text_is_targets_or_a_clear_refusal(text: str) -> None:
         )
     else:
         assert targets.size > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [
+        ("10.0.0.0/8", (socket.AF_INET, b"\x0a\0\0\0", 8)),
+        ("0.0.0.0/0", (socket.AF_INET, b"\0\0\0\0", 0)),
+        ("192.0.2.7", (socket.AF_INET, b"\xc0\0\x02\x07", 32)),
+        ("2001:db8::/32", (socket.AF_INET6, b"\x20\x01\x0d\xb8" + bytes(12), 32)),
+        ("::1", (socket.AF_INET6, bytes(15) + b"\x01", 128)),
+    ],
+)
+def test_a_prefix_is_read(text: str, prefix: tuple[int, bytes, int]) -> None:
+    assert parse_prefix(text) == prefix
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("10.0.0.1/8", "did you mean 10.0.0.0/8"),
+        ("10.0.0.0/33", "expected 0 to 32"),
+        ("::/129", "expected 0 to 128"),
+        ("example.com", "four octets"),
+        ("10.0.0.0-10.0.0.9", "octet"),
+        ("", "four octets"),
+        ("10.0.0.0/", "prefix length"),
+    ],
+)
+def test_what_is_no_prefix_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        parse_prefix(text)

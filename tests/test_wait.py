@@ -343,7 +343,7 @@ def test_the_module_is_called_by_its_name(service: Make) -> None:
         ("http://example.com/a b", "%XX"),
         ("http:///path", "HOST:PORT"),
         ("unix:", "unix:/path"),
-        ("unix:/" + "x" * 107, "107 bytes"),
+        ("unix:/" + "x" * 107, "at most 107"),
     ],
 )
 def test_malformed_targets_are_refused(target: str, message: str) -> None:
