@@ -116,9 +116,7 @@ class Forwarder:
     def _start(self, upstreams: list[Resolved]) -> Self:
         if self._loop:
             raise RuntimeError("this forwarder was started before: make another one")
-        loop = _core.Loop(
-            connect_timeout=self._connect_timeout, head_timeout=self._head_timeout, warn=self._warn
-        )
+        loop = _core.Loop(warn=self._warn)
         try:
             self._listen_by(loop, upstreams)
         except (OSError, ValueError):
@@ -131,9 +129,15 @@ class Forwarder:
     def _listen_by(self, loop: _core.Loop, upstreams: list[Resolved]) -> None:
         listeners = listen(self._listen)
         self._addresses = [_endpoint_of(sock) for sock in listeners]
-        self._counters = loop.listen(
-            listeners, upstreams, rewrite=self._rewrite(), max_connections=self._max_connections
+        rule = _core.Rule(
+            [_core.Upstream(upstreams, str(self._upstream))],
+            rewrite=self._rewrite(),
+            max_connections=self._max_connections,
+            connect_timeout=self._connect_timeout,
+            head_timeout=self._head_timeout,
         )
+        self._counters = rule.counters
+        loop.listen(rule, listeners)
         if any(_reaches(upstream, address) for upstream in upstreams for address in self._addresses):
             raise InvalidArgument(f"{self._upstream} is this forwarder itself: it would connect for ever")
 

@@ -11,6 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -261,6 +262,15 @@ def closed_port() -> tuple[int, object]:
         return socket.AF_INET, server.getsockname()
 
 
+def listen(
+    core: ModuleType, loop: Any, listener: socket.socket, addresses: list[tuple[int, Any]], **options: object
+) -> Any:
+    """Forward from this listener to an upstream of these addresses; the rule's counters."""
+    rule = core.Rule([core.Upstream(addresses)], **options)
+    loop.listen(rule, [listener])
+    return rule.counters
+
+
 def connect(address: object) -> socket.socket:
     return socket.create_connection(address, PATIENCE)  # type: ignore[arg-type]
 
@@ -270,7 +280,7 @@ def test_every_address_of_the_upstream_is_tried(core: ModuleType, service: Servi
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     missing_family = (socket.AF_APPLETALK, ("x", 1))
-    counters = loop.listen([listener], [missing_family, closed_port(), service.upstream])
+    counters = listen(core, loop, listener, [missing_family, closed_port(), service.upstream])
     with running(loop), connect(address) as client, service.accept() as server:
         client.sendall(b"found")
         assert server.recv(5) == b"found"
@@ -281,8 +291,8 @@ def test_an_upstream_that_refuses_harms_only_its_own_connection(core: ModuleType
     loop = core.Loop()
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     bad, good = (listener.getsockname() for listener in listeners)
-    failing = loop.listen([listeners[0]], [closed_port()])
-    loop.listen([listeners[1]], [service.upstream])
+    failing = listen(core, loop, listeners[0], [closed_port()])
+    listen(core, loop, listeners[1], [service.upstream])
     with running(loop), connect(good) as client, service.accept() as server:
         for _ in range(5):
             with pytest.raises(ConnectionResetError), connect(bad) as refused:
@@ -296,7 +306,7 @@ def test_what_an_upstream_sends_before_its_reset_arrives(core: ModuleType, servi
     loop = core.Loop()
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
-    counters = loop.listen([listener], [service.upstream])
+    counters = listen(core, loop, listener, [service.upstream])
     clients = [connect(address) for _ in range(20)]
     for _ in clients:  # The connections wait in the backlog: the loop begins only now.
         threading.Thread(target=lambda: say_and_reset(service.accept())).start()
@@ -323,10 +333,11 @@ def test_an_upstream_that_does_not_answer_times_out(core: ModuleType, service: S
         filler.setblocking(False)
         filler.connect_ex(full.getsockname())
         fillers.append(filler)
-    loop = core.Loop(connect_timeout=0.2)
+    loop = core.Loop()
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
-    loop.listen([listener], [(socket.AF_INET, full.getsockname()), service.upstream])
+    addresses = [(socket.AF_INET, full.getsockname()), service.upstream]
+    listen(core, loop, listener, addresses, connect_timeout=0.2)
     with running(loop), connect(address) as client, service.accept() as server:
         server.sendall(b"second address")
         assert client.recv(100) == b"second address"
@@ -338,7 +349,7 @@ def test_a_connection_limit_lets_the_rest_wait(core: ModuleType, service: Servic
     loop = core.Loop()
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
-    counters = loop.listen([listener], [service.upstream], max_connections=2)
+    counters = listen(core, loop, listener, [service.upstream], max_connections=2)
     with running(loop):
         clients = [connect(address) for _ in range(3)]
         servers = [service.accept() for _ in range(2)]
@@ -356,7 +367,7 @@ def test_a_drain_waits_for_open_connections(core: ModuleType, service: Service) 
     loop = core.Loop()
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
-    loop.listen([listener], [service.upstream])
+    listen(core, loop, listener, [service.upstream])
     with running(loop) as results:
         client, server = connect(address), service.accept()
         loop.drain(PATIENCE)
@@ -382,11 +393,11 @@ def assert_soon(condition: Callable[[], bool]) -> None:
 def test_a_slow_head_is_answered_408(core: ModuleType, service: Service) -> None:
     from fastnet._backend import http_head
 
-    loop = core.Loop(head_timeout=0.2)
+    loop = core.Loop()
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     rewrite = http_head.HostRewrite(["localhost"], address[1], "example.com")
-    counters = loop.listen([listener], [service.upstream], rewrite=rewrite)
+    counters = listen(core, loop, listener, [service.upstream], rewrite=rewrite, head_timeout=0.2)
     with running(loop), connect(address) as client, service.accept() as server:
         client.sendall(b"GET / HTTP/1.1\r\nHost:")
         assert read_all(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")

@@ -1,0 +1,220 @@
+"""The loop that a thread runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fastnet._pure.relay.connection import Connection
+from fastnet._pure.relay.ground import Ground
+from fastnet._pure.relay.poller import IN, Waker
+from fastnet._pure.relay.rule import Rule
+from fastnet._pure.relay.serving import Serving
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from fastnet._pure.relay.rule import Counters
+
+WARNING_PAUSE = 60.0
+"""Seconds of no shortage after which the next one is worth a warning again."""
+
+
+class Loop:
+    """One thread's relays.
+
+    ``listen`` and ``join`` say what to relay, then ``run`` does it until nothing is left: no listener
+    and no connection. What may be called in any thread waits for the running loop's next turn, except for
+    ``drain`` and ``stop``, which return at once and may also be called from a signal handler.
+
+    ``spin`` is the time in seconds after an event for which it polls instead of sleeping, which spends a
+    processor on answering sooner. ``warn`` is called in the loop's thread with a line of text when accepting
+    pauses because descriptors or ports ran out.
+
+    A child process that forks off has its copies of all descriptors closed, so that it keeps no
+    connection open.
+    """
+
+    def __init__(self, *, spin: float = 0.0, warn: Callable[[str], None] = lambda text: None) -> None:
+        self._ground = Ground(self._shortage)
+        self._spin = spin
+        self._warn = warn
+        self._quiet_until = 0.0
+        self._servings: dict[Rule, Serving] = {}
+        self._deadline = float("inf")
+        self._draining = False
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+        self._ended = False
+        self._asked: deque[_Ask] = deque()
+        self._waker = Waker()
+        self._ground.poller.watch(self._waker.fd, IN, self._waker)
+        _loops.add(self)
+
+    # What to relay
+
+    def listen(self, rule: Rule, listeners: Sequence[socket.socket]) -> None:
+        """Serve the connections to these listening sockets by this rule; they are the loop's from now on.
+
+        May be called in any thread, before and while it runs. Raises RuntimeError where it has ended.
+        """
+        if not self._do(lambda: self._serving(rule).listen(listeners)):
+            raise RuntimeError("this loop has ended: make another one")
+
+    def unlisten(self, rule: Rule) -> None:
+        """Close this rule's listeners here; its connections go on. May be called in any thread."""
+        self._do(lambda: self._serving(rule).close_listeners())
+
+    def join(self, first: socket.socket, second: socket.socket, rule: Rule | None = None) -> Counters:
+        """Relay between two connected sockets, which are the loop's from now on, before it runs."""
+        rule = rule or Rule(())
+        Connection(self._serving(rule), first).join(second)
+        return rule.counters
+
+    def _serving(self, rule: Rule) -> Serving:
+        if rule not in self._servings:
+            self._servings[rule] = Serving(self._ground, rule)
+        return self._servings[rule]
+
+    # Running
+
+    def run(self) -> bool:
+        """Relay until nothing is left to do, or the time to ``drain`` is up; then close every socket.
+
+        True where every connection had ended by itself, False where one was cut.
+        """
+        with self._lock:
+            self._thread = threading.get_ident()
+        try:
+            while not self._over():
+                if self._draining:
+                    self._close_listeners()
+                self._turn()
+            return not self._ground.connections
+        finally:
+            self.close()
+
+    def drain(self, timeout: float) -> None:
+        """Accept no more; ``run`` returns when all connections have ended, or after ``timeout`` seconds."""
+        self._deadline = time.monotonic() + timeout
+        self._draining = True
+        self._waker.wake()
+
+    def stop(self) -> None:
+        """Let ``run`` reset all connections and return."""
+        self.drain(0.0)
+
+    def close(self) -> None:
+        """Reset all connections and close everything; for a loop that is not running."""
+        with self._lock:
+            self._ended = True
+        self._answer()
+        self._close_listeners()
+        for connection in list(self._ground.connections):
+            connection.abort()
+        self._waker.close()
+        self._ground.poller.close()
+
+    def _over(self) -> bool:
+        """Whether nothing is left to do, or the time for it is up."""
+        self._answer()
+        listening = not self._draining and any(serving.listeners for serving in self._servings.values())
+        return not (self._ground.connections or listening) or time.monotonic() >= self._deadline
+
+    def _turn(self) -> None:
+        for handler, events in self._ground.poller.poll(self._wait()):
+            handler.on_event(events)
+        self._ground.clock.run()
+
+    def _wait(self) -> float:
+        """Seconds until something is due; -1 where nothing is."""
+        due = min(self._ground.clock.next_due(), self._deadline)
+        return -1 if due == float("inf") else max(0.0, due - time.monotonic())
+
+    def _close_listeners(self) -> None:
+        for serving in self._servings.values():
+            serving.close_listeners()
+
+    # What other threads ask for
+
+    def _do(self, call: Callable[[], object]) -> bool:
+        """Call this in the loop's thread, at once where it does not run; False where it has ended."""
+        with self._lock:
+            if self._ended:
+                return False
+            if self._thread is None:
+                call()
+                return True
+            ask = _Ask(call)
+            self._asked.append(ask)
+        if self._thread == threading.get_ident():
+            self._answer()
+        else:
+            self._waker.wake()
+            ask.answered.wait()
+        if ask.error:
+            raise ask.error
+        return ask.done
+
+    def _answer(self) -> None:
+        while self._asked:
+            self._asked.popleft().answer(self._ended)
+
+    # What is told
+
+    def _shortage(self, text: str) -> None:
+        """Say once that accepting pauses, however often it does so before all is well again."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._warn(text)
+        self._quiet_until = now + WARNING_PAUSE
+
+    def _abandon(self) -> None:
+        """In a forked child: close the copies, and touch nothing that is shared with the parent."""
+        self._lock = threading.Lock()
+        self._ended = True
+        self._ground.poller.close()
+        self._waker.abandon()
+        for serving in self._servings.values():
+            for listener in serving.listeners:
+                listener.sock.close()
+        for connection in self._ground.connections:
+            for side in (connection.down, connection.down.peer):
+                side.sock.close()
+        self._ground.connections.clear()
+        self._servings.clear()
+
+
+class _Ask:
+    """What another thread wants the loop's to do, and how that went."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self.answered = threading.Event()
+        self.done = False
+        self.error: Exception | None = None
+
+    def answer(self, ended: bool) -> None:
+        try:
+            if not ended:
+                self._call()
+                self.done = True
+        except Exception as error:  # It is the asking thread's.
+            self.error = error
+        self.answered.set()
+
+
+_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+
+
+def _abandon_loops() -> None:
+    for loop in list(_loops):
+        loop._abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_loops)
