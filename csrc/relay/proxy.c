@@ -235,13 +235,15 @@ static size_t build_binary(const struct pair *pair, uint8_t *out)
 static size_t build_unknown(int version, uint8_t *out)
 {
     static const char text[] = "PROXY UNKNOWN\r\n";
+    /* Not PROXY with an unspecified family: HAProxy 2.6 refuses that. */
+    static const uint8_t local[] = {BINARY_LOCAL, 0, 0, 0};
 
     if (version == 1) {
         memcpy(out, text, sizeof text - 1);
         return sizeof text - 1;
     }
     memcpy(out, binary_start, sizeof binary_start);
-    memcpy(out + sizeof binary_start, (const uint8_t[]){BINARY_PROXY, 0, 0, 0}, 4);
+    memcpy(out + sizeof binary_start, local, sizeof local);
     return BINARY_HEADER_SIZE;
 }
 

@@ -13,7 +13,7 @@
  *
  * fn_proxy_build() writes the header of this version (1 or 2) to `out` and returns its length. An IPv4
  * address mapped into IPv6 is written as IPv4; two addresses that are not both IP (as a Unix socket's; NULL
- * too) as unknown.
+ * too) as UNKNOWN or LOCAL.
  *
  * There is no state, and no allocation: any thread may call.
  */

@@ -252,7 +252,7 @@ static void test_build(void)
     assert(build(2, "10.0.0.1", 50000, "::ffff:10.0.0.2", 80, header) == 28);
     assert(memcmp(header, SIGNATURE "\x21\x11\0\x0c\x0a\0\0\1\x0a\0\0\2\xc3\x50\0\x50", 28) == 0);
     assert(build(2, "unix", 0, "unix", 0, header) == 16);
-    assert(memcmp(header, SIGNATURE "\x21\0\0\0", 16) == 0);
+    assert(memcmp(header, SIGNATURE "\x20\0\0\0", 16) == 0);
     assert(fn_proxy_build(2, NULL, NULL, header) == 16);
 }
 
