@@ -1,0 +1,82 @@
+/*
+ * What other threads ask of a relay: messages that its thread finds in its next turn, and how busy it is. An
+ * inbox is counted by those who hold it, since a fellow relay may still want to post when this one is gone.
+ *
+ * Any thread may call, but for what is said to be the relay's thread's.
+ */
+#ifndef FN_RELAY_INBOX_H
+#define FN_RELAY_INBOX_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fn_rule;
+
+enum fn_asks {
+    FN_ASKS_LISTEN,   /* to a socket of this rule */
+    FN_ASKS_UNLISTEN, /* to none of this rule */
+    FN_ASKS_ADOPT,    /* a connection that was accepted elsewhere */
+    FN_ASKS_RESUME,   /* accepting, as a connection of this rule ended elsewhere */
+};
+
+struct fn_message {
+    struct fn_message *next;
+    enum fn_asks asks;
+    int fd;               /* or -1 */
+    struct fn_rule *rule; /* a reference of the message's own */
+};
+
+/* Waits until the relay's thread calls back. */
+struct fn_request {
+    struct fn_request *next;
+    bool done;
+    void (*answer)(struct fn_request *request);
+};
+
+struct fn_inbox {
+    pthread_mutex_t mutex; /* guards all but the atomic numbers */
+    pthread_cond_t answered;
+    unsigned references;
+    struct fn_message *first, **end;
+    struct fn_request *requests;
+    bool closed;
+    bool running;
+    pthread_t runner;
+    int event;        /* an eventfd(2) */
+    unsigned load;    /* atomic: connections of the relay */
+    int64_t deadline; /* atomic: when the run is to end */
+    bool draining;    /* atomic */
+};
+
+/* NULL: no memory or no descriptor, as errno says. */
+struct fn_inbox *fn_inbox_new(void);
+void fn_inbox_hold(struct fn_inbox *inbox);
+void fn_inbox_release(struct fn_inbox *inbox);
+
+/* 0; -EBADF where it is closed, or -ENOMEM: then `fd` is still the caller's. */
+int fn_inbox_post(struct fn_inbox *inbox, enum fn_asks asks, struct fn_rule *rule, int fd);
+
+void fn_inbox_wake(struct fn_inbox *inbox);
+
+/* Has the relay's thread answer; in this thread at once where that is the relay's, or nobody runs it. */
+void fn_inbox_ask(struct fn_inbox *inbox, struct fn_request *request);
+
+/* The relay's thread's: the messages since the last time, for fn_message_free(). */
+struct fn_message *fn_inbox_messages(struct fn_inbox *inbox);
+void fn_message_free(struct fn_message *message);
+
+/* The relay's thread's: answers what was asked. */
+void fn_inbox_answer(struct fn_inbox *inbox);
+
+/* The relay's thread's: it begins, or ends, to look into the inbox. */
+void fn_inbox_run(struct fn_inbox *inbox, bool running);
+
+/* No more messages; its descriptor is closed. */
+void fn_inbox_close(struct fn_inbox *inbox);
+
+/* In a forked child, where other threads' locks are held for ever. */
+void fn_inbox_abandon(struct fn_inbox *inbox);
+
+#endif

@@ -1,0 +1,21 @@
+/*
+ * A ring of records from the thread that runs a relay to the one that takes them, without a lock: one of each.
+ * Where nobody takes them, the newest are dropped and counted.
+ */
+#ifndef FN_RELAY_RECORDS_H
+#define FN_RELAY_RECORDS_H
+
+#include "relay.h"
+
+#define FN_RECORDS 16384
+
+struct fn_records {
+    struct fn_record *ring; /* made with the first record */
+    uint64_t put, taken, lost;
+};
+
+void fn_records_put(struct fn_records *records, const struct fn_record *record);
+size_t fn_records_take(struct fn_records *records, struct fn_record *out, size_t count);
+void fn_records_free(struct fn_records *records);
+
+#endif

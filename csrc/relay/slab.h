@@ -1,0 +1,22 @@
+/*
+ * Objects of one size, many to a block of memory, for one thread. fn_slab_take() gives one that is all zero,
+ * or NULL; fn_slab_give() takes it back for the next. Blocks are freed by fn_slab_free() only.
+ */
+#ifndef FN_RELAY_SLAB_H
+#define FN_RELAY_SLAB_H
+
+#include <stddef.h>
+
+struct fn_slab_object;
+
+struct fn_slab {
+    size_t size; /* of an object: a multiple of a pointer's */
+    struct fn_slab_object *unused;
+    struct fn_slab_object *blocks;
+};
+
+void *fn_slab_take(struct fn_slab *slab);
+void fn_slab_give(struct fn_slab *slab, void *object);
+void fn_slab_free(struct fn_slab *slab);
+
+#endif
