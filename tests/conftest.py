@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +21,7 @@ from types import ModuleType
 from typing import TypeVar
 
 import pytest
+from forwarding import Command, Server, Web, WebServer
 
 IN_CI = bool(os.environ.get("CI"))
 COMMAND_TIMEOUT = 60
@@ -193,3 +197,41 @@ def engines(linked: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
     for host in linked:
         host.settle()
     return linked
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """``serve(handle)`` starts a server; all of them are stopped in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(handle: Callable[[socket.socket], None], host: str = "127.0.0.1") -> Server:
+            server = Server(handle, host)
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with WebServer(("127.0.0.1", 0), Web) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def forward() -> Iterator[Callable[..., Command]]:
+    """``forward("0", "127.0.0.1:80")`` runs the command; what still runs in the end is killed."""
+    commands: list[Command] = []
+
+    def start(*arguments: str, **options: tuple[str, ...]) -> Command:
+        commands.append(Command(*arguments, **options))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.process.kill()
+        command.process.communicate()

@@ -1,4 +1,4 @@
-"""Recipe 3.2: the forwarder between real clients and servers, in Python and as a command."""
+"""Recipe 3.2: the forwarder between real clients and servers, in Python."""
 
 from __future__ import annotations
 
@@ -9,161 +9,33 @@ import http.client
 import http.server
 import json
 import os
-import re
 import resource
-import signal
 import socket
 import ssl
 import struct
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
+from forwarding import (
+    PATIENCE,
+    Server,
+    WebServer,
+    assert_reset,
+    assert_soon,
+    connect,
+    digest,
+    echo,
+    fetch,
+    read_all,
+)
 
 import fastnet as package
 from fastnet.endpoints import Endpoint
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved
 from fastnet.forward import Forwarder, Relayed, relay, relay_async
-
-PATIENCE = 20.0
-FORWARD = (sys.executable, "-m", "fastnet", "forward")
-
-
-def connect(port: int, host: str = "127.0.0.1") -> socket.socket:
-    return socket.create_connection((host, port), PATIENCE)
-
-
-def assert_reset(port: int) -> None:
-    """A connection is accepted and reset: so soon, sometimes, that connecting already tells."""
-    with pytest.raises(ConnectionResetError), connect(port) as client:
-        client.recv(1)
-
-
-def forever(step: Callable[[], object]) -> None:
-    """Until it raises."""
-    while True:
-        step()
-
-
-def read_all(sock: socket.socket) -> bytes:
-    return b"".join(iter(lambda: sock.recv(1 << 20), b""))
-
-
-def assert_soon(condition: Callable[[], bool]) -> None:
-    """The condition becomes true while others still work; a generous limit ends a failing test."""
-    for _ in range(int(PATIENCE / 0.01)):
-        if condition():
-            return
-        time.sleep(0.01)
-    assert condition()
-
-
-class Server:
-    """A TCP server with a thread for each connection, which ``handle`` gets."""
-
-    def __init__(self, handle: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.sock = socket.create_server((host, 0), family=family, backlog=2048)
-        self.port: int = self.sock.getsockname()[1]
-        self._handle = handle
-        self._threads: list[threading.Thread] = []
-        self._accepting = threading.Thread(target=self._accept)
-        self._accepting.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                thread = threading.Thread(target=self._serve, args=self.sock.accept()[:1])
-                thread.start()
-                self._threads.append(thread)
-
-    def _serve(self, sock: socket.socket) -> None:
-        with sock, contextlib.suppress(ConnectionError):
-            self._handle(sock)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
-        self.sock.close()
-        for thread in (self._accepting, *self._threads):
-            thread.join(PATIENCE)
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    """``serve(handle)`` starts a server; all of them are stopped in the end."""
-    with contextlib.ExitStack() as stack:
-
-        def start(handle: Callable[[socket.socket], None], host: str = "127.0.0.1") -> Server:
-            server = Server(handle, host)
-            stack.callback(server.close)
-            return server
-
-        yield start
-
-
-def echo(sock: socket.socket) -> None:
-    while data := sock.recv(1 << 16):
-        sock.sendall(data)
-
-
-def digest(sock: socket.socket) -> None:
-    """Answers only after the client's end, the way a half-closing client needs it."""
-    total = hashlib.blake2b()
-    while data := sock.recv(1 << 18):
-        total.update(data)
-    sock.sendall(total.hexdigest().encode())
-
-
-class Web(http.server.BaseHTTPRequestHandler):
-    """Answers with what it was asked, as JSON."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        answer = json.dumps(
-            {"host": self.headers["Host"], "path": self.path, "body": body.decode()}, separators=(",", ":")
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_POST = do_GET
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class WebServer(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """Connections that end badly are part of the tests."""
-
-
-@pytest.fixture
-def web() -> Iterator[WebServer]:
-    with WebServer(("127.0.0.1", 0), Web) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def fetch(port: int, host: str = "127.0.0.1", **headers: str) -> dict[str, str]:
-    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
-    try:
-        connection.request("GET", "/localhost:1", headers=headers)
-        answer: dict[str, str] = json.loads(connection.getresponse().read())
-        return answer
-    finally:
-        connection.close()
-
 
 # In Python
 
@@ -374,6 +246,25 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, object], message: st
         Forwarder(**{"listen": "0", "upstream": "127.0.0.1:1", **options})  # type: ignore[arg-type]
 
 
+def test_a_reset_of_the_client_reaches_the_server(serve: Callable[..., Server]) -> None:
+    ends: list[BaseException] = []
+
+    def wait_for_reset(sock: socket.socket) -> None:
+        try:
+            read_all(sock)
+        except ConnectionResetError as error:
+            ends.append(error)
+
+    server = serve(wait_for_reset)
+    with Forwarder("0", f"127.0.0.1:{server.port}") as forwarder:
+        client = connect(forwarder.port)
+        client.sendall(b"x")
+        assert_soon(lambda: forwarder.stats().sent_up == 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        assert_soon(lambda: len(ends) == 1)
+
+
 # The Host rewrite
 
 
@@ -560,208 +451,3 @@ def test_relay_refuses_what_it_cannot_relay() -> None:
             with pytest.raises(InvalidArgument, match=message):
                 relay(a, other)
         assert a.fileno() > 0
-
-
-# As a command
-
-
-class Command:
-    """A running ``fastnet forward``, and where it listens."""
-
-    def __init__(self, *arguments: str, prefix: tuple[str, ...] = ()) -> None:
-        self.process = subprocess.Popen(
-            [*prefix, *FORWARD, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
-        )
-        assert self.process.stdout
-        self.first_line = self.process.stdout.readline()
-        self.port = int(re.findall(r":(\d{4,5})\b", self.first_line)[0])
-
-    def finish(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out, err
-
-
-@pytest.fixture
-def forward() -> Iterator[Callable[..., Command]]:
-    """``forward("0", "127.0.0.1:80")`` runs the command; what still runs in the end is killed."""
-    commands: list[Command] = []
-
-    def start(*arguments: str, **options: tuple[str, ...]) -> Command:
-        commands.append(Command(*arguments, **options))
-        return commands[-1]
-
-    yield start
-    for command in commands:
-        command.process.kill()
-        command.process.communicate()
-
-
-def test_the_command_forwards_and_sums_up_on_sigterm(
-    forward: Callable[..., Command], serve: Callable[..., Server]
-) -> None:
-    server = serve(echo)
-    command = forward("127.0.0.1:0", f"127.0.0.1:{server.port}")
-    assert command.first_line == f"forwarding 127.0.0.1:{command.port} to 127.0.0.1:{server.port}\n"
-    with connect(command.port) as client:
-        client.sendall(b"hello")
-        assert client.recv(5) == b"hello"
-    code, out, err = command.finish()
-    assert (code, err) == (0, "")
-    assert out.startswith("1 connections (0 unreachable, 0 refused, 0 reset), 5 bytes up, 5 bytes down in ")
-
-
-def test_the_command_drains_on_ctrl_c_and_cuts_at_the_deadline(
-    forward: Callable[..., Command], serve: Callable[..., Server]
-) -> None:
-    command = forward("0", f"127.0.0.1:{serve(echo).port}", "--drain", "100ms", "--json")
-    with connect(command.port) as client:
-        client.sendall(b"hello")
-        assert client.recv(5) == b"hello"
-        code, out, err = command.finish(signal.SIGINT)
-        assert (code, err) == (130, "")
-        summary = json.loads(out)
-        assert summary.pop("ran_s") > 0
-        assert summary == {
-            "event": "summary",
-            "connections": 1,
-            "unreachable": 0,
-            "refused": 0,
-            "resets": 1,
-            "sent_up_bytes": 5,
-            "sent_down_bytes": 5,
-        }
-        with pytest.raises(ConnectionResetError):
-            client.recv(1)
-
-
-def test_a_second_signal_means_now(forward: Callable[..., Command], serve: Callable[..., Server]) -> None:
-    command = forward("127.0.0.1:0", f"127.0.0.1:{serve(echo).port}", "--drain", "1h")
-    with connect(command.port) as client:
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
-        command.process.send_signal(signal.SIGTERM)
-        with pytest.raises(ConnectionError):
-            forever(lambda: connect(command.port).close())
-        code, _, _ = command.finish()
-    assert code == 1
-
-
-def test_the_command_rewrites(forward: Callable[..., Command], web: WebServer) -> None:
-    upstream = f"127.0.0.1:{web.server_port}"
-    ours = forward("0", upstream, "--rewrite-host")
-    every = forward("0", upstream, "--rewrite-host-always", "--json")
-    assert json.loads(every.first_line)["upstream"] == upstream
-    assert fetch(ours.port)["host"] == upstream
-    assert fetch(ours.port, Host="other")["host"] == "other"
-    assert fetch(every.port, Host="other")["host"] == upstream
-
-
-def test_the_memory_of_a_stopped_reader_is_bounded(
-    forward: Callable[..., Command], serve: Callable[..., Server]
-) -> None:
-    stopped = threading.Event()
-    command = forward("127.0.0.1:0", f"127.0.0.1:{serve(lambda sock: stopped.wait(PATIENCE) and None).port}")
-
-    def resident() -> int:
-        with open(f"/proc/{command.process.pid}/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-
-    clients = [connect(command.port) for _ in range(8)]
-    before = resident()
-    for client in clients:
-        client.settimeout(0.5)
-        with pytest.raises(TimeoutError):
-            forever(lambda client=client: client.send(bytes(1 << 20)))
-    held = resident() - before
-    for client in clients:
-        client.close()
-    stopped.set()
-    assert held < 8 * 2 * 262144 + (2 << 20)
-
-
-def test_no_descriptors_left_pauses_accepting_with_one_warning_and_recovers(
-    forward: Callable[..., Command], serve: Callable[..., Server], peer: Callable[[str], str]
-) -> None:
-    server = serve(echo)
-    limit = (peer("prlimit"), "--nofile=40:40")
-    command = forward("127.0.0.1:0", f"127.0.0.1:{server.port}", prefix=limit)
-    with contextlib.ExitStack() as stack:
-        first = stack.enter_context(connect(command.port))
-        first.sendall(b"one")
-        assert first.recv(3) == b"one"
-        crowd = [stack.enter_context(connect(command.port)) for _ in range(40)]
-        for client in crowd:
-            client.sendall(b"crowd")
-        first.sendall(b"two")
-        assert first.recv(3) == b"two"
-        for client in crowd:  # Each gets its turn as soon as one before it has left.
-            assert client.recv(5) == b"crowd"
-            client.close()
-    code, out, err = command.finish()
-    assert code == 0
-    assert out.startswith("41 connections (0 unreachable, 0 refused, 0 reset)")
-    assert err.count("\n") == 1
-    assert "accepting pauses at" in err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (("0",), 2, "UPSTREAM"),
-        (("0", "example.com"), 2, "expected HOST:PORT"),
-        (("0", "example.com:0"), 2, "port 0"),
-        (("x", "example.com:80"), 2, "expected a number or a service name"),
-        (("0", "127.0.0.1:1", "--max-connections", "0"), 2, "expected a whole number from 1"),
-        (("0", "127.0.0.1:1", "--drain", "-1"), 2, "expected"),
-        (("0", "127.0.0.1:1", "--head-timeout", "0"), 2, "head_timeout"),
-        (("0", "127.0.0.1:1", "--connect-timeout", "x"), 2, "expected a time"),
-        (("0", "127.0.0.1:1", "--rewrite-host", "--rewrite-host-always"), 2, "not allowed with"),
-        (("0", "nowhere.invalid:80"), 2, "nowhere.invalid"),
-        (("192.0.2.1:0", "127.0.0.1:1"), 3, "192.0.2.1"),
-    ],
-)
-def test_bad_input_of_the_command(
-    fastnet: Callable[..., subprocess.CompletedProcess[str]],
-    arguments: tuple[str, ...],
-    code: int,
-    message: str,
-) -> None:
-    ran = fastnet("forward", *arguments)
-    assert (ran.returncode, ran.stdout) == (code, "")
-    assert message in ran.stderr
-    assert ran.stderr.count("\n") == 1
-
-
-def test_a_privileged_port_is_refused_with_the_cure(
-    namespace: Callable[[], Any],
-    peer: Callable[[str], str],
-    fastnet: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
-    powerless = (*namespace().prefix, peer("setpriv"), "--inh-caps=-all", "--bounding-set=-all")
-    ran = fastnet("forward", "127.0.0.1:1023", "127.0.0.1:1", prefix=powerless)
-    assert ran.returncode == 3
-    assert "cap_net_bind_service" in ran.stderr
-
-
-def test_a_reset_of_the_client_reaches_the_server(serve: Callable[..., Server]) -> None:
-    ends: list[BaseException] = []
-
-    def wait_for_reset(sock: socket.socket) -> None:
-        try:
-            read_all(sock)
-        except ConnectionResetError as error:
-            ends.append(error)
-
-    server = serve(wait_for_reset)
-    with Forwarder("0", f"127.0.0.1:{server.port}") as forwarder:
-        client = connect(forwarder.port)
-        client.sendall(b"x")
-        assert_soon(lambda: forwarder.stats().sent_up == 1)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        client.close()
-        assert_soon(lambda: len(ends) == 1)
