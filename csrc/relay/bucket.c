@@ -17,7 +17,7 @@ static int64_t later(int64_t a, int64_t b)
 void fn_bucket_init(struct fn_bucket *bucket, uint64_t bytes_per_second)
 {
     bucket->rate = bytes_per_second < FASTEST ? bytes_per_second : FASTEST;
-    bucket->burst_ns = later(FN_BUCKET_BURST_NS, cost_ns(bucket, 1) + 1);
+    bucket->burst_ns = bucket->rate ? later(FN_BUCKET_BURST_NS, cost_ns(bucket, 1) + 1) : 0;
     atomic_init(&bucket->earned_at, 0);
 }
 

@@ -9,7 +9,8 @@
  * (several threads may see the same room) is a debt, paid by a longer wait: the mean is exact.
  *
  * A burst is what the rate gives in FN_BUCKET_BURST_NS, one byte at least. `now_ns` is any clock that does
- * not go back and is the same in all threads; `bytes` is below 2^32. A rate of 0 is no bucket: don't ask one.
+ * not go back and is the same in all threads; `bytes` is below 2^32. A bucket without a rate (0) may be
+ * initialised, but not asked.
  */
 #ifndef FN_RELAY_BUCKET_H
 #define FN_RELAY_BUCKET_H

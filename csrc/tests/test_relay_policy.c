@@ -449,6 +449,7 @@ static void test_bucket_edges(void)
     /* What was not used for a long time is not saved up. */
     assert(fn_bucket_room(&bucket, 1000000 * SECOND) == 50);
 
+    fn_bucket_init(&bucket, 0);
     fn_bucket_init(&bucket, UINT64_MAX);
     assert(fn_bucket_room(&bucket, 0) > 1 << 30);
     assert(fn_bucket_take(&bucket, 0, UINT32_MAX) == 0);
