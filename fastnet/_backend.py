@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from fastnet._pure import http_head as http_head
     from fastnet._pure import netif as netif
     from fastnet._pure import packet as packet
+    from fastnet._pure import permute as permute
     from fastnet._pure import probe as probe
     from fastnet._pure import relay as relay
     from fastnet._pure import unix as unix
 
 IMPLEMENTATIONS = ("native", "pure")
-NATIVE_TOPICS = frozenset({"checksum", "netif", "packet"})
+NATIVE_TOPICS = frozenset({"checksum", "netif", "packet", "permute"})
 PURE_TOPICS = NATIVE_TOPICS | {"http_head", "probe", "relay", "unix"}
 
 _failure: str | None = None
