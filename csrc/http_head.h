@@ -18,8 +18,9 @@
  *         len -= step.used;
  *     } while (code > 0);
  *
- * step.send lies in `data`, in the rewrite or in memory of the fn_http's own, and is valid until the next
- * call for this fn_http. Memory is held only for a head or line that has not come whole, for what came while
+ * `data` must stay where it is until 0 is returned. step.send lies in it, in the rewrite or in memory of the
+ * fn_http's own, and is valid until the next call for this fn_http. A usual request, its Host replaced, is three
+ * steps; whatever passes untouched is one. Memory is held only for a head or line that has not come whole, for what came while
  * fn_http_held(), and for the few bytes of each request that waits for its response; the usual request,
  * which comes in one piece, allocates nothing.
  *
@@ -110,6 +111,9 @@ bool fn_http_head_pending(const struct fn_http *http);
 
 /* What is wrong with the client's last request, which was not passed on (a constant text); NULL: nothing. */
 const char *fn_http_refusal(const struct fn_http *http);
+
+/* What is wrong with the upstream's bytes, once fn_http_response() was -EBADMSG (a constant text); NULL: nothing. */
+const char *fn_http_unfollowed(const struct fn_http *http);
 
 /* Whether no response is due or under way: one of our own may be sent. */
 bool fn_http_idle(const struct fn_http *http);

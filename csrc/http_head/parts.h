@@ -1,0 +1,215 @@
+/*
+ * What the files of http_head share: host.c (whose names are whose), read.c (one direction's lines, counted
+ * bytes and chunks), request.c and response.c (what a head says and how it is rewritten), exchange.c (both
+ * directions together, and the contract's functions).
+ *
+ * A reader works on an input, which it takes from front to back. What it wants sent on is its `out`; that is
+ * taken piece by piece before it reads on. Only what has begun and not ended is copied, to `kept`.
+ *
+ * Functions that can fail return 0 or more, -ENOMEM, or -EBADMSG with the reader's `bad` set.
+ */
+#ifndef FN_HTTP_HEAD_PARTS_H
+#define FN_HTTP_HEAD_PARTS_H
+
+#include "http_head.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+/* Bytes that a host name or an address may have. */
+#define FN_HTTP_HOST_MAX 255
+#define FN_HTTP_EDITS 2
+#define FN_HTTP_FEW 4
+
+struct fn_http_buffer {
+    char *data;
+    size_t len, capacity;
+};
+
+int fn_http_append(struct fn_http_buffer *buffer, const char *data, size_t len);
+void fn_http_release(struct fn_http_buffer *buffer);
+
+static inline struct fn_http_text fn_http_text(const char *data, size_t len)
+{
+    return (struct fn_http_text){data, len};
+}
+
+/* The text without its first n bytes. */
+static inline struct fn_http_text fn_http_behind(struct fn_http_text text, size_t n)
+{
+    return fn_http_text(text.data + n, text.len - n);
+}
+
+static inline char fn_http_lower(char byte)
+{
+    return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
+}
+
+/* Whether a text is this word, which is in lower case, in any case. Inline: most differ by their length. */
+static inline bool fn_http_is(struct fn_http_text text, const char *word)
+{
+    if (text.len != strlen(word))
+        return false;
+    for (size_t i = 0; i < text.len; i++)
+        if (fn_http_lower(text.data[i]) != word[i])
+            return false;
+    return true;
+}
+
+static inline bool fn_http_same(struct fn_http_text a, struct fn_http_text b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+bool fn_http_is_token(struct fn_http_text text);
+/* Whether there is a control character other than a tab. */
+bool fn_http_has_control(struct fn_http_text text);
+/* Without spaces and tabs at its ends; fn_http_bared: without any white space there. */
+struct fn_http_text fn_http_trimmed(struct fn_http_text text);
+struct fn_http_text fn_http_bared(struct fn_http_text text);
+/* The text up to the first `mark`, which is what is left without one; *rest is what stands behind that mark. */
+struct fn_http_text fn_http_until(struct fn_http_text text, char mark, struct fn_http_text *rest);
+/* The number that 1 to 18 decimal digits make, else -1. */
+int64_t fn_http_number(struct fn_http_text text);
+
+/* host.c */
+
+/* A host in one spelling: lower case without the last dot, or the shortest form of an address. */
+struct fn_http_host {
+    uint8_t len; /* 0: none, or too long to be one */
+    char text[FN_HTTP_HOST_MAX];
+};
+
+void fn_http_host(struct fn_http_host *out, struct fn_http_text host);
+/* The authority, without user information, of what follows "scheme://" or "//". */
+struct fn_http_text fn_http_authority(struct fn_http_text rest);
+/* `reached_at` in the one spelling. */
+bool fn_http_replaces(const struct fn_http_rewrite *rewrite, struct fn_http_text authority,
+                      struct fn_http_text reached_at);
+bool fn_http_is_upstream(const struct fn_http_rewrite *rewrite, struct fn_http_text authority);
+/* Whether a cookie of this Domain would go back to the upstream (RFC 6265, section 5.1.3). */
+bool fn_http_is_upstream_domain(const struct fn_http_rewrite *rewrite, struct fn_http_text domain);
+/* What Set-Cookie's Domain is for a client that asked for this authority; empty where there can be none. */
+struct fn_http_text fn_http_cookie_domain(struct fn_http_text authority);
+bool fn_http_rewrites_responses(const struct fn_http_rewrite *rewrite);
+struct fn_http_text fn_http_upstream(const struct fn_http_rewrite *rewrite);
+
+/* read.c */
+
+enum fn_http_state { FN_HTTP_HEAD, FN_HTTP_COUNTED, FN_HTTP_CHUNK_LINE, FN_HTTP_CHUNK_END, FN_HTTP_TRAILER, FN_HTTP_RAW };
+
+struct fn_http_input {
+    const char *data;
+    size_t len, at;
+};
+
+/* At these bytes of what is sent on stands another text. */
+struct fn_http_edit {
+    size_t at, len;
+    struct fn_http_text text;
+};
+
+/* What a head says of its message, gathered line by line. Positions are in the head. */
+struct fn_http_facts {
+    uint8_t asks;
+    bool http_1_0, bad_length, differing, last_chunked;
+    uint32_t hosts, lengths, codings;
+    int status;
+    int64_t length;
+    uint32_t host_at, host_len;
+    uint32_t authority_at, authority_len; /* of an absolute target; authority_len 0: the target is none */
+};
+
+struct fn_http_reader {
+    enum fn_http_state state;
+    bool strict;  /* a request: read strictly */
+    bool holds;   /* nothing of a head is sent on before it has come whole */
+    bool chunked; /* the counted bytes are a chunk's */
+    bool spent;   /* what is sent on lies in kept or made, which go once it is taken */
+    uint8_t edits_done, edits_count;
+    int64_t left;   /* counted bytes to come */
+    size_t size;    /* bytes of the complete lines of this head, or of these trailers */
+    size_t partial; /* bytes of the incomplete line, which end kept */
+    struct fn_http_buffer kept, made;
+    struct fn_http_text out;
+    size_t out_at;
+    struct fn_http_edit edits[FN_HTTP_EDITS];
+    struct fn_http_facts facts;
+    const char *bad;
+};
+
+/* Runs the reader's state once; what that wants sent on is in `out`. */
+int fn_http_read(struct fn_http *http, struct fn_http_reader *reader, struct fn_http_input *in);
+/* A head is complete: its body follows, if there is one. */
+void fn_http_body(struct fn_http *http, struct fn_http_reader *reader, int64_t length, bool chunked);
+/* So many of the counted bytes have gone. */
+void fn_http_count(struct fn_http *http, struct fn_http_reader *reader, int64_t n);
+/* Notes that the message can't be passed on, and why. */
+int fn_http_bad(struct fn_http_reader *reader, const char *reason);
+/* A field line of a request's head or trailers, which is checked. */
+int fn_http_field(struct fn_http_reader *reader, struct fn_http_text line, struct fn_http_text *name,
+                  struct fn_http_text *value);
+
+/*
+ * request.c, response.c: a line without its end, which stands at `size` of its head; and the end of the head,
+ * which is given where the reader holds.
+ */
+
+int fn_http_request_line(struct fn_http_reader *reader, struct fn_http_text line);
+int fn_http_request_head(struct fn_http *http, struct fn_http_text head);
+int fn_http_response_line(struct fn_http_reader *reader, struct fn_http_text line);
+int fn_http_response_head(struct fn_http *http, struct fn_http_text head);
+/* Content-Length's and Transfer-Encoding's values, for the facts. */
+void fn_http_lengths(struct fn_http_facts *facts, struct fn_http_text value);
+void fn_http_codings(struct fn_http_facts *facts, struct fn_http_text value);
+
+/* exchange.c */
+
+/* What a request asks for, as far as its response's framing depends on it. */
+enum { FN_HTTP_ASKS_HEAD = 1, FN_HTTP_ASKS_CONNECT = 2, FN_HTTP_ASKS_UPGRADE = 4 };
+#define FN_HTTP_ASKS_SWITCH (FN_HTTP_ASKS_CONNECT | FN_HTTP_ASKS_UPGRADE)
+
+/* The authority that a client asked for, shared by the requests that wait for their response. */
+struct fn_http_asked {
+    size_t users;
+    size_t len;
+    char text[];
+};
+
+struct fn_http_pending {
+    struct fn_http_asked *asked; /* NULL: its response is not rewritten */
+    uint8_t asks;
+};
+
+/* The requests that wait for their response, oldest first: a ring of a power of two, in `few` while that is enough. */
+struct fn_http_queue {
+    struct fn_http_pending few[FN_HTTP_FEW];
+    struct fn_http_pending *more;
+    uint16_t first, count, capacity;
+};
+
+enum fn_http_switched { FN_HTTP_NO, FN_HTTP_UNDECIDED, FN_HTTP_YES };
+
+struct fn_http {
+    const struct fn_http_rewrite *rewrite;
+    enum fn_http_switched switched;
+    struct fn_http_reader requests, responses;
+    struct fn_http_queue queue;
+    struct fn_http_buffer backlog; /* what came while held; backlog_at of it is dealt with */
+    size_t backlog_at;
+    uint8_t reached_len;
+    char reached_at[INET6_ADDRSTRLEN];
+};
+
+/* One more request waits for its response. `asked`: the authority for which the upstream's was put, or empty. */
+int fn_http_push(struct fn_http *http, uint8_t asks, struct fn_http_text asked);
+/* The oldest of them, NULL where none waits; and without it. */
+const struct fn_http_pending *fn_http_oldest(const struct fn_http *http);
+void fn_http_answered(struct fn_http *http);
+/* The response to CONNECT or Upgrade has come. */
+void fn_http_decide(struct fn_http *http, bool switched);
+/* The message is complete, body and all. */
+void fn_http_ended(struct fn_http *http, struct fn_http_reader *reader);
+
+#endif
