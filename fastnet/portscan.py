@@ -10,7 +10,7 @@ import selectors
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastnet._callable import make_callable
 from fastnet._limits import check_seconds
@@ -101,29 +101,49 @@ def check_engine(engine: str) -> None:
         raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
 
 
-class _Scan(NamedTuple):
-    """What was asked for, checked and resolved."""
+class Scan:
+    """A scan that tells each port's state as soon as it is known: iterate over it, then take its ``result``.
 
-    host: str
-    target: Resolved
-    ports: tuple[int, ...]
-    engine: str
-    timeout: float
-    concurrency: int
+    Takes and raises what the function ``portscan`` does.
+    """
 
-    def result(self, states: Iterable[PortState]) -> PortScan:
-        return PortScan(self.host, self.target.host, self.engine, tuple(sorted(states)))
+    def __init__(
+        self,
+        host: str,
+        ports: str | Iterable[int] = DEFAULT_PORTS,
+        *,
+        engine: str = "connect",
+        timeout: float = DEFAULT_TIMEOUT,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        family: int = socket.AF_UNSPEC,
+    ) -> None:
+        check_engine(engine)
+        check_seconds("timeout", timeout, 0.001)
+        if concurrency < 1:
+            raise InvalidArgument(f"concurrency {concurrency}: expected 1 or more")
+        self.ports = parse_ports(ports)
+        self.host, self.engine = host, engine
+        self.timeout, self.concurrency = timeout, concurrency
+        self.target = resolve(host, family=family)[0]
+        self._states: list[PortState] = []
 
+    def __iter__(self) -> Iterator[PortState]:
+        for state in _nmap(self) if self.engine == "nmap" else _connect(self):
+            self._states.append(state)
+            yield state
 
-def _check(
-    host: str, ports: str | Iterable[int], engine: str, timeout: float, concurrency: int, family: int
-) -> _Scan:
-    check_engine(engine)
-    check_seconds("timeout", timeout, 0.001)
-    if concurrency < 1:
-        raise InvalidArgument(f"concurrency {concurrency}: expected 1 or more")
-    wanted = parse_ports(ports)
-    return _Scan(host, resolve(host, family=family)[0], wanted, engine, timeout, concurrency)
+    async def run_async(self) -> None:
+        """All of it, for a running event loop."""
+        import asyncio
+
+        if self.engine == "nmap":
+            self._states += await asyncio.to_thread(_nmap, self)
+        else:
+            self._states += await _connect_async(self)
+
+    def result(self) -> PortScan:
+        """The states so far."""
+        return PortScan(self.host, self.target.host, self.engine, tuple(sorted(self._states)))
 
 
 def portscan(
@@ -145,8 +165,10 @@ def portscan(
     Raises InvalidArgument, NameNotResolved, EngineMissing, and OSError where this machine can't send to
     the address at all.
     """
-    scan = _check(host, ports, engine, timeout, concurrency, family)
-    return scan.result(_nmap(scan) if engine == "nmap" else _connect(scan))
+    scan = Scan(host, ports, engine=engine, timeout=timeout, concurrency=concurrency, family=family)
+    for _ in scan:
+        pass
+    return scan.result()
 
 
 async def portscan_async(
@@ -161,10 +183,15 @@ async def portscan_async(
     """``portscan`` for a running event loop; it raises the same."""
     import asyncio
 
-    scan = await asyncio.to_thread(_check, host, ports, engine, timeout, concurrency, family)
-    if engine == "nmap":
-        return scan.result(await asyncio.to_thread(_nmap, scan))
-    return scan.result(await _connect_async(scan))
+    options: dict[str, Any] = {
+        "engine": engine,
+        "timeout": timeout,
+        "concurrency": concurrency,
+        "family": family,
+    }
+    scan = await asyncio.to_thread(Scan, host, ports, **options)
+    await scan.run_async()
+    return scan.result()
 
 
 def _begin(target: Resolved, port: int) -> tuple[socket.socket, int]:
@@ -205,7 +232,7 @@ def _outcome(sock: socket.socket) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def _connect(scan: _Scan) -> Iterator[PortState]:
+def _connect(scan: Scan) -> Iterator[PortState]:
     waiting = list(reversed(scan.ports))
     # In the order of their deadlines, as all have the same time.
     under_way: dict[socket.socket, tuple[int, float]] = {}
@@ -255,7 +282,7 @@ def _ended(
         yield _finish(sock, port, code)
 
 
-async def _connect_async(scan: _Scan) -> list[PortState]:
+async def _connect_async(scan: Scan) -> list[PortState]:
     import asyncio
 
     waiting = list(reversed(scan.ports))
@@ -308,7 +335,7 @@ async def _answer(sock: socket.socket, timeout: float) -> int:
         loop.remove_writer(sock)
 
 
-def _nmap(scan: _Scan) -> list[PortState]:
+def _nmap(scan: Scan) -> list[PortState]:
     import shutil
 
     nmap = reference("nmap")

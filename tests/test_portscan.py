@@ -8,7 +8,11 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -333,6 +337,39 @@ def test_command(fastnet: Any, engine: str) -> None:
 
         done = fastnet("portscan", "127.0.0.1", "-p", str(silent), "--open", "--engine", engine)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", "127.0.0.1: 1 closed\n")
+
+
+@contextmanager
+def mute(address: str) -> Iterator[int]:
+    """A port that does not answer: its queue of connections is full."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server((address, 0), backlog=0))
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+def test_ctrl_c_says_what_is_known() -> None:
+    with mute("127.0.0.1") as silent, socket.create_server(("127.0.0.1", 0)) as server:
+        listening = server.getsockname()[1]
+        command = [sys.executable, "-m", "fastnet", "portscan", "127.0.0.1", "--timeout", "60s"]
+        with subprocess.Popen(
+            [*command, "-p", f"{listening},{silent}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            scanned, _ = server.accept()
+            with scanned:
+                assert scanned.recv(1) == b""  # found open, and closed again
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            output, remarks = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert [line.split()[:2] for line in output.splitlines()[1:]] == [[str(listening), "open"]]
+    assert remarks == "127.0.0.1: 1 open\ninterrupted: 1 of 2 ports are known\n"
 
 
 def test_command_families_and_bounds(fastnet: Any) -> None:

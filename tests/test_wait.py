@@ -400,6 +400,30 @@ def test_the_command_prints_json(fastnet: Command, service: Make) -> None:
     assert (second["target"], second["ready"], second["reason"]) == (down.target, False, "connection refused")
 
 
+def test_ctrl_c_says_what_is_known(service: Make) -> None:
+    tried = threading.Semaphore(0)
+
+    def slam(sock: socket.socket) -> None:
+        tried.release()
+        reset(sock)
+
+    up, down = service(), service(slam)
+    with subprocess.Popen(
+        [sys.executable, "-m", "fastnet", "wait", up.target, down.target, "--json", "--timeout", "none"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["target"] == up.target
+        for _ in range(5):
+            assert tried.acquire(timeout=30)
+        process.send_signal(signal.SIGINT)
+        output, remarks = process.communicate(timeout=30)
+    assert (process.returncode, output) == (130, "")
+    assert remarks == f"interrupted, 1 of 2 ready: {down.target}: accepts, then closes at once\n"
+
+
 def test_an_empty_command_is_refused_before_the_waiting(fastnet: Command) -> None:
     refused = fastnet("wait", "127.0.0.1:1", "--", "")
     assert (refused.returncode, refused.stdout) == (2, "")

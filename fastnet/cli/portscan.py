@@ -11,8 +11,9 @@ from fastnet.portscan import (
     DEFAULT_PORTS,
     DEFAULT_TIMEOUT,
     ENGINES,
+    PortScan,
+    Scan,
     parse_ports,
-    portscan,
 )
 
 
@@ -47,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    scan = portscan(
+    scan = Scan(
         args.host,
         args.ports,
         engine=args.engine,
@@ -55,6 +56,18 @@ def run(args: argparse.Namespace) -> int:
         concurrency=args.concurrency,
         family=args.family,
     )
+    try:
+        for _ in scan:
+            pass
+    except KeyboardInterrupt:
+        print_result(scan.result(), args)
+        remark(f"interrupted: {len(scan.result().ports)} of {len(scan.ports)} ports are known")
+        return exits.INTERRUPTED
+    print_result(scan.result(), args)
+    return exits.YES if scan.result().open else exits.NO
+
+
+def print_result(scan: PortScan, args: argparse.Namespace) -> None:
     shown = [port for port in scan.ports if port.state == "open" or not args.open]
     if args.json:
         for port in shown:
@@ -62,5 +75,5 @@ def run(args: argparse.Namespace) -> int:
     elif shown:
         print_table(("PORT", "STATE", "REASON"), shown)
     counts = Counter(port.state for port in scan.ports)
-    remark(f"{scan.address}: {', '.join(f'{count} {state}' for state, count in sorted(counts.items()))}")
-    return exits.YES if scan.open else exits.NO
+    told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    remark(f"{scan.address}: {told or 'nothing is known'}")

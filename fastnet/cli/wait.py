@@ -63,22 +63,35 @@ def time_limit(text: str) -> float | None:
 def run(args: argparse.Namespace) -> int:
     if args.command and not args.command[0]:
         raise InvalidArgument("COMMAND is empty: expected the name of a program")
-    outcomes = []
-    for outcome in watch(
-        args.targets,
-        args.timeout,
-        show_progress if sys.stderr.isatty() else None,
-        gone=args.gone,
-        check=args.check,
-        interval=args.interval,
-        attempt_timeout=args.attempt_timeout,
-        family=args.family,
-    ):
-        outcomes.append(outcome)
+    outcomes: list[Outcome] = []
+    latest: dict[str, Outcome] = {}
+
+    def note(outcome: Outcome) -> None:
+        latest[outcome.target] = outcome
         if sys.stderr.isatty():
-            print(end=_CLEAR_LINE, file=sys.stderr, flush=True)
-        if args.json:
-            print_json({**outcome._asdict(), "waited_s": round(outcome.waited_s, 3)})
+            show_progress(outcome)
+
+    try:
+        for outcome in watch(
+            args.targets,
+            args.timeout,
+            note,
+            gone=args.gone,
+            check=args.check,
+            interval=args.interval,
+            attempt_timeout=args.attempt_timeout,
+            family=args.family,
+        ):
+            outcomes.append(outcome)
+            latest.pop(outcome.target, None)
+            clear_progress()
+            if args.json:
+                print_json({**outcome._asdict(), "waited_s": round(outcome.waited_s, 3)})
+    except KeyboardInterrupt:
+        clear_progress()
+        awaited = "; ".join(f"{outcome.target}: {outcome.reason}" for outcome in latest.values())
+        remark(f"interrupted, {len(outcomes)} of {len(args.targets)} ready{awaited and f': {awaited}'}")
+        return exits.INTERRUPTED
     raise_if_late(outcomes)
     if args.command:
         become(args.command)
@@ -90,6 +103,11 @@ def show_progress(outcome: Outcome) -> None:
     if outcome.waited_s >= _SILENT_SECONDS:
         line = f"{_CLEAR_LINE}{outcome.waited_s:.0f} s  {outcome.target}: {outcome.reason}"
         print(end=line, file=sys.stderr, flush=True)
+
+
+def clear_progress() -> None:
+    if sys.stderr.isatty():
+        print(end=_CLEAR_LINE, file=sys.stderr, flush=True)
 
 
 def become(command: list[str]) -> NoReturn:
