@@ -35,7 +35,7 @@ from forwarding import (
 import fastnet as package
 from fastnet.endpoints import Endpoint
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved
-from fastnet.forward import Forwarder, Relayed, relay, relay_async
+from fastnet.forward import Forwarder, Relayed, Stats, relay, relay_async
 
 # In Python
 
@@ -50,7 +50,7 @@ def test_localhost_listens_on_both_families_and_on_one_port(serve: Callable[...,
                 client.sendall(b"hello")
                 assert client.recv(5) == b"hello"
         assert_soon(lambda: forwarder.stats().active == 0)
-        assert forwarder.stats() == (2, 0, 0, 0, 0, 10, 10)
+        assert forwarder.stats() == Stats(2, 0, 0, 0, 0, 0, 0, 10, 10, 0)
 
 
 def test_a_port_alone_is_loopback(serve: Callable[..., Server]) -> None:

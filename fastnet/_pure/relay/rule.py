@@ -152,7 +152,7 @@ class Rule:
     number, whether towards the upstream, and the bytes, before they are sent.
     """
 
-    __slots__ = ("_counters", "_numbers", "_options", "_tallies", "_upstreams")
+    __slots__ = ("__weakref__", "_counters", "_numbers", "_options", "_tallies", "_upstreams")
 
     def __init__(
         self,

@@ -1,0 +1,74 @@
+"""Relaying between two sockets that are connected already."""
+
+import socket
+import sys
+from typing import NamedTuple
+
+from fastnet._backend import relay as _core
+from fastnet._threads import Work
+from fastnet.errors import InvalidArgument
+
+
+class Relayed(NamedTuple):
+    """What ``relay`` moved."""
+
+    from_a: int
+    """Bytes that came from the first socket and were sent to the second."""
+    from_b: int
+    """Bytes that came from the second socket and were sent to the first."""
+    reset: bool
+    """Whether one side was reset, so that bytes may be missing."""
+
+
+def relay(sock_a: socket.socket, sock_b: socket.socket) -> Relayed:
+    """Relay between two connected stream sockets until both directions have ended.
+
+    The sockets are handed over: the caller's objects are closed at once, the connections when it
+    returns. Broken off (by Ctrl-C) it resets both. Raises InvalidArgument for what is no plain connected
+    stream socket.
+    """
+    loop, counters = _joined(sock_a, sock_b)
+    # Signals are handled in the main thread, which the loop would keep from it.
+    work = Work(loop.run, "fastnet-relay")
+    try:
+        work.result()
+    except BaseException:
+        loop.stop()
+        work.result()
+        raise
+    return _relayed(counters)
+
+
+async def relay_async(sock_a: socket.socket, sock_b: socket.socket) -> Relayed:
+    """``relay`` as a coroutine. Cancelling it resets both connections."""
+    loop, counters = _joined(sock_a, sock_b)
+    await Work(loop.run, "fastnet-relay").result_async(cancel=loop.stop)
+    return _relayed(counters)
+
+
+def _joined(sock_a: socket.socket, sock_b: socket.socket) -> tuple[_core.Loop, _core.Counters]:
+    if sock_a is sock_b:
+        raise InvalidArgument("both ends are the same socket: expected two")
+    for sock in (sock_a, sock_b):
+        _check_relayable(sock)
+    loop = _core.Loop()
+    return loop, loop.join(_handed_over(sock_a), _handed_over(sock_b))
+
+
+def _check_relayable(sock: socket.socket) -> None:
+    if "ssl" in sys.modules and isinstance(sock, sys.modules["ssl"].SSLSocket):
+        raise InvalidArgument("a TLS socket can't be relayed: its bytes pass through its object")
+    if sock.type != socket.SOCK_STREAM:
+        raise InvalidArgument(f"{sock.type.name}: expected a stream socket")
+    try:
+        sock.getpeername()
+    except OSError as error:
+        raise InvalidArgument(f"expected a connected socket: {error.strerror}") from None
+
+
+def _handed_over(sock: socket.socket) -> socket.socket:
+    return socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+
+
+def _relayed(counters: _core.Counters) -> Relayed:
+    return Relayed(counters.sent_up, counters.sent_down, bool(counters.resets))
