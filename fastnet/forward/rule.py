@@ -138,7 +138,7 @@ class Rule(_Fields):
         return self
 
     @classmethod
-    def _make(cls, iterable: Iterable[Any]) -> Self:
+    def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override]
         # So what `_replace` makes is checked too.
         return cls(**dict(zip(cls._fields, iterable, strict=True)))
 
