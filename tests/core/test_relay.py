@@ -336,8 +336,8 @@ def test_an_upstream_that_does_not_answer_times_out(core: ModuleType, service: S
     loop = core.Loop()
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
-    addresses = [(socket.AF_INET, full.getsockname()), service.upstream]
-    listen(core, loop, listener, addresses, connect_timeout=0.2)
+    full_one = core.Upstream([(socket.AF_INET, full.getsockname())])
+    loop.listen(core.Rule([full_one, core.Upstream([service.upstream])], connect_timeout=0.2), [listener])
     with running(loop), connect(address) as client, service.accept() as server:
         server.sendall(b"second address")
         assert client.recv(100) == b"second address"

@@ -1,22 +1,27 @@
-"""What all of a loop's relays share."""
+"""What all of a loop's relays share, and how other threads reach them."""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
-from fastnet._pure.relay.poller import Clock, Poller
+from fastnet._pure.relay.poller import IN, Clock, Poller, Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastnet._pure.relay.connection import Connection
+    from fastnet._pure.relay.rule import Record
 
 BUFFER_SIZE = 262144
 """Bytes of one read, and so the bytes that a direction holds for a slow reader at most."""
+RECORDS = 16384
+"""Records kept until somebody asks for them."""
 
 
 class Ground:
-    """A loop's descriptors, timers, connections and read buffer, and whom to tell of a shortage."""
+    """A loop's descriptors, timers, connections and read buffer, the records it keeps, and its inbox."""
 
     def __init__(self, shortage: Callable[[str], None]) -> None:
         self.poller = Poller()
@@ -24,3 +29,54 @@ class Ground:
         self.connections: set[Connection] = set()
         self.view = memoryview(bytearray(BUFFER_SIZE))
         self.shortage = shortage
+        self.records: deque[Record] = deque()
+        self.lost_records = 0
+        self.waker = Waker()
+        self.poller.watch(self.waker.fd, IN, self.waker)
+        self.ended = False
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def load(self) -> int:
+        """Connections that are here, or on their way."""
+        return len(self.connections) + len(self._inbox)
+
+    def post(self, call: Callable[[], None]) -> bool:
+        """Have the loop's thread call this in its next turn; False where it has ended. Any thread."""
+        with self._lock:
+            if self.ended:
+                return False
+            self._inbox.append(call)
+        self.waker.wake()
+        return True
+
+    def read_inbox(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def end(self) -> None:
+        """Take nothing in any more. What is in the inbox is called all the same, and finds ``ended`` set."""
+        with self._lock:
+            self.ended = True
+        self.read_inbox()
+
+    def note(self, record: Record) -> None:
+        """Keep a record; where there are too many the oldest is lost."""
+        if len(self.records) >= RECORDS:
+            self.records.popleft()
+            self.lost_records += 1
+        self.records.append(record)
+
+    def close(self) -> None:
+        self.waker.close()
+        self.poller.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies, and wait for no lock of another thread."""
+        self._lock = threading.Lock()
+        self.ended = True
+        self._inbox.clear()
+        self.connections.clear()
+        self.poller.close()
+        self.waker.abandon()

@@ -6,20 +6,19 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING
 
 from fastnet._pure.relay.connection import Connection
 from fastnet._pure.relay.ground import Ground
-from fastnet._pure.relay.poller import IN, Waker
 from fastnet._pure.relay.rule import Rule
 from fastnet._pure.relay.serving import Serving
+from fastnet._pure.relay.side import NOTHING, Side
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from fastnet._pure.relay.rule import Counters
+    from fastnet._pure.relay.rule import Counters, Record
 
 WARNING_PAUSE = 60.0
 """Seconds of no shortage after which the next one is worth a warning again."""
@@ -41,19 +40,15 @@ class Loop:
     """
 
     def __init__(self, *, spin: float = 0.0, warn: Callable[[str], None] = lambda text: None) -> None:
-        self._ground = Ground(self._shortage)
         self._spin = spin
         self._warn = warn
         self._quiet_until = 0.0
+        self._ground = Ground(self._shortage)
         self._servings: dict[Rule, Serving] = {}
         self._deadline = float("inf")
         self._draining = False
         self._lock = threading.Lock()
         self._thread: int | None = None
-        self._ended = False
-        self._asked: deque[_Ask] = deque()
-        self._waker = Waker()
-        self._ground.poller.watch(self._waker.fd, IN, self._waker)
         _loops.add(self)
 
     # What to relay
@@ -71,9 +66,13 @@ class Loop:
         self._do(lambda: self._serving(rule).close_listeners())
 
     def join(self, first: socket.socket, second: socket.socket, rule: Rule | None = None) -> Counters:
-        """Relay between two connected sockets, which are the loop's from now on, before it runs."""
+        """Relay between two connected sockets, which are the loop's from now on; before it runs."""
         rule = rule or Rule(())
-        Connection(self._serving(rule), first).join(second)
+        serving = self._serving(rule)
+        rule._gate.enter_anyway()
+        connection = Connection(serving, first)
+        up = Side(second, self._ground.poller, NOTHING, rule._options.congestion)
+        connection.join(up, (second.family, second.getpeername()))
         return rule.counters
 
     def _serving(self, rule: Rule) -> Serving:
@@ -92,8 +91,6 @@ class Loop:
             self._thread = threading.get_ident()
         try:
             while not self._over():
-                if self._draining:
-                    self._close_listeners()
                 self._turn()
             return not self._ground.connections
         finally:
@@ -103,7 +100,7 @@ class Loop:
         """Accept no more; ``run`` returns when all connections have ended, or after ``timeout`` seconds."""
         self._deadline = time.monotonic() + timeout
         self._draining = True
-        self._waker.wake()
+        self._ground.waker.wake()
 
     def stop(self) -> None:
         """Let ``run`` reset all connections and return."""
@@ -111,19 +108,18 @@ class Loop:
 
     def close(self) -> None:
         """Reset all connections and close everything; for a loop that is not running."""
-        with self._lock:
-            self._ended = True
-        self._answer()
+        self._ground.end()
         self._close_listeners()
         for connection in list(self._ground.connections):
-            connection.abort()
-        self._waker.close()
-        self._ground.poller.close()
+            connection.stop()
+        self._ground.close()
 
     def _over(self) -> bool:
         """Whether nothing is left to do, or the time for it is up."""
-        self._answer()
-        listening = not self._draining and any(serving.listeners for serving in self._servings.values())
+        self._ground.read_inbox()
+        if self._draining:
+            self._close_listeners()
+        listening = any(serving.listeners for serving in self._servings.values())
         return not (self._ground.connections or listening) or time.monotonic() >= self._deadline
 
     def _turn(self) -> None:
@@ -140,32 +136,38 @@ class Loop:
         for serving in self._servings.values():
             serving.close_listeners()
 
-    # What other threads ask for
-
     def _do(self, call: Callable[[], object]) -> bool:
         """Call this in the loop's thread, at once where it does not run; False where it has ended."""
         with self._lock:
-            if self._ended:
-                return False
-            if self._thread is None:
-                call()
-                return True
-            ask = _Ask(call)
-            self._asked.append(ask)
-        if self._thread == threading.get_ident():
-            self._answer()
-        else:
-            self._waker.wake()
-            ask.answered.wait()
-        if ask.error:
-            raise ask.error
-        return ask.done
-
-    def _answer(self) -> None:
-        while self._asked:
-            self._asked.popleft().answer(self._ended)
+            if self._thread in (None, threading.get_ident()):
+                if not self._ground.ended:
+                    call()
+                return not self._ground.ended
+        asked = _Asked(self._ground, call)
+        if not self._ground.post(asked.answer):
+            return False
+        return asked.wait()
 
     # What is told
+
+    def records(self) -> list[Record]:
+        """The connections that have ended since the last call, the earliest first; in any one thread.
+
+        Those of rules with ``record``. No more than 16384 are kept: the oldest are lost, and counted.
+        """
+        kept = self._ground.records
+        return [kept.popleft() for _ in range(len(kept))]
+
+    @property
+    def lost_records(self) -> int:
+        """Records that were lost because nobody asked for them."""
+        return self._ground.lost_records
+
+    def connections(self) -> list[Record]:
+        """The connections that are open now. May be called in any thread."""
+        found: list[Record] = []
+        self._do(lambda: found.extend([connection.record() for connection in self._ground.connections]))
+        return found
 
     def _shortage(self, text: str) -> None:
         """Say once that accepting pauses, however often it does so before all is well again."""
@@ -177,36 +179,38 @@ class Loop:
     def _abandon(self) -> None:
         """In a forked child: close the copies, and touch nothing that is shared with the parent."""
         self._lock = threading.Lock()
-        self._ended = True
-        self._ground.poller.close()
-        self._waker.abandon()
         for serving in self._servings.values():
-            for listener in serving.listeners:
-                listener.sock.close()
+            serving.abandon()
         for connection in self._ground.connections:
-            for side in (connection.down, connection.down.peer):
-                side.sock.close()
-        self._ground.connections.clear()
+            connection.abandon()
+        self._ground.abandon()
         self._servings.clear()
 
 
-class _Ask:
+class _Asked:
     """What another thread wants the loop's to do, and how that went."""
 
-    def __init__(self, call: Callable[[], object]) -> None:
+    def __init__(self, ground: Ground, call: Callable[[], object]) -> None:
+        self._ground = ground
         self._call = call
-        self.answered = threading.Event()
-        self.done = False
-        self.error: Exception | None = None
+        self._answered = threading.Event()
+        self._done = False
+        self._error: Exception | None = None
 
-    def answer(self, ended: bool) -> None:
+    def answer(self) -> None:
         try:
-            if not ended:
+            if not self._ground.ended:
                 self._call()
-                self.done = True
+                self._done = True
         except Exception as error:  # It is the asking thread's.
-            self.error = error
-        self.answered.set()
+            self._error = error
+        self._answered.set()
+
+    def wait(self) -> bool:
+        self._answered.wait()
+        if self._error:
+            raise self._error
+        return self._done
 
 
 _loops: weakref.WeakSet[Loop] = weakref.WeakSet()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import count
+import time
+from itertools import count, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastnet._pure.relay.bucket import Bucket
+from fastnet._pure.relay.choice import Choice
+from fastnet._pure.relay.gate import Gate
 from fastnet._pure.relay.options import Address, Options, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fastnet._pure.http_head import HostRewrite
+    from fastnet._pure.relay.ground import Ground
     from fastnet._pure.relay.options import Prefix
+    from fastnet._pure.relay.serving import Serving
 
 TALLIED = (
     *("accepted", "active", "unreachable", "refused", "denied", "resets", "timed_out"),
@@ -95,15 +101,16 @@ class Upstream:
     only where all are. Raises ValueError where there is no address.
     """
 
-    __slots__ = ("_active", "_addresses", "_failures", "_name", "_rests_until", "healthy")
+    __slots__ = ("_addresses", "_failures", "_interleaved", "_name", "_open", "_rests_until", "healthy")
 
     def __init__(self, addresses: Sequence[Address], name: str = "") -> None:
         if not addresses:
             raise ValueError("an upstream without an address: expected one or more")
         self.healthy = True
         self._addresses = tuple(addresses)
+        self._interleaved = _interleaved(self._addresses)
         self._name = name
-        self._active = 0
+        self._open: dict[Ground, int] = {}
         self._failures = 0
         self._rests_until = 0.0
 
@@ -120,12 +127,37 @@ class Upstream:
     @property
     def active(self) -> int:
         """Connections to it that are open now."""
-        return self._active
+        return sum(list(self._open.values()))
 
     @property
     def failures(self) -> int:
-        """Connects to it that failed since the last one that did not."""
+        """How often in a row it could not be connected to."""
         return self._failures
+
+    # Each loop counts for itself, so that no lock is needed.
+
+    def _opened(self, ground: Ground) -> None:
+        self._open[ground] = self._open.get(ground, 0) + 1
+
+    def _closed(self, ground: Ground) -> None:
+        self._open[ground] -= 1
+        if not self._open[ground]:
+            del self._open[ground]
+
+    def _failed(self, options: Options) -> None:
+        """None of its addresses could be connected to; after too many times it rests."""
+        self._failures += 1
+        if self._failures >= options.max_failures:
+            self._rests_until = time.monotonic() + options.failure_pause
+
+
+def _interleaved(addresses: Sequence[Address]) -> list[Address]:
+    """The addresses with their families in turn, the first one's first (RFC 8305, section 4)."""
+    families: dict[int, list[Address]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    rounds = zip_longest(*families.values())
+    return [address for each in rounds for address in each if address is not None]
 
 
 class Rule:
@@ -151,8 +183,6 @@ class Rule:
     Record of each connection that has ended, for ``Loop.records``. ``tap`` is called with a connection's
     number, whether towards the upstream, and the bytes, before they are sent.
     """
-
-    __slots__ = ("__weakref__", "_counters", "_numbers", "_options", "_tallies", "_upstreams")
 
     def __init__(
         self,
@@ -206,6 +236,10 @@ class Rule:
             )
         )
         self._numbers = count(1)
+        self._choice = Choice(policy)
+        self._gate = Gate(max_connections, max_per_source)
+        self._rates = [Bucket(rate)] if rate else []
+        self._servings: list[Serving] = []
         self._tallies: list[Tally] = []
         self._counters = Counters(self._tallies)
         self.set_upstreams(upstreams)

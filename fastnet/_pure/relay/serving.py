@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import errno
+import os
 import socket
 from typing import TYPE_CHECKING
 
-from fastnet._pure.http_head import Exchange
+from fastnet._pure.relay.bucket import BURST, Bucket
+from fastnet._pure.relay.connecting import Connecting
 from fastnet._pure.relay.connection import Connection
+from fastnet._pure.relay.greeting import Greeting
+from fastnet._pure.relay.listener import Listener
 from fastnet._pure.relay.poller import IN
+from fastnet._pure.relay.prefixes import Prefixes
+from fastnet._pure.relay.refusal import Refusal
+from fastnet._pure.relay.relaying import Relaying
+from fastnet._pure.relay.rewriting import Rewriting
 from fastnet._pure.relay.rule import Tally
 
 if TYPE_CHECKING:
@@ -23,10 +30,10 @@ RESET_POLL = 0.01
 LINGER = 2.0
 """Seconds that a client which was refused has to read why."""
 SHORTAGE_PAUSE = 0.1
-"""Seconds without accepting after descriptors ran out."""
-
-_ACCEPTS_A_TURN = 16
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Seconds without accepting after descriptors or ports ran out."""
+RETRY_PAUSE = 0.02
+NEXT_ADDRESS = 0.25
+"""Seconds without an answer after which the next address is connected to as well (RFC 8305, section 5)."""
 
 
 class Serving:
@@ -35,41 +42,85 @@ class Serving:
     def __init__(self, ground: Ground, rule: Rule) -> None:
         self.ground = ground
         self.poller = ground.poller
-        self.connections = ground.connections
-        self.view = ground.view
         self.rule = rule
         self.options = options = rule._options
+        self.allowed, self.denied = Prefixes(options.allow), Prefixes(options.deny)
+        self.trusted = Prefixes(options.trust_proxy)
         self.tally = Tally()
         rule._tallies.append(self.tally)
         self.listeners: list[Listener] = []
         self.accepting = False
-        self.short = False
+        self._short = False
         timer = ground.clock.timer
-        self.connect_timer = timer(Connection.connect_failed, options.connect_timeout)
-        self.head_timer = timer(Connection.head_late, options.head_timeout)
-        self.reset_poll = timer(Connection.pass_reset, RESET_POLL)
-        self.reset_grace = timer(Connection.abort, RESET_GRACE)
-        self.linger_timer = timer(Connection.close, LINGER)
-        self.shortage_timer = timer(Serving.recovered, SHORTAGE_PAUSE)
+        self.greeting_timer = timer(Greeting.late, options.head_timeout)
+        self.connect_timer = timer(Connecting.late, options.connect_timeout)
+        self.next_timer = timer(Connecting.next_address, NEXT_ADDRESS)
+        self.retry_timer = timer(Connecting.begin, RETRY_PAUSE)
+        self.head_timer = timer(Rewriting.head_late, options.head_timeout)
+        self.throttle_timer = timer(Relaying.go_on, BURST / 2)
+        self.reset_poll = timer(Relaying.pass_reset, RESET_POLL)
+        self.reset_grace = timer(Relaying.reset, RESET_GRACE)
+        self.idle_timer = timer(Relaying.idle, options.idle_timeout) if options.idle_timeout else None
+        self.half_closed_timer = (
+            timer(Relaying.half_closed, options.half_closed_timeout) if options.half_closed_timeout else None
+        )
+        self.linger_timer = timer(Refusal.over, LINGER)
+        self._relaying_timers = [
+            timer
+            for timer in (
+                *(self.head_timer, self.throttle_timer, self.reset_poll, self.reset_grace),
+                *(self.idle_timer, self.half_closed_timer),
+            )
+            if timer is not None
+        ]
+        self._shortage_timer = timer(Serving._recovered, SHORTAGE_PAUSE)
 
-    def forget(self, connection: Connection) -> None:
-        """Nothing is due for this connection any more."""
-        for timer in (
-            self.connect_timer,
-            self.head_timer,
-            self.reset_poll,
-            self.reset_grace,
-            self.linger_timer,
-        ):
-            timer.disarm(connection)
+    def rates(self) -> list[Bucket]:
+        """The byte rates that a new connection keeps to."""
+        own = [Bucket(self.options.connection_rate)] if self.options.connection_rate else []
+        return own + self.rule._rates
+
+    def forget(self, relaying: Relaying) -> None:
+        """Nothing is due for it any more."""
+        for timer in self._relaying_timers:
+            timer.disarm(relaying)
+
+    # Connections
+
+    def adopt(self, sock: socket.socket, spare: socket.socket | None) -> None:
+        """Serve a connection that some loop accepted; ``spare`` is a socket to connect with."""
+        connection = Connection(self, sock)
+        if self.ground.ended:
+            if spare:
+                spare.close()
+            connection.end("stopped", abort=True)
+        else:
+            connection.begin(spare)
+
+    def ended(self, connection: Connection) -> None:
+        self.tally.active -= 1
+        self.ground.connections.discard(connection)
+        if self.options.record:
+            self.ground.note(connection.record())
+        self.freed()
+
+    def freed(self) -> None:
+        """There is room for one more connection: tell who waits for it."""
+        for serving in self.rule._gate.leave():
+            if serving is self:
+                self.resume()
+            else:
+                serving.ground.post(serving.resume)
 
     # Accepting
 
     def listen(self, sockets: Sequence[socket.socket]) -> None:
+        self.pause()
         for sock in sockets:
             sock.setblocking(False)
             self.listeners.append(Listener(self, sock))
-        self.pause()
+        if self not in self.rule._servings:
+            self.rule._servings.append(self)
         self.resume()
 
     def pause(self) -> None:
@@ -77,90 +128,56 @@ class Serving:
         if self.accepting:
             self.accepting = False
             for listener in self.listeners:
-                if listener.watched:
-                    listener.watched = False
-                    self.poller.unwatch(listener.sock.fileno())
+                self.poller.unwatch(listener.sock.fileno())
 
     def resume(self) -> None:
         """Accept again, unless there is a reason not to."""
-        full = self.rule.counters.active >= self.options.max_connections
-        if not (self.accepting or full or self.short):
+        if self.listeners and not (self.accepting or self._short):
             self.accepting = True
             for listener in self.listeners:
-                listener.watched = True
                 self.poller.watch(listener.sock.fileno(), IN, listener)
 
-    def shortage(self, error: OSError) -> None:
-        """No descriptor or memory for one more connection: pause."""
+    def shortage(self, code: int) -> None:
+        """Descriptors, memory or ports ran out: pause, and say so."""
         self.pause()
-        self.short = True
-        self.shortage_timer.arm(self)
-        self.ground.shortage(f"accepting pauses at {self.rule.counters.active} connections: {error.strerror}")
+        self._short = True
+        self._shortage_timer.arm(self)
+        active = self.rule.counters.active
+        self.ground.shortage(f"accepting pauses at {active} connections: {os.strerror(code)}")
 
-    def recovered(self) -> None:
-        self.short = False
+    def _recovered(self) -> None:
+        self._short = False
         self.resume()
+
+    def close_listeners(self) -> None:
+        self.pause()
+        self._shortage_timer.disarm(self)
+        self._short = False
+        if self.listeners:
+            self.rule._servings.remove(self)
+        for listener in self.listeners:
+            listener.sock.close()
+        self.listeners.clear()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies, and forget the connections."""
+        for listener in self.listeners:
+            listener.sock.close()
+        if self in self.rule._servings:
+            self.rule._servings.remove(self)
+        self.rule._gate.reset()
+        self.tally.active = 0
+
+    def least_loaded(self) -> Serving:
+        """Whose loop has the fewest connections, of the rule's: this one, where no other is better."""
+        best = self
+        if len(self.rule._servings) > 1:
+            for serving in list(self.rule._servings):
+                if serving.ground.load < best.ground.load:
+                    best = serving
+        return best
 
     def first_family(self) -> int:
         """The family of the socket that the next connection will probably need."""
         upstreams = self.rule._upstreams
         return upstreams[0].addresses[0][0] if upstreams else socket.AF_INET
-
-    def close_listeners(self) -> None:
-        self.pause()
-        self.shortage_timer.disarm(self)
-        for listener in self.listeners:
-            listener.sock.close()
-        self.listeners.clear()
-
-
-class Listener:
-    __slots__ = ("serving", "sock", "watched")
-
-    def __init__(self, serving: Serving, sock: socket.socket) -> None:
-        self.serving, self.sock, self.watched = serving, sock, False
-
-    def on_event(self, _events: int) -> None:
-        for _ in range(_ACCEPTS_A_TURN):
-            if not (self.serving.accepting and self.accept()):
-                return
-
-    def accept(self) -> bool:
-        """Take one connection; False where there is none, or where no more can be had now."""
-        serving = self.serving
-        if serving.rule.counters.active >= serving.options.max_connections:
-            serving.pause()
-            return False
-        spare = None
-        try:
-            # First the upstream's socket: a client is not accepted without a descriptor to serve it with.
-            spare = _socket_for(serving.first_family())
-            sock, _ = self.sock.accept()
-        except OSError as error:
-            if spare:
-                spare.close()
-            if error.errno in _SHORTAGES:
-                serving.shortage(error)
-            return False
-        serving.tally.accepted += 1
-        connection = Connection(serving, sock)
-        if serving.options.rewrite:
-            connection.exchange = Exchange(serving.options.rewrite, _host_of(sock))
-        connection.connect(spare)
-        return True
-
-
-def _socket_for(family: int) -> socket.socket | None:
-    """A socket of this family; None where this machine lacks the family."""
-    try:
-        return socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        if error.errno in _SHORTAGES:
-            raise
-        return None
-
-
-def _host_of(sock: socket.socket) -> str:
-    """The local address that the client connected to."""
-    name = sock.getsockname()
-    return str(name[0]) if isinstance(name, tuple) else ""
