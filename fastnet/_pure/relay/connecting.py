@@ -178,7 +178,7 @@ class Connecting:
             return
         error = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         # A port of this machine without a listener can be connected to itself (RFC 9293, section 3.5).
-        if (error and error not in _RESET) or side.sock.getsockname() == _peername(side.sock):
+        if (error and error not in _RESET) or side.sock.getsockname() == peername(side.sock):
             self._drop(side)
             self._not_connected(error)
             self._serving.next_timer.disarm(self)
@@ -208,7 +208,8 @@ class Connecting:
             side.broken = True
 
 
-def _peername(sock: socket.socket) -> Any:
+def peername(sock: socket.socket) -> Any:
+    """Whom a socket is connected to; None where it is not, or no more."""
     try:
         return sock.getpeername()
     except OSError:

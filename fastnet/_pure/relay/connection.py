@@ -20,8 +20,6 @@ from fastnet._pure.relay.rule import Record
 from fastnet._pure.relay.side import NOTHING, Phase, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fastnet._pure.relay.options import Address
     from fastnet._pure.relay.rule import Upstream
     from fastnet._pure.relay.serving import Serving
@@ -35,11 +33,11 @@ class Connection:
         *("number", "reached", "serving", "up"),
     )
 
-    def __init__(self, serving: Serving, sock: socket.socket) -> None:
+    def __init__(self, serving: Serving, sock: socket.socket, client: Any) -> None:
         self.serving = serving
         self.number = next(serving.rule._numbers)
-        self.client: Address = (sock.family, _name(sock.getpeername))
-        self.reached: Address = (sock.family, _name(sock.getsockname))
+        self.client: Address = (sock.family, client)
+        self.reached: Address = (sock.family, sock.getsockname())
         self.address: Address | None = None
         self.ended = ""
         self._opened = time.time()
@@ -165,11 +163,3 @@ class Connection:
             self.down.sent,
             self.ended,
         )
-
-
-def _name(ask: Callable[[], Any]) -> Any:
-    """A socket's own or peer's address; none where the peer is gone already."""
-    try:
-        return ask()
-    except OSError:
-        return ""

@@ -35,7 +35,7 @@ class Listener:
         try:
             # First the upstream's socket: a client is not accepted without a descriptor to serve it with.
             spare = _socket_for(serving.first_family())
-            sock, _ = self.sock.accept()
+            sock, client = self.sock.accept()
         except OSError as error:
             if spare:
                 spare.close()
@@ -45,8 +45,8 @@ class Listener:
             return False
         serving.tally.accepted += 1
         taker = serving.least_loaded()
-        if taker is serving or not taker.ground.post(lambda: taker.adopt(sock, spare)):
-            serving.adopt(sock, spare)
+        if taker is serving or not taker.ground.post(lambda: taker.adopt(sock, client, spare)):
+            serving.adopt(sock, client, spare)
         return True
 
 

@@ -8,6 +8,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
+from fastnet._pure.relay.connecting import peername
 from fastnet._pure.relay.connection import Connection
 from fastnet._pure.relay.ground import Ground
 from fastnet._pure.relay.rule import Rule
@@ -70,9 +71,9 @@ class Loop:
         rule = rule or Rule(())
         serving = self._serving(rule)
         rule._gate.enter_anyway()
-        connection = Connection(serving, first)
+        connection = Connection(serving, first, peername(first))
         up = Side(second, self._ground.poller, NOTHING, rule._options.congestion)
-        connection.join(up, (second.family, second.getpeername()))
+        connection.join(up, (second.family, peername(second)))
         return rule.counters
 
     def _serving(self, rule: Rule) -> Serving:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastnet._pure.relay.bucket import BURST, Bucket
 from fastnet._pure.relay.connecting import Connecting
@@ -87,9 +87,9 @@ class Serving:
 
     # Connections
 
-    def adopt(self, sock: socket.socket, spare: socket.socket | None) -> None:
+    def adopt(self, sock: socket.socket, client: Any, spare: socket.socket | None) -> None:
         """Serve a connection that some loop accepted; ``spare`` is a socket to connect with."""
-        connection = Connection(self, sock)
+        connection = Connection(self, sock, client)
         if self.ground.ended:
             if spare:
                 spare.close()
