@@ -76,13 +76,26 @@ def test_a_host_that_stays_keeps_its_very_bytes(core: ModuleType) -> None:
         ("http://localhost:8080/a?b#c", "http://example.com/a?b#c"),
         ("HTTP://me@[::1]:8080", "HTTP://me@example.com"),
         ("http://LOCALHOST?q", "http://example.com?q"),
-        ("http://other:8080/localhost:8080", "http://other:8080/localhost:8080"),
         ("/?to=http://localhost:8080/", "/?to=http://localhost:8080/"),
         ("*", "*"),
     ],
 )
 def test_the_authority_of_an_absolute_target_is_replaced(core: ModuleType, target: str, becomes: str) -> None:
     assert passed_on(core, get("localhost:8080", target)) == get("example.com", becomes)
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "third", "", " other:99"])
+@pytest.mark.parametrize("target", ["http://other:99/localhost:8080", "ftp://me@other:99?x"])
+def test_beside_an_absolute_target_host_is_replaced_by_its_authority(
+    core: ModuleType, target: str, host: str
+) -> None:
+    """RFC 9112, section 3.2.2: two names in one request, and the Host is not the one that counts."""
+    assert passed_on(core, get(host, target)).split() == get("other:99", target).split()
+
+
+def test_an_absolute_target_needs_no_host(core: ModuleType) -> None:
+    stream = b"GET http://localhost:8080/ HTTP/1.0\r\n\r\n"
+    assert passed_on(core, stream) == b"GET http://example.com/ HTTP/1.0\r\n\r\n"
 
 
 CHUNKED = (

@@ -1,0 +1,196 @@
+"""One direction: lines, counted bytes and chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastnet._pure.http_head._messages import BadMessage, field_of, has_control, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HEAD_LIMIT = 65536
+"""Bytes that a head, or a body's trailers, may have."""
+CHUNK_LINE_LIMIT = 4096
+"""Bytes that the line before a chunk may have, its extensions included."""
+ALL = (1 << 63) - 1
+"""What ``request_passes`` and ``response_passes`` are where everything that follows may pass."""
+
+_CHUNK_DIGITS_LIMIT = 15
+_HEX = b"0123456789abcdefABCDEF"
+_IN_THE_HEAD = (b"content-length", b"transfer-encoding", b"host")
+
+
+class Reader:
+    """One direction of the stream, each byte looked at once.
+
+    A state takes the data and a position, and returns the position behind what it took; it may set the next
+    state.
+    """
+
+    strict = True
+
+    def __init__(self) -> None:
+        self._state: Callable[[bytes, int], int] = self._head
+        self._kept = bytearray()
+        self._out: list[bytes | memoryview] = []
+        self._size = 0
+        self._left = 0
+        self._chunked = False
+        self.bad: str | None = None
+
+    @property
+    def at_start(self) -> bool:
+        """Whether the next byte begins a new message."""
+        return self._state == self._head and not self.in_head
+
+    @property
+    def in_head(self) -> bool:
+        """Whether a head has begun and not ended."""
+        return self._state == self._head and bool(self._kept or self._size)
+
+    @property
+    def passes(self) -> int:
+        """How many of the next bytes may be relayed without being read; ALL for ever."""
+        if self.bad:
+            return 0
+        if self._state == self._counted:
+            return self._left
+        return ALL if self._state == self._raw else 0
+
+    def passed(self, n: int) -> None:
+        """So many bytes of ``passes`` were relayed."""
+        if not 0 <= n <= self.passes:
+            raise ValueError(f"{n} bytes passed: expected 0 to {self.passes}")
+        if self._state == self._counted:
+            self._count(n)
+
+    def _add(self, line: bytes) -> None:
+        """A line of a head."""
+        raise NotImplementedError
+
+    def _message(self) -> None:
+        """A head is complete: say how its body is framed, by ``_body``, or begin another state."""
+        raise NotImplementedError
+
+    def _ended(self) -> None:
+        """The message is complete, body and all."""
+        self._state = self._head
+
+    def _emit(self, data: bytes, start: int, end: int) -> None:
+        """These bytes are sent on as they are."""
+        self._out.append(data if end - start == len(data) else memoryview(data)[start:end])
+
+    def _taken_out(self) -> bytes | memoryview:
+        out, self._out = self._out, []
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _line(self, data: bytes, position: int, limit: int) -> tuple[bytes | None, int]:
+        """The next line with its end, None while it has not come whole, and the position behind it."""
+        newline = data.find(b"\n", position)
+        end = newline + 1 or len(data)
+        if len(self._kept) + end - position > limit:
+            raise BadMessage("a line or a head that is too long")
+        if self._kept or not newline + 1:
+            self._kept += data[position:end]
+        if not newline + 1:
+            return None, end
+        line = bytes(self._kept) or data[position:end]
+        self._kept.clear()
+        if self.strict and not line.endswith(b"\r\n"):
+            raise BadMessage("a line that ends in a bare LF")
+        return line, end
+
+    def _head(self, data: bytes, position: int) -> int:
+        line, position = self._line(data, position, HEAD_LIMIT - self._size)
+        if line is None:
+            return position
+        if text_of(line):
+            self._add(line)
+            self._size += len(line)
+        elif self._size:  # Blank lines before a head mean nothing and are dropped (RFC 9112, section 2.2).
+            self._size = 0
+            self._message()
+        return position
+
+    def _body(self, length: int, chunked: bool) -> None:
+        self._left, self._chunked = length, chunked
+        if chunked:
+            self._state = self._chunk_line
+        elif length:
+            self._state = self._counted
+        else:
+            self._ended()
+
+    def _counted(self, data: bytes, position: int) -> int:
+        end = min(len(data), position + self._left)
+        self._emit(data, position, end)
+        self._count(end - position)
+        return end
+
+    def _count(self, n: int) -> None:
+        self._left -= n
+        if not self._left:
+            if self._chunked:
+                self._state = self._chunk_end
+            else:
+                self._ended()
+
+    def _chunk_line(self, data: bytes, position: int) -> int:
+        line, position = self._line(data, position, CHUNK_LINE_LIMIT)
+        if line is None:
+            return position
+        text, _, extension = text_of(line).partition(b";")
+        digits = text.rstrip(b" \t")
+        if not digits or digits.translate(None, _HEX) or len(digits) > _CHUNK_DIGITS_LIMIT:
+            raise BadMessage("a chunk size that is no number")
+        if has_control(extension):
+            raise BadMessage("a control character in a chunk extension")
+        if self.strict and _open_quote(extension):
+            raise BadMessage("a chunk extension whose quote is open")
+        self._left = int(digits, 16)
+        self._state = self._counted if self._left else self._trailer
+        self._emit(line, 0, len(line))
+        return position
+
+    def _chunk_end(self, data: bytes, position: int) -> int:
+        line, position = self._line(data, position, 2)
+        if line is not None:
+            if text_of(line):
+                raise BadMessage("a chunk longer than its size")
+            self._emit(line, 0, len(line))
+            self._state = self._chunk_line
+        return position
+
+    def _trailer(self, data: bytes, position: int) -> int:
+        line, position = self._line(data, position, HEAD_LIMIT - self._size)
+        if line is None:
+            return position
+        self._size += len(line)
+        text = text_of(line)
+        # Who merges trailers into the head would frame or route the message otherwise (RFC 9110, 6.5.1).
+        if text and self.strict and field_of(text)[0] in _IN_THE_HEAD:
+            raise BadMessage("a trailer that belongs into the head")
+        self._emit(line, 0, len(line))
+        if not text:
+            self._size = 0
+            self._ended()
+        return position
+
+    def _raw(self, data: bytes, position: int) -> int:
+        """No more HTTP from here on."""
+        self._emit(data, position, len(data))
+        return len(data)
+
+
+def _open_quote(extension: bytes) -> bool:
+    """Whether a quoted string has not ended: some would look for its end in the next lines."""
+    quoted = escaped = False
+    for byte in extension:
+        if escaped:
+            escaped = False
+        elif byte == 0x22:
+            quoted = not quoted
+        else:
+            escaped = quoted and byte == 0x5C
+    return quoted
