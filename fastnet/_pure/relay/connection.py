@@ -139,8 +139,7 @@ class Connection:
         ip = ip_of(self.client)
         if ip is None:  # A Unix socket's mode says who may connect to it.
             return True
-        allowed, denied = self.serving.allowed, self.serving.denied
-        if self.client in denied or (allowed and self.client not in allowed):
+        if not self.serving.allows(self.client):
             return False
         if self.serving.options.max_per_source:
             if not self.serving.rule._gate.take(ip):

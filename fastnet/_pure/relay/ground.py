@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fastnet._pure.relay.poller import IN, Clock, Poller, Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastnet._pure.relay.connection import Connection
     from fastnet._pure.relay.rule import Record
 
 BUFFER_SIZE = 262144
@@ -20,13 +19,26 @@ RECORDS = 16384
 """Records kept until somebody asks for them."""
 
 
+class Relayed(Protocol):
+    """A connection, or a flow of datagrams."""
+
+    def record(self) -> Record:
+        """How it stands now."""
+
+    def stop(self) -> None:
+        """End it, since the loop is to end."""
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies."""
+
+
 class Ground:
     """A loop's descriptors, timers, connections and read buffer, the records it keeps, and its inbox."""
 
     def __init__(self, shortage: Callable[[str], None]) -> None:
         self.poller = Poller()
         self.clock = Clock()
-        self.connections: set[Connection] = set()
+        self.connections: set[Relayed] = set()
         self.view = memoryview(bytearray(BUFFER_SIZE))
         self.shortage = shortage
         self.records: deque[Record] = deque()

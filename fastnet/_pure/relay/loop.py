@@ -64,7 +64,7 @@ class Loop:
 
     def unlisten(self, rule: Rule) -> None:
         """Close this rule's listeners here; its connections go on. May be called in any thread."""
-        self._do(lambda: self._serving(rule).close_listeners())
+        self._do(lambda: self._serving(rule).unlisten())
 
     def join(self, first: socket.socket, second: socket.socket, rule: Rule | None = None) -> Counters:
         """Relay between two connected sockets, which are the loop's from now on; before it runs."""
@@ -110,18 +110,19 @@ class Loop:
     def close(self) -> None:
         """Reset all connections and close everything; for a loop that is not running."""
         self._ground.end()
-        self._close_listeners()
+        self._drain()
         for connection in list(self._ground.connections):
             connection.stop()
+        for serving in self._servings.values():
+            serving.unlisten()
         self._ground.close()
 
     def _over(self) -> bool:
         """Whether nothing is left to do, or the time for it is up."""
         self._ground.read_inbox()
         if self._draining:
-            self._close_listeners()
-        listening = any(serving.listeners for serving in self._servings.values())
-        return not (self._ground.connections or listening) or time.monotonic() >= self._deadline
+            self._drain()
+        return not (self._ground.connections or self._listening()) or time.monotonic() >= self._deadline
 
     def _turn(self) -> None:
         for handler, events in self._ground.poller.poll(self._wait()):
@@ -133,9 +134,14 @@ class Loop:
         due = min(self._ground.clock.next_due(), self._deadline)
         return -1 if due == float("inf") else max(0.0, due - time.monotonic())
 
-    def _close_listeners(self) -> None:
+    def _listening(self) -> bool:
+        if self._draining:
+            return False
+        return any(serving.listeners or serving.datagrams for serving in self._servings.values())
+
+    def _drain(self) -> None:
         for serving in self._servings.values():
-            serving.close_listeners()
+            serving.drain()
 
     def _do(self, call: Callable[[], object]) -> bool:
         """Call this in the loop's thread, at once where it does not run; False where it has ended."""

@@ -101,7 +101,16 @@ class Upstream:
     only where all are. Raises ValueError where there is no address.
     """
 
-    __slots__ = ("_addresses", "_failures", "_interleaved", "_name", "_open", "_rests_until", "healthy")
+    __slots__ = (
+        "_addresses",
+        "_failures",
+        "_interleaved",
+        "_name",
+        "_open",
+        "_preferred",
+        "_rests_until",
+        "healthy",
+    )
 
     def __init__(self, addresses: Sequence[Address], name: str = "") -> None:
         if not addresses:
@@ -113,6 +122,7 @@ class Upstream:
         self._open: dict[Ground, int] = {}
         self._failures = 0
         self._rests_until = 0.0
+        self._preferred = 0  # Of the addresses, the one that new flows of datagrams begin with.
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -17,11 +17,13 @@ from fastnet._pure.relay.refusal import Refusal
 from fastnet._pure.relay.relaying import Relaying
 from fastnet._pure.relay.rewriting import Rewriting
 from fastnet._pure.relay.rule import Tally
+from fastnet._pure.relay.udp import Flows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastnet._pure.relay.ground import Ground
+    from fastnet._pure.relay.ground import Ground, Relayed
+    from fastnet._pure.relay.options import Address
     from fastnet._pure.relay.rule import Rule
 
 RESET_GRACE = 2.0
@@ -49,8 +51,9 @@ class Serving:
         self.tally = Tally()
         rule._tallies.append(self.tally)
         self.listeners: list[Listener] = []
+        self.datagrams: list[Flows] = []
         self.accepting = False
-        self._short = False
+        self.short = False
         timer = ground.clock.timer
         self.greeting_timer = timer(Greeting.late, options.head_timeout)
         self.connect_timer = timer(Connecting.late, options.connect_timeout)
@@ -73,7 +76,7 @@ class Serving:
             )
             if timer is not None
         ]
-        self._shortage_timer = timer(Serving._recovered, SHORTAGE_PAUSE)
+        self.shortage_timer = timer(Serving._recovered, SHORTAGE_PAUSE)
 
     def rates(self) -> list[Bucket]:
         """The byte rates that a new connection keeps to."""
@@ -84,6 +87,10 @@ class Serving:
         """Nothing is due for it any more."""
         for timer in self._relaying_timers:
             timer.disarm(relaying)
+
+    def allows(self, client: Address) -> bool:
+        """Whether the rule's prefixes let this client in."""
+        return client not in self.denied and (not self.allowed or client in self.allowed)
 
     # Connections
 
@@ -97,7 +104,7 @@ class Serving:
         else:
             connection.begin(spare)
 
-    def ended(self, connection: Connection) -> None:
+    def ended(self, connection: Relayed) -> None:
         self.tally.active -= 1
         self.ground.connections.discard(connection)
         if self.options.record:
@@ -118,8 +125,11 @@ class Serving:
         self.pause()
         for sock in sockets:
             sock.setblocking(False)
-            self.listeners.append(Listener(self, sock))
-        if self not in self.rule._servings:
+            if sock.type == socket.SOCK_DGRAM:
+                self.datagrams.append(Flows(self, sock))
+            else:
+                self.listeners.append(Listener(self, sock))
+        if self.listeners and self not in self.rule._servings:
             self.rule._servings.append(self)
         self.resume()
 
@@ -132,7 +142,7 @@ class Serving:
 
     def resume(self) -> None:
         """Accept again, unless there is a reason not to."""
-        if self.listeners and not (self.accepting or self._short):
+        if self.listeners and not (self.accepting or self.short):
             self.accepting = True
             for listener in self.listeners:
                 self.poller.watch(listener.sock.fileno(), IN, listener)
@@ -140,19 +150,32 @@ class Serving:
     def shortage(self, code: int) -> None:
         """Descriptors, memory or ports ran out: pause, and say so."""
         self.pause()
-        self._short = True
-        self._shortage_timer.arm(self)
+        self.short = True
+        self.shortage_timer.arm(self)
         active = self.rule.counters.active
         self.ground.shortage(f"accepting pauses at {active} connections: {os.strerror(code)}")
 
     def _recovered(self) -> None:
-        self._short = False
+        self.short = False
         self.resume()
 
-    def close_listeners(self) -> None:
+    def unlisten(self) -> None:
+        """Close the listeners: connections go on, but flows of datagrams can't."""
+        self._close_listeners()
+        for flows in self.datagrams:
+            flows.close()
+        self.datagrams.clear()
+
+    def drain(self) -> None:
+        """Accept no more; what there is may end."""
+        self._close_listeners()
+        for flows in self.datagrams:
+            flows.drain()
+
+    def _close_listeners(self) -> None:
         self.pause()
-        self._shortage_timer.disarm(self)
-        self._short = False
+        self.shortage_timer.disarm(self)
+        self.short = False
         if self.listeners:
             self.rule._servings.remove(self)
         for listener in self.listeners:
@@ -163,6 +186,8 @@ class Serving:
         """In a forked child: close the copies, and forget the connections."""
         for listener in self.listeners:
             listener.sock.close()
+        for flows in self.datagrams:
+            flows.sock.close()
         if self in self.rule._servings:
             self.rule._servings.remove(self)
         self.rule._gate.reset()
