@@ -14,6 +14,7 @@ from fastnet._pure.relay.ground import Ground
 from fastnet._pure.relay.rule import Rule
 from fastnet._pure.relay.serving import Serving
 from fastnet._pure.relay.side import NOTHING, Side
+from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
     import socket
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from fastnet._pure.relay.rule import Counters, Record
 
+MAX_SPIN = 1_000
 WARNING_PAUSE = 60.0
 """Seconds of no shortage after which the next one is worth a warning again."""
 
@@ -34,14 +36,17 @@ class Loop:
 
     ``spin`` is the time in seconds after an event for which it polls instead of sleeping, which spends a
     processor on answering sooner. ``warn`` is called in the loop's thread with a line of text when accepting
-    pauses because descriptors or ports ran out.
+    pauses because descriptors or ports ran out. Raises InvalidArgument for a ``spin`` that can't be meant.
 
     A child process that forks off has its copies of all descriptors closed, so that it keeps no
     connection open.
     """
 
     def __init__(self, *, spin: float = 0.0, warn: Callable[[str], None] = lambda text: None) -> None:
+        if not 0 <= spin <= MAX_SPIN:
+            raise InvalidArgument(f"spin {spin}: expected seconds, 0 to {MAX_SPIN}")
         self._spin = spin
+        self._spin_until = 0.0
         self._warn = warn
         self._quiet_until = 0.0
         self._ground = Ground(self._shortage)
@@ -125,12 +130,17 @@ class Loop:
         return not (self._ground.connections or self._listening()) or time.monotonic() >= self._deadline
 
     def _turn(self) -> None:
-        for handler, events in self._ground.poller.poll(self._wait()):
+        called = self._ground.poller.poll(self._wait())
+        for handler, events in called:
             handler.on_event(events)
+        if called and self._spin:
+            self._spin_until = time.monotonic() + self._spin
         self._ground.clock.run()
 
     def _wait(self) -> float:
         """Seconds until something is due; -1 where nothing is."""
+        if self._spin and time.monotonic() < self._spin_until:
+            return 0
         due = min(self._ground.clock.next_due(), self._deadline)
         return -1 if due == float("inf") else max(0.0, due - time.monotonic())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastnet.errors import InvalidArgument, NotPermitted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -51,11 +53,11 @@ class Options(NamedTuple):
 
 
 def checked(options: Options) -> Options:
-    """The same options. Raises ValueError for what can't be meant."""
+    """The same options. Raises InvalidArgument for what can't be meant."""
     _one_of("policy", options.policy, _POLICIES)
     _one_of("engine", options.engine, ENGINES)
     if options.engine == "splice":
-        raise ValueError("engine 'splice': only the native implementation has it")
+        raise InvalidArgument("engine 'splice': only the native implementation has it")
     _one_of("send_proxy", options.send_proxy, (0, 1, 2))
     for name, low, high in (
         ("max_connections", 1, _MAX_NUMBER),
@@ -71,15 +73,39 @@ def checked(options: Options) -> Options:
     ):
         value = getattr(options, name)
         if not low <= value <= high:
-            raise ValueError(f"{name} {value}: expected {low} to {high}")
+            raise InvalidArgument(f"{name} {value}: expected {low} to {high}")
     for family, network, length in (*options.allow, *options.deny, *options.trust_proxy):
         if family not in _BITS or len(network) * 8 != _BITS[family] or not 0 <= length <= _BITS[family]:
-            raise ValueError(
+            raise InvalidArgument(
                 f"prefix {(family, network, length)}: expected IPv4 or IPv6, and a length within it"
             )
+    if options.congestion:
+        _check_congestion(options.congestion)
+    if options.transparent:
+        _check_transparent()
     return options
 
 
 def _one_of(name: str, value: object, values: tuple[object, ...]) -> None:
     if value not in values:
-        raise ValueError(f"{name} {value!r}: expected one of {', '.join(map(str, values))}")
+        raise InvalidArgument(f"{name} {value!r}: expected one of {', '.join(map(str, values))}")
+
+
+def _check_congestion(name: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+        except (OSError, UnicodeEncodeError):
+            raise InvalidArgument(
+                f"congestion {name!r}: expected one of net.ipv4.tcp_allowed_congestion_control"
+            ) from None
+
+
+def _check_transparent() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
+        except PermissionError as error:
+            raise NotPermitted(
+                error.errno, "transparent: not permitted to use others' addresses: grant cap_net_admin"
+            ) from None

@@ -17,7 +17,7 @@ BUFFER_SIZE = 65536
 
 
 class Rewriting(Relaying):
-    """Requests go through an ``Exchange``, which may refuse them; responses are followed by it."""
+    """What an ``Exchange`` has to see goes through it; it may refuse a request. Bodies pass as they are."""
 
     __slots__ = ("_exchange",)
 
@@ -34,8 +34,16 @@ class Rewriting(Relaying):
 
     def _receive(self, side: Side, data: memoryview) -> None:
         # The exchange may keep what it is given, and the view is filled anew by the next read.
+        exchange = self._exchange
         if side is self._down:
-            self._request(bytes(data))
+            if len(data) <= exchange.request_passes:
+                exchange.request_passed(len(data))
+                self._pass(self._up, data)
+            else:
+                self._request(bytes(data))
+        elif len(data) <= exchange.response_passes and not exchange.held:
+            exchange.response_passed(len(data))
+            self._pass(self._down, data)
         else:
             self._response(bytes(data))
 
@@ -61,11 +69,12 @@ class Rewriting(Relaying):
     def _response(self, data: bytes) -> None:
         held = self._exchange.held
         try:
-            self._exchange.response(data)
+            out = self._exchange.response(data)
         except BadMessage:
             self.reset()
             return
-        self._pass(self._down, data)
+        if out:
+            self._pass(self._down, out)
         if held and not self._over:
             self._request(b"")
 

@@ -10,6 +10,7 @@ from fastnet._pure.relay.bucket import Bucket
 from fastnet._pure.relay.choice import Choice
 from fastnet._pure.relay.gate import Gate
 from fastnet._pure.relay.options import Address, Options, checked
+from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +99,7 @@ class Upstream:
     """One place to connect to: the addresses of one name, in the order in which to try them.
 
     Several rules and loops may share one. ``healthy`` may be set in any thread: one that is not is chosen
-    only where all are. Raises ValueError where there is no address.
+    only where no other is either. Raises InvalidArgument where there is no address.
     """
 
     __slots__ = (
@@ -114,7 +115,7 @@ class Upstream:
 
     def __init__(self, addresses: Sequence[Address], name: str = "") -> None:
         if not addresses:
-            raise ValueError("an upstream without an address: expected one or more")
+            raise InvalidArgument("an upstream without an address: expected one or more")
         self.healthy = True
         self._addresses = tuple(addresses)
         self._interleaved = _interleaved(self._addresses)
@@ -173,7 +174,8 @@ def _interleaved(addresses: Sequence[Address]) -> list[Address]:
 class Rule:
     """Where connections go, and under which conditions. May serve several loops at once.
 
-    Times are in seconds, 0 is none. Raises ValueError for what can't be meant.
+    Times are in seconds, 0 is none. Raises InvalidArgument for what can't be meant, and NotPermitted where
+    ``transparent`` lacks its privilege.
 
     ``upstreams`` are chosen by ``policy``, in turn or by the fewest open connections; where connecting fails,
     or takes longer than ``connect_timeout``, the next is tried. Without any, no connection gets through.
