@@ -1,13 +1,33 @@
 """What a page is made of: cases, and in each case the contenders that do the same work.
 
 A page is a module ``bench_NAME`` with a docstring, a function ``cases()``, and where it needs other
-network namespaces than this one, a context manager ``places()`` that makes them.
+network namespaces than this one, a context manager ``places()`` that makes them. A page whose contenders
+are processes under a load has a function ``measure(implementations, rounds)`` instead (see bench._load).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+
+class Quantity(NamedTuple):
+    """What samples are numbers of."""
+
+    unit: str
+    more_is_better: bool = False
+
+
+NANOSECONDS = Quantity("ns")
+
+
+class Goal(NamedTuple):
+    """What one of ours should reach: so much, or with ``of``, so many times the best of these peers."""
+
+    bound: float
+    of: Sequence[str] = ()
+    by: str = ""
+    """Which of ours; the first one unless said."""
 
 
 class Contender(NamedTuple):

@@ -14,30 +14,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from importlib import import_module
 from statistics import median
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
-from bench._case import Place
+from bench._case import NANOSECONDS, Goal, Place, Quantity
 
 SLOW_SECONDS = 2.0
 """A contender whose sample lasts longer than this gets only one."""
 
 
 class Measurement(NamedTuple):
-    """What one contender needed: nanoseconds a unit, one number a sample; none where it could not run."""
+    """What was measured of one contender, one number a sample; none where it could not run."""
 
     name: str
     code: str
     verdict: str
-    samples_ns: Sequence[float]
+    samples: Sequence[float]
 
     @property
-    def median_ns(self) -> float | None:
-        return median(self.samples_ns) if self.samples_ns else None
-
-    @property
-    def min_ns(self) -> float | None:
-        return min(self.samples_ns, default=None)
+    def median(self) -> float | None:
+        return median(self.samples) if self.samples else None
 
 
 class Result(NamedTuple):
@@ -45,28 +41,51 @@ class Result(NamedTuple):
 
     page: str
     what: str
-    goal_ns: float | None
+    quantity: Quantity
+    goals: Sequence[Goal]
     measurements: Sequence[Measurement]
 
     @property
     def ours(self) -> Measurement:
         return self.measurements[0]
 
-    def ratio(self, other: Measurement) -> float | None:
-        """How many times longer the other one needed than ours; None where either could not run."""
-        if self.ours.median_ns is None or other.median_ns is None:
-            return None
-        return other.median_ns / self.ours.median_ns
+    def best(self, measurement: Measurement) -> float | None:
+        """Its best sample."""
+        choose = max if self.quantity.more_is_better else min
+        return choose(measurement.samples, default=None)
 
-    @property
-    def goal_met(self) -> bool | None:
-        """None where there is no goal; what could not run or was wrong has not met it."""
-        if self.goal_ns is None:
+    def ratio(self, other: Measurement) -> float | None:
+        """How many times better ours is than the other one; None where either could not run."""
+        ours, theirs = self.ours.median, other.median
+        if ours is None or theirs is None:
             return None
-        return (
-            self.ours.verdict == "right"
-            and self.ours.median_ns is not None
-            and self.ours.median_ns <= self.goal_ns
+        better, worse = (theirs, ours) if self.quantity.more_is_better else (ours, theirs)
+        return worse / better if better else None
+
+    def goals_of(self, measurement: Measurement) -> list[Goal]:
+        return [goal for goal in self.goals if measurement.name == (goal.by or self.ours.name)]
+
+    def bound(self, goal: Goal) -> float | None:
+        """The goal in the quantity's unit; None where none of the peers that it names could run."""
+        if not goal.of:
+            return goal.bound
+        medians = [
+            item.median for item in self.measurements if item.name in goal.of and item.median is not None
+        ]
+        choose = max if self.quantity.more_is_better else min
+        return goal.bound * choose(medians) if medians else None
+
+    def is_met(self, goal: Goal) -> bool | None:
+        """None where there is nothing to compare with; what could not run or was wrong has not met it."""
+        bound = self.bound(goal)
+        if bound is None:
+            return None
+        return any(
+            item.verdict == "right"
+            and item.median is not None
+            and (item.median >= bound if self.quantity.more_is_better else item.median <= bound)
+            for item in self.measurements
+            if goal in self.goals_of(item)
         )
 
 
@@ -120,24 +139,37 @@ def measure_case(children: Sequence[Child], page: str, rounds: int) -> Result | 
     samples = take_samples(runners, rounds)
     units = cases[0]["units"]
     measurements = [
-        Measurement(**entry, samples_ns=[s * 1e9 / units for s in samples.get(entry["name"], ())])
+        Measurement(**entry, samples=[s * 1e9 / units for s in samples.get(entry["name"], ())])
         for _, entry in entries
     ]
-    return Result(page, cases[0]["what"], cases[0]["goal_ns"], measurements)
+    goal_ns = cases[0]["goal_ns"]
+    goals = [] if goal_ns is None else [Goal(goal_ns)]
+    return Result(page, cases[0]["what"], NANOSECONDS, goals, measurements)
 
 
 def measure_page(module: str, implementations: Sequence[str], rounds: int) -> Iterator[Result]:
-    """Each case of a page at each of its places; the first implementation is ours, beside the peers."""
-    page = module.rpartition("bench_")[2]
+    """Each case of a page; the first implementation is ours, beside the peers."""
+    page = import_module(module)
+    if hasattr(page, "measure"):
+        yield from page.measure(implementations, rounds)
+    else:
+        yield from measure_timings(page, implementations, rounds)
+
+
+def measure_timings(page: ModuleType, implementations: Sequence[str], rounds: int) -> Iterator[Result]:
+    """Each of the page's ``cases()`` at each of its places."""
     places: Callable[[], AbstractContextManager[Sequence[Place]]] = getattr(
-        import_module(module), "places", lambda: nullcontext([()])
+        page, "places", lambda: nullcontext([()])
     )
+    name = page.__name__.rpartition("bench_")[2]
     with places() as found:
         for place in found:
             with ExitStack() as stack:
                 children = [
-                    stack.enter_context(Child(module, name, "guest" if number else "host", place))
-                    for number, name in enumerate(implementations)
+                    stack.enter_context(
+                        Child(page.__name__, implementation, "guest" if number else "host", place)
+                    )
+                    for number, implementation in enumerate(implementations)
                 ]
-                while result := measure_case(children, page, rounds):
+                while result := measure_case(children, name, rounds):
                     yield result

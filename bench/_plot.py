@@ -1,4 +1,4 @@
-"""The results as a picture: a panel a case, a bar a contender, times on a logarithmic axis."""
+"""The results as a picture: a panel a case, a bar a contender, on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -9,30 +9,37 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench._harness import Result
-from bench._report import ratio_text, time_text
+from bench._report import ratio_text, value_text
 
 OURS, THEIRS, INCORRECT = "tab:green", "tab:gray", "tab:red"
 
 
 def draw_case(axes: Axes, result: Result) -> None:
-    timed = [measurement for measurement in result.measurements if measurement.samples_ns]
+    timed = [measurement for measurement in result.measurements if measurement.samples]
     bars = axes.barh(
         [measurement.name for measurement in timed],
-        [measurement.median_ns or 0.0 for measurement in timed],
+        [measurement.median or 0.0 for measurement in timed],
         color=[
             INCORRECT if measurement.verdict != "right" else OURS if measurement is result.ours else THEIRS
             for measurement in timed
         ],
     )
-    labels = [f"{time_text(item.median_ns)} ({ratio_text(result.ratio(item))})" for item in timed]
+    labels = [
+        f"{value_text(item.median, result.quantity)} ({ratio_text(result.ratio(item))})" for item in timed
+    ]
     axes.bar_label(bars, labels=labels, padding=3, fontsize=8)
-    axes.set_xscale("log")
+    axes.set_xscale("symlog" if any(item.median == 0 for item in timed) else "log")
     axes.margins(x=0.3)
     axes.invert_yaxis()
     axes.set_title(result.what, fontsize=10)
-    axes.set_xlabel("nanoseconds (times ours); red: wrong result", fontsize=8)
-    if result.goal_ns is not None:
-        axes.axvline(result.goal_ns, color=OURS, linestyle="--")
+    better = "more" if result.quantity.more_is_better else "less"
+    axes.set_xlabel(
+        f"{result.quantity.unit}, {better} is better (how many times ours is better); red: wrong result",
+        fontsize=8,
+    )
+    for goal in result.goals_of(result.ours):
+        if bound := result.bound(goal):
+            axes.axvline(bound, color=OURS, linestyle="--")
 
 
 def draw(results: Sequence[Result], path: Path) -> None:

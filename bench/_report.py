@@ -9,9 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench._case import NANOSECONDS, Goal, Quantity
 from bench._harness import Measurement, Result
 
-HEADINGS = ("what", "peer", "peer's time", "ours", "ratio", "goal")
+HEADINGS = ("what", "peer", "peer's", "ours", "ratio", "goal")
 UNITS = (("s", 1e9), ("ms", 1e6), ("µs", 1e3), ("ns", 1.0))
 
 
@@ -20,8 +21,19 @@ def time_text(nanoseconds: float | None) -> str:
     if nanoseconds is None:
         return "-"
     unit, scale = next(((unit, scale) for unit, scale in UNITS if nanoseconds >= scale), UNITS[-1])
-    value = nanoseconds / scale
-    return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f} {unit}"
+    return f"{three_digits(nanoseconds / scale)} {unit}"
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits at least, none of a zero."""
+    places = next((places for places, least in ((0, 99.95), (1, 9.995), (2, 0.9995)) if value >= least), 3)
+    return f"{value:,.{places}f}" if value else "0"
+
+
+def value_text(value: float | None, quantity: Quantity) -> str:
+    if quantity == NANOSECONDS or value is None:
+        return time_text(value)
+    return f"{three_digits(value)} {quantity.unit}"
 
 
 def ratio_text(ratio: float | None) -> str:
@@ -30,31 +42,35 @@ def ratio_text(ratio: float | None) -> str:
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
 
 
-def goal_text(result: Result) -> str:
+def goal_text(result: Result, goal: Goal, measurement: Measurement) -> str:
     """The goal, and where it is not met the best sample: a busy machine's median may hide how near it is."""
-    if result.goal_ns is None:
-        return ""
-    outcome = "met" if result.goal_met else f"not met (best {time_text(result.ours.min_ns)})"
-    return f"at most {time_text(result.goal_ns)}: {outcome}"
+    bound = value_text(result.bound(goal), result.quantity)
+    if goal.of:
+        bound = f"{goal.bound:g} x {' or '.join(goal.of)}, {bound}"
+    best = value_text(result.best(measurement), result.quantity)
+    outcome = {True: "met", False: f"not met (best {best})", None: "nothing to compare with"}
+    return (
+        f"at {'least' if result.quantity.more_is_better else 'most'} {bound}: {outcome[result.is_met(goal)]}"
+    )
 
 
 def remark(measurement: Measurement) -> str:
     """What has to be said beside the numbers: that they are for wrong work, or why there are none."""
     if measurement.verdict != "right":
         return f"  {measurement.verdict.upper() if measurement.verdict == 'wrong' else measurement.verdict}"
-    return "  (one sample)" if len(measurement.samples_ns) == 1 else ""
+    return "  (one sample)" if len(measurement.samples) == 1 else ""
 
 
 def rows(result: Result) -> Iterator[tuple[str, ...]]:
-    """A line for each contender, ours first and with the goal."""
-    for number, measurement in enumerate(result.measurements):
+    """A line for each contender, ours first, and each goal beside the one that should reach it."""
+    for measurement in result.measurements:
         yield (
             result.what,
             measurement.name + remark(measurement),
-            f"{time_text(measurement.median_ns):>11}",
-            f"{time_text(result.ours.median_ns):>8}",
+            f"{value_text(measurement.median, result.quantity):>11}",
+            f"{value_text(result.ours.median, result.quantity):>8}",
             f"{ratio_text(result.ratio(measurement)):>8}",
-            "" if number else goal_text(result),
+            "; ".join(goal_text(result, goal, measurement) for goal in result.goals_of(measurement)),
         )
 
 
@@ -90,16 +106,26 @@ def result_record(result: Result) -> dict[str, Any]:
     return {
         "page": result.page,
         "what": result.what,
-        "goal_ns": result.goal_ns,
-        "goal_met": result.goal_met,
+        "unit": result.quantity.unit,
+        "more_is_better": result.quantity.more_is_better,
+        "goals": [
+            {
+                "by": goal.by or result.ours.name,
+                "times": list(goal.of),
+                "factor": goal.bound if goal.of else None,
+                "bound": result.bound(goal),
+                "met": result.is_met(goal),
+            }
+            for goal in result.goals
+        ],
         "contenders": [
             {
                 "name": measurement.name,
                 "code": measurement.code,
                 "verdict": measurement.verdict,
-                "median_ns": measurement.median_ns,
-                "min_ns": measurement.min_ns,
-                "samples_ns": list(measurement.samples_ns),
+                "median": measurement.median,
+                "best": result.best(measurement),
+                "samples": list(measurement.samples),
                 "ratio": result.ratio(measurement),
             }
             for measurement in result.measurements

@@ -64,38 +64,70 @@ def report(harness: ModuleType) -> ModuleType:
     return import_module("bench._report")
 
 
-def test_medians_minima_and_ratios(harness) -> None:
+@pytest.fixture
+def case(harness: ModuleType) -> ModuleType:
+    return import_module("bench._case")
+
+
+def test_medians_best_samples_and_ratios(harness, case) -> None:
     ours = harness.Measurement("ours", "f()", "right", [30.0, 10.0, 20.0])
     peer = harness.Measurement("peer", "g()", "right", [50.0, 90.0, 60.0, 40.0])
     absent = harness.Measurement("absent", "", "not installed: no module", ())
-    result = harness.Result("page", "what", 20.0, [ours, peer, absent])
-    assert (ours.median_ns, ours.min_ns) == (20.0, 10.0)
-    assert (peer.median_ns, peer.min_ns) == (55.0, 40.0)
+    result = harness.Result("page", "what", case.NANOSECONDS, [], [ours, peer, absent])
+    assert (ours.median, result.best(ours)) == (20.0, 10.0)
+    assert (peer.median, result.best(peer)) == (55.0, 40.0)
     assert result.ratio(ours) == 1.0
     assert result.ratio(peer) == 2.75
-    assert (absent.median_ns, absent.min_ns, result.ratio(absent)) == (None, None, None)
+    assert (absent.median, result.best(absent), result.ratio(absent)) == (None, None, None)
+
+
+def test_where_more_is_better_a_ratio_above_one_still_is_ours(harness, case) -> None:
+    ours = harness.Measurement("ours", "", "right", [6.0, 5.0])
+    peer = harness.Measurement("peer", "", "right", [2.0, 2.4])
+    none = harness.Measurement("none", "", "right", [0.0])
+    result = harness.Result("page", "what", case.Quantity("GB/s", True), [], [ours, peer, none])
+    assert (result.best(ours), result.ratio(peer), result.ratio(none)) == (6.0, 2.5, None)
 
 
 @pytest.mark.parametrize(
-    ("goal_ns", "verdict", "samples", "met"),
+    ("bound", "verdict", "samples", "met"),
     [
         (20.0, "right", [20.0], True),
         (19.0, "right", [20.0], False),
         (20.0, "wrong", [1.0], False),
         (20.0, "failed: ValueError: no", [], False),
-        (None, "right", [20.0], None),
     ],
 )
-def test_a_goal_is_met_by_right_work_in_time(harness, goal_ns, verdict, samples, met) -> None:
+def test_a_goal_is_met_by_right_work_in_time(harness, case, bound, verdict, samples, met) -> None:
     ours = harness.Measurement("ours", "f()", verdict, samples)
-    assert harness.Result("page", "what", goal_ns, [ours]).goal_met is met
+    goal = case.Goal(bound)
+    assert harness.Result("page", "what", case.NANOSECONDS, [goal], [ours]).is_met(goal) is met
+
+
+@pytest.mark.parametrize(
+    ("goal", "bound", "met"),
+    [
+        ({"bound": 1.2, "of": ("fast", "slow")}, 12.0, False),
+        ({"bound": 1.1, "of": ("fast", "slow")}, 11.0, True),
+        ({"bound": 2.0, "of": ("slow",)}, 8.0, True),
+        ({"bound": 0.5, "of": ("fast",), "by": "pure"}, 5.0, True),
+        ({"bound": 0.7, "of": ("fast",), "by": "pure"}, 7.0, False),
+        ({"bound": 1.0, "of": ("absent",)}, None, None),
+    ],
+)
+def test_a_goal_may_be_so_many_times_the_best_of_some_peers(harness, case, goal, bound, met) -> None:
+    samples = {"ours": [11.0], "pure": [6.0], "fast": [10.0, 10.0], "slow": [4.0], "absent": []}
+    measurements = [harness.Measurement(name, "", "right", found) for name, found in samples.items()]
+    goal = case.Goal(**goal)
+    result = harness.Result("page", "what", case.Quantity("GB/s", True), [goal], measurements)
+    assert (result.bound(goal), result.is_met(goal)) == (bound, met)
 
 
 @pytest.mark.parametrize(
     ("nanoseconds", "text"),
     [
         (None, "-"),
-        (0.25, "0.25 ns"),
+        (0.25, "0.250 ns"),
         (9.996, "10.0 ns"),
         (99.96, "100 ns"),
         (1234.0, "1.23 µs"),
@@ -125,8 +157,9 @@ def test_a_page_gives_each_contender_with_its_verdict(harness, tmp_path, monkeyp
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     [result] = harness.measure_page("bench_tiny", ["pure"], 5)
-    assert (result.page, result.what, result.goal_met) == ("tiny", "one and one", True)
-    found = {item.name: (item.verdict, len(item.samples_ns)) for item in result.measurements}
+    [goal] = result.goals
+    assert (result.page, result.what, result.is_met(goal)) == ("tiny", "one and one", True)
+    found = {item.name: (item.verdict, len(item.samples)) for item in result.measurements}
     assert found == {
         "fastnet pure": ("right", 5),
         "wrong peer": ("wrong", 5),
@@ -135,44 +168,64 @@ def test_a_page_gives_each_contender_with_its_verdict(harness, tmp_path, monkeyp
     }
 
 
-def test_the_record_is_json_with_units_in_its_names(harness, report) -> None:
+def test_the_record_is_json_with_its_unit(harness, case, report) -> None:
     ours = harness.Measurement("fastnet pure", "f()", "right", [10.0])
     peer = harness.Measurement("peer", "g()", "wrong", [30.0])
-    record = json.loads(json.dumps(report.record([harness.Result("page", "what", 5.0, [ours, peer])])))
+    result = harness.Result("page", "what", case.NANOSECONDS, [case.Goal(0.1, of=("peer",))], [ours, peer])
+    record = json.loads(json.dumps(report.record([result])))
     assert set(record) == {"machine", "versions", "results"}
     assert set(record["machine"]) == {"cpu", "cores", "kernel", "python", "load_average"}
     [result] = record["results"]
-    assert (result["goal_ns"], result["goal_met"]) == (5.0, False)
+    assert (result["unit"], result["more_is_better"]) == ("ns", False)
+    assert result["goals"] == [
+        {"by": "fastnet pure", "times": ["peer"], "factor": 0.1, "bound": 3.0, "met": False}
+    ]
     assert result["contenders"][1] == {
         "name": "peer",
         "code": "g()",
         "verdict": "wrong",
-        "median_ns": 30.0,
-        "min_ns": 30.0,
-        "samples_ns": [30.0],
+        "median": 30.0,
+        "best": 30.0,
+        "samples": [30.0],
         "ratio": 3.0,
     }
 
 
-def test_a_table_line_names_what_peer_times_ratio_and_goal(harness, report) -> None:
+def test_a_table_line_names_what_peer_times_ratio_and_goal(harness, case, report) -> None:
     ours = harness.Measurement("fastnet native", "f()", "right", [10.0, 9.0, 12.0])
     wrong = harness.Measurement("peer", "g()", "wrong", [30.0, 30.0])
     slow = harness.Measurement("slow", "h()", "right", [50.0])
     absent = harness.Measurement("other", "", "not installed: no module", ())
-    lines = report.rows(harness.Result("page", "work", 20.0, [ours, wrong, slow, absent]))
+    goals = [case.Goal(20.0), case.Goal(0.5, of=("peer", "slow"), by="slow")]
+    lines = report.rows(harness.Result("page", "work", case.NANOSECONDS, goals, [ours, wrong, slow, absent]))
     assert [[cell.strip() for cell in line] for line in lines] == [
         ["work", "fastnet native", "10.0 ns", "10.0 ns", "1.00", "at most 20.0 ns: met"],
         ["work", "peer  WRONG", "30.0 ns", "10.0 ns", "3.00", ""],
-        ["work", "slow  (one sample)", "50.0 ns", "10.0 ns", "5.00", ""],
+        [
+            "work",
+            "slow  (one sample)",
+            "50.0 ns",
+            "10.0 ns",
+            "5.00",
+            "at most 0.5 x peer or slow, 15.0 ns: not met (best 50.0 ns)",
+        ],
         ["work", "other  not installed: no module", "-", "10.0 ns", "-", ""],
     ]
 
 
-def test_a_goal_that_is_not_met_shows_the_best_sample(harness, report) -> None:
+def test_a_goal_that_is_not_met_shows_the_best_sample(harness, case, report) -> None:
     ours = harness.Measurement("fastnet native", "f()", "right", [10.0, 9.0, 12.0])
-    result = harness.Result("page", "work", 8.0, [ours])
-    assert report.goal_text(result) == "at most 8.00 ns: not met (best 9.00 ns)"
-    assert report.goal_text(result._replace(goal_ns=None)) == ""
+    goal = case.Goal(8.0)
+    result = harness.Result("page", "work", case.NANOSECONDS, [goal], [ours])
+    assert report.goal_text(result, goal, ours) == "at most 8.00 ns: not met (best 9.00 ns)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (0.0, "0 B"), (0.0784, "0.078 B"), (5.0, "5.00 B"), (137512.3, "137,512 B")],
+)
+def test_other_quantities_keep_their_unit(case, report, value, text) -> None:
+    assert report.value_text(value, case.Quantity("B")) == text
 
 
 def test_the_command_lists_its_pages() -> None:
