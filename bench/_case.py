@@ -1,8 +1,8 @@
 """What a page is made of: cases, and in each case the contenders that do the same work.
 
-A page is a module ``bench_NAME`` with a docstring, a function ``cases()``, and where it needs other
+A page is a module ``bench_NAME`` with a docstring, a function ``cases()``, and where these need other
 network namespaces than this one, a context manager ``places()`` that makes them. A page whose contenders
-are processes under a load has a function ``measure(implementations, rounds)`` instead (see bench._load).
+are processes under a load has a function ``measure(implementations, rounds)`` (see bench._load).
 """
 
 from __future__ import annotations

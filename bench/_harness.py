@@ -148,12 +148,12 @@ def measure_case(children: Sequence[Child], page: str, rounds: int) -> Result | 
 
 
 def measure_page(module: str, implementations: Sequence[str], rounds: int) -> Iterator[Result]:
-    """Each case of a page; the first implementation is ours, beside the peers."""
+    """Everything of a page; the first implementation is ours, beside the peers."""
     page = import_module(module)
+    if hasattr(page, "cases"):
+        yield from measure_timings(page, implementations, rounds)
     if hasattr(page, "measure"):
         yield from page.measure(implementations, rounds)
-    else:
-        yield from measure_timings(page, implementations, rounds)
 
 
 def measure_timings(page: ModuleType, implementations: Sequence[str], rounds: int) -> Iterator[Result]:

@@ -17,6 +17,7 @@ from functools import partial
 from operator import eq
 
 from bench._case import Case, Contender, Place
+from bench._namespace import namespace
 from fastnet.interfaces import get_ip_address, list_interfaces
 
 NAMES_GOALS_NS = {5: 1_000, 501: 100_000}
@@ -37,28 +38,17 @@ def places() -> Iterator[Sequence[Place]]:
         yield [()]
         return
     with ExitStack() as stack:
-        yield [stack.enter_context(namespace(count)) for count in NAMES_GOALS_NS]
+        yield [stack.enter_context(namespace(str(count), list(links(count)))) for count in NAMES_GOALS_NS]
 
 
-@contextmanager
-def namespace(count: int) -> Iterator[Place]:
-    """Loopback and veth pairs, each end with an IPv4 address, an IPv6 one, and a link-local one."""
-    name = f"fastnet-bench-{os.getpid()}-{count}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        batch = ["link set lo up"]
-        for number in range(1, count, 2):
-            batch.append(f"link add veth{number} type veth peer name veth{number + 1}")
-        for number in range(1, count):
-            batch += [
-                f"address add 10.{number >> 8}.{number & 255}.1/24 dev veth{number}",
-                f"address add fd00:{number:x}::1/64 dev veth{number}",
-                f"link set veth{number} up",
-            ]
-        subprocess.run(["ip", "-n", name, "-batch", "-"], input="\n".join(batch), text=True, check=True)
-        yield ("ip", "netns", "exec", name)
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
+def links(count: int) -> Iterator[str]:
+    """Beside loopback, veth pairs, each end with an IPv4 address, an IPv6 one, and a link-local one."""
+    for number in range(1, count, 2):
+        yield f"link add veth{number} type veth peer name veth{number + 1}"
+    for number in range(1, count):
+        yield f"address add 10.{number >> 8}.{number & 255}.1/24 dev veth{number}"
+        yield f"address add fd00:{number:x}::1/64 dev veth{number}"
+        yield f"link set veth{number} up"
 
 
 def addresses() -> dict[str, str]:

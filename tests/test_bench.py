@@ -266,15 +266,73 @@ def test_a_missing_native_implementation_is_refused_in_one_line(asked, line) -> 
     assert ran.stderr.count("\n") == 1
 
 
-def test_an_interrupt_ends_it_without_a_traceback() -> None:
+@pytest.fixture
+def load(harness: ModuleType) -> ModuleType:
+    return import_module("bench._load")
+
+
+def test_the_load_is_clean_c(peer) -> None:
+    words = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread", "-fsyntax-only", "bench/load.c")
+    ran = subprocess.run([peer("cc"), *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+WRONG_RELAY = """
+import socket, sys
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
+    while True:
+        with listener.accept()[0] as sock:
+            sock.recv(64)
+            sock.sendall(bytes(64))
+"""
+
+
+def test_every_relay_is_put_under_the_load_and_its_answers_are_checked(load, monkeypatch) -> None:
+    relays = import_module("bench._relays")
+    monkeypatch.chdir(ROOT)
+
+    def missing(ports: object, folder: Path) -> list[str]:
+        return [relays.program("a-program-that-nobody-has")]
+
+    contenders = [
+        *relays.ours(["pure"]),
+        relays.Relay("asyncio", lambda ports, folder: relays.in_python("protocol", ports, folder)),
+        relays.Relay("missing", missing),
+        relays.Relay(
+            "crashing", lambda ports, folder: [sys.executable, "-c", "raise SystemExit('no\\nway')"]
+        ),
+        relays.Relay("wrong", lambda ports, folder: [sys.executable, "-c", WRONG_RELAY, str(ports.listen)]),
+    ]
+    cases = [
+        case._replace(options={**case.options, "seconds": 0.02, "connections": 2})
+        for case in import_module("bench.bench_relay").loads()
+        if not case.once
+    ]
+    results = list(load.measure_loads("tiny", contenders, cases, 1))
+    assert {result.what for result in results} >= {"1 stream", "8 streams: the relay's CPU"}
+    for result in results:
+        found = {item.name: (item.verdict, len(item.samples)) for item in result.measurements}
+        assert found["fastnet pure"] == found["asyncio"] == ("right", 1)
+        assert found.get("direct", ("right", 1)) == ("right", 1)
+        assert found["missing"] == ("not installed: a-program-that-nobody-has", 0)
+        assert found["crashing"] == ("failed: it does not listen: way", 0)
+    verdicts = {result.what: result.measurements[4].verdict for result in results}
+    assert verdicts["64 B there and back, p50"] == "failed: another answer than was sent"
+    lost = next(result for result in results if result.what.startswith("lost"))
+    assert lost.ours.samples == [0.0]
+    assert lost.measurements[4].median > 0
+
+
+@pytest.mark.parametrize("page", ["checksum", "relay"])
+def test_an_interrupt_ends_it_without_a_traceback(page) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "bench", "checksum"],
+        [sys.executable, "-m", "bench", page],
         cwd=ROOT,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
     ) as bench:
         assert bench.stderr is not None
-        assert bench.stderr.readline() == "measuring checksum ...\n"
+        assert bench.stderr.readline() == f"measuring {page} ...\n"
         bench.send_signal(signal.SIGINT)
         assert (bench.wait(60), bench.stderr.read()) == (130, "")

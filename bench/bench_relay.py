@@ -1,0 +1,108 @@
+"""TCP relayed by one core for clients and a server on another: HAProxy, nginx, socat, rinetd, asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench._case import NANOSECONDS, Goal, Quantity
+from bench._harness import Result
+from bench._load import LoadCase, Reading, measure_loads
+from bench._relays import MOST_CONNECTIONS, PEERS, ours
+
+SECONDS = 0.25
+GIGABYTES = Quantity("GB/s", more_is_better=True)
+CPU = Quantity("CPU s/GB")
+RATE = Quantity("/s", more_is_better=True)
+BYTES = Quantity("B")
+
+AUTO, SPIN, PURE = "fastnet auto", "fastnet spin", "fastnet pure"
+SPLICE = ("HAProxy splice",)
+HAPROXY = ("HAProxy splice", "HAProxy plain")
+HAPROXY_MODES = (*HAPROXY, "HAProxy 256K buffers")
+PROTOCOL = ("asyncio.Protocol",)
+
+
+def bulk(what: str, options: dict[str, object], faster: Goal | None, cpu: Goal | None) -> LoadCase:
+    return LoadCase(
+        "bulk",
+        {"seconds": SECONDS, **options},
+        [
+            Reading(
+                what,
+                GIGABYTES,
+                lambda answer: answer["bytes"] / answer["seconds"] / 1e9,
+                [*filter(None, [faster]), Goal(1, PROTOCOL, PURE)],
+            ),
+            Reading(
+                f"{what}: the relay's CPU",
+                CPU,
+                lambda answer: answer["cpu_seconds"] / answer["bytes"] * 1e9,
+                [*filter(None, [cpu])],
+                of_relay=True,
+            ),
+        ],
+        warm_up={"check": 0 if "zerocopy" in options else 1},
+    )
+
+
+def latency(what: str, options: dict[str, object], readings: dict[str, Sequence[Goal]]) -> LoadCase:
+    return LoadCase(
+        "pingpong",
+        {"seconds": SECONDS, **options},
+        [
+            Reading(f"{what}, {key}", NANOSECONDS, lambda answer, key=key: answer[f"{key}_ns"], goals)  # type: ignore[misc]
+            for key, goals in readings.items()
+        ],
+    )
+
+
+def rate(what: str, kind: str, connections: int, goals: Sequence[Goal]) -> LoadCase:
+    return LoadCase(
+        kind,
+        {"seconds": SECONDS, "connections": connections},
+        [Reading(what, RATE, lambda answer: answer["count"] / answer["seconds"], goals)],
+    )
+
+
+def loads() -> Iterator[LoadCase]:
+    # The first one: what was used before is not given back to the system.
+    yield LoadCase(
+        "idle",
+        {"connections": MOST_CONNECTIONS},
+        [
+            Reading(
+                "an idle connection's memory",
+                BYTES,
+                lambda answer: answer["memory"] / answer["count"],
+                [Goal(256, by=AUTO)],
+                of_relay=True,
+            )
+        ],
+        warm_up={"connections": 64},
+        once=True,
+    )
+    yield bulk("1 stream", {}, Goal(1.05, HAPROXY_MODES, AUTO), None)
+    yield bulk("8 streams", {"connections": 8}, Goal(1.4, SPLICE, AUTO), Goal(0.55, SPLICE, AUTO))
+    yield bulk("8 streams, zero-copy ends", {"connections": 8, "zerocopy": 1}, None, Goal(0.7, SPLICE, AUTO))
+    better = [Goal(1, HAPROXY, AUTO), Goal(0.3, HAPROXY, SPIN)]
+    yield latency("64 B there and back", {}, {"p50": better, "p99": better})
+    yield latency("64 B beside 4 bulk streams", {"beside": 4}, {"p50": [], "p99": [Goal(0.4, SPLICE, AUTO)]})
+    pure = Goal(1, PROTOCOL, PURE)
+    yield rate("64 B requests of 64 connections", "requests", 64, [Goal(1.15, HAPROXY, AUTO), pure])
+    yield rate("connect, 64 B, close", "connects", 16, [Goal(1.2, HAPROXY, AUTO), pure])
+    yield LoadCase(
+        "duplex",
+        {"connections": 64},
+        [
+            Reading(
+                "lost of 64 full-duplex half-closing streams",
+                BYTES,
+                lambda answer: answer["lost"],
+                [Goal(0, by=AUTO), Goal(0, by=PURE)],
+            )
+        ],
+    )
+
+
+def measure(implementations: Sequence[str], rounds: int) -> Iterator[Result]:
+    return measure_loads("relay", [*ours(implementations), *PEERS], list(loads()), rounds)
