@@ -22,6 +22,7 @@ class Leg(asyncio.Protocol):
 
     other: Leg
     transport: asyncio.Transport
+    ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
@@ -30,7 +31,11 @@ class Leg(asyncio.Protocol):
         self.other.transport.write(data)
 
     def eof_received(self) -> bool:
+        self.ended = True
         self.other.transport.write_eof()
+        if self.other.ended:
+            self.transport.close()
+            self.other.transport.close()
         return True
 
     def pause_writing(self) -> None:
@@ -44,21 +49,29 @@ class Leg(asyncio.Protocol):
 
 
 class Downstream(Leg):
-    """The client's side, which reads nothing before the upstream is connected."""
+    """The client's side: what comes before the upstream is connected waits."""
 
     def __init__(self, upstream_port: int) -> None:
         self._upstream_port = upstream_port
+        self._early = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.transport.pause_reading()  # which uvloop forgets after this method
         loop = asyncio.get_running_loop()
-        loop.call_soon(self.transport.pause_reading)  # uvloop begins to read after this method
         self._connecting = loop.create_task(self._connect(loop))
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
-        _, self.other = await loop.create_connection(Leg, HOST, self._upstream_port)
-        self.other.other = self
+        _, upstream = await loop.create_connection(Leg, HOST, self._upstream_port)
+        self.other, upstream.other = upstream, self
+        self.other.transport.write(self._early)
         self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if hasattr(self, "other"):
+            self.other.transport.write(data)
+        else:
+            self._early += data
 
 
 async def protocol(listen_port: int, upstream_port: int) -> None:
