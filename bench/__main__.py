@@ -6,6 +6,7 @@ import argparse
 import ast
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -112,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then too
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from typing import NamedTuple, Self
 from bench._case import Goal, Place, Quantity
 from bench._harness import Measurement, Result
 from bench._namespace import namespace
-from bench._relays import MOST_CONNECTIONS, Missing, Ports, Relay
+from bench._relays import HOST, MOST_CONNECTIONS, Missing, Ports, Relay
 
 DIRECT = "direct"
 RIGHT = "right"
@@ -87,6 +87,7 @@ class Running:
         """Why it can't run."""
         self._tools = tools
         self._most_connections = relay.most_connections if relay else MOST_CONNECTIONS
+        self._rewrites = relay is not None and relay.rewrites
         # A port of its own to the server, or the ports that one wears out the next one lacks.
         upstream = FIRST_PORT + 2 * number
         self._ports = Ports(upstream + 1 if relay else upstream, upstream)
@@ -160,7 +161,7 @@ class Running:
 
     def under(self, kind: str, options: Mapping[str, object]) -> Answer:
         """Put it under a load. Raises LoadFailed."""
-        words = [f"{name}={value}" for name, value in self._within(options).items()]
+        words = [f"{name}={value}" for name, value in self._fitted(options).items()]
         ports = [str(self._ports.upstream), str(self._ports.listen)]
         cpu_before, memory_before = self.cpu_seconds(), self.memory()
         with subprocess.Popen(
@@ -180,10 +181,13 @@ class Running:
                 "memory": self.memory() - memory_before,
             }
 
-    def _within(self, options: Mapping[str, object]) -> Mapping[str, object]:
-        if options.get("connections") != MOST_CONNECTIONS:
-            return options
-        return {**options, "connections": self._most_connections}
+    def _fitted(self, options: Mapping[str, object]) -> dict[str, object]:
+        """With no more connections than it can serve, and the Host with which requests must arrive."""
+        host = f"{HOST}:{self._ports.upstream}" if self._rewrites else f"localhost:{self._ports.listen}"
+        fitted = {**options, "host": host}
+        if options.get("connections") == MOST_CONNECTIONS:
+            fitted["connections"] = self._most_connections
+        return fitted
 
     def cpu_seconds(self) -> float:
         """What all of its threads have used."""

@@ -37,6 +37,8 @@ class Relay(NamedTuple):
     command: Callable[[Ports, Path], Sequence[str]]
     environment: Mapping[str, str] = {}
     most_connections: int = MOST_CONNECTIONS
+    rewrites: bool = False
+    """Whether a request arrives with the upstream's Host."""
 
 
 def program(name: str) -> str:
@@ -64,6 +66,7 @@ defaults
     {options}
 listen relay
     bind {HOST}:{ports.listen}
+    {rules}
     server upstream {HOST}:{ports.upstream}
 """
 # Without these two HAProxy splices nothing in tcp mode: splice-auto alone never does.
@@ -71,9 +74,15 @@ SPLICE = "option splice-request\n    option splice-response"
 BIG_BUFFERS = "tune.bufsize 262144"
 
 
-def haproxy(ports: Ports, folder: Path, tuning: str = "", options: str = "", mode: str = "tcp") -> list[str]:
-    text = HAPROXY.format(HOST=HOST, ports=ports, tuning=tuning, options=options, mode=mode)
+def haproxy(
+    ports: Ports, folder: Path, tuning: str = "", options: str = "", mode: str = "tcp", rules: str = ""
+) -> list[str]:
+    text = HAPROXY.format(HOST=HOST, ports=ports, tuning=tuning, options=options, mode=mode, rules=rules)
     return [program("haproxy"), "-db", "-f", written(folder / "haproxy.cfg", text)]
+
+
+def haproxy_http(ports: Ports, folder: Path) -> list[str]:
+    return haproxy(ports, folder, mode="http", rules=f"http-request set-header Host {HOST}:{ports.upstream}")
 
 
 NGINX = """\
@@ -87,7 +96,7 @@ events {{ worker_connections 8192; }}
 """
 
 
-def nginx(ports: Ports, folder: Path, modules: str, block: str) -> list[str]:
+def nginx(folder: Path, block: str, modules: str = "") -> list[str]:
     text = NGINX.format(modules=modules, folder=folder, block=block)
     return [program("nginx"), "-e", "stderr", "-p", str(folder), "-c", written(folder / "nginx.conf", text)]
 
@@ -96,7 +105,35 @@ def nginx_stream(ports: Ports, folder: Path) -> list[str]:
     if not NGINX_STREAM.exists():
         raise Missing("libnginx-mod-stream")
     server = f"listen {HOST}:{ports.listen} backlog=4096; proxy_pass {HOST}:{ports.upstream};"
-    return nginx(ports, folder, f"load_module {NGINX_STREAM};", f"stream {{ server {{ {server} }} }}")
+    return nginx(folder, f"stream {{ server {{ {server} }} }}", f"load_module {NGINX_STREAM};")
+
+
+NGINX_HTTP = """\
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    proxy_max_temp_file_size 0;
+    upstream there {{ server {HOST}:{ports.upstream}; keepalive 128; keepalive_requests 1000000000; }}
+    server {{
+        listen {HOST}:{ports.listen};
+        location / {{
+            proxy_pass http://there;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host {HOST}:{ports.upstream};
+        }}
+    }}
+}}
+"""
+
+
+def nginx_http(ports: Ports, folder: Path) -> list[str]:
+    return nginx(folder, NGINX_HTTP.format(HOST=HOST, ports=ports, folder=folder))
 
 
 def socat(ports: Ports, folder: Path) -> list[str]:
@@ -151,6 +188,11 @@ def our(name: str, implementation: str, **options: object) -> Relay:
     return Relay(name, partial(fastnet, **options), {"FASTNET_IMPL": implementation})
 
 
+HTTP_PEERS = (
+    Relay("HAProxy http", haproxy_http, rewrites=True),
+    Relay("nginx http", nginx_http, rewrites=True),
+    Relay("HAProxy splice", partial(haproxy, options=SPLICE)),
+)
 PEERS = (
     Relay("HAProxy splice", partial(haproxy, options=SPLICE)),
     Relay("HAProxy plain", haproxy),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bench._case import NANOSECONDS, Goal, Quantity
 from bench._harness import Result
@@ -22,22 +22,17 @@ HAPROXY_MODES = (*HAPROXY, "HAProxy 256K buffers")
 PROTOCOL = ("asyncio.Protocol",)
 
 
-def bulk(what: str, options: dict[str, object], faster: Goal | None, cpu: Goal | None) -> LoadCase:
+def bulk(what: str, options: Mapping[str, object], faster: Sequence[Goal], cpu: Sequence[Goal]) -> LoadCase:
     return LoadCase(
         "bulk",
         {"seconds": SECONDS, **options},
         [
-            Reading(
-                what,
-                GIGABYTES,
-                lambda answer: answer["bytes"] / answer["seconds"] / 1e9,
-                [*filter(None, [faster]), Goal(1, PROTOCOL, PURE)],
-            ),
+            Reading(what, GIGABYTES, lambda answer: answer["bytes"] / answer["seconds"] / 1e9, faster),
             Reading(
                 f"{what}: the relay's CPU",
                 CPU,
                 lambda answer: answer["cpu_seconds"] / answer["bytes"] * 1e9,
-                [*filter(None, [cpu])],
+                cpu,
                 of_relay=True,
             ),
         ],
@@ -45,7 +40,7 @@ def bulk(what: str, options: dict[str, object], faster: Goal | None, cpu: Goal |
     )
 
 
-def latency(what: str, options: dict[str, object], readings: dict[str, Sequence[Goal]]) -> LoadCase:
+def latency(what: str, options: Mapping[str, object], readings: Mapping[str, Sequence[Goal]]) -> LoadCase:
     return LoadCase(
         "pingpong",
         {"seconds": SECONDS, **options},
@@ -56,10 +51,10 @@ def latency(what: str, options: dict[str, object], readings: dict[str, Sequence[
     )
 
 
-def rate(what: str, kind: str, connections: int, goals: Sequence[Goal]) -> LoadCase:
+def rate(what: str, kind: str, options: Mapping[str, object], goals: Sequence[Goal] = ()) -> LoadCase:
     return LoadCase(
         kind,
-        {"seconds": SECONDS, "connections": connections},
+        {"seconds": SECONDS, **options},
         [Reading(what, RATE, lambda answer: answer["count"] / answer["seconds"], goals)],
     )
 
@@ -81,15 +76,18 @@ def loads() -> Iterator[LoadCase]:
         warm_up={"connections": 64},
         once=True,
     )
-    yield bulk("1 stream", {}, Goal(1.05, HAPROXY_MODES, AUTO), None)
-    yield bulk("8 streams", {"connections": 8}, Goal(1.4, SPLICE, AUTO), Goal(0.55, SPLICE, AUTO))
-    yield bulk("8 streams, zero-copy ends", {"connections": 8, "zerocopy": 1}, None, Goal(0.7, SPLICE, AUTO))
+    pure = Goal(1, PROTOCOL, PURE)
+    eight = {"connections": 8}
+    yield bulk("1 stream", {}, [Goal(1.05, HAPROXY_MODES, AUTO), pure], [])
+    yield bulk("8 streams", eight, [Goal(1.4, SPLICE, AUTO), pure], [Goal(0.55, SPLICE, AUTO)])
+    yield bulk("8 streams, zero-copy ends", {**eight, "zerocopy": 1}, [pure], [Goal(0.7, SPLICE, AUTO)])
     better = [Goal(1, HAPROXY, AUTO), Goal(0.3, HAPROXY, SPIN)]
     yield latency("64 B there and back", {}, {"p50": better, "p99": better})
-    yield latency("64 B beside 4 bulk streams", {"beside": 4}, {"p50": [], "p99": [Goal(0.4, SPLICE, AUTO)]})
-    pure = Goal(1, PROTOCOL, PURE)
-    yield rate("64 B requests of 64 connections", "requests", 64, [Goal(1.15, HAPROXY, AUTO), pure])
-    yield rate("connect, 64 B, close", "connects", 16, [Goal(1.2, HAPROXY, AUTO), pure])
+    beside = {"p50": [], "p99": [Goal(0.4, SPLICE, AUTO)]}
+    yield latency("64 B beside 4 bulk streams", {"beside": 4}, beside)
+    many = {"connections": 64}
+    yield rate("64 B requests of 64 connections", "requests", many, [Goal(1.15, HAPROXY, AUTO), pure])
+    yield rate("connect, 64 B, close", "connects", {"connections": 16}, [Goal(1.2, HAPROXY, AUTO), pure])
     yield LoadCase(
         "duplex",
         {"connections": 64},

@@ -323,6 +323,26 @@ def test_every_relay_is_put_under_the_load_and_its_answers_are_checked(load, mon
     assert lost.measurements[4].median > 0
 
 
+def test_http_relays_are_judged_by_the_host_that_arrives(load, monkeypatch) -> None:
+    relays = import_module("bench._relays")
+    monkeypatch.chdir(ROOT)
+    [plain] = relays.ours(["pure"])
+    [rewriting] = relays.ours(["pure"], rewrite_host=True)
+    contenders = [
+        rewriting._replace(name="rewriting", rewrites=True),
+        plain._replace(name="plain"),
+        plain._replace(name="not rewriting", rewrites=True),
+    ]
+    cases = [
+        case._replace(options={**case.options, "seconds": 0.02})
+        for case in import_module("bench.bench_http_head").loads()
+    ]
+    requests, responses, _ = load.measure_loads("tiny", contenders, cases, 1)
+    verdicts = {item.name: item.verdict.partition(":")[0] for item in requests.measurements}
+    assert verdicts == {"rewriting": "right", "plain": "right", "not rewriting": "failed", "direct": "right"}
+    assert {item.verdict for item in responses.measurements} == {"right"}
+
+
 @pytest.mark.parametrize("page", ["checksum", "relay"])
 def test_an_interrupt_ends_it_without_a_traceback(page) -> None:
     with subprocess.Popen(
