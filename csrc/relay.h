@@ -8,8 +8,8 @@
  * Upstreams and rules are counted references: _new gives one, _release takes it back, and whoever uses one
  * (a rule its upstreams, a relay its rules) has its own. Their functions may be called from any thread.
  *
- * Of a relay's functions, _run belongs to one thread at a time; _listen, _unlisten, _drain, _connections and
- * _load may be called from any thread, also while it runs, and _records from any one thread. _join is for
+ * Of a relay's functions, _run belongs to one thread at a time; _listen, _unlisten, _drain and
+ * _connections may be called from any thread, also while it runs, and _records from any one thread. _join is for
  * before the run. _close and _free are for a relay that nobody runs or calls any more.
  *
  * Sockets that are given to a relay are its own from then on, also where that fails. It makes them
@@ -77,6 +77,7 @@ struct fn_rule_options {
 /* NULL: no memory. */
 struct fn_rule *fn_rule_new(const struct fn_rule_options *options, struct fn_upstream *const *upstreams,
                             unsigned count);
+void fn_rule_hold(struct fn_rule *rule);
 void fn_rule_release(struct fn_rule *rule);
 
 /* New connections use these; 0 or -ENOMEM. */
@@ -146,11 +147,15 @@ void fn_relay_drain(struct fn_relay *relay, int64_t timeout);
 
 enum { FN_RUN_CUT = 0, FN_RUN_WHOLE = 1, FN_RUN_WARNS = 2 };
 
-#define FN_RELAY_WARNING 160
+/* Descriptors, memory or ports ran out, as `error` (an errno) says: accepting pauses for a while. */
+struct fn_shortage {
+    int error;
+    unsigned connections; /* of the rule */
+};
 
 /* Runs until no listener and no connection is left (FN_RUN_WHOLE), or the time to drain is up (FN_RUN_CUT
- * where that cut a connection). FN_RUN_WARNS: `warning` has a line to tell; call again to go on. */
-int fn_relay_run(struct fn_relay *relay, char warning[FN_RELAY_WARNING]);
+ * where that cut a connection). FN_RUN_WARNS: there is a shortage to tell of; call again to go on. */
+int fn_relay_run(struct fn_relay *relay, struct fn_shortage *shortage);
 
 /* Moves up to `count` records of ended connections to `out`, oldest first, and returns how many. */
 size_t fn_relay_records(struct fn_relay *relay, struct fn_record *out, size_t count);

@@ -75,7 +75,9 @@ struct fn_connection {
     struct fn_connecting *connecting;
     struct fn_extra *extra;
     struct fn_connection *next, *prev; /* all of the relay */
-    struct fn_connection *queued;      /* the next one in the queue that it is in */
+    struct fn_connection *queued;      /* the next of those that have more to do */
+    struct fn_connection *bulk_next;
+    uint32_t mark; /* what had been moved when that was looked at last */
     struct fn_timer timer;
     int64_t opened;
     int64_t last; /* when something came, or the present state began */
@@ -86,6 +88,7 @@ struct fn_connection {
     bool is_queued : 1;
     bool is_bulk : 1;
     bool is_resetting : 1;
+    bool is_connected : 1;
     bool has_source : 1;
 };
 
@@ -113,9 +116,10 @@ struct fn_relay {
     struct fn_slab connection_slab, connecting_slab;
     struct fn_pipes pipes;
     struct fn_records records;
-    int64_t quiet_until;
-    bool warns;
-    char warning[FN_RELAY_WARNING];
+    int64_t quiet_until; /* without another warning */
+    bool closed;
+    bool untidy; /* there may be lanes without work */
+    struct fn_shortage shortage; /* to be told, where there is an error */
     char *out; /* what http rewrote, to be sent in one piece */
     size_t out_len;
     char buffer[FN_BUFFER];
@@ -134,22 +138,30 @@ static inline struct fn_side *fn_peer(struct fn_side *side)
     return side->is_up ? &connection->down : &connection->up;
 }
 
-/* accept.c: lanes and their listeners */
+/* lane.c: rules in a relay. One that is asked for is made where there is none (NULL: no memory), and gone
+ * again by fn_lanes_tidy() where it has no listener and no connection. */
 struct fn_lane *fn_lane_of(struct fn_relay *relay, struct fn_rule *rule);
-int fn_lane_listen(struct fn_lane *lane, int fd);
-void fn_lane_unlisten(struct fn_lane *lane);
+void fn_lane_refresh(struct fn_lane *lane);
+void fn_lane_pause(struct fn_lane *lane);
 void fn_lane_resume(struct fn_lane *lane);
-void fn_lane_adopt(struct fn_lane *lane, int fd);
+void fn_lane_unlisten(struct fn_lane *lane);
+void fn_lanes_tidy(struct fn_relay *relay);
 void fn_lane_free(struct fn_lane *lane);
+
+/* accept.c */
+int fn_lane_listen(struct fn_lane *lane, int fd);
+void fn_lane_adopt(struct fn_lane *lane, int fd);
+void fn_lane_greet(struct fn_connection *connection);
 
 /* connect.c */
 void fn_connect(struct fn_connection *connection);
 void fn_connect_event(struct fn_connection *connection, struct fn_side *side, uint32_t events);
 void fn_connect_stop(struct fn_connection *connection);
+void fn_set_congestion(int fd, const struct fn_rule *rule);
+extern const size_t fn_connecting_size;
 
 /* connection.c */
 struct fn_connection *fn_connection_new(struct fn_lane *lane, int fd);
-void fn_connection_greet(struct fn_connection *connection);
 int fn_side_open(struct fn_connection *connection, struct fn_side *side, int fd);
 void fn_side_drop(struct fn_connection *connection, struct fn_side *side, bool abort);
 void fn_connection_relay(struct fn_connection *connection);

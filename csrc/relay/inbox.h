@@ -14,21 +14,15 @@
 
 struct fn_rule;
 
-enum fn_asks {
-    FN_ASKS_LISTEN,   /* to a socket of this rule */
-    FN_ASKS_UNLISTEN, /* to none of this rule */
-    FN_ASKS_ADOPT,    /* a connection that was accepted elsewhere */
-    FN_ASKS_RESUME,   /* accepting, as a connection of this rule ended elsewhere */
-};
-
+/* With a descriptor: a connection of this rule, accepted by a fellow relay. Without (-1): a connection of
+ * the rule has ended elsewhere, so that one more may be accepted. */
 struct fn_message {
     struct fn_message *next;
-    enum fn_asks asks;
-    int fd;               /* or -1 */
+    int fd;
     struct fn_rule *rule; /* a reference of the message's own */
 };
 
-/* Waits until the relay's thread calls back. */
+/* What is called in the relay's thread while another one waits for it. */
 struct fn_request {
     struct fn_request *next;
     bool done;
@@ -37,12 +31,12 @@ struct fn_request {
 
 struct fn_inbox {
     pthread_mutex_t mutex; /* guards all but the atomic numbers */
-    pthread_cond_t answered;
+    pthread_cond_t changed;
     unsigned references;
     struct fn_message *first, **end;
     struct fn_request *requests;
     bool closed;
-    bool running;
+    bool running; /* somebody is in the part of the relay's thread: `runner` */
     pthread_t runner;
     int event;        /* an eventfd(2) */
     unsigned load;    /* atomic: connections of the relay */
@@ -56,22 +50,21 @@ void fn_inbox_hold(struct fn_inbox *inbox);
 void fn_inbox_release(struct fn_inbox *inbox);
 
 /* 0; -EBADF where it is closed, or -ENOMEM: then `fd` is still the caller's. */
-int fn_inbox_post(struct fn_inbox *inbox, enum fn_asks asks, struct fn_rule *rule, int fd);
+int fn_inbox_post(struct fn_inbox *inbox, struct fn_rule *rule, int fd);
 
 void fn_inbox_wake(struct fn_inbox *inbox);
 
-/* Has the relay's thread answer; in this thread at once where that is the relay's, or nobody runs it. */
+/* Has the relay's thread answer, and returns then. Where none runs the relay, this one takes its part. */
 void fn_inbox_ask(struct fn_inbox *inbox, struct fn_request *request);
 
-/* The relay's thread's: the messages since the last time, for fn_message_free(). */
-struct fn_message *fn_inbox_messages(struct fn_inbox *inbox);
+/* This thread is the relay's from now on, as soon as no other is; or no longer. */
+void fn_inbox_run(struct fn_inbox *inbox);
+void fn_inbox_rest(struct fn_inbox *inbox);
+
+/* The relay's thread's: answers what was asked, and takes the messages since the last time, each for
+ * fn_message_free(). */
+struct fn_message *fn_inbox_read(struct fn_inbox *inbox);
 void fn_message_free(struct fn_message *message);
-
-/* The relay's thread's: answers what was asked. */
-void fn_inbox_answer(struct fn_inbox *inbox);
-
-/* The relay's thread's: it begins, or ends, to look into the inbox. */
-void fn_inbox_run(struct fn_inbox *inbox, bool running);
 
 /* No more messages; its descriptor is closed. */
 void fn_inbox_close(struct fn_inbox *inbox);

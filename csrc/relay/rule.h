@@ -48,8 +48,9 @@ struct fn_rule {
     struct fn_counters retired; /* those of lanes that are gone */
 };
 
-void fn_rule_hold(struct fn_rule *rule);
+struct fn_table *fn_table_hold(struct fn_table *table);
 void fn_table_release(struct fn_table *table);
+void fn_counters_add(struct fn_counters *sum, const struct fn_counters *counters);
 
 /* One more connection or flow; false where there are max_connections. Leaving lets lanes go on that wait. */
 bool fn_rule_enter(struct fn_rule *rule);
@@ -69,6 +70,7 @@ struct fn_lane {
     struct fn_lane *next;    /* of the relay */
     struct fn_lane *sibling; /* of the rule */
     struct fn_listener *listeners;
+    struct fn_listener *drained; /* of datagrams */
     struct fn_table *table;
     struct fn_inbox **fellows;
     unsigned fellow_count;

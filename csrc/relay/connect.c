@@ -1,0 +1,422 @@
+#define _GNU_SOURCE
+#include "relay/engine.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "relay/proxy.h"
+
+/*
+ * Connecting to an upstream, one address after the other, each begun when the one before has failed or has not
+ * answered for a while, while that goes on (happy eyeballs, RFC 8305, section 5); the first to be connected
+ * is taken. The first attempt's socket is the connection's side itself; only further ones wait elsewhere.
+ */
+#define STAGGER (250 * FN_MILLISECOND)
+
+enum { ATTEMPTS = 4 };
+
+struct attempt {
+    struct fn_handler handler;
+    struct fn_connecting *of;
+    int fd;
+    unsigned address;
+};
+
+struct fn_connecting {
+    struct fn_connection *connection;
+    struct fn_choice choice;
+    struct fn_timer timer;
+    int64_t deadline;
+    unsigned next; /* address of the upstream */
+    bool is_short; /* of ports or the like: not the upstream's fault */
+    bool failed;
+    struct attempt attempts[ATTEMPTS];
+};
+
+const size_t fn_connecting_size = sizeof(struct fn_connecting);
+
+static void next_address(struct fn_connecting *connecting);
+
+/* Sockets */
+
+static int open_socket(struct fn_lane *lane, int family)
+{
+    int fd = lane->spare;
+
+    if (fd >= 0 && lane->spare_family == family) {
+        lane->spare = -1;
+        return fd;
+    }
+    fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+/* Connects from the client's own address, and whichever port is free. */
+static int bind_transparently(int fd, int family, const union fn_client *client)
+{
+    const int on = 1;
+    const bool ipv6 = family == AF_INET6;
+    union fn_client from = {.any.sa_family = (sa_family_t)family};
+    struct fn_ip ip;
+
+    if (!fn_ip_of(&client->any, &ip) || (family != AF_INET && !ipv6) || fn_ip_is_ipv4(&ip) == ipv6)
+        return -EAFNOSUPPORT;
+    if (ipv6) {
+        memcpy(&from.in6.sin6_addr, ip.bytes, sizeof ip.bytes);
+        from.in6.sin6_scope_id = client->in6.sin6_scope_id;
+    } else {
+        memcpy(&from.in.sin_addr, ip.bytes + 12, sizeof from.in.sin_addr);
+    }
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on, sizeof on) < 0 ||
+        bind(fd, &from.any, ipv6 ? sizeof from.in6 : sizeof from.in) < 0)
+        return -errno;
+    return 0;
+}
+
+void fn_set_congestion(int fd, const struct fn_rule *rule)
+{
+    const char *const name = rule->options.congestion;
+
+    if (name[0])
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strnlen(name, sizeof rule->options.congestion));
+}
+
+static int prepare(struct fn_connection *connection, int fd, int family)
+{
+    const struct fn_rule *const rule = connection->lane->rule;
+    const int on = 1;
+
+    if (family == AF_INET || family == AF_INET6) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        fn_set_congestion(fd, rule);
+    }
+    return rule->options.transparent ? bind_transparently(fd, family, &connection->client) : 0;
+}
+
+/* Ports, descriptors or memory ran out; that is not the upstream's fault. */
+static bool is_shortage(int failure)
+{
+    return failure == -EMFILE || failure == -ENFILE || failure == -ENOBUFS || failure == -ENOMEM ||
+           failure == -EADDRNOTAVAIL;
+}
+
+/* A socket that is connecting, or -errno. */
+static int begin(struct fn_connection *connection, const struct fn_address *address)
+{
+    struct fn_lane *const lane = connection->lane;
+    const int fd = open_socket(lane, address->at.ss_family);
+    int failure = fd;
+
+    if (fd >= 0) {
+        failure = prepare(connection, fd, address->at.ss_family);
+        if (failure == 0 && connect(fd, (const struct sockaddr *)&address->at, address->len) < 0 && errno != EINPROGRESS)
+            failure = -errno;
+    }
+    if (failure >= 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    connection->connecting->failed = true;
+    if (is_shortage(failure)) {
+        connection->connecting->is_short = true;
+        fn_lane_short(lane, -failure);
+    }
+    return failure;
+}
+
+/* Attempts */
+
+static void on_attempt(struct fn_handler *handler, uint32_t events);
+
+static void drop_attempt(struct attempt *attempt)
+{
+    struct fn_connection *const connection = attempt->of->connection;
+
+    if (attempt->fd < 0)
+        return;
+    if (attempt == attempt->of->attempts) {
+        fn_side_drop(connection, &connection->up, false);
+    } else {
+        fn_loop_unwatch(connection->lane->loop, attempt->fd, &attempt->handler);
+        close(attempt->fd);
+    }
+    attempt->fd = -1;
+}
+
+static void drop_attempts(struct fn_connecting *connecting)
+{
+    for (int i = 0; i < ATTEMPTS; i++)
+        drop_attempt(&connecting->attempts[i]);
+}
+
+static bool is_waiting(const struct fn_connecting *connecting)
+{
+    for (int i = 0; i < ATTEMPTS; i++)
+        if (connecting->attempts[i].fd >= 0)
+            return true;
+    return false;
+}
+
+/* A free one; where none is, that of the first address that is still being tried. */
+static struct attempt *free_attempt(struct fn_connecting *connecting)
+{
+    struct attempt *oldest = connecting->attempts;
+
+    for (int i = 0; i < ATTEMPTS; i++) {
+        struct attempt *const attempt = &connecting->attempts[i];
+        if (attempt->fd < 0)
+            return attempt;
+        if (attempt->address < oldest->address)
+            oldest = attempt;
+    }
+    drop_attempt(oldest);
+    return oldest;
+}
+
+static bool watch_attempt(struct attempt *attempt, int fd)
+{
+    struct fn_connection *const connection = attempt->of->connection;
+    const int failure = attempt == attempt->of->attempts
+                            ? fn_side_open(connection, &connection->up, fd)
+                            : fn_loop_watch(connection->lane->loop, fd, EPOLLOUT, &attempt->handler);
+
+    if (failure < 0) {
+        close(fd);
+        return false;
+    }
+    attempt->fd = fd;
+    return true;
+}
+
+/* Out of attempts, so on to the next upstream, or the end. */
+
+static void fail(struct fn_connection *connection)
+{
+    fn_count(&connection->lane->counters.unreachable, 1);
+    fn_connect_stop(connection);
+    if (connection->extra && connection->extra->http)
+        fn_connection_refuse(connection, FN_UNREACHABLE, 502, "the upstream can't be connected to");
+    else
+        fn_connection_abort(connection, FN_UNREACHABLE);
+}
+
+static void next_upstream(struct fn_connecting *connecting)
+{
+    struct fn_connection *const connection = connecting->connection;
+    struct fn_upstream *const upstream = fn_choice_next(&connecting->choice, connection->lane);
+
+    if (connection->upstream)
+        fn_upstream_give(connection->upstream);
+    connection->upstream = upstream;
+    if (!upstream) {
+        fail(connection);
+        return;
+    }
+    fn_upstream_take(upstream);
+    connecting->next = 0;
+    connecting->is_short = false;
+    connecting->deadline = connection->lane->loop->now + connection->lane->rule->options.connect_timeout;
+    next_address(connecting);
+}
+
+static void upstream_failed(struct fn_connecting *connecting)
+{
+    struct fn_lane *const lane = connecting->connection->lane;
+
+    drop_attempts(connecting);
+    connecting->failed = true;
+    if (!connecting->is_short)
+        fn_upstream_failed(connecting->connection->upstream, lane->rule, lane->loop->now);
+    next_upstream(connecting);
+}
+
+static void set_timer(struct fn_connecting *connecting)
+{
+    struct fn_loop *const loop = connecting->connection->lane->loop;
+    const bool more = connecting->next < connecting->connection->upstream->count;
+    const int64_t stagger = loop->now + STAGGER;
+
+    fn_timer_set(loop, &connecting->timer, more && stagger < connecting->deadline ? stagger : connecting->deadline);
+}
+
+/* Begins with the next address that can be begun with. */
+static void next_address(struct fn_connecting *connecting)
+{
+    struct fn_connection *const connection = connecting->connection;
+    const struct fn_upstream *const upstream = connection->upstream;
+
+    while (connecting->next < upstream->count) {
+        const unsigned address = connecting->next++;
+        if (connecting->failed)
+            fn_count(&connection->lane->counters.connects_retried, 1);
+        connecting->failed = false;
+        const int fd = begin(connection, &upstream->addresses[address]);
+        struct attempt *const attempt = fd >= 0 ? free_attempt(connecting) : NULL;
+        if (attempt && watch_attempt(attempt, fd)) {
+            attempt->address = address;
+            break;
+        }
+    }
+    if (is_waiting(connecting))
+        set_timer(connecting);
+    else
+        upstream_failed(connecting);
+}
+
+static void attempt_failed(struct attempt *attempt)
+{
+    struct fn_connecting *const connecting = attempt->of;
+
+    drop_attempt(attempt);
+    connecting->failed = true;
+    if (connecting->next < connecting->connection->upstream->count)
+        next_address(connecting);
+    else if (!is_waiting(connecting))
+        upstream_failed(connecting);
+}
+
+static void on_time(struct fn_timer *timer)
+{
+    struct fn_connecting *const connecting = fn_container(timer, struct fn_connecting, timer);
+
+    if (connecting->connection->lane->loop->now >= connecting->deadline)
+        upstream_failed(connecting);
+    else
+        next_address(connecting);
+}
+
+/* Success */
+
+/* A port of this machine without a listener can be connected to itself (RFC 9293, section 3.5). */
+static bool is_self(int fd, const struct fn_address *remote)
+{
+    struct fn_address local = {.len = sizeof local.at};
+
+    if (remote->at.ss_family != AF_INET && remote->at.ss_family != AF_INET6)
+        return false;
+    if (getsockname(fd, (struct sockaddr *)&local.at, &local.len) < 0 || local.at.ss_family != remote->at.ss_family)
+        return false;
+    if (remote->at.ss_family == AF_INET) {
+        const struct sockaddr_in *const a = (const void *)&local.at, *const b = (const void *)&remote->at;
+        return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
+    }
+    const struct sockaddr_in6 *const a = (const void *)&local.at, *const b = (const void *)&remote->at;
+    return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, sizeof a->sin6_addr) == 0;
+}
+
+static void send_proxy(struct fn_connection *connection)
+{
+    uint8_t header[FN_PROXY_MAX];
+    struct fn_address reached = {.len = sizeof reached.at};
+
+    if (getsockname(connection->down.fd, (struct sockaddr *)&reached.at, &reached.len) < 0)
+        reached.at.ss_family = AF_UNSPEC;
+    const size_t len = fn_proxy_build(connection->lane->rule->options.send_proxy, &connection->client.any,
+                                      (const struct sockaddr *)&reached.at, header);
+    fn_send(&connection->up, (const char *)header, len);
+}
+
+/* The side takes over the socket of another attempt than the first. */
+static bool take_over(struct fn_connection *connection, struct attempt *attempt)
+{
+    const int fd = attempt->fd;
+
+    fn_loop_unwatch(connection->lane->loop, fd, &attempt->handler);
+    attempt->fd = -1;
+    drop_attempt(attempt->of->attempts);
+    if (fn_side_open(connection, &connection->up, fd) == 0)
+        return true;
+    close(fd);
+    return false;
+}
+
+static void succeed(struct attempt *attempt, bool was_reset)
+{
+    struct fn_connecting *const connecting = attempt->of;
+    struct fn_connection *const connection = connecting->connection;
+
+    connection->address = (uint16_t)attempt->address;
+    if (attempt == connecting->attempts) {
+        attempt->fd = -1;
+    } else if (!take_over(connection, attempt)) {
+        fn_connection_abort(connection, FN_UNREACHABLE);
+        return;
+    }
+    fn_connect_stop(connection);
+    fn_upstream_succeeded(connection->upstream);
+    const int family = connection->upstream->addresses[connection->address].at.ss_family;
+    connection->up.is_tcp = family == AF_INET || family == AF_INET6;
+    connection->up.writable = true;
+    /* What it sent before its reset can still be read. */
+    if (was_reset)
+        fn_side_break(&connection->up);
+    else if (connection->lane->rule->options.send_proxy)
+        send_proxy(connection);
+    fn_connection_relay(connection);
+}
+
+static void on_answer(struct attempt *attempt, uint32_t events)
+{
+    struct fn_connection *const connection = attempt->of->connection;
+    int error = 0;
+    socklen_t len = sizeof error;
+
+    if (events & (EPOLLERR | EPOLLHUP))
+        getsockopt(attempt->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    /* Connected, and reset already. */
+    const bool was_reset = error == ECONNRESET || error == EPIPE;
+    if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+        return;
+    if ((error && !was_reset) || is_self(attempt->fd, &connection->upstream->addresses[attempt->address]))
+        attempt_failed(attempt);
+    else
+        succeed(attempt, was_reset);
+}
+
+static void on_attempt(struct fn_handler *handler, uint32_t events)
+{
+    on_answer(fn_container(handler, struct attempt, handler), events);
+}
+
+void fn_connect_event(struct fn_connection *connection, struct fn_side *side, uint32_t events)
+{
+    if (side->is_up)
+        on_answer(connection->connecting->attempts, events);
+    else if (events & (EPOLLERR | EPOLLHUP))
+        fn_connection_abort(connection, FN_CLIENT_RESET);
+}
+
+void fn_connect(struct fn_connection *connection)
+{
+    struct fn_lane *const lane = connection->lane;
+    struct fn_connecting *const connecting = fn_slab_take(&lane->relay->connecting_slab);
+
+    if (!connecting) {
+        fn_connection_abort(connection, FN_UNREACHABLE);
+        return;
+    }
+    connection->state = FN_CONNECTING;
+    connection->connecting = connecting;
+    connecting->connection = connection;
+    fn_timer_init(&connecting->timer, on_time);
+    for (int i = 0; i < ATTEMPTS; i++)
+        connecting->attempts[i] = (struct attempt){.handler.on_event = on_attempt, .of = connecting, .fd = -1};
+    fn_choice_begin(&connecting->choice, lane);
+    next_upstream(connecting);
+}
+
+void fn_connect_stop(struct fn_connection *connection)
+{
+    struct fn_connecting *const connecting = connection->connecting;
+
+    if (!connecting)
+        return;
+    drop_attempts(connecting);
+    fn_choice_end(&connecting->choice);
+    fn_timer_clear(connection->lane->loop, &connecting->timer);
+    connection->connecting = NULL;
+    fn_slab_give(&connection->lane->relay->connecting_slab, connecting);
+}
