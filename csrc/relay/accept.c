@@ -122,10 +122,9 @@ static void welcome(struct fn_connection *connection)
     fn_connection_schedule(connection);
 }
 
-void fn_lane_adopt(struct fn_lane *lane, int fd)
+void fn_lane_adopt(struct fn_lane *lane, int fd, const union fn_client *client)
 {
     struct fn_connection *const connection = fn_connection_new(lane, fd);
-    socklen_t len = sizeof connection->client;
 
     fn_count(&lane->counters.accepted, 1);
     if (!connection) {
@@ -134,10 +133,7 @@ void fn_lane_adopt(struct fn_lane *lane, int fd)
         fn_lane_short(lane, ENOMEM);
         return;
     }
-    if (getpeername(fd, &connection->client.any, &len) < 0) {
-        fn_connection_abort(connection, FN_CLIENT_RESET);
-        return;
-    }
+    connection->client = *client;
     connection->down.is_tcp = connection->client.any.sa_family != AF_UNIX;
     if (connection->down.is_tcp)
         fn_set_congestion(fd, lane->rule);
@@ -184,6 +180,8 @@ static struct fn_inbox *idler(struct fn_lane *lane)
 static bool accept_one(struct fn_listener *listener)
 {
     struct fn_lane *const lane = listener->lane;
+    union fn_client client = {.any.sa_family = AF_UNSPEC};
+    socklen_t len = sizeof client;
 
     fn_lane_refresh(lane);
     if (!fn_rule_enter(lane->rule)) {
@@ -191,7 +189,7 @@ static bool accept_one(struct fn_listener *listener)
         fn_lane_resume(lane);
         return false;
     }
-    const int fd = has_spare(lane) ? accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
+    const int fd = has_spare(lane) ? accept4(listener->fd, &client.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
     if (fd < 0) {
         const int error = errno;
         fn_rule_leave(lane->rule);
@@ -201,8 +199,8 @@ static bool accept_one(struct fn_listener *listener)
         return error == ECONNABORTED;
     }
     struct fn_inbox *const fellow = idler(lane);
-    if (!fellow || fn_inbox_post(fellow, lane->rule, fd) < 0)
-        fn_lane_adopt(lane, fd);
+    if (!fellow || fn_inbox_post(fellow, lane->rule, fd, &client) < 0)
+        fn_lane_adopt(lane, fd, &client);
     return true;
 }
 

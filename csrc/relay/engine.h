@@ -150,7 +150,7 @@ void fn_lane_free(struct fn_lane *lane);
 
 /* accept.c */
 int fn_lane_listen(struct fn_lane *lane, int fd);
-void fn_lane_adopt(struct fn_lane *lane, int fd);
+void fn_lane_adopt(struct fn_lane *lane, int fd, const union fn_client *client);
 void fn_lane_greet(struct fn_connection *connection);
 
 /* connect.c */

@@ -56,7 +56,7 @@ void fn_inbox_wake(struct fn_inbox *inbox)
     pthread_mutex_unlock(&inbox->mutex);
 }
 
-int fn_inbox_post(struct fn_inbox *inbox, struct fn_rule *rule, int fd)
+int fn_inbox_post(struct fn_inbox *inbox, struct fn_rule *rule, int fd, const union fn_client *client)
 {
     struct fn_message *const message = malloc(sizeof *message);
 
@@ -64,6 +64,8 @@ int fn_inbox_post(struct fn_inbox *inbox, struct fn_rule *rule, int fd)
         return -ENOMEM;
     fn_rule_hold(rule);
     *message = (struct fn_message){.fd = fd, .rule = rule};
+    if (client)
+        message->client = *client;
     pthread_mutex_lock(&inbox->mutex);
     const bool closed = inbox->closed;
     if (!closed) {

@@ -12,13 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct fn_rule;
+#include "relay.h"
 
 /* With a descriptor: a connection of this rule, accepted by a fellow relay. Without (-1): a connection of
  * the rule has ended elsewhere, so that one more may be accepted. */
 struct fn_message {
     struct fn_message *next;
     int fd;
+    union fn_client client;
     struct fn_rule *rule; /* a reference of the message's own */
 };
 
@@ -50,7 +51,7 @@ void fn_inbox_hold(struct fn_inbox *inbox);
 void fn_inbox_release(struct fn_inbox *inbox);
 
 /* 0; -EBADF where it is closed, or -ENOMEM: then `fd` is still the caller's. */
-int fn_inbox_post(struct fn_inbox *inbox, struct fn_rule *rule, int fd);
+int fn_inbox_post(struct fn_inbox *inbox, struct fn_rule *rule, int fd, const union fn_client *client);
 
 void fn_inbox_wake(struct fn_inbox *inbox);
 

@@ -190,7 +190,7 @@ void fn_rule_leave(struct fn_rule *rule)
         return;
     pthread_mutex_lock(&rule->mutex);
     for (struct fn_lane *lane = rule->lanes; lane; lane = lane->sibling)
-        if (lane->full && fn_inbox_post(lane->relay->inbox, rule, -1) == 0) {
+        if (lane->full && fn_inbox_post(lane->relay->inbox, rule, -1, NULL) == 0) {
             __atomic_fetch_sub(&rule->waiting, 1, __ATOMIC_SEQ_CST);
             lane->full = false;
         }

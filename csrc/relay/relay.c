@@ -128,7 +128,7 @@ static void read_inbox(struct fn_relay *relay)
         struct fn_lane *const lane = fn_lane_of(relay, message->rule);
         next = message->next;
         if (lane && message->fd >= 0) {
-            fn_lane_adopt(lane, message->fd);
+            fn_lane_adopt(lane, message->fd, &message->client);
             message->fd = -1;
         } else if (lane) {
             fn_lane_resume(lane);

@@ -409,9 +409,9 @@ cdef fn_http_rewrite *rewrite_of(object rewrite) except? NULL:
         raise MemoryError
     for number, name in enumerate(encoded):
         names[number] = text_of(name)
-    port = rewrite.port.encode()
+    port, upstream = str(rewrite.port).encode(), rewrite.upstream.encode()
     made = fn_http_rewrite_new(
-        names, len(encoded), text_of(port), text_of(rewrite.upstream), rewrite.always, rewrite.responses
+        names, len(encoded), text_of(port), text_of(upstream), rewrite.always, rewrite.responses
     )
     free(names)
     if made is NULL:
