@@ -144,6 +144,7 @@ struct fn_lane *fn_lane_of(struct fn_relay *relay, struct fn_rule *rule);
 void fn_lane_refresh(struct fn_lane *lane);
 void fn_lane_pause(struct fn_lane *lane);
 void fn_lane_resume(struct fn_lane *lane);
+void fn_lane_drain(struct fn_lane *lane);
 void fn_lane_unlisten(struct fn_lane *lane);
 void fn_lanes_tidy(struct fn_relay *relay);
 void fn_lane_free(struct fn_lane *lane);

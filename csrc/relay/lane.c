@@ -111,6 +111,16 @@ struct fn_lane *fn_lane_of(struct fn_relay *relay, struct fn_rule *rule)
     return lane;
 }
 
+static void free_drained(struct fn_lane *lane, enum fn_ended ended)
+{
+    while (lane->drained) {
+        struct fn_listener *const listener = lane->drained;
+        lane->drained = listener->next;
+        fn_udp_free(listener->udp, ended);
+        free(listener);
+    }
+}
+
 void fn_lane_free(struct fn_lane *lane)
 {
     struct fn_lane **at = &lane->relay->lanes;
@@ -118,13 +128,8 @@ void fn_lane_free(struct fn_lane *lane)
     while (*at != lane)
         at = &(*at)->next;
     *at = lane->next;
-    fn_lane_unlisten(lane);
-    while (lane->drained) {
-        struct fn_listener *const listener = lane->drained;
-        lane->drained = listener->next;
-        fn_udp_free(listener->udp, FN_STOPPED);
-        free(listener);
-    }
+    fn_lane_drain(lane);
+    free_drained(lane, FN_STOPPED);
     detach(lane);
     free_fellows(lane);
     fn_table_release(lane->table);
@@ -231,7 +236,7 @@ static void on_time(struct fn_timer *timer)
     fn_lane_resume(lane);
 }
 
-void fn_lane_unlisten(struct fn_lane *lane)
+void fn_lane_drain(struct fn_lane *lane)
 {
     fn_lane_pause(lane);
     fn_timer_clear(lane->loop, &lane->pause);
@@ -250,6 +255,13 @@ void fn_lane_unlisten(struct fn_lane *lane)
     }
     __atomic_fetch_add(&lane->rule->generation, 1, __ATOMIC_RELEASE);
     lane->relay->untidy = true;
+}
+
+/* Another rule may go on with the same datagrams, by a duplicate of the listener: the flows end at once. */
+void fn_lane_unlisten(struct fn_lane *lane)
+{
+    fn_lane_drain(lane);
+    free_drained(lane, FN_CLOSED);
 }
 
 void fn_lane_record(struct fn_lane *lane, const struct fn_record *record)

@@ -194,7 +194,7 @@ static void close_all(struct fn_relay *relay)
     relay->closed = true;
     fn_inbox_close(relay->inbox);
     for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
-        fn_lane_unlisten(lane);
+        fn_lane_drain(lane);
     while (relay->connections)
         fn_connection_abort(relay->connections, FN_STOPPED);
     while (relay->lanes)
@@ -290,7 +290,7 @@ static int run(struct fn_relay *relay, struct fn_shortage *shortage)
     for (;;) {
         if (__atomic_load_n(&relay->inbox->draining, __ATOMIC_ACQUIRE))
             for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
-                fn_lane_unlisten(lane);
+                fn_lane_drain(lane);
         if (!has_work(relay))
             return FN_RUN_WHOLE;
         if (fn_time_now() >= __atomic_load_n(&relay->inbox->deadline, __ATOMIC_RELAXED))

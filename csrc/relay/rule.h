@@ -19,6 +19,7 @@ struct fn_upstream {
     unsigned failures;
     unsigned healthy;
     int64_t rests_until;
+    unsigned preferred; /* the address that new flows of datagrams begin with */
     unsigned count;
     struct fn_address addresses[];
 };
