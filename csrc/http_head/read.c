@@ -210,12 +210,12 @@ static int read_head(struct fn_http *http, struct fn_http_reader *reader, struct
                              &line)) > 0) {
         if (line.len == 0 && reader->size)
             return end_of_head(http, reader, line);
-        if (line.len) {
+        if (line.len) /* Blank lines before a head mean nothing and are dropped (RFC 9112, section 2.2). */
             code = reader->strict ? fn_http_request_line(reader, line) : fn_http_response_line(reader, line);
-            reader->size += line_size(line);
-        } /* Blank lines before a head mean nothing and are dropped (RFC 9112, section 2.2). */
         if (code < 0)
             return code;
+        if (line.len)
+            reader->size += line_size(line);
         if (!reader->holds || line.len == 0)
             fn_http_release(&reader->kept);
     }

@@ -35,13 +35,25 @@ void fn_http_codings(struct fn_http_facts *facts, struct fn_http_text value)
     facts->last_chunked = fn_http_is(fn_http_trimmed(coding), "chunked");
 }
 
+/* RFC 3986, section 3.1. */
+static bool is_scheme(struct fn_http_text text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        const char byte = fn_http_lower(text.data[i]);
+        const bool letter = byte >= 'a' && byte <= 'z';
+        if (!letter && (i == 0 || !((byte >= '0' && byte <= '9') || byte == '+' || byte == '-' || byte == '.')))
+            return false;
+    }
+    return text.len > 0;
+}
+
 /* Where an absolute target's authority stands (RFC 9112, section 3.2.2). */
 static int find_authority(struct fn_http_reader *reader, struct fn_http_text line, struct fn_http_text target)
 {
     struct fn_http_text rest;
     const struct fn_http_text scheme = fn_http_until(target, ':', &rest);
 
-    if (rest.len < 2 || rest.data[0] != '/' || rest.data[1] != '/' || !fn_http_is_token(scheme))
+    if (rest.len < 2 || rest.data[0] != '/' || rest.data[1] != '/' || !is_scheme(scheme))
         return 0;
     const struct fn_http_text authority = fn_http_authority(fn_http_behind(rest, 2));
     if (authority.len == 0)

@@ -73,11 +73,11 @@ class _Requests(Reader):
     def _add(self, line: bytes) -> None:
         self._facts.add(line)
 
-    def _message(self) -> None:
+    def _message(self, end: bytes) -> None:
         facts, self._facts = self._facts, RequestHead()
         length, chunked = facts.framing()
         head, asked = facts.rewritten(self._rewrite, self._reached_at)
-        self._out.append(head)
+        self._out.append(head + end)
         self._pending.append((facts.asks, asked))
         self.switched = None if facts.asks & SWITCHES else False
         self._body(length, chunked)
@@ -112,11 +112,11 @@ class _Responses(Reader):
     def _add(self, line: bytes) -> None:
         self._facts.add(line)
 
-    def _message(self) -> None:
+    def _message(self, end: bytes) -> None:
         facts, self._facts = self._facts, ResponseHead()
         asks, asked = self._pending[0] if self._pending else (0, b"")
         self._out += facts.rewritten(self._rewrite, asked) if asked else facts.lines
-        self._out.append(b"\r\n")
+        self._out.append(end)
         status = facts.status
         switched = (asks & UPGRADE and status == 101) or (asks & CONNECT and 200 <= status < 300)
         if 100 <= status < 200 and not switched:

@@ -13,6 +13,7 @@ _PHRASES = {400: "Bad Request", 408: "Request Timeout", 502: "Bad Gateway"}
 _REFUSAL_LIMIT = 512
 _DIGITS_LIMIT = 18
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CONTROLS = bytes(code for code in (*range(32), 127) if code != 9)
 
 # What a request asks for, as far as its response's framing depends on it.
@@ -41,6 +42,11 @@ def refusal(status: int, reason: str) -> bytes:
 
 def is_token(text: bytes) -> bool:
     return bool(text) and not text.translate(None, _TOKEN)
+
+
+def _is_scheme(text: bytes) -> bool:
+    """RFC 3986, section 3.1."""
+    return text[:1].isalpha() and not text.translate(None, _LETTERS + b"0123456789+-.")
 
 
 def has_control(text: bytes) -> bool:
@@ -132,7 +138,7 @@ class RequestHead(_Facts):
     def _find_authority(self, target: bytes, at: int) -> None:
         """Note where in the first line an absolute target's authority stands (RFC 9112, section 3.2.2)."""
         scheme, separator, rest = target.partition(b"://")
-        if separator and is_token(scheme):
+        if separator and _is_scheme(scheme):
             first, last = authority_span(rest)
             if first == last:
                 raise BadMessage("an absolute target without a host")
@@ -157,7 +163,7 @@ class RequestHead(_Facts):
         return self._length(), bool(self._codings)
 
     def rewritten(self, rewrite: HostRewrite, reached_at: bytes) -> tuple[bytes, bytes]:
-        """The head with the upstream where the listener is named, and that name (empty where it is not)."""
+        """The lines with the upstream where the listener is named, and that name (empty where it is not)."""
         lines = self._lines
         target = lines[0][slice(*self._authority)] if self._authority else b""
         before, host, after = _parted(lines[self._hosts[0]]) if self._hosts else (b"", b"", b"")
@@ -170,7 +176,7 @@ class RequestHead(_Facts):
         if self._hosts:
             # Beside an absolute target, Host is to be ignored and replaced by the target's (RFC 9112, 3.2.2).
             lines[self._hosts[0]] = before + named + after
-        return b"".join(lines) + b"\r\n", asked if ours else b""
+        return b"".join(lines), asked if ours else b""
 
 
 class ResponseHead(_Facts):

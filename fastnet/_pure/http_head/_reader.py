@@ -69,8 +69,8 @@ class Reader:
         """A line of a head."""
         raise NotImplementedError
 
-    def _message(self) -> None:
-        """A head is complete: say how its body is framed, by ``_body``, or begin another state."""
+    def _message(self, end: bytes) -> None:
+        """A head is complete, by this blank line: say how its body is framed, by ``_body``, or begin another state."""
         raise NotImplementedError
 
     def _ended(self) -> None:
@@ -110,7 +110,7 @@ class Reader:
             self._size += len(line)
         elif self._size:  # Blank lines before a head mean nothing and are dropped (RFC 9112, section 2.2).
             self._size = 0
-            self._message()
+            self._message(line)
         return position
 
     def _body(self, length: int, chunked: bool) -> None:
