@@ -84,7 +84,7 @@ struct fn_http_step {
 /*
  * The client's next bytes. 1: call again with the rest of them, which may be empty; 0: all is dealt with;
  * -ENOMEM. What comes while fn_http_held() is kept, and goes on with a later call, as one without data
- * (data NULL, len 0) after each response. A request that must not be passed on is no failure here:
+ * (len 0) after each response. A request that must not be passed on is no failure here:
  * fn_http_refusal() tells, and nothing more is ever sent on.
  */
 int fn_http_request(struct fn_http *http, const char *data, size_t len, struct fn_http_step *step);

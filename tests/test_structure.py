@@ -24,7 +24,7 @@ PLUMBING = {"aio", "endpoints", "errors"}
 FEATURES = package._MODULES - PLUMBING
 WITHOUT_STOP = {"targets"}
 """Features that are seen at another's stop."""
-PARSERS = {"checksum", "packet"}
+PARSERS = {"checksum", "http_head", "packet"}
 """Topics whose C reads bytes from outside: each has a fuzzer."""
 SYSTEM = {"ctypes", "struct", "fcntl.ioctl"}
 """What only the core uses."""
