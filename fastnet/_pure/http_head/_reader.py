@@ -70,7 +70,7 @@ class Reader:
         raise NotImplementedError
 
     def _message(self, end: bytes) -> None:
-        """A head is complete, by this blank line: say how its body is framed, by ``_body``, or begin another state."""
+        """A head is complete, by this blank line: say how its body is framed (``_body``) or set a state."""
         raise NotImplementedError
 
     def _ended(self) -> None:
