@@ -4,11 +4,15 @@ The test module names its topic: ``TOPIC = "checksum"``.
 """
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 import pytest
+from relays import Relay, Service, running
 
 from fastnet._backend import NATIVE_TOPICS
 
@@ -42,3 +46,32 @@ def twins(request: pytest.FixtureRequest) -> tuple[ModuleType, ModuleType]:
     if "native" not in IMPLEMENTATIONS:
         pytest.skip("the native implementation is not installed: there is nothing to compare")
     return tuple(import_module(f"fastnet._{name}.{request.module.TOPIC}") for name in ("native", "pure"))  # type: ignore[return-value]
+
+
+@pytest.fixture
+def services() -> Iterator[Callable[..., Service]]:
+    """``services()`` makes one more service for relays to connect to; all are closed when the test ends."""
+    with ExitStack() as stack:
+
+        def make(kind: type[Service] = Service, *arguments: Any) -> Service:
+            return stack.enter_context(closing(kind(*arguments)))
+
+        yield make
+
+
+@pytest.fixture
+def service(services: Callable[..., Service]) -> Service:
+    return services()
+
+
+@pytest.fixture
+def relays(core: ModuleType) -> Iterator[Callable[..., Relay]]:
+    """``relays(upstream, ..., option=...)`` runs one more relay; all are stopped when the test ends."""
+    with ExitStack() as stack:
+
+        def make(*upstreams: Any, **options: Any) -> Relay:
+            relay = Relay(core, upstreams, **options)
+            stack.enter_context(running(relay.loop))
+            return relay
+
+        yield make

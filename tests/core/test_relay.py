@@ -1,192 +1,70 @@
-"""The relay loop on real sockets: ends, resets, back-pressure, limits, what a forked child may not hold."""
+"""The relay's loop on real sockets: what it is asked to do while it runs, its end, what it leaves behind."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import random
 import socket
-import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 import pytest
+from forwarding import PATIENCE, assert_soon, forever
+from hypothesis import given
+from hypothesis import strategies as st
+from relays import Relay, Service, closed_port, reset, running, tcp_pair
+
+from fastnet.errors import InvalidArgument
 
 TOPIC = "relay"
 
-RESET = struct.pack("ii", 1, 0)
-PATIENCE = 20.0
+Relays = Callable[..., Relay]
+Services = Callable[..., Service]
 
 
-def tcp_pair(host: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
-    """Two ends of a real TCP connection."""
-    with socket.create_server((host, 0)) as server:
-        client = socket.create_connection(server.getsockname())
-        accepted, _ = server.accept()
-    for sock in (client, accepted):
-        sock.settimeout(PATIENCE)
-    return client, accepted
+def listener(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A listener that shares its port with others."""
+    return socket.create_server((host, port), backlog=2048, reuse_port=True)
 
 
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    sock.close()
-
-
-def forever(step: Callable[[], object]) -> None:
-    """Until it raises."""
-    while True:
-        step()
-
-
-def read_all(sock: socket.socket) -> bytes:
-    return b"".join(iter(lambda: sock.recv(1 << 20), b""))
-
-
-@contextlib.contextmanager
-def running(loop: object) -> Iterator[list[bool]]:
-    """The loop in a thread; what ``run`` returned is in the list afterwards."""
-    results: list[bool] = []
-    thread = threading.Thread(target=lambda: results.append(loop.run()))  # type: ignore[attr-defined]
-    thread.start()
-    try:
-        yield results
-    finally:
-        loop.stop()  # type: ignore[attr-defined]
-        thread.join(PATIENCE)
-    assert not thread.is_alive()
-
-
-Joined = Callable[[], tuple[socket.socket, socket.socket, object]]
-
-
-@pytest.fixture
-def joined(core: ModuleType) -> Iterator[Joined]:
-    """``client, server, counters = joined()``: the outer ends of two connections, a relay between them."""
-    with contextlib.ExitStack() as stack:
-
-        def join() -> tuple[socket.socket, socket.socket, object]:
-            loop = core.Loop()
-            client, down = tcp_pair()
-            up, server = tcp_pair()
-            counters = loop.join(down, up)
-            stack.enter_context(running(loop))
-            for sock in (client, server):
-                stack.callback(sock.close)
-            return client, server, counters
-
-        yield join
-
-
-def test_bytes_pass_both_ways_and_are_counted(joined: Joined) -> None:
-    client, server, counters = joined()
+def exchange(client: socket.socket, server: socket.socket) -> None:
+    """Bytes pass both ways."""
     client.sendall(b"question")
     assert server.recv(100) == b"question"
     server.sendall(b"the answer")
     assert client.recv(100) == b"the answer"
-    assert_soon(lambda: (counters.sent_up, counters.sent_down) == (8, 10))
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-def test_half_close_is_kept_and_a_late_answer_arrives(joined: Joined, swapped: bool) -> None:
-    client, server, _ = joined()
-    if swapped:
-        client, server = server, client
-    client.sendall(b"last words")
-    client.shutdown(socket.SHUT_WR)
-    assert read_all(server) == b"last words"
-    answer = os.urandom(1 << 20)
-    server.sendall(answer)
-    server.close()
-    assert read_all(client) == answer
+# One connection
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-def test_a_reset_is_passed_on_behind_what_was_sent_before(joined: Joined, swapped: bool) -> None:
-    client, server, _ = joined()
-    if swapped:
-        client, server = server, client
-    client.sendall(b"before")
-    assert server.recv(6) == b"before"
-    client.sendall(b"and more")
-    reset(client)
-    received: list[bytes] = []
-    with pytest.raises(ConnectionResetError):
-        forever(lambda: received.append(server.recv(100)))
-    assert b"".join(received) == b"and more"
+def test_joined_sockets_are_relayed_and_counted(core: ModuleType) -> None:
+    loop = core.Loop()
+    (client, down), (up, server) = tcp_pair(), tcp_pair()
+    counters = loop.join(down, up)
+    with client, server, running(loop) as results:
+        exchange(client, server)
+        client.close()
+        server.close()
+        assert_soon(lambda: results == [True])
+    assert (counters.sent_up, counters.sent_down, counters.active, counters.resets) == (8, 10, 0, 0)
 
 
-def test_a_peer_that_is_gone_resets_the_sender(joined: Joined) -> None:
-    client, server, _ = joined()
-    server.close()
-    assert client.recv(1) == b""
-    with pytest.raises((ConnectionResetError, BrokenPipeError)):
-        forever(lambda: client.sendall(b"x" * 65536))
+def test_a_rule_may_be_given_to_what_is_joined(core: ModuleType) -> None:
+    loop, rule = core.Loop(), core.Rule((), record=True, max_connections=1)
+    pairs = [(tcp_pair(), tcp_pair()) for _ in range(2)]
+    for (client, down), (up, server) in pairs:
+        assert loop.join(down, up, rule) is rule.counters
+        client.close()
+        server.close()
+    assert loop.run() is True
+    records = loop.records()
+    assert [(record.rule, record.ended) for record in records] == [(rule, "closed")] * 2
 
 
-def test_full_duplex_transfer_is_exact(joined: Joined) -> None:
-    """100 MiB up and 100 MiB down at once, in random sizes."""
-    client, server, counters = joined()
-    total = 100 << 20
-    block = os.urandom(1 << 20)
-    sums: dict[str, str] = {}
-
-    def send(name: str, sock: socket.socket, seed: int) -> None:
-        chance, digest, left = random.Random(seed), hashlib.blake2b(), total
-        while left:
-            size = min(left, chance.randrange(1, len(block)))
-            sock.sendall(block[:size])
-            digest.update(block[:size])
-            left -= size
-        sock.shutdown(socket.SHUT_WR)
-        sums[f"{name} sent"] = digest.hexdigest()
-
-    def receive(name: str, sock: socket.socket, seed: int) -> None:
-        chance, digest = random.Random(seed), hashlib.blake2b()
-        while data := sock.recv(chance.randrange(1, 1 << 20)):
-            digest.update(data)
-        sums[f"{name} received"] = digest.hexdigest()
-
-    threads = [
-        threading.Thread(target=function, args=arguments)
-        for function, arguments in (
-            (send, ("up", client, 1)),
-            (receive, ("up", server, 2)),
-            (send, ("down", server, 3)),
-            (receive, ("down", client, 4)),
-        )
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sums["up sent"] == sums["up received"]
-    assert sums["down sent"] == sums["down received"]
-    assert (counters.sent_up, counters.sent_down) == (total, total)
-
-
-def test_single_bytes_pass(joined: Joined) -> None:
-    client, server, _ = joined()
-    for number in range(300):
-        client.sendall(bytes([number % 256]))
-        assert server.recv(2) == bytes([number % 256])
-
-
-def test_a_stopped_reader_stops_the_sender(joined: Joined) -> None:
-    client, server, counters = joined()
-    client.settimeout(1.0)
-    sizes: list[int] = []
-    with pytest.raises(TimeoutError):
-        forever(lambda: sizes.append(client.send(b"x" * (1 << 20))))
-    assert counters.sent_up <= sum(sizes)
-    client.shutdown(socket.SHUT_WR)
-    assert len(read_all(server)) == sum(sizes)
-
-
-def test_unix_sockets_are_relayed_too(core: ModuleType) -> None:
+def test_half_a_connection_may_be_a_unix_socket(core: ModuleType) -> None:
     (a, b), (c, d) = socket.socketpair(), socket.socketpair()
     with a, d:
         a.sendall(b"up")
@@ -200,217 +78,269 @@ def test_unix_sockets_are_relayed_too(core: ModuleType) -> None:
         assert (a.recv(9), d.recv(9)) == (b"down", b"up")
 
 
-def test_stop_resets_what_is_open(core: ModuleType) -> None:
-    loop = core.Loop()
-    client, down = tcp_pair()
-    up, server = tcp_pair()
-    loop.join(down, up)
-    with client, server:
-        with running(loop) as results:
-            client.sendall(b"x")
-            assert server.recv(1) == b"x"
-        assert results == [False]
+@pytest.mark.parametrize("listening", ["path", "abstract", "::1"])
+@pytest.mark.parametrize("connecting", ["path", "abstract", "::1"])
+def test_any_family_on_either_side(
+    relays: Relays, services: Services, tmp_path: object, listening: str, connecting: str
+) -> None:
+    def place(kind: str, name: str) -> tuple[int, str]:
+        if kind == "::1":
+            return socket.AF_INET6, kind
+        return socket.AF_UNIX, f"{tmp_path}/{name}" if kind == "path" else f"\0fastnet-{os.getpid()}-{name}"
+
+    upstream = services(Service, *place(connecting, "up"))
+    relay = relays(upstream, listener=Service(*place(listening, "down")).sock, record=True)
+    with relay.connect() as client, upstream.accept() as server:
+        exchange(client, server)
+    [record] = relay.records(1)
+    assert (record.client[0], record.upstream) == (relay.address[0], upstream.address)
+    assert record.ended == "closed"
+
+
+def test_a_spinning_loop_relays_and_sleeps_again(core: ModuleType, service: Service) -> None:
+    rule, loop = core.Rule([core.Upstream([service.address])]), core.Loop(spin=0.01)
+    sock = listener()
+    loop.listen(rule, [sock])
+    with running(loop), socket.create_connection(sock.getsockname()) as client, service.accept() as server:
+        exchange(client, server)
+
+
+# Rules come and go
+
+
+def test_rules_do_not_disturb_each_other(core: ModuleType, service: Service) -> None:
+    loop, socks = core.Loop(), [listener() for _ in range(2)]
+    bad, good = (sock.getsockname() for sock in socks)
+    failing = core.Rule([core.Upstream([closed_port()])])
+    loop.listen(failing, [socks[0]])
+    loop.listen(core.Rule([core.Upstream([service.address])]), [socks[1]])
+    with running(loop), socket.create_connection(good) as client, service.accept() as server:
+        for _ in range(5):
+            with pytest.raises(ConnectionResetError), socket.create_connection(bad) as refused:
+                refused.recv(1)
+        exchange(client, server)
+        assert_soon(lambda: (failing.counters.unreachable, failing.counters.active) == (5, 0))
+
+
+def test_a_rule_without_an_upstream_lets_nothing_through(relays: Relays) -> None:
+    relay = relays()
+    relay.assert_rejects()
+    assert_soon(lambda: (relay.counters.unreachable, relay.counters.accepted) == (1, 1))
+
+
+def test_listening_begins_while_it_runs(core: ModuleType, relays: Relays, service: Service) -> None:
+    relay = relays(service)
+    for number in range(3):
+        more, rule = listener(), core.Rule([core.Upstream([service.address])])
+        address = more.getsockname()
+        relay.loop.listen(rule, [more])
+        with socket.create_connection(address) as client, service.accept() as server:
+            exchange(client, server)
+        assert_soon(lambda rule=rule: (rule.counters.accepted, rule.counters.active) == (1, 0)), number
+
+
+def test_one_rule_may_listen_at_several_sockets(core: ModuleType, relays: Relays, service: Service) -> None:
+    relay = relays(service)
+    more = listener("127.0.0.2")
+    address = more.getsockname()
+    relay.loop.listen(relay.rule, [more])
+    for target in (address, relay.address[1]):
+        with socket.create_connection(target) as client, service.accept() as server:
+            exchange(client, server)
+    assert relay.counters.accepted == 2
+
+
+def test_unlistening_lets_connections_go_on(core: ModuleType, relays: Relays, service: Service) -> None:
+    relay = relays(service)
+    other = listener()
+    relay.loop.listen(core.Rule(()), [other])  # So that it has a reason to run on.
+    with relay.connect() as client, service.accept() as server:
+        relay.loop.unlisten(relay.rule)
+        with pytest.raises(ConnectionRefusedError):
+            relay.connect()
+        exchange(client, server)
+        again = socket.create_server(relay.address[1])
+        relay.loop.listen(relay.rule, [again])
+        with relay.connect() as second, service.accept() as second_server:
+            exchange(second, second_server)
+        exchange(client, server)
+
+
+def test_a_loop_whose_last_listener_is_gone_ends(core: ModuleType, service: Service) -> None:
+    loop, rule, sock = core.Loop(), core.Rule([core.Upstream([service.address])]), listener()
+    address = sock.getsockname()
+    loop.listen(rule, [sock])
+    with running(loop) as results:
+        with socket.create_connection(address) as client, service.accept() as server:
+            loop.unlisten(rule)
+            exchange(client, server)
+            assert results == []
+        assert_soon(lambda: results == [True])
+    late = listener()
+    with late, pytest.raises(RuntimeError, match="this loop has ended"):
+        loop.listen(rule, [late])
+    loop.unlisten(rule)
+    assert loop.connections() == []
+
+
+def test_a_listener_that_is_duplicated_elsewhere_is_let_go(core: ModuleType, service: Service) -> None:
+    loop, rule, sock = core.Loop(), core.Rule([core.Upstream([service.address])]), listener()
+    kept = sock.dup()
+    loop.listen(rule, [sock])
+    loop.listen(core.Rule(()), [listener()])
+    with kept, running(loop):
+        loop.unlisten(rule)
+        kept.settimeout(PATIENCE)
+        with socket.create_connection(kept.getsockname()), kept.accept()[0]:
+            assert rule.counters.accepted == 0
+
+
+def test_new_connections_go_to_new_upstreams(core: ModuleType, relays: Relays, services: Services) -> None:
+    old, new = services(), services()
+    relay = relays(old)
+    with relay.connect() as first, old.accept() as first_server:
+        relay.rule.set_upstreams([core.Upstream([new.address])])
+        with relay.connect() as second, new.accept() as second_server:
+            exchange(second, second_server)
+            exchange(first, first_server)
+
+
+def test_an_accepted_connection_goes_to_the_least_loaded_loop(core: ModuleType, service: Service) -> None:
+    loops, rule, socks = [core.Loop() for _ in range(3)], core.Rule([core.Upstream([service.address])]), []
+    for loop in loops:
+        socks.append(listener(port=socks[0].getsockname()[1] if socks else 0))
+        loop.listen(rule, socks[-1:])
+    address = socks[0].getsockname()
+    with running(*loops), contextlib.ExitStack() as stack:
+        for _ in range(12):
+            client = stack.enter_context(socket.create_connection(address))
+            exchange(client, stack.enter_context(service.accept()))
+        assert [len(loop.connections()) for loop in loops] == [4, 4, 4]
+        assert (rule.counters.accepted, rule.counters.active) == (12, 12)
+
+
+# What is told
+
+
+def test_open_connections_are_told(relays: Relays, service: Service) -> None:
+    relay = relays(service)
+    assert relay.loop.connections() == []
+    with relay.connect() as client, service.accept() as server:
+        exchange(client, server)
+        [record] = relay.loop.connections()
+        assert record.client == (socket.AF_INET, client.getsockname())
+        assert record.upstream == service.address
+        assert (record.number, record.sent_up, record.sent_down, record.ended) == (1, 8, 10, "")
+        assert record.rule is relay.rule
+    assert_soon(lambda: relay.loop.connections() == [])
+
+
+# The end
+
+
+def test_stop_resets_what_is_open(relays: Relays, service: Service) -> None:
+    relay = relays(service, record=True)
+    with relay.connect() as client, service.accept() as server:
+        exchange(client, server)
+        relay.loop.stop()
         for sock in (client, server):
             with pytest.raises(ConnectionResetError):
                 sock.recv(1)
+    assert relay.ended() == "stopped"
+    assert (relay.counters.resets, relay.counters.active) == (1, 0)
+
+
+def test_run_tells_whether_a_connection_was_cut(core: ModuleType, service: Service) -> None:
+    for cut in (False, True):
+        loop, sock = core.Loop(), listener()
+        address = sock.getsockname()
+        loop.listen(core.Rule([core.Upstream([service.address])]), [sock])
+        with (
+            running(loop) as results,
+            socket.create_connection(address) as client,
+            service.accept() as server,
+        ):
+            exchange(client, server)
+            if not cut:
+                client.close()
+                server.close()
+                assert_soon(lambda loop=loop: loop.connections() == [])
+            loop.stop()
+            assert_soon(lambda results=results, cut=cut: results == [not cut])
+
+
+def test_a_drain_waits_for_open_connections(relays: Relays, service: Service) -> None:
+    relay = relays(service, record=True)
+    with relay.connect() as client, service.accept() as server:
+        exchange(client, server)
+        relay.loop.drain(PATIENCE)
+        assert_soon(lambda: not relay.listens())
+        exchange(client, server)
+    assert relay.records(relay.counters.accepted)[-1].ended == "closed"
+
+
+def test_a_drain_has_a_deadline(core: ModuleType, service: Service) -> None:
+    loop, sock = core.Loop(), listener()
+    address = sock.getsockname()
+    loop.listen(core.Rule([core.Upstream([service.address])]), [sock])
+    with running(loop) as results, socket.create_connection(address) as client, service.accept() as server:
+        exchange(client, server)
+        loop.drain(PATIENCE)
+        loop.drain(0.05)
+        assert_soon(lambda: results == [False])
+
+
+def test_stop_under_load(core: ModuleType, service: Service) -> None:
+    """Streams in full flow, and connections being made: all end, and nothing is left open."""
+    before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    loop, sock = core.Loop(), listener()
+    address = sock.getsockname()
+    rule = core.Rule([core.Upstream([service.address])])
+    loop.listen(rule, [sock])
+
+    def stream() -> None:
+        with contextlib.suppress(OSError), socket.create_connection(address) as client:
+            forever(lambda: client.sendall(bytes(65536)))
+
+    def sink() -> None:
+        with contextlib.suppress(OSError), service.accept() as server:
+            forever(lambda: server.recv(65536) or reset(server))
+
+    workers = [threading.Thread(target=target) for target in (stream, sink) * 8]
+    with running(loop):
+        for worker in workers:
+            worker.start()
+        assert_soon(lambda: rule.counters.sent_up > 1 << 24)
+        loop.stop()
+        service.sock.shutdown(socket.SHUT_RDWR)  # For a sink that nobody has come to.
+        for worker in workers:
+            worker.join(PATIENCE)
+    assert rule.counters.active == 0
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == (before, threads)
 
 
 def test_every_descriptor_is_closed_again(core: ModuleType) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         loop = core.Loop()
-        client, down = tcp_pair()
-        up, server = tcp_pair()
+        (client, down), (up, server) = tcp_pair(), tcp_pair()
         loop.join(down, up)
         client.close()
         server.close()
         loop.run()
     idle = core.Loop()
+    idle.listen(core.Rule(()), [listener()])
     idle.close()
-    assert len(os.listdir("/proc/self/fd")) == len(before)
-
-
-# Forwarding
-
-
-class Service:
-    """A listening socket, and what a test does with the connections that come through a forwarding loop."""
-
-    def __init__(self) -> None:
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
-        self.sock.settimeout(PATIENCE)
-
-    @property
-    def upstream(self) -> tuple[int, object]:
-        return socket.AF_INET, self.sock.getsockname()
-
-    def accept(self) -> socket.socket:
-        accepted, _ = self.sock.accept()
-        accepted.settimeout(PATIENCE)
-        return accepted
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    one = Service()
-    yield one
-    one.sock.close()
-
-
-def closed_port() -> tuple[int, object]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return socket.AF_INET, server.getsockname()
-
-
-def listen(
-    core: ModuleType, loop: Any, listener: socket.socket, addresses: list[tuple[int, Any]], **options: object
-) -> Any:
-    """Forward from this listener to an upstream of these addresses; the rule's counters."""
-    rule = core.Rule([core.Upstream(addresses)], **options)
-    loop.listen(rule, [listener])
-    return rule.counters
-
-
-def connect(address: object) -> socket.socket:
-    return socket.create_connection(address, PATIENCE)  # type: ignore[arg-type]
-
-
-def test_every_address_of_the_upstream_is_tried(core: ModuleType, service: Service) -> None:
-    loop = core.Loop()
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
-    missing_family = (socket.AF_APPLETALK, ("x", 1))
-    counters = listen(core, loop, listener, [missing_family, closed_port(), service.upstream])
-    with running(loop), connect(address) as client, service.accept() as server:
-        client.sendall(b"found")
-        assert server.recv(5) == b"found"
-        assert (counters.accepted, counters.active, counters.unreachable) == (1, 1, 0)
-
-
-def test_an_upstream_that_refuses_harms_only_its_own_connection(core: ModuleType, service: Service) -> None:
-    loop = core.Loop()
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    bad, good = (listener.getsockname() for listener in listeners)
-    failing = listen(core, loop, listeners[0], [closed_port()])
-    listen(core, loop, listeners[1], [service.upstream])
-    with running(loop), connect(good) as client, service.accept() as server:
-        for _ in range(5):
-            with pytest.raises(ConnectionResetError), connect(bad) as refused:
-                refused.recv(1)
-        client.sendall(b"still here")
-        assert server.recv(100) == b"still here"
-        assert_soon(lambda: (failing.unreachable, failing.active) == (5, 0))
-
-
-def test_what_an_upstream_sends_before_its_reset_arrives(core: ModuleType, service: Service) -> None:
-    loop = core.Loop()
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
-    counters = listen(core, loop, listener, [service.upstream])
-    clients = [connect(address) for _ in range(20)]
-    for _ in clients:  # The connections wait in the backlog: the loop begins only now.
-        threading.Thread(target=lambda: say_and_reset(service.accept())).start()
-    with running(loop):
-        for client in clients:
-            received: list[bytes] = []
-            with pytest.raises(ConnectionResetError):
-                forever(lambda client=client, received=received: received.append(client.recv(100)))
-            assert b"".join(received) == b"last words"
-            client.close()
-        assert (counters.accepted, counters.unreachable) == (20, 0)
-
-
-def say_and_reset(sock: socket.socket) -> None:
-    sock.sendall(b"last words")
-    reset(sock)
-
-
-def test_an_upstream_that_does_not_answer_times_out(core: ModuleType, service: Service) -> None:
-    full = socket.create_server(("127.0.0.1", 0), backlog=0)
-    fillers = []
-    for _ in range(4):  # A backlog that is full drops SYNs.
-        filler = socket.socket()
-        filler.setblocking(False)
-        filler.connect_ex(full.getsockname())
-        fillers.append(filler)
-    loop = core.Loop()
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
-    full_one = core.Upstream([(socket.AF_INET, full.getsockname())])
-    loop.listen(core.Rule([full_one, core.Upstream([service.upstream])], connect_timeout=0.2), [listener])
-    with running(loop), connect(address) as client, service.accept() as server:
-        server.sendall(b"second address")
-        assert client.recv(100) == b"second address"
-    for sock in (full, *fillers):
-        sock.close()
-
-
-def test_a_connection_limit_lets_the_rest_wait(core: ModuleType, service: Service) -> None:
-    loop = core.Loop()
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
-    counters = listen(core, loop, listener, [service.upstream], max_connections=2)
-    with running(loop):
-        clients = [connect(address) for _ in range(3)]
-        servers = [service.accept() for _ in range(2)]
-        assert counters.accepted == 2
-        clients[0].close()
-        servers[0].close()
-        servers.append(service.accept())
-        clients[2].sendall(b"third")
-        assert servers[2].recv(5) == b"third"
-        for sock in clients + servers:
-            sock.close()
-
-
-def test_a_drain_waits_for_open_connections(core: ModuleType, service: Service) -> None:
-    loop = core.Loop()
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
-    listen(core, loop, listener, [service.upstream])
-    with running(loop) as results:
-        client, server = connect(address), service.accept()
-        loop.drain(PATIENCE)
-        client.sendall(b"last")
-        assert server.recv(4) == b"last"
-        with pytest.raises(ConnectionError):
-            forever(lambda: connect(address).close())
-        client.close()
-        server.close()
-        assert_soon(lambda: results == [True])
-
-
-def assert_soon(condition: Callable[[], bool]) -> None:
-    """The condition becomes true while others still work; a generous limit ends a failing test."""
-    pause = threading.Event()
-    for _ in range(int(PATIENCE / 0.01)):
-        if condition():
-            return
-        pause.wait(0.01)
-    assert condition()
-
-
-def test_a_slow_head_is_answered_408(core: ModuleType, service: Service) -> None:
-    from fastnet._backend import http_head
-
-    loop = core.Loop()
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
-    rewrite = http_head.HostRewrite(["localhost"], address[1], "example.com")
-    counters = listen(core, loop, listener, [service.upstream], rewrite=rewrite, head_timeout=0.2)
-    with running(loop), connect(address) as client, service.accept() as server:
-        client.sendall(b"GET / HTTP/1.1\r\nHost:")
-        assert read_all(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
-        with pytest.raises(ConnectionResetError):
-            server.recv(1)
-        assert counters.refused == 1
+    idle.close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_fork_beside_it_keeps_no_connection_open(core: ModuleType, joined: Joined) -> None:
-    client, server, _ = joined()
-    client.sendall(b"x")
-    assert server.recv(1) == b"x"
+def test_a_fork_beside_it_keeps_nothing_open(relays: Relays, service: Service) -> None:
+    relay = relays(service)
+    client = relay.connect()
+    server = service.accept()
+    exchange(client, server)
     ready, hold = os.pipe()
     child = os.fork()
     if child == 0:
@@ -420,8 +350,126 @@ def test_a_fork_beside_it_keeps_no_connection_open(core: ModuleType, joined: Joi
         os.read(ready, 1)
         os._exit(0)
     os.close(ready)
-    reset(client)
-    with pytest.raises(ConnectionResetError):
-        server.recv(1)
-    os.close(hold)
-    assert os.waitpid(child, 0)[1] == 0
+    try:
+        reset(client)
+        with server, pytest.raises(ConnectionResetError):
+            server.recv(1)
+        relay.loop.stop()
+        assert_soon(lambda: relay.counters.active == 0)
+        assert_soon(lambda: not relay.listens())
+    finally:
+        os.close(hold)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_may_use_the_rule_of_its_parent(core: ModuleType, relays: Relays, service: Service) -> None:
+    relay = relays(service, max_connections=1, max_per_source=1)
+    with relay.connect() as client, service.accept() as server:
+        exchange(client, server)
+        child = os.fork()
+        if child == 0:
+            loop = core.Loop()
+            (near, down), (up, far) = tcp_pair(), tcp_pair()
+            loop.join(down, up, relay.rule)
+            near.sendall(b"x")
+            near.close()
+            far.close()
+            loop.run()
+            os._exit(relay.rule.counters.active + relay.upstreams[0].active)
+        assert os.waitpid(child, 0)[1] == 0
+        exchange(client, server)
+
+
+# What can't be meant
+
+PREFIX = (socket.AF_INET, b"\x7f\0\0\0", 8)
+MISTAKES = [
+    {"policy": "random"},
+    {"engine": "sockmap"},
+    {"engine": ""},
+    {"max_connections": 0},
+    {"max_connections": -1},
+    {"max_per_source": -1},
+    {"connect_timeout": 0.0},
+    {"connect_timeout": float("nan")},
+    {"connect_timeout": float("inf")},
+    {"head_timeout": 0.0},
+    {"head_timeout": 1e7},
+    {"idle_timeout": -1.0},
+    {"half_closed_timeout": float("nan")},
+    {"rate": -1},
+    {"connection_rate": 10**13},
+    {"max_failures": 0},
+    {"failure_pause": -0.1},
+    {"allow": [(socket.AF_UNIX, b"", 0)]},
+    {"allow": [(socket.AF_INET, b"\x7f\0\0", 8)]},
+    {"deny": [(socket.AF_INET, b"\x7f\0\0\0", 33)]},
+    {"trust_proxy": [(socket.AF_INET6, bytes(16), -1)]},
+    {"send_proxy": 3},
+    {"congestion": "no-such-thing"},
+]
+
+
+@pytest.mark.parametrize("options", MISTAKES, ids=repr)
+def test_what_cant_be_meant_is_refused_in_the_same_words(
+    core: ModuleType, options: dict[str, object]
+) -> None:
+    words = []
+    for twin in (core, import_module("fastnet._pure.relay")):
+        with pytest.raises(InvalidArgument) as caught:
+            twin.Rule((), **options)
+        words.append(str(caught.value))
+    assert words[0] == words[1]
+    assert words[0].startswith((*options, "prefix"))
+
+
+def test_an_upstream_needs_an_address(core: ModuleType) -> None:
+    with pytest.raises(InvalidArgument, match="an upstream without an address: expected one or more"):
+        core.Upstream([])
+
+
+@pytest.mark.parametrize("spin", [-1.0, float("nan"), 1e9])
+def test_spinning_has_bounds(core: ModuleType, spin: float) -> None:
+    with pytest.raises(InvalidArgument, match=r"^spin "):
+        core.Loop(spin=spin)
+
+
+@given(
+    numbers=st.tuples(st.integers(1, 10**6), st.integers(0, 10**6), st.integers(0, 10**9)),
+    times=st.tuples(st.floats(0.001, 1e6), st.floats(0, 1e6)),
+)
+def test_what_can_be_meant_is_taken(
+    core: ModuleType, numbers: tuple[int, int, int], times: tuple[float, float]
+) -> None:
+    most, per_source, rate = numbers
+    rule = core.Rule(
+        (),
+        policy="least-connections",
+        max_connections=most,
+        max_per_source=per_source,
+        rate=rate,
+        connection_rate=rate,
+        connect_timeout=times[0],
+        idle_timeout=times[1],
+        allow=[PREFIX],
+        deny=[PREFIX],
+        trust_proxy=[PREFIX],
+        send_proxy=2,
+    )
+    assert rule.counters.accepted == 0
+
+
+def test_read_only_is_what_is_so(core: ModuleType) -> None:
+    upstream = core.Upstream([closed_port()], "name")
+    assert (upstream.name, upstream.active, upstream.failures, upstream.healthy) == ("name", 0, 0, True)
+    assert isinstance(upstream.addresses, tuple)
+    for owner, name in ((upstream, "active"), (upstream, "addresses"), (core.Rule(()).counters, "accepted")):
+        with pytest.raises(AttributeError):
+            setattr(owner, name, 1)
+    upstream.healthy = False
+    assert upstream.healthy is False
+
+
+def test_engines_are_named(core: ModuleType) -> None:
+    assert core.ENGINES == ("auto", "copy", "splice")

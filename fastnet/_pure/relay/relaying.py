@@ -44,7 +44,7 @@ class Relaying:
         down, up = self._down, self._up
         down.peer, up.peer = up, down
         up.phase = self
-        if self._quiet:
+        if self._quiet is not None:
             self._quiet.arm(self)
         if self._early:
             self._receive(down, memoryview(self._early))
@@ -114,7 +114,7 @@ class Relaying:
             self._tally.sent_up += sent
         else:
             self._tally.sent_down += sent
-        if self._quiet and sent:
+        if sent and self._quiet is not None:
             self._quiet.arm(self)
         return sent
 
@@ -169,8 +169,8 @@ class Relaying:
     def _half_closed(self) -> None:
         """One direction has ended: another time-out holds for the other, where one was asked for."""
         timer = self._serving.half_closed_timer
-        if timer:
-            if self._quiet:
+        if timer is not None:
+            if self._quiet is not None:
                 self._quiet.disarm(self)
             self._quiet = timer
             timer.arm(self)
