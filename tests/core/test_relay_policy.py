@@ -51,6 +51,7 @@ VERSIONS = st.sampled_from([1, 2])
 # PROXY headers
 
 
+@settings(deadline=None)
 @given(VERSIONS, PAIRS, st.binary(max_size=20))
 def test_a_header_that_is_built_is_parsed_whatever_follows(
     version: int, pair: tuple[Any, Any], follows: bytes
@@ -213,7 +214,7 @@ HEADERS = st.one_of(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=200, deadline=None)
 @given(data=HEADERS)
 def test_native_and_pure_agree_on_every_header(c_parse: Callable[[bytes], object], data: bytes) -> None:
     try:
@@ -341,6 +342,7 @@ def prefix(text: str) -> tuple[int, bytes, int]:
     return address(str(network.network_address))[0], network.network_address.packed, network.prefixlen
 
 
+@settings(deadline=None)
 @given(st.lists(st.ip_addresses(), min_size=1, max_size=5), st.data())
 def test_prefixes_agree_with_ipaddress(ips: list[Any], data: st.DataObject) -> None:
     networks = [

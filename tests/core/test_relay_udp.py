@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from forwarding import PATIENCE, assert_soon
 
+from fastnet._pure import relay as pure
+
 TOPIC = "relay"
 SHORT = 0.2
 """Seconds in which nothing is expected to come."""
@@ -458,13 +460,14 @@ def test_a_datagram_socket_of_another_family_is_refused(core: ModuleType) -> Non
     loop.close()
 
 
-def test_the_tap_is_shown_each_datagram(
-    core: ModuleType, forwarding: Forwarding, server: EchoServer, client: socket.socket
-) -> None:
-    if core.__name__ == "fastnet._native.relay":
-        pytest.skip("tapping is pure only")
+def test_the_tap_is_shown_each_datagram(server: EchoServer, client: socket.socket) -> None:
+    """Of the pure twin: the native one refuses a tap."""
     shown: list[tuple[int, bool, bytes]] = []
-    address, _, _ = forwarding(server.address, tap=lambda *what: shown.append(what))
-    ask(client, address, b"")
-    ask(client, address, b"hello")
+    rule = pure.Rule([pure.Upstream([server.address])], tap=lambda *what: shown.append(what))
+    served = Served(pure, rule, bound())
+    try:
+        ask(client, served.addresses[0], b"")
+        ask(client, served.addresses[0], b"hello")
+    finally:
+        served.end()
     assert shown == [(1, True, b""), (1, False, b""), (1, True, b"hello"), (1, False, b"hello")]
