@@ -39,7 +39,8 @@ struct fn_address {
     struct sockaddr_storage at;
 };
 
-/* Upstreams. An unhealthy one is chosen only where all are. NULL: no memory. */
+/* Upstreams. Their addresses are tried with the families in turn (RFC 8305). An unhealthy one is chosen only
+ * where all are. NULL: no memory. */
 struct fn_upstream *fn_upstream_new(const struct fn_address *addresses, unsigned count);
 void fn_upstream_release(struct fn_upstream *upstream);
 bool fn_upstream_healthy(const struct fn_upstream *upstream);

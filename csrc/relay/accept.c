@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "relay/proxy.h"
@@ -26,6 +27,9 @@ static bool is_admitted(struct fn_connection *connection)
     struct fn_rule *const rule = connection->lane->rule;
     const struct sockaddr *const client = &connection->client.any;
 
+    /* A Unix socket's mode says who may connect to it. */
+    if (client->sa_family != AF_INET && client->sa_family != AF_INET6)
+        return true;
     if (!fn_rule_admits(rule, client))
         return false;
     if (rule->options.max_per_source) {
@@ -36,19 +40,38 @@ static bool is_admitted(struct fn_connection *connection)
     return true;
 }
 
-/* The local address that the client connected to, as text; empty where it is none. */
-static void reached_at(int fd, char text[INET6_ADDRSTRLEN])
+static bool make_extra(struct fn_connection *connection)
 {
-    union fn_client local = {.any.sa_family = AF_UNSPEC};
-    socklen_t len = sizeof local;
+    if (!connection->extra) {
+        connection->extra = calloc(1, sizeof *connection->extra);
+        if (connection->extra)
+            connection->extra->head_due = connection->extra->resumes = FN_NEVER;
+    }
+    return connection->extra;
+}
 
-    text[0] = '\0';
-    if (getsockname(fd, &local.any, &len) < 0)
-        return;
-    if (local.any.sa_family == AF_INET)
-        inet_ntop(AF_INET, &local.in.sin_addr, text, INET6_ADDRSTRLEN);
-    else if (local.any.sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &local.in6.sin6_addr, text, INET6_ADDRSTRLEN);
+void fn_reached(const struct fn_connection *connection, union fn_client *out)
+{
+    socklen_t len = sizeof *out;
+
+    out->any.sa_family = AF_UNSPEC;
+    if (connection->extra && connection->extra->reached.any.sa_family)
+        *out = connection->extra->reached;
+    else
+        getsockname(connection->down.fd, &out->any, &len);
+}
+
+static struct fn_http *new_http(const struct fn_connection *connection)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    union fn_client reached;
+
+    fn_reached(connection, &reached);
+    if (reached.any.sa_family == AF_INET)
+        inet_ntop(AF_INET, &reached.in.sin_addr, text, sizeof text);
+    else if (reached.any.sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &reached.in6.sin6_addr, text, sizeof text);
+    return fn_http_new(connection->lane->rule->options.rewrite, text);
 }
 
 /* What rates and rewriting need; false: no memory. */
@@ -58,18 +81,12 @@ static bool equip(struct fn_connection *connection)
 
     if (!options->rewrite && !options->rate && !options->connection_rate)
         return true;
-    struct fn_extra *const extra = calloc(1, sizeof *extra);
-    if (!extra)
+    if (!make_extra(connection))
         return false;
-    connection->extra = extra;
-    extra->head_due = extra->resumes = FN_NEVER;
-    fn_bucket_init(&extra->bucket, options->connection_rate);
-    if (options->rewrite) {
-        char text[INET6_ADDRSTRLEN];
-        reached_at(connection->down.fd, text);
-        extra->http = fn_http_new(options->rewrite, text);
-    }
-    return !options->rewrite || extra->http;
+    fn_bucket_init(&connection->extra->bucket, options->connection_rate);
+    if (options->rewrite)
+        connection->extra->http = new_http(connection);
+    return !options->rewrite || connection->extra->http;
 }
 
 static void serve(struct fn_connection *connection)
@@ -84,6 +101,14 @@ static void serve(struct fn_connection *connection)
 
 /* A PROXY header comes first from those who are trusted to speak for others. It is looked at where it is until
  * it is whole. */
+
+static union fn_client client_of(const struct sockaddr_storage *address)
+{
+    union fn_client client;
+
+    memcpy(&client, address, sizeof client);
+    return client;
+}
 
 void fn_lane_greet(struct fn_connection *connection)
 {
@@ -103,10 +128,10 @@ void fn_lane_greet(struct fn_connection *connection)
     if (header == 0)
         return;
     recv(down->fd, data, (size_t)header, 0);
-    if (proxy.known && proxy.source.ss_family == AF_INET)
-        connection->client.in = *(const struct sockaddr_in *)&proxy.source;
-    else if (proxy.known)
-        connection->client.in6 = *(const struct sockaddr_in6 *)&proxy.source;
+    if (proxy.known && make_extra(connection)) {
+        connection->client = client_of(&proxy.source);
+        connection->extra->reached = client_of(&proxy.destination);
+    }
     serve(connection);
 }
 

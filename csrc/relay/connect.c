@@ -14,6 +14,7 @@
  * is taken. The first attempt's socket is the connection's side itself; only further ones wait elsewhere.
  */
 #define STAGGER (250 * FN_MILLISECOND)
+#define RETRY_PAUSE (20 * FN_MILLISECOND)
 
 enum { ATTEMPTS = 4 };
 
@@ -30,8 +31,14 @@ struct fn_connecting {
     struct fn_timer timer;
     int64_t deadline;
     unsigned next; /* address of the upstream */
-    bool is_short; /* of ports or the like: not the upstream's fault */
-    bool failed;
+    bool failed; /* what was tried last */
+    /* Why: */
+    bool is_at_fault; /* this upstream itself */
+    bool is_hopeless; /* at least one upstream */
+    bool is_full;
+    int shortage;
+    bool retries;
+    int64_t give_up;
     struct attempt attempts[ATTEMPTS];
 };
 
@@ -96,11 +103,25 @@ static int prepare(struct fn_connection *connection, int fd, int family)
     return rule->options.transparent ? bind_transparently(fd, family, &connection->client) : 0;
 }
 
-/* Ports, descriptors or memory ran out; that is not the upstream's fault. */
-static bool is_shortage(int failure)
+/* Notes why connecting failed. Ports, descriptors or memory may be had again soon, and so may the place in a Unix
+ * listener's backlog; that is not the upstream's fault. */
+static void note_failure(struct fn_connecting *connecting, int failure)
 {
-    return failure == -EMFILE || failure == -ENFILE || failure == -ENOBUFS || failure == -ENOMEM ||
-           failure == -EADDRNOTAVAIL;
+    connecting->failed = true;
+    switch (-failure) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case EADDRNOTAVAIL:
+        connecting->shortage = -failure;
+        break;
+    case EAGAIN:
+        connecting->is_full = true;
+        break;
+    default:
+        connecting->is_hopeless = connecting->is_at_fault = true;
+    }
 }
 
 /* A socket that is connecting, or -errno. */
@@ -119,11 +140,7 @@ static int begin(struct fn_connection *connection, const struct fn_address *addr
         return fd;
     if (fd >= 0)
         close(fd);
-    connection->connecting->failed = true;
-    if (is_shortage(failure)) {
-        connection->connecting->is_short = true;
-        fn_lane_short(lane, -failure);
-    }
+    note_failure(connection->connecting, failure);
     return failure;
 }
 
@@ -203,6 +220,25 @@ static void fail(struct fn_connection *connection)
         fn_connection_abort(connection, FN_UNREACHABLE);
 }
 
+/* Fails, or tries all once more where that was for reasons that pass and there is time. */
+static void exhausted(struct fn_connecting *connecting)
+{
+    struct fn_connection *const connection = connecting->connection;
+    struct fn_lane *const lane = connection->lane;
+
+    if (connecting->is_hopeless || !(connecting->shortage || connecting->is_full) ||
+        lane->loop->now >= connecting->give_up) {
+        fail(connection);
+        return;
+    }
+    if (connecting->shortage)
+        fn_lane_short(lane, connecting->shortage);
+    connecting->shortage = 0;
+    connecting->is_full = false;
+    connecting->retries = true;
+    fn_timer_set(lane->loop, &connecting->timer, lane->loop->now + RETRY_PAUSE);
+}
+
 static void next_upstream(struct fn_connecting *connecting)
 {
     struct fn_connection *const connection = connecting->connection;
@@ -212,12 +248,12 @@ static void next_upstream(struct fn_connecting *connecting)
         fn_upstream_give(connection->upstream);
     connection->upstream = upstream;
     if (!upstream) {
-        fail(connection);
+        exhausted(connecting);
         return;
     }
     fn_upstream_take(upstream);
     connecting->next = 0;
-    connecting->is_short = false;
+    connecting->is_at_fault = false;
     connecting->deadline = connection->lane->loop->now + connection->lane->rule->options.connect_timeout;
     next_address(connecting);
 }
@@ -227,8 +263,7 @@ static void upstream_failed(struct fn_connecting *connecting)
     struct fn_lane *const lane = connecting->connection->lane;
 
     drop_attempts(connecting);
-    connecting->failed = true;
-    if (!connecting->is_short)
+    if (connecting->is_at_fault)
         fn_upstream_failed(connecting->connection->upstream, lane->rule, lane->loop->now);
     next_upstream(connecting);
 }
@@ -266,26 +301,38 @@ static void next_address(struct fn_connecting *connecting)
         upstream_failed(connecting);
 }
 
-static void attempt_failed(struct attempt *attempt)
+static void attempt_failed(struct attempt *attempt, int error)
 {
     struct fn_connecting *const connecting = attempt->of;
 
     drop_attempt(attempt);
-    connecting->failed = true;
+    note_failure(connecting, -error);
     if (connecting->next < connecting->connection->upstream->count)
         next_address(connecting);
     else if (!is_waiting(connecting))
         upstream_failed(connecting);
 }
 
+static void start(struct fn_connecting *connecting)
+{
+    connecting->retries = false;
+    fn_choice_begin(&connecting->choice, connecting->connection->lane);
+    next_upstream(connecting);
+}
+
 static void on_time(struct fn_timer *timer)
 {
     struct fn_connecting *const connecting = fn_container(timer, struct fn_connecting, timer);
 
-    if (connecting->connection->lane->loop->now >= connecting->deadline)
+    if (connecting->retries) {
+        fn_choice_end(&connecting->choice);
+        start(connecting);
+    } else if (connecting->connection->lane->loop->now >= connecting->deadline) {
+        note_failure(connecting, -ETIMEDOUT);
         upstream_failed(connecting);
-    else
+    } else {
         next_address(connecting);
+    }
 }
 
 /* Success */
@@ -310,12 +357,11 @@ static bool is_self(int fd, const struct fn_address *remote)
 static void send_proxy(struct fn_connection *connection)
 {
     uint8_t header[FN_PROXY_MAX];
-    struct fn_address reached = {.len = sizeof reached.at};
+    union fn_client reached;
 
-    if (getsockname(connection->down.fd, (struct sockaddr *)&reached.at, &reached.len) < 0)
-        reached.at.ss_family = AF_UNSPEC;
-    const size_t len = fn_proxy_build(connection->lane->rule->options.send_proxy, &connection->client.any,
-                                      (const struct sockaddr *)&reached.at, header);
+    fn_reached(connection, &reached);
+    const size_t len =
+        fn_proxy_build(connection->lane->rule->options.send_proxy, &connection->client.any, &reached.any, header);
     fn_send(&connection->up, (const char *)header, len);
 }
 
@@ -371,7 +417,7 @@ static void on_answer(struct attempt *attempt, uint32_t events)
     if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
         return;
     if ((error && !was_reset) || is_self(attempt->fd, &connection->upstream->addresses[attempt->address]))
-        attempt_failed(attempt);
+        attempt_failed(attempt, error);
     else
         succeed(attempt, was_reset);
 }
@@ -385,7 +431,7 @@ void fn_connect_event(struct fn_connection *connection, struct fn_side *side, ui
 {
     if (side->is_up)
         on_answer(connection->connecting->attempts, events);
-    else if (events & (EPOLLERR | EPOLLHUP))
+    else if (events & EPOLLERR) /* Only HUP: a Unix client has closed; what it sent is still to be read. */
         fn_connection_abort(connection, FN_CLIENT_RESET);
 }
 
@@ -404,8 +450,8 @@ void fn_connect(struct fn_connection *connection)
     fn_timer_init(&connecting->timer, on_time);
     for (int i = 0; i < ATTEMPTS; i++)
         connecting->attempts[i] = (struct attempt){.handler.on_event = on_attempt, .of = connecting, .fd = -1};
-    fn_choice_begin(&connecting->choice, lane);
-    next_upstream(connecting);
+    connecting->give_up = lane->loop->now + lane->rule->options.connect_timeout;
+    start(connecting);
 }
 
 void fn_connect_stop(struct fn_connection *connection)

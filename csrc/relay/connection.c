@@ -164,7 +164,7 @@ void fn_connection_abort(struct fn_connection *connection, enum fn_ended ended)
 {
     if (connection->state == FN_ENDED)
         return;
-    if (connection->is_connected)
+    if (connection->state == FN_RELAYING)
         fn_count(&connection->lane->counters.resets, 1);
     if (connection->ended == FN_OPEN)
         connection->ended = ended;
@@ -311,7 +311,7 @@ static void on_time(struct fn_timer *timer)
     if (lane->loop->now >= due(connection) || connection->is_resetting) {
         if (connection->state == FN_GREETING) {
             fn_count(&lane->counters.denied, 1);
-            fn_connection_abort(connection, FN_DENIED);
+            fn_connection_abort(connection, FN_LATE_HEAD);
         } else if (connection->state == FN_REFUSING) {
             fn_connection_close(connection, false);
         } else {

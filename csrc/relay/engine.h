@@ -66,6 +66,7 @@ struct fn_extra {
     int64_t head_due;
     struct fn_bucket bucket;
     int64_t resumes; /* when the rates let more pass */
+    union fn_client reached; /* as a PROXY header said */
 };
 
 struct fn_connection {
@@ -153,6 +154,8 @@ void fn_lane_free(struct fn_lane *lane);
 int fn_lane_listen(struct fn_lane *lane, int fd);
 void fn_lane_adopt(struct fn_lane *lane, int fd, const union fn_client *client);
 void fn_lane_greet(struct fn_connection *connection);
+/* The address that the client connected to. */
+void fn_reached(const struct fn_connection *connection, union fn_client *out);
 
 /* connect.c */
 void fn_connect(struct fn_connection *connection);
@@ -187,6 +190,8 @@ void fn_bulk_serve(struct fn_relay *relay);
 
 /* http.c */
 void fn_http_relay(struct fn_connection *connection, struct fn_side *from, const char *data, size_t len);
+int64_t fn_http_passes(const struct fn_http *http, const struct fn_side *from);
+void fn_http_passed(struct fn_connection *connection, struct fn_side *from, size_t n);
 void fn_http_late(struct fn_connection *connection);
 
 #endif

@@ -95,17 +95,31 @@ static void response(struct fn_connection *connection, const char *data, size_t 
         request(connection, NULL, 0);
 }
 
-void fn_http_relay(struct fn_connection *connection, struct fn_side *from, const char *data, size_t len)
+/* Bytes of this side that passed unread. */
+void fn_http_passed(struct fn_connection *connection, struct fn_side *from, size_t n)
 {
     struct fn_http *const http = connection->extra->http;
-    const int64_t passes = from->is_up ? fn_http_response_passes(http) : fn_http_request_passes(http);
 
-    if (passes >= (int64_t)len) {
+    if (!from->is_up) {
+        fn_http_request_passed(http, (int64_t)n);
+        return;
+    }
+    fn_http_response_passed(http, (int64_t)n);
+    /* A refusal may have waited for the response to end. */
+    if (fn_http_held(http) && !fn_http_response_passes(http))
+        request(connection, NULL, 0);
+}
+
+int64_t fn_http_passes(const struct fn_http *http, const struct fn_side *from)
+{
+    return from->is_up ? fn_http_response_passes(http) : fn_http_request_passes(http);
+}
+
+void fn_http_relay(struct fn_connection *connection, struct fn_side *from, const char *data, size_t len)
+{
+    if (fn_http_passes(connection->extra->http, from) >= (int64_t)len) {
         fn_send(fn_peer(from), data, len);
-        if (from->is_up)
-            fn_http_response_passed(http, (int64_t)len);
-        else
-            fn_http_request_passed(http, (int64_t)len);
+        fn_http_passed(connection, from, len);
     } else if (from->is_up) {
         response(connection, data, len);
     } else {

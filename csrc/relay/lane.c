@@ -241,6 +241,8 @@ void fn_lane_drain(struct fn_lane *lane)
     fn_lane_pause(lane);
     fn_timer_clear(lane->loop, &lane->pause);
     lane->short_of = false;
+    if (!lane->listeners)
+        return;
     while (lane->listeners) {
         struct fn_listener *const listener = lane->listeners;
         lane->listeners = listener->next;

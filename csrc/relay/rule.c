@@ -20,6 +20,22 @@ static bool let_go(unsigned *references)
 
 /* Upstreams */
 
+/* The families in turn, the first one's first (RFC 8305, section 4): of those left, the first address of
+ * another family than the one before, if there is any. */
+static void interleave(struct fn_address *addresses, unsigned count)
+{
+    for (unsigned i = 1; i < count; i++) {
+        unsigned next = i;
+        while (next < count && addresses[next].at.ss_family == addresses[i - 1].at.ss_family)
+            next++;
+        if (next == count)
+            return;
+        const struct fn_address one = addresses[next];
+        memmove(&addresses[i + 1], &addresses[i], (next - i) * sizeof one);
+        addresses[i] = one;
+    }
+}
+
 struct fn_upstream *fn_upstream_new(const struct fn_address *addresses, unsigned count)
 {
     struct fn_upstream *const upstream = calloc(1, sizeof *upstream + count * sizeof *addresses);
@@ -29,6 +45,7 @@ struct fn_upstream *fn_upstream_new(const struct fn_address *addresses, unsigned
         upstream->healthy = true;
         upstream->count = count;
         memcpy(upstream->addresses, addresses, count * sizeof *addresses);
+        interleave(upstream->addresses, count);
     }
     return upstream;
 }
@@ -238,52 +255,63 @@ bool fn_rule_admits(const struct fn_rule *rule, const struct sockaddr *client)
 
 /* Choosing */
 
-static bool is_usable(const struct fn_upstream *upstream, int64_t now)
+/* 2 where it is healthy and does not rest, 1 where it does rest, 0 where it is not healthy. */
+static unsigned fitness(const struct fn_upstream *upstream, int64_t now)
 {
-    return fn_upstream_healthy(upstream) && __atomic_load_n(&upstream->rests_until, __ATOMIC_RELAXED) <= now;
-}
-
-/* Among equals the one whose turn it is. */
-static unsigned least_connections(const struct fn_table *table, unsigned turn, bool any, int64_t now)
-{
-    unsigned best = turn, least = -1U;
-
-    for (unsigned i = 0; i < table->count; i++) {
-        const unsigned at = (turn + i) % table->count;
-        const unsigned active = fn_upstream_active(table->upstreams[at]);
-        if (active < least && (any || is_usable(table->upstreams[at], now))) {
-            best = at;
-            least = active;
-        }
-    }
-    return best;
+    if (!fn_upstream_healthy(upstream))
+        return 0;
+    return __atomic_load_n(&upstream->rests_until, __ATOMIC_RELAXED) <= now ? 2 : 1;
 }
 
 void fn_choice_begin(struct fn_choice *choice, struct fn_lane *lane)
 {
-    struct fn_rule *const rule = lane->rule;
-    const int64_t now = lane->loop->now;
-
     fn_lane_refresh(lane);
-    *choice = (struct fn_choice){.table = fn_table_hold(lane->table), .any = true};
+    *choice = (struct fn_choice){.table = fn_table_hold(lane->table)};
     if (!choice->table->count)
         return;
-    for (unsigned i = 0; i < choice->table->count && choice->any; i++)
-        choice->any = !is_usable(choice->table->upstreams[i], now);
-    choice->first = __atomic_fetch_add(&rule->turn, 1, __ATOMIC_RELAXED) % choice->table->count;
-    if (rule->options.policy == FN_LEAST_CONNECTIONS)
-        choice->first = least_connections(choice->table, choice->first, choice->any, now);
+    choice->first = __atomic_fetch_add(&lane->rule->turn, 1, __ATOMIC_RELAXED) % choice->table->count;
+    for (unsigned i = 0; i < choice->table->count && choice->fitness < 2; i++) {
+        const unsigned one = fitness(choice->table->upstreams[i], lane->loop->now);
+        if (one > choice->fitness)
+            choice->fitness = one;
+    }
+}
+
+static struct fn_upstream *next_in_turn(struct fn_choice *choice, int64_t now)
+{
+    const struct fn_table *const table = choice->table;
+
+    while (choice->asked < table->count) {
+        struct fn_upstream *const upstream = table->upstreams[(choice->first + choice->asked++) % table->count];
+        if (fitness(upstream, now) >= choice->fitness)
+            return upstream;
+    }
+    return NULL;
+}
+
+/* Of those that come after the last one by their load, and by their turn among equals, the first. */
+static struct fn_upstream *next_by_load(struct fn_choice *choice, int64_t now)
+{
+    const struct fn_table *const table = choice->table;
+    uint64_t least = UINT64_MAX;
+    struct fn_upstream *best = NULL;
+
+    for (unsigned i = 0; i < table->count; i++) {
+        struct fn_upstream *const upstream = table->upstreams[(choice->first + i) % table->count];
+        const uint64_t place = ((uint64_t)fn_upstream_active(upstream) << 32 | i) + 1;
+        if (place > choice->place && place < least && fitness(upstream, now) >= choice->fitness) {
+            least = place;
+            best = upstream;
+        }
+    }
+    choice->place = least;
+    return best;
 }
 
 struct fn_upstream *fn_choice_next(struct fn_choice *choice, const struct fn_lane *lane)
 {
-    while (choice->asked < choice->table->count) {
-        struct fn_upstream *const upstream =
-            choice->table->upstreams[(choice->first + choice->asked++) % choice->table->count];
-        if (choice->any || is_usable(upstream, lane->loop->now))
-            return upstream;
-    }
-    return NULL;
+    return lane->rule->options.policy == FN_LEAST_CONNECTIONS ? next_by_load(choice, lane->loop->now)
+                                                              : next_in_turn(choice, lane->loop->now);
 }
 
 void fn_choice_end(struct fn_choice *choice)

@@ -97,8 +97,10 @@ static inline void fn_count(uint64_t *counter, uint64_t n)
  */
 struct fn_choice {
     struct fn_table *table;
-    unsigned first, asked;
-    bool any;
+    unsigned fitness; /* of the best there are: only these */
+    unsigned first;   /* whose turn it is */
+    unsigned asked;
+    uint64_t place; /* of the last one, by load */
 };
 
 void fn_choice_begin(struct fn_choice *choice, struct fn_lane *lane);

@@ -31,9 +31,12 @@ void fn_discard(struct fn_side *side)
 
 static void count_sent(struct fn_side *side, size_t n)
 {
-    struct fn_counters *const counters = &fn_connection_of(side)->lane->counters;
+    struct fn_connection *const connection = fn_connection_of(side);
+    struct fn_counters *const counters = &connection->lane->counters;
 
     side->sent += n;
+    if (!connection->is_resetting)
+        connection->last = connection->lane->loop->now;
     fn_count(side->is_up ? &counters->sent_up : &counters->sent_down, n);
 }
 
@@ -188,14 +191,6 @@ static bool is_spliced(const struct fn_connection *connection, const struct fn_s
     }
 }
 
-/* Whether bytes of this side may go by unread. */
-static bool is_unread(const struct fn_connection *connection, const struct fn_side *from)
-{
-    const struct fn_http *const http = connection->extra ? connection->extra->http : NULL;
-
-    return !http || (from->is_up ? fn_http_response_passes(http) : fn_http_request_passes(http)) > 0;
-}
-
 /* Rates */
 
 static size_t room(struct fn_connection *connection, size_t most)
@@ -278,23 +273,19 @@ static void measure(struct fn_connection *connection, struct fn_side *from, size
 static size_t move(struct fn_connection *connection, struct fn_side *from, size_t most)
 {
     struct fn_http *const http = connection->extra ? connection->extra->http : NULL;
-    struct fn_pipe *pipe;
+    const int64_t passes = http ? fn_http_passes(http, from) : FN_HTTP_ALL;
+    struct fn_pipe *pipe = NULL;
 
-    if (http) {
-        const int64_t passes = from->is_up ? fn_http_response_passes(http) : fn_http_request_passes(http);
-        if (passes > 0 && (uint64_t)passes < most)
-            most = (size_t)passes;
-    }
-    if (connection->state == FN_RELAYING && is_spliced(connection, from) && is_unread(connection, from) &&
-        (pipe = fn_pipe_take(&relay_of(from)->pipes, connection->lane->loop->now))) {
-        const size_t n = splice_through(from, pipe, most);
-        if (http && from->is_up)
-            fn_http_response_passed(http, (int64_t)n);
-        else if (http)
-            fn_http_request_passed(http, (int64_t)n);
-        return n;
-    }
-    return copy(connection, from, most);
+    if (passes > 0 && (uint64_t)passes < most)
+        most = (size_t)passes;
+    if (passes > 0 && connection->state == FN_RELAYING && is_spliced(connection, from))
+        pipe = fn_pipe_take(&relay_of(from)->pipes, connection->lane->loop->now);
+    if (!pipe)
+        return copy(connection, from, most);
+    const size_t n = splice_through(from, pipe, most);
+    if (http)
+        fn_http_passed(connection, from, n);
+    return n;
 }
 
 /* It has more to do, but others first. */
@@ -326,10 +317,8 @@ void fn_transfer(struct fn_connection *connection, struct fn_side *from)
             return;
         if (limited && (n || !most))
             charge(connection, n);
-        if (n) {
-            connection->last = connection->lane->loop->now;
+        if (n)
             measure(connection, from, n);
-        }
         budget -= n < budget ? n : budget;
     }
 }

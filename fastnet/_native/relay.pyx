@@ -229,7 +229,7 @@ cdef class Upstream:
     """One place to connect to: the addresses of one name, in the order in which to try them.
 
     Several rules and loops may share one. ``healthy`` may be set in any thread: one that is not is chosen
-    only where all are. Raises ValueError where there is no address.
+    only where no other is either. Raises InvalidArgument where there is no address.
     """
 
     cdef fn_upstream *upstream
@@ -283,7 +283,7 @@ cdef class Upstream:
 
     @property
     def failures(self):
-        """Connects to it that failed since the last one that did not."""
+        """How often in a row it could not be connected to."""
         return fn_upstream_failures(self.upstream)
 
 
@@ -421,6 +421,27 @@ cdef fn_http_rewrite *rewrite_of(object rewrite) except? NULL:
 
 cdef class Rule:
     """Where connections go, and under which conditions. May serve several loops at once.
+
+    Times are in seconds, 0 is none. Raises InvalidArgument for what can't be meant, and NotPermitted where
+    ``transparent`` lacks its privilege.
+
+    ``upstreams`` are chosen by ``policy``, in turn or by the fewest open connections; where connecting fails,
+    or takes longer than ``connect_timeout``, the next is tried. Without any, no connection gets through.
+    ``rewrite`` takes the stream for HTTP/1, and ``head_timeout`` is the time for a request's head, or for a
+    PROXY header. ``idle_timeout`` ends a connection on which nothing came for so long; once one direction
+    has ended it is ``half_closed_timeout``.
+
+    Of ``max_connections`` more wait until one ends; of more than ``max_per_source`` (0: any number) from one
+    address the rest are closed. ``rate`` and ``connection_rate`` are bytes a second, both directions
+    together, of all connections and of each. ``max_failures`` failed connects in a row rest an upstream
+    for ``failure_pause``, where there is another. ``allow`` and ``deny`` are prefixes of clients: deny wins,
+    and an empty ``allow`` allows all.
+
+    ``send_proxy`` begins each connection to an upstream with a PROXY header of this version (1 or 2);
+    clients within ``trust_proxy`` must begin with one. ``transparent`` connects from the client's own address
+    (IP_TRANSPARENT, ip(7)); ``congestion`` names the TCP congestion control of both sides. ``record`` keeps a
+    Record of each connection that has ended, for ``Loop.records``. ``tap`` is called with a connection's
+    number, whether towards the upstream, and the bytes, before they are sent.
     """
 
     cdef fn_rule *rule
@@ -535,6 +556,17 @@ cdef object record_of(fn_record *record):
 
 cdef class Loop:
     """One thread's relays.
+
+    ``listen`` and ``join`` say what to relay, then ``run`` does it until nothing is left: no listener
+    and no connection. What may be called in any thread waits for the running loop's next turn, except for
+    ``drain`` and ``stop``, which return at once and may also be called from a signal handler.
+
+    ``spin`` is the time in seconds after an event for which it polls instead of sleeping, which spends a
+    processor on answering sooner. ``warn`` is called in the loop's thread with a line of text when accepting
+    pauses because descriptors or ports ran out. Raises InvalidArgument for a ``spin`` that can't be meant.
+
+    A child process that forks off has its copies of all descriptors closed, so that it keeps no
+    connection open.
     """
 
     cdef fn_relay *relay
@@ -582,7 +614,7 @@ cdef class Loop:
             fn_relay_unlisten(self.relay, its)
 
     def join(self, first, second, rule=None):
-        """Relay between two connected sockets, which are the loop's from now on, before it runs."""
+        """Relay between two connected sockets, which are the loop's from now on; before it runs."""
         cdef Rule its = Rule(()) if rule is None else rule
         cdef int code
         self._rules.add(its)
@@ -624,7 +656,9 @@ cdef class Loop:
             fn_relay_close(self.relay)
 
     def records(self):
-        """The connections of rules with ``record`` that have ended since the last call, oldest first.
+        """The connections that have ended since the last call, the earliest first; in any one thread.
+
+        Those of rules with ``record``. No more than 16384 are kept: the oldest are lost, and counted.
         """
         cdef fn_record some[RECORDS]
         cdef size_t count = RECORDS, number
@@ -637,7 +671,7 @@ cdef class Loop:
 
     @property
     def lost_records(self):
-        """How many connections ended without a record, as nobody had taken those before."""
+        """Records that were lost because nobody asked for them."""
         return fn_relay_lost_records(self.relay)
 
     def connections(self):
