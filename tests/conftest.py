@@ -204,8 +204,8 @@ def serve() -> Iterator[Callable[..., Server]]:
     """``serve(handle)`` starts a server; all of them are stopped in the end."""
     with contextlib.ExitStack() as stack:
 
-        def start(handle: Callable[[socket.socket], None], host: str = "127.0.0.1") -> Server:
-            server = Server(handle, host)
+        def start(handle: Callable[[socket.socket], None], host: str = "127.0.0.1", port: int = 0) -> Server:
+            server = Server(handle, host, port)
             stack.callback(server.close)
             return server
 

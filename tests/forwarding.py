@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -55,9 +56,11 @@ def assert_soon(condition: Callable[[], bool]) -> None:
 class Server:
     """A TCP server with a thread for each connection, which ``handle`` gets."""
 
-    def __init__(self, handle: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, handle: Callable[[socket.socket], None], host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.sock = socket.create_server((host, 0), family=family, backlog=2048)
+        self.sock = socket.create_server((host, port), family=family, backlog=2048)
         self.port: int = self.sock.getsockname()[1]
         self._handle = handle
         self._threads: list[threading.Thread] = []
@@ -81,6 +84,79 @@ class Server:
         self.sock.close()
         for thread in (self._accepting, *self._threads):
             thread.join(PATIENCE)
+
+
+class Load:
+    """In a ``with``, clients that never rest: each sends data, ends, and is told the digest by a server.
+
+    Whatever goes wrong with one of them is raised at the end.
+    """
+
+    def __init__(self, port: int, clients: int = 4) -> None:
+        self.served: dict[str, int] = {}
+        self._port = port
+        self._clients = clients
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Load:
+        self._pool = ThreadPoolExecutor(self._clients)
+        self._working = [self._pool.submit(self._work, number) for number in range(self._clients)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._pool.shutdown()
+        for working in self._working:
+            working.result()
+
+    def _work(self, number: int) -> None:
+        while not self._ended.is_set():
+            data = os.urandom(100_000 + number)
+            with connect(self._port) as client:
+                client.sendall(data)
+                client.shutdown(socket.SHUT_WR)
+                name, _, answer = read_all(client).decode().rpartition(" ")
+            assert answer == hashlib.blake2b(data).hexdigest()
+            self.served[name] = self.served.get(name, 0) + 1
+
+
+def named_digest(name: str) -> Callable[[socket.socket], None]:
+    """A handler for ``Load``."""
+
+    def handle(sock: socket.socket) -> None:
+        total = hashlib.blake2b()
+        while data := sock.recv(1 << 18):
+            total.update(data)
+        sock.sendall(f"{name} {total.hexdigest()}".encode())
+
+    return handle
+
+
+def say(name: str) -> Callable[[socket.socket], None]:
+    """A handler that says its name, and then echoes."""
+
+    def handle(sock: socket.socket) -> None:
+        sock.sendall(name.encode())
+        echo(sock)
+
+    return handle
+
+
+def who(port: int) -> str:
+    """The name of the server that a connection to this port leads to."""
+    with connect(port) as client:
+        return client.recv(100).decode()
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 def echo(sock: socket.socket) -> None:

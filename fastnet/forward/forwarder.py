@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Self, Unpack
 from weakref import WeakKeyDictionary
 
 from fastnet._limits import MAX_SECONDS, bounded
@@ -116,7 +116,7 @@ class Forwarder:
     def _forget(self) -> None:
         self._state = _State()
         self._rule_of: WeakKeyDictionary[relay.Rule, Rule] = WeakKeyDictionary()
-        self._loops: list[Any] = []
+        self._loops: list[relay.Loop] = []
         self._works: list[Work[bool]] = []
         # Its put may be called from a signal handler in mid-get.
         self._orders: SimpleQueue[float | None] = SimpleQueue()

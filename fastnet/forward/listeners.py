@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from importlib import import_module
+from itertools import chain
 from weakref import WeakSet
 
 from fastnet._backend import unix as _unix
@@ -30,6 +31,9 @@ class Listeners:
         self._loops = loops
         try:
             self._open(rule)
+            for sock in chain(*self._sets):
+                # Duplicates share this, and are given what the socket object says: else they would block.
+                sock.setblocking(False)
             self.addresses = [place_of(sock.family, sock.getsockname()) for sock in self._sets[0]]
         except BaseException:
             self.close()
@@ -74,11 +78,11 @@ class Listeners:
             if claim:
                 claim.release()
         finally:
-            close_all(sock for listeners in self._sets for sock in listeners)
+            close_all(chain(*self._sets))
 
     def abandon(self) -> None:
         """In a forked child: close the copies, and touch nothing that is shared with the parent."""
-        close_all(sock for listeners in self._sets for sock in listeners)
+        close_all(chain(*self._sets))
 
 
 def close_all(sockets: Iterable[socket.socket]) -> None:
