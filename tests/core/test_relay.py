@@ -100,8 +100,9 @@ def test_any_family_on_either_side(
 def test_a_spinning_loop_relays_and_sleeps_again(core: ModuleType, service: Service) -> None:
     rule, loop = core.Rule([core.Upstream([service.address])]), core.Loop(spin=0.01)
     sock = listener()
+    address = sock.getsockname()
     loop.listen(rule, [sock])
-    with running(loop), socket.create_connection(sock.getsockname()) as client, service.accept() as server:
+    with running(loop), socket.create_connection(address) as client, service.accept() as server:
         exchange(client, server)
 
 
@@ -206,11 +207,11 @@ def test_new_connections_go_to_new_upstreams(core: ModuleType, relays: Relays, s
 
 
 def test_an_accepted_connection_goes_to_the_least_loaded_loop(core: ModuleType, service: Service) -> None:
-    loops, rule, socks = [core.Loop() for _ in range(3)], core.Rule([core.Upstream([service.address])]), []
+    loops, rule = [core.Loop() for _ in range(3)], core.Rule([core.Upstream([service.address])])
+    sock = listener()
+    address = sock.getsockname()
     for loop in loops:
-        socks.append(listener(port=socks[0].getsockname()[1] if socks else 0))
-        loop.listen(rule, socks[-1:])
-    address = socks[0].getsockname()
+        loop.listen(rule, [sock if loop is loops[0] else listener(*address)])
     with running(*loops), contextlib.ExitStack() as stack:
         for _ in range(12):
             client = stack.enter_context(socket.create_connection(address))

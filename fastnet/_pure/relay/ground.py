@@ -74,11 +74,11 @@ class Ground:
         self.read_inbox()
 
     def note(self, record: Record) -> None:
-        """Keep a record; where there are too many the oldest is lost."""
-        if len(self.records) >= RECORDS:
-            self.records.popleft()
+        """Keep a record, unless there are too many."""
+        if len(self.records) < RECORDS:
+            self.records.append(record)
+        else:
             self.lost_records += 1
-        self.records.append(record)
 
     def close(self) -> None:
         self.waker.close()

@@ -170,7 +170,7 @@ class Loop:
     def records(self) -> list[Record]:
         """The connections that have ended since the last call, the earliest first; in any one thread.
 
-        Those of rules with ``record``. No more than 16384 are kept: the oldest are lost, and counted.
+        Those of rules with ``record``. No more than 16384 are kept: the rest is lost, and counted.
         """
         kept = self._ground.records
         return [kept.popleft() for _ in range(len(kept))]
