@@ -19,7 +19,7 @@ class Work(Generic[T]):
     def __init__(self, call: Callable[[], T], name: str) -> None:
         self._call = call
         self._error: BaseException | None = None
-        self._ended = False
+        self._ended = threading.Event()
         self._lock = threading.Lock()
         self._waiters: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -31,12 +31,14 @@ class Work(Generic[T]):
         except BaseException as error:
             self._error = error
         with self._lock:
-            self._ended = True
+            self._ended.set()
         for tell in self._waiters:
             tell()
 
     def result(self) -> T:
         """Wait for the thread to end, and return or raise what the call did."""
+        # A join that Ctrl-C breaks off takes the thread for ended from then on.
+        self._ended.wait()
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -54,7 +56,7 @@ class Work(Generic[T]):
                 loop.call_soon_threadsafe(ended.set)
 
         with self._lock:
-            if self._ended:
+            if self._ended.is_set():
                 ended.set()
             else:
                 self._waiters.append(tell)
