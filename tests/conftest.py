@@ -45,6 +45,22 @@ def absent(what: str) -> None:
     pytest.skip(f"{what} is not available")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests tell and do not assert: properties ``("told", (check, tool, text))``."""
+    told: dict[str, dict[str, list[str]]] = {}
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == "told":
+                check, tool, text = value
+                told.setdefault(check, {}).setdefault(text, []).append(tool)
+    if told:
+        terminalreporter.section("told, not asserted")
+    for check, texts in sorted(told.items()):
+        terminalreporter.line(check)
+        for text, tools in sorted(texts.items()):
+            terminalreporter.line(f"    {', '.join(sorted(tools))}: {text}")
+
+
 @pytest.fixture(scope="session")
 def peer() -> Callable[[str], str]:
     """``peer("nmap")``: the path of another tool's program."""
