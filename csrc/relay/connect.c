@@ -362,7 +362,9 @@ static void send_proxy(struct fn_connection *connection)
     fn_reached(connection, &reached);
     const size_t len =
         fn_proxy_build(connection->lane->rule->options.send_proxy, &connection->client.any, &reached.any, header);
-    fn_send(&connection->up, (const char *)header, len);
+    /* It is none of the client's bytes, and a fresh socket takes so few of them whole. */
+    if (send(connection->up.fd, header, len, MSG_NOSIGNAL) != (ssize_t)len)
+        fn_side_break(&connection->up);
 }
 
 /* The side takes over the socket of another attempt than the first. */

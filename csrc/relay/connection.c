@@ -129,16 +129,14 @@ void fn_connection_close(struct fn_connection *connection, bool abort)
 {
     struct fn_lane *const lane = connection->lane;
     struct fn_relay *const relay = lane->relay;
+    struct fn_record record;
 
     if (connection->state == FN_ENDED)
         return;
     if (connection->ended == FN_OPEN)
         connection->ended = FN_CLOSED;
-    if (lane->rule->options.record) {
-        struct fn_record record;
+    if (lane->rule->options.record)
         fn_connection_record(connection, &record);
-        fn_lane_record(lane, &record);
-    }
     connection->state = FN_ENDED;
     fn_bulk_leave(connection);
     fn_connect_stop(connection);
@@ -158,6 +156,8 @@ void fn_connection_close(struct fn_connection *connection, bool abort)
     fn_count(&lane->counters.active, -UINT64_C(1));
     __atomic_fetch_sub(&relay->inbox->load, 1, __ATOMIC_RELAXED);
     fn_rule_leave(lane->rule);
+    if (lane->rule->options.record)
+        fn_lane_record(lane, &record);
 }
 
 void fn_connection_abort(struct fn_connection *connection, enum fn_ended ended)

@@ -2,32 +2,13 @@
 
 #include <stdlib.h>
 
-static void lose(struct fn_records *records, const struct fn_record *record)
-{
-    __atomic_store_n(&records->lost, records->lost + 1, __ATOMIC_RELAXED);
-    fn_upstream_release(record->upstream);
-}
-
-/* Makes room where there is none; false where those whose places that would be are just being taken. */
-static bool has_room(struct fn_records *records)
-{
-    uint64_t oldest = __atomic_load_n(&records->freed, __ATOMIC_ACQUIRE);
-
-    if (records->put - oldest < FN_RECORDS)
-        return true;
-    if (!__atomic_compare_exchange_n(&records->taken, &oldest, oldest + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        return false;
-    lose(records, &records->ring[oldest % FN_RECORDS]);
-    __atomic_fetch_add(&records->freed, 1, __ATOMIC_RELEASE);
-    return true;
-}
-
 void fn_records_put(struct fn_records *records, const struct fn_record *record)
 {
     if (!records->ring)
         records->ring = malloc(FN_RECORDS * sizeof *records->ring);
-    if (!records->ring || !has_room(records)) {
-        lose(records, record);
+    if (!records->ring || records->put - __atomic_load_n(&records->taken, __ATOMIC_ACQUIRE) == FN_RECORDS) {
+        __atomic_store_n(&records->lost, records->lost + 1, __ATOMIC_RELAXED);
+        fn_upstream_release(record->upstream);
         return;
     }
     records->ring[records->put % FN_RECORDS] = *record;
@@ -36,18 +17,12 @@ void fn_records_put(struct fn_records *records, const struct fn_record *record)
 
 size_t fn_records_take(struct fn_records *records, struct fn_record *out, size_t count)
 {
-    uint64_t first = __atomic_load_n(&records->taken, __ATOMIC_ACQUIRE);
-    size_t took;
+    const uint64_t put = __atomic_load_n(&records->put, __ATOMIC_ACQUIRE);
+    size_t took = 0;
 
-    do {
-        took = __atomic_load_n(&records->put, __ATOMIC_ACQUIRE) - first;
-        if (took > count)
-            took = count;
-    } while (!__atomic_compare_exchange_n(&records->taken, &first, first + took, false, __ATOMIC_ACQ_REL,
-                                          __ATOMIC_ACQUIRE));
-    for (size_t i = 0; i < took; i++)
-        out[i] = records->ring[(first + i) % FN_RECORDS];
-    __atomic_fetch_add(&records->freed, took, __ATOMIC_RELEASE);
+    for (; took < count && records->taken + took != put; took++)
+        out[took] = records->ring[(records->taken + took) % FN_RECORDS];
+    __atomic_store_n(&records->taken, records->taken + took, __ATOMIC_RELEASE);
     return took;
 }
 

@@ -1,6 +1,6 @@
 /*
  * A ring of records from the thread that runs a relay to the one that takes them, without a lock: one of each.
- * Where nobody takes them, the oldest are dropped and counted; a new one only while others are being taken.
+ * Where nobody takes them, the newest are dropped and counted.
  */
 #ifndef FN_RELAY_RECORDS_H
 #define FN_RELAY_RECORDS_H
@@ -11,7 +11,7 @@
 
 struct fn_records {
     struct fn_record *ring; /* made with the first record */
-    uint64_t put, taken, freed, lost; /* freed: those of the taken ones whose place may be used again */
+    uint64_t put, taken, lost;
 };
 
 void fn_records_put(struct fn_records *records, const struct fn_record *record);

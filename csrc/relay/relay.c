@@ -343,13 +343,14 @@ void fn_relay_abandon(struct fn_relay *relay)
     if (relay->closed)
         return;
     relay->closed = true;
-    /* Other threads' locks are held for ever. */
     for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
-        pthread_mutex_init(&lane->rule->mutex, NULL);
+        fn_rule_reset(lane->rule);
     fn_inbox_abandon(relay->inbox);
     /* First its own copies of the epolls, so that nothing is taken out of the parent's. */
     fn_loop_close(&relay->loop);
     for (struct fn_connection *connection = relay->connections; connection; connection = connection->next) {
+        if (connection->upstream)
+            __atomic_fetch_sub(&connection->upstream->active, 1, __ATOMIC_RELAXED);
         fn_connect_stop(connection);
         fn_side_drop(connection, &connection->down, false);
         fn_side_drop(connection, &connection->up, false);

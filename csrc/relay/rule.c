@@ -245,6 +245,18 @@ bool fn_rule_enter(struct fn_rule *rule)
     return false;
 }
 
+void fn_rule_reset(struct fn_rule *rule)
+{
+    pthread_mutex_init(&rule->mutex, NULL);
+    /* Its table may be in the middle of a change, and is left alone. */
+    fn_sources_init(&rule->sources);
+    rule->active = rule->waiting = 0;
+    for (struct fn_lane *lane = rule->lanes; lane; lane = lane->sibling) {
+        lane->counters.active = 0;
+        lane->full = false;
+    }
+}
+
 bool fn_rule_admits(const struct fn_rule *rule, const struct sockaddr *client)
 {
     const struct fn_prefixes *const allow = &rule->options.allow, *const deny = &rule->options.deny;

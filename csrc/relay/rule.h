@@ -57,6 +57,9 @@ void fn_counters_add(struct fn_counters *sum, const struct fn_counters *counters
 bool fn_rule_enter(struct fn_rule *rule);
 void fn_rule_leave(struct fn_rule *rule);
 
+/* In a forked child, which has none of its connections, and in which other threads' locks are held for ever. */
+void fn_rule_reset(struct fn_rule *rule);
+
 /* May this client connect at all? */
 bool fn_rule_admits(const struct fn_rule *rule, const struct sockaddr *client);
 

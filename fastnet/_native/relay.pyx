@@ -10,8 +10,10 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from fastnet._pure.relay.loop import MAX_SPIN
 from fastnet._pure.relay.options import ENGINES, Options, checked
 from fastnet._pure.relay.rule import Record
+from fastnet.errors import InvalidArgument
 
 cdef extern from "<netinet/in.h>" nogil:
     enum:
@@ -196,7 +198,7 @@ cdef int read_address(object address, fn_address *out) except -1:
     elif family == AF_UNIX:
         packed = os.fsencode(place)
         if len(packed) > UNIX_PATH - 1:
-            raise ValueError(f"{place!r}: longer than a Unix socket's path may be")
+            raise InvalidArgument(f"{place!r}: longer than a Unix socket's path may be")
         memcpy((<sockaddr_un *>&out.at).sun_path, <const char *>packed, len(packed))
         # An abstract name is as long as said; a path ends with a NUL.
         out.len = sizeof(unsigned short) + len(packed) + (not packed.startswith(b"\0"))
@@ -240,7 +242,7 @@ cdef class Upstream:
     def __init__(self, addresses, name=""):
         cdef fn_address *room
         if not addresses:
-            raise ValueError("an upstream without an address: expected one or more")
+            raise InvalidArgument("an upstream without an address: expected one or more")
         self._addresses = tuple(addresses)
         self._name = name
         room = <fn_address *>malloc(len(self._addresses) * sizeof(fn_address))
@@ -479,7 +481,7 @@ cdef class Rule:
         cdef _Upstreams chosen
         cdef bytes congested
         if tap is not None:
-            raise ValueError("tap: only the pure implementation has it")
+            raise InvalidArgument("tap: only the pure implementation has it")
         checked(
             Options(
                 policy, rewrite, "auto" if engine == "splice" else engine, max_connections, max_per_source,
@@ -575,7 +577,10 @@ cdef class Loop:
     cdef object __weakref__
 
     def __init__(self, *, spin=0.0, warn=lambda text: None):
-        cdef int code = fn_relay_new(&self.relay, nanoseconds(spin))
+        cdef int code
+        if not 0 <= spin <= MAX_SPIN:
+            raise InvalidArgument(f"spin {spin}: expected seconds, 0 to {MAX_SPIN}")
+        code = fn_relay_new(&self.relay, nanoseconds(spin))
         if code < 0:
             fail(code)
         self._warn = warn
@@ -658,7 +663,7 @@ cdef class Loop:
     def records(self):
         """The connections that have ended since the last call, the earliest first; in any one thread.
 
-        Those of rules with ``record``. No more than 16384 are kept: the oldest are lost, and counted.
+        Those of rules with ``record``. No more than 16384 are kept: the rest is lost, and counted.
         """
         cdef fn_record some[RECORDS]
         cdef size_t count = RECORDS, number
