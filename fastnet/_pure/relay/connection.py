@@ -106,6 +106,7 @@ class Connection:
         self.down.close(abort)
         if self.up:
             self.up.close(abort)
+            del self.down.peer, self.up.peer  # No cycle is left for the garbage collector.
         if self._upstream:
             self._upstream._closed(self.serving.ground)
         if self._source:

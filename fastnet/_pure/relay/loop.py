@@ -127,7 +127,9 @@ class Loop:
         self._ground.read_inbox()
         if self._draining:
             self._drain()
-        return not (self._ground.connections or self._listening()) or time.monotonic() >= self._deadline
+            if time.monotonic() >= self._deadline:
+                return True
+        return not (self._ground.connections or self._listening())
 
     def _turn(self) -> None:
         called = self._ground.poller.poll(self._wait())
@@ -141,7 +143,7 @@ class Loop:
         """Seconds until something is due; -1 where nothing is."""
         if self._spin and time.monotonic() < self._spin_until:
             return 0
-        due = min(self._ground.clock.next_due(), self._deadline)
+        due = min(self._ground.clock.due, self._deadline)
         return -1 if due == float("inf") else max(0.0, due - time.monotonic())
 
     def _listening(self) -> bool:

@@ -82,15 +82,18 @@ class Waker:
 class Timer(OrderedDict["Hashable", float]):
     """Those for whom ``action`` is due so many seconds after they were armed, the earliest first."""
 
-    def __init__(self, action: Callable[..., object], seconds: float) -> None:
+    def __init__(self, clock: Clock, action: Callable[..., object], seconds: float) -> None:
         super().__init__()
+        self._clock = clock
         self.action = action
         self.seconds = seconds
 
     def arm(self, item: Hashable) -> None:
         """From now on; also for one that is armed already."""
-        self[item] = time.monotonic() + self.seconds
+        due = self[item] = time.monotonic() + self.seconds
         self.move_to_end(item)
+        if due < self._clock.due:
+            self._clock.due = due
 
     def disarm(self, item: Hashable) -> None:
         self.pop(item, None)
@@ -101,23 +104,21 @@ class Clock:
 
     def __init__(self) -> None:
         self._timers: dict[tuple[Callable[..., object], float], Timer] = {}
+        self.due = float("inf")
+        """The ``time.monotonic()`` before which nothing is due; nor then, if the earliest was disarmed."""
 
     def timer(self, action: Callable[..., object], seconds: float) -> Timer:
         """The timer that calls ``action(item)`` when the time of an item is up, which it forgets then."""
         key = action, seconds
         if key not in self._timers:
-            self._timers[key] = Timer(action, seconds)
+            self._timers[key] = Timer(self, action, seconds)
         return self._timers[key]
-
-    def next_due(self) -> float:
-        """The ``time.monotonic()`` at which something is due; infinite where nothing is."""
-        return min(
-            [next(iter(timer.values())) for timer in self._timers.values() if timer], default=float("inf")
-        )
 
     def run(self) -> None:
         """Do what is due."""
         now = time.monotonic()
+        if now < self.due:
+            return
         for timer in [timer for timer in self._timers.values() if timer]:
             late = []
             for item, due in timer.items():
@@ -129,3 +130,5 @@ class Clock:
                 if timer.get(item, now + 1) <= now:
                     del timer[item]
                     timer.action(item)
+        firsts = [next(iter(timer.values())) for timer in self._timers.values() if timer]
+        self.due = min(firsts, default=float("inf"))

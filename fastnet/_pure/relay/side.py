@@ -73,8 +73,7 @@ class Side:
         return self.sock.fileno() < 0
 
     def on_event(self, events: int) -> None:
-        if self.sock.fileno() >= 0:  # What was handled before in this turn may have closed it.
-            self.phase.on_event(self, events)
+        self.phase.on_event(self, events)
 
     def unacknowledged(self) -> int:
         """Bytes that the kernel still holds for the other end (SIOCOUTQ, tcp(7))."""
@@ -125,6 +124,7 @@ class Side:
     def close(self, abort: bool = False) -> None:
         if self.closed:
             return
+        self.phase = NOTHING  # There may be events of it in this turn still.
         self.gone = True
         self.watch(0)
         if abort:
