@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -27,7 +28,11 @@ def bound(host: str = "127.0.0.1", port: int = 0, **options: int) -> socket.sock
     for name, value in options.items():
         level = socket.IPPROTO_IPV6 if name.startswith("IPV6") else socket.SOL_SOCKET
         sock.setsockopt(level, getattr(socket, name), value)
-    sock.bind((host, port))
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
     sock.settimeout(PATIENCE)
     return sock
 
@@ -73,9 +78,9 @@ class EchoServer:
 class Served:
     """A loop in a thread that serves one rule's listeners."""
 
-    def __init__(self, core: ModuleType, rule: Any, *listeners: socket.socket) -> None:
+    def __init__(self, core: ModuleType, rule: Any, *listeners: socket.socket, **options: Any) -> None:
         self.addresses = [sock.getsockname() for sock in listeners]
-        self.loop = core.Loop()
+        self.loop = core.Loop(**options)
         self.loop.listen(rule, listeners)
         self.results: list[bool] = []
         self.thread = threading.Thread(target=lambda: self.results.append(self.loop.run()))
@@ -372,6 +377,41 @@ def test_what_a_rate_does_not_allow_is_dropped(
     assert rule.counters.sent_up < 5000
 
 
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """This process can open nothing more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as lowest_free:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free.fileno(), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_running_out_of_descriptors_harms_no_flow_that_there_is(
+    core: ModuleType, server: EchoServer, client: socket.socket
+) -> None:
+    """A datagram that could have no flow is lost; there is one warning, and new flows begin again."""
+    warnings: list[str] = []
+    served = Served(core, core.Rule([core.Upstream([server.address])]), bound(), warn=warnings.append)
+    address = served.addresses[0]
+    try:
+        assert ask(client, address) == b"hello"
+        with bound() as late:
+            with no_descriptors():
+                late.sendto(b"hello", address)
+                assert_soon(lambda: bool(warnings))
+                assert ask(client, address) == b"hello"
+                late.sendto(b"hello", address)
+            assert ask_until_answered(late, address) == b"hello"
+    finally:
+        served.end()
+    (warning,) = warnings
+    assert warning.startswith("accepting pauses at ")
+    assert warning.endswith(f" connections: {os.strerror(errno.EMFILE)}")
+
+
 # Ends
 
 
@@ -414,6 +454,30 @@ def test_unlisten_ends_the_flows_and_frees_the_port(
     bound(port=address[1]).close()
     (record,) = served.loop.records()
     assert (record.ended, rule.counters.active, rule.counters.resets) == ("closed", 0, 0)
+
+
+def test_a_forked_child_holds_no_port(
+    forwarding: Forwarding, server: EchoServer, client: socket.socket
+) -> None:
+    address, _, served = forwarding(server.address)
+    assert ask(client, address) == b"hello"
+    ours, its = socket.socketpair()
+    with ours, its:
+        child = os.fork()
+        if child == 0:
+            its.send(b"begun")
+            ours.close()
+            its.recv(1)  # Until the parent has seen to all.
+            os._exit(0)
+        try:
+            assert ours.recv(5) == b"begun"
+            assert ask(client, address) == b"hello"
+            assert served.end() is False
+            bound(port=address[1]).close()
+        finally:
+            ours.close()
+            its.close()
+            os.waitpid(child, 0)
 
 
 # Many at once
