@@ -42,7 +42,7 @@ void fn_bulk_enter(struct fn_connection *connection)
         relay->bulk_due = relay->loop.now + INTERVAL;
         relay->bulk_ticks = 0;
     }
-    connection->bulk_next = relay->bulk;
+    connection->next = relay->bulk;
     relay->bulk = connection;
     connection->mark = moved(connection);
     move(connection, relay->loop.epoll, relay->loop.bulk);
@@ -56,8 +56,8 @@ void fn_bulk_leave(struct fn_connection *connection)
         return;
     struct fn_connection **at = &relay->bulk;
     while (*at != connection)
-        at = &(*at)->bulk_next;
-    *at = connection->bulk_next;
+        at = &(*at)->next;
+    *at = connection->next;
     connection->down.streak = connection->up.streak = 0;
     move(connection, relay->loop.bulk, relay->loop.epoll);
 }
@@ -66,7 +66,7 @@ static void review(struct fn_relay *relay)
 {
     for (struct fn_connection *connection = relay->bulk, *next; connection; connection = next) {
         const uint32_t now = moved(connection);
-        next = connection->bulk_next;
+        next = connection->next;
         if (now - connection->mark < REVIEW_TICKS * LEAST_BYTES)
             fn_bulk_leave(connection);
         connection->mark = now;

@@ -440,7 +440,7 @@ void fn_connect_event(struct fn_connection *connection, struct fn_side *side, ui
 void fn_connect(struct fn_connection *connection)
 {
     struct fn_lane *const lane = connection->lane;
-    struct fn_connecting *const connecting = fn_slab_take(&lane->relay->connecting_slab);
+    struct fn_connecting *const connecting = fn_slab_take(&lane->relay->connecting);
 
     if (!connecting) {
         fn_connection_abort(connection, FN_UNREACHABLE);
@@ -466,5 +466,5 @@ void fn_connect_stop(struct fn_connection *connection)
     fn_choice_end(&connecting->choice);
     fn_timer_clear(connection->lane->loop, &connecting->timer);
     connection->connecting = NULL;
-    fn_slab_give(&connection->lane->relay->connecting_slab, connecting);
+    fn_slab_give(&connection->lane->relay->connecting, connecting);
 }

@@ -80,40 +80,38 @@ static void on_time(struct fn_timer *timer);
 struct fn_connection *fn_connection_new(struct fn_lane *lane, int fd)
 {
     struct fn_relay *const relay = lane->relay;
-    struct fn_connection *const connection = fn_slab_take(&relay->connection_slab);
+    struct fn_connection *const connection = fn_slab_take(&relay->connections);
 
     if (!connection)
         return NULL;
     connection->lane = lane;
+    connection->state = FN_GREETING;
     connection->down.handler.on_event = connection->up.handler.on_event = on_event;
     connection->down.fd = connection->up.fd = -1;
     connection->up.is_up = true;
     fn_timer_init(&connection->timer, on_time);
     if (fn_side_open(connection, &connection->down, fd) < 0) {
-        fn_slab_give(&relay->connection_slab, connection);
+        connection->state = FN_UNUSED;
+        fn_slab_give(&relay->connections, connection);
         return NULL;
     }
     connection->down.writable = true;
     connection->number = __atomic_add_fetch(&lane->rule->next_number, 1, __ATOMIC_RELAXED);
     connection->opened = connection->last = relay->loop.now;
-    connection->next = relay->connections;
-    if (connection->next)
-        connection->next->prev = connection;
-    relay->connections = connection;
     lane->connections++;
     fn_count(&lane->counters.active, 1);
     __atomic_fetch_add(&relay->inbox->load, 1, __ATOMIC_RELAXED);
     return connection;
 }
 
-static void unlink_connection(struct fn_relay *relay, struct fn_connection *connection)
+struct fn_connection *fn_connection_next(const struct fn_relay *relay, struct fn_slab_cursor *cursor)
 {
-    if (connection->prev)
-        connection->prev->next = connection->next;
-    else
-        relay->connections = connection->next;
-    if (connection->next)
-        connection->next->prev = connection->prev;
+    struct fn_connection *connection;
+
+    do
+        connection = fn_slab_next(&relay->connections, cursor);
+    while (connection && (connection->state == FN_UNUSED || connection->state == FN_ENDED));
+    return connection;
 }
 
 static void free_extra(struct fn_connection *connection)
@@ -148,7 +146,6 @@ void fn_connection_close(struct fn_connection *connection, bool abort)
         fn_upstream_give(connection->upstream);
     if (connection->has_source)
         fn_sources_give(&lane->rule->sources, &connection->client.any);
-    unlink_connection(relay, connection);
     connection->next = relay->ended;
     relay->ended = connection;
     lane->connections--;

@@ -53,12 +53,12 @@ struct fn_side {
     bool no_splice : 1;
     uint32_t large;    /* bytes read from it in large pieces, up to now without a small one */
     uint32_t streak;   /* bytes read from it since the other side sent anything */
-    struct fn_tail *tail; /* waits to be sent to it, as does what is in the pipe */
-    struct fn_pipe *pipe;
+    struct fn_pipe *pipe; /* what is in it waits to be sent to this side, */
+    struct fn_tail *tail; /* and then this */
     uint64_t sent;        /* to it */
 };
 
-enum fn_state { FN_GREETING, FN_CONNECTING, FN_RELAYING, FN_REFUSING, FN_ENDED };
+enum fn_state { FN_UNUSED, FN_GREETING, FN_CONNECTING, FN_RELAYING, FN_REFUSING, FN_ENDED };
 
 /* What only some connections have. */
 struct fn_extra {
@@ -75,15 +75,14 @@ struct fn_connection {
     struct fn_upstream *upstream;
     struct fn_connecting *connecting;
     struct fn_extra *extra;
-    struct fn_connection *next, *prev; /* all of the relay */
-    struct fn_connection *queued;      /* the next of those that have more to do */
-    struct fn_connection *bulk_next;
-    uint32_t mark; /* what had been moved when that was looked at last */
+    struct fn_connection *queued; /* the next of those that have more to do */
+    struct fn_connection *next;   /* of the bulk ones, or of those that have ended */
     struct fn_timer timer;
     int64_t opened;
     int64_t last; /* when something came, or the present state began */
     uint64_t number;
     union fn_client client;
+    uint32_t mark;    /* what had been moved when that was looked at last */
     uint16_t address; /* which of the upstream's */
     uint8_t state, ended;
     bool is_queued : 1;
@@ -108,13 +107,12 @@ struct fn_relay {
     struct fn_inbox *inbox;
     struct fn_handler wakes;
     struct fn_lane *lanes;
-    struct fn_connection *connections;
     struct fn_connection *ended;       /* to be freed when the turn ends */
     struct fn_connection *again, **again_end; /* had their turn and have more to do */
     struct fn_connection *bulk;
     int64_t bulk_due;
     unsigned bulk_ticks;
-    struct fn_slab connection_slab, connecting_slab;
+    struct fn_slab connections, connecting;
     struct fn_pipes pipes;
     struct fn_records records;
     int64_t quiet_until; /* without another warning */
@@ -174,6 +172,8 @@ void fn_connection_schedule(struct fn_connection *connection);
 void fn_connection_refuse(struct fn_connection *connection, enum fn_ended ended, int status, const char *reason);
 void fn_connection_abort(struct fn_connection *connection, enum fn_ended ended);
 void fn_connection_close(struct fn_connection *connection, bool abort);
+/* The next one of a relay that is open, or NULL. */
+struct fn_connection *fn_connection_next(const struct fn_relay *relay, struct fn_slab_cursor *cursor);
 void fn_connection_record(const struct fn_connection *connection, struct fn_record *record);
 void fn_side_break(struct fn_side *side);
 

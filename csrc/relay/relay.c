@@ -79,6 +79,7 @@ static size_t flows(const struct fn_listener *listener, struct fn_record *out, s
 static void answer_connections(struct fn_request *request)
 {
     struct ask *const ask = fn_container(request, struct ask, request);
+    struct fn_slab_cursor cursor = {0};
     size_t count = 0, n = 0;
 
     for (const struct fn_lane *lane = ask->relay->lanes; lane; lane = lane->next)
@@ -87,8 +88,8 @@ static void answer_connections(struct fn_request *request)
     ask->result = -ENOMEM;
     if (!ask->records)
         return;
-    for (const struct fn_connection *connection = ask->relay->connections; connection; connection = connection->next)
-        fn_connection_record(connection, &ask->records[n++]);
+    for (const struct fn_connection *open; (open = fn_connection_next(ask->relay, &cursor));)
+        fn_connection_record(open, &ask->records[n++]);
     for (const struct fn_lane *lane = ask->relay->lanes; lane; lane = lane->next) {
         n += flows(lane->listeners, ask->records + n, count - n);
         n += flows(lane->drained, ask->records + n, count - n);
@@ -158,8 +159,8 @@ int fn_relay_new(struct fn_relay **out, int64_t spin)
         return failure;
     relay->spin = spin;
     relay->again_end = &relay->again;
-    relay->connection_slab.size = sizeof(struct fn_connection);
-    relay->connecting_slab.size = fn_connecting_size;
+    relay->connections.size = sizeof(struct fn_connection);
+    relay->connecting.size = fn_connecting_size;
     relay->wakes.on_event = on_wake;
     relay->quiet_until = INT64_MIN;
     failure = fn_loop_init(&relay->loop);
@@ -183,20 +184,23 @@ static void bury(struct fn_relay *relay)
     while (relay->ended) {
         struct fn_connection *const connection = relay->ended;
         relay->ended = connection->next;
-        fn_slab_give(&relay->connection_slab, connection);
+        fn_slab_give(&relay->connections, connection);
     }
 }
 
 static void close_all(struct fn_relay *relay)
 {
+    struct fn_slab_cursor cursor = {0};
+    struct fn_connection *connection;
+
     if (relay->closed)
         return;
     relay->closed = true;
     fn_inbox_close(relay->inbox);
     for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
         fn_lane_drain(lane);
-    while (relay->connections)
-        fn_connection_abort(relay->connections, FN_STOPPED);
+    while ((connection = fn_connection_next(relay, &cursor)))
+        fn_connection_abort(connection, FN_STOPPED);
     while (relay->lanes)
         fn_lane_free(relay->lanes);
     relay->again = NULL;
@@ -219,8 +223,8 @@ void fn_relay_free(struct fn_relay *relay)
     fn_relay_close(relay);
     fn_inbox_release(relay->inbox);
     fn_records_free(&relay->records);
-    fn_slab_free(&relay->connection_slab);
-    fn_slab_free(&relay->connecting_slab);
+    fn_slab_free(&relay->connections);
+    fn_slab_free(&relay->connecting);
     free(relay->out);
     free(relay);
 }
@@ -340,6 +344,9 @@ static void abandon_listeners(struct fn_listener *listener)
 
 void fn_relay_abandon(struct fn_relay *relay)
 {
+    struct fn_slab_cursor cursor = {0};
+    struct fn_connection *connection;
+
     if (relay->closed)
         return;
     relay->closed = true;
@@ -348,7 +355,7 @@ void fn_relay_abandon(struct fn_relay *relay)
     fn_inbox_abandon(relay->inbox);
     /* First its own copies of the epolls, so that nothing is taken out of the parent's. */
     fn_loop_close(&relay->loop);
-    for (struct fn_connection *connection = relay->connections; connection; connection = connection->next) {
+    while ((connection = fn_connection_next(relay, &cursor))) {
         if (connection->upstream)
             __atomic_fetch_sub(&connection->upstream->active, 1, __ATOMIC_RELAXED);
         fn_connect_stop(connection);

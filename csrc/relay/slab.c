@@ -11,7 +11,7 @@ struct fn_slab_object {
 
 static int add_block(struct fn_slab *slab)
 {
-    char *const block = malloc(sizeof(struct fn_slab_object) + OBJECTS * slab->size);
+    char *const block = calloc(1, sizeof(struct fn_slab_object) + OBJECTS * slab->size);
 
     if (!block)
         return -1;
@@ -35,6 +35,15 @@ void fn_slab_give(struct fn_slab *slab, void *object)
 {
     ((struct fn_slab_object *)object)->next = slab->unused;
     slab->unused = object;
+}
+
+void *fn_slab_next(const struct fn_slab *slab, struct fn_slab_cursor *cursor)
+{
+    if (!cursor->block || cursor->index == OBJECTS) {
+        cursor->block = cursor->block ? cursor->block->next : slab->blocks;
+        cursor->index = 0;
+    }
+    return cursor->block ? (char *)(cursor->block + 1) + cursor->index++ * slab->size : NULL;
 }
 
 void fn_slab_free(struct fn_slab *slab)

@@ -1,6 +1,8 @@
 /*
  * Objects of one size, many to a block of memory, for one thread. fn_slab_take() gives one that is all zero,
- * or NULL; fn_slab_give() takes it back for the next. Blocks are freed by fn_slab_free() only.
+ * or NULL; fn_slab_give() takes it back for the next, of which only the first pointer's bytes change. Blocks are
+ * freed by fn_slab_free() only. fn_slab_next() goes through all objects, those that were never taken (all
+ * zero) and those that were given back too; start with a cursor of zeros. Taking may end that early.
  */
 #ifndef FN_RELAY_SLAB_H
 #define FN_RELAY_SLAB_H
@@ -17,6 +19,12 @@ struct fn_slab {
 
 void *fn_slab_take(struct fn_slab *slab);
 void fn_slab_give(struct fn_slab *slab, void *object);
+struct fn_slab_cursor {
+    struct fn_slab_object *block;
+    unsigned index;
+};
+
+void *fn_slab_next(const struct fn_slab *slab, struct fn_slab_cursor *cursor);
 void fn_slab_free(struct fn_slab *slab);
 
 #endif

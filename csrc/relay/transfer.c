@@ -78,7 +78,7 @@ void fn_send(struct fn_side *side, const char *data, size_t len)
 
     if (side->broken)
         return;
-    if (!side->tail && side->writable) {
+    if (!side->tail && !side->pipe && side->writable) {
         sent = took(side, send(side->fd, data, len, MSG_NOSIGNAL));
         if (sent < len)
             side->writable = false;
@@ -95,8 +95,10 @@ static void flush_tail(struct fn_side *side)
         if (!side->tail)
             return;
         side->tail->start += n;
-        if (tail->start == tail->end)
-            fn_discard(side);
+        if (tail->start == tail->end) {
+            free(side->tail);
+            side->tail = NULL;
+        }
     }
 }
 
@@ -108,17 +110,18 @@ static void flush_pipe(struct fn_side *side)
         if (!side->pipe)
             return;
         side->pipe->held -= n;
-        if (!pipe->held)
-            fn_discard(side);
+        if (!pipe->held) {
+            fn_pipe_give(&relay_of(side)->pipes, side->pipe);
+            side->pipe = NULL;
+        }
     }
 }
 
 void fn_flush(struct fn_side *side)
 {
-    if (side->tail)
+    flush_pipe(side);
+    if (!side->pipe)
         flush_tail(side);
-    else if (side->pipe)
-        flush_pipe(side);
 }
 
 /* Receiving */
