@@ -274,6 +274,35 @@ def test_connections_are_told_while_they_are_open_and_after(
         ]
 
 
+# Children
+
+
+FORKING = """
+import os, socket, sys
+from fastnet.forward import Forwarder
+reading, writing = os.pipe()
+with Forwarder("127.0.0.1:0", "127.0.0.1:1") as forwarder:
+    if os.fork() == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    port = forwarder.port
+try:
+    socket.create_connection(("127.0.0.1", port))
+except ConnectionRefusedError:
+    print("closed")
+os.close(writing)
+os.wait()
+"""
+
+
+def test_a_forked_child_keeps_no_listener_open() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    assert ran.stdout == "closed\n"
+
+
 # relay(), broken off
 
 

@@ -30,7 +30,6 @@ from fastnet.endpoints import Resolved
 from fastnet.errors import NameNotResolved
 from fastnet.forward import Forwarder, Rule, UpstreamState
 from fastnet.forward import upstreams as upstreams_module
-from fastnet.forward.upstreams import in_turn
 
 
 @pytest.fixture(params=["auto", "pure"])
@@ -82,16 +81,6 @@ def test_where_all_refuse_the_client_is_reset(engine: str) -> None:
     with Forwarder("127.0.0.1:0", places, engine=engine) as forwarder:
         assert_reset(forwarder.port)
         assert forwarder.stats().unreachable == 1
-
-
-def test_families_take_turns() -> None:
-    def addresses(*hosts: str) -> list[Resolved]:
-        return [Resolved(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, 1)) for host in hosts]
-
-    given = addresses("::1", "::2", "::3", "127.0.0.1", "127.0.0.2")
-    assert in_turn(given) == addresses("::1", "127.0.0.1", "::2", "127.0.0.2", "::3")
-    assert in_turn(given[::-1]) == addresses("127.0.0.2", "::3", "127.0.0.1", "::2", "::1")
-    assert in_turn(given[:2]) == given[:2]
 
 
 # Names

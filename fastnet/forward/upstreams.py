@@ -3,12 +3,11 @@
 import socket
 import threading
 from collections.abc import Callable
-from itertools import zip_longest
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from fastnet._backend import unix as _unix
-from fastnet.endpoints import Endpoint, Resolved, UnixEndpoint, resolve
+from fastnet.endpoints import Endpoint, UnixEndpoint, resolve
 from fastnet.errors import NameNotResolved
 from fastnet.forward.rule import TYPES, Rule, health_target
 from fastnet.wait import CHECKS, Check, Outcome, watch
@@ -57,7 +56,7 @@ class Upstreams:
     def _addresses(self, place: Endpoint | UnixEndpoint) -> list[tuple[int, Any]]:
         if isinstance(place, UnixEndpoint):
             return [(socket.AF_UNIX, _unix.unix_address(place.path))]
-        return [(*answer,) for answer in in_turn(resolve(*place, type=TYPES[self._rule.protocol]))]
+        return [(*answer,) for answer in resolve(*place, type=TYPES[self._rule.protocol])]
 
     def _keep_names(self, target: "relay.Rule") -> None:
         while not self._ended.wait(self._rule.resolve_interval):
@@ -119,13 +118,6 @@ class Upstreams:
         if changed and not self._ended.is_set():
             state = "is healthy again" if outcome.ready else f"is not healthy: {outcome.reason}"
             self._warn(f"{self._rule.name}: {outcome.target} {state}")
-
-
-def in_turn(addresses: list[Resolved]) -> list[Resolved]:
-    """The families in turn, beginning with that of the first address (RFC 8305, section 4)."""
-    first = [one for one in addresses if one.family == addresses[0].family]
-    others = [one for one in addresses if one.family != addresses[0].family]
-    return [one for pair in zip_longest(first, others) for one in pair if one]
 
 
 def _is_numeric(host: str) -> bool:
