@@ -31,7 +31,7 @@ from forwarding import (
 from fastnet._backend import implementation
 from fastnet.endpoints import Endpoint, UnixEndpoint
 from fastnet.errors import AddressInUse, InvalidArgument
-from fastnet.forward import Forwarder, Rule
+from fastnet.forward import Forwarder, Record, Rule
 
 
 @pytest.fixture(params=["auto", "pure"])
@@ -73,10 +73,9 @@ def test_tcp_to_unix_and_back(serve: Callable[..., Server], tmp_path: Path, engi
                 client.shutdown(socket.SHUT_WR)
                 assert read_all(client) == b"hello"
         assert_soon(lambda: forwarder.stats().active == 0)
-        ends = {
-            (record.rule.name, record.client.partition(":")[0], record.upstream)
-            for record in forwarder.records()
-        }
+        records: list[Record] = []
+        assert_soon(lambda: len(records.extend(forwarder.records()) or records) == 3)
+        ends = {(record.rule.name, record.client.partition(":")[0], record.upstream) for record in records}
         assert ends == {("out", "127.0.0.1", place), ("in", "unix", upstream)}
     with pytest.raises((FileNotFoundError, ConnectionRefusedError)):
         connect_unix(address)
@@ -259,11 +258,14 @@ def test_connections_are_told_while_they_are_open_and_after(
             client.sendall(b"hello")
             assert client.recv(5) == b"hello"
             name = f"127.0.0.1:{client.getsockname()[1]}"
+            assert_soon(lambda: forwarder.stats().sent_down == 5)
             (now,) = forwarder.connections()
             assert (now.rule, now.client, now.upstream, now.ended) == (forwarder.rules[0], name, upstream, "")
             assert (now.number, now.sent_up, now.sent_down) == (1, 5, 5)
         assert_soon(lambda: forwarder.connections() == [])
-        (then,) = forwarder.records()
+        records: list[Record] = []
+        assert_soon(lambda: bool(records.extend(forwarder.records()) or records))
+        (then,) = records
         assert (then.client, then.upstream, then.ended) == (name, upstream, "closed")
         assert then.seconds >= now.seconds
         assert then.opened == now.opened

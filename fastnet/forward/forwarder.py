@@ -128,7 +128,7 @@ class Forwarder:
         """Listen, and begin to forward in threads."""
         if self._works:
             raise RuntimeError("this forwarder was started before: make another one")
-        with ExitStack() as undo:
+        with self._changing, ExitStack() as undo:
             undo.callback(self._forget)
             for _ in range(self._settings.threads):
                 self._loops.append(self._settings.loop())
@@ -136,13 +136,14 @@ class Forwarder:
             self._change([*self._steps(self._wanted, undo)])
             for loop in self._loops:
                 self._works.append(Work(partial(self._run, loop), "fastnet-forward"))
-                undo.callback(self._works[-1].result)
-                undo.callback(loop.stop)
             self._keeper = Work(self._keep, "fastnet-forward-keeper")
             undo.pop_all()
         return self
 
     def _run(self, loop: "relay.Loop") -> bool:
+        with self._changing:
+            if loop not in self._loops:  # The start has failed, and closed it.
+                return False
         try:
             return loop.run()
         except BaseException:

@@ -28,13 +28,11 @@ def relay(sock_a: socket.socket, sock_b: socket.socket) -> Relayed:
     stream socket.
     """
     loop, counters = _joined(sock_a, sock_b)
-    # Signals are handled in the main thread, which the loop would keep from it.
-    work = Work(loop.run, "fastnet-relay")
     try:
-        work.result()
+        # Signals are handled in the main thread, which the loop would keep from it.
+        Work(loop.run, "fastnet-relay").result()
     except BaseException:
         loop.stop()
-        work.result()
         raise
     return _relayed(counters)
 
