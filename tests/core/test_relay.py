@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -165,6 +167,19 @@ def test_unlistening_lets_connections_go_on(core: ModuleType, relays: Relays, se
         with relay.connect() as second, service.accept() as second_server:
             exchange(second, second_server)
         exchange(client, server)
+
+
+def test_a_rule_that_is_served_no_more_is_let_go() -> None:
+    """By the pure loop; the native one holds it until its last record has been asked for."""
+    pure = import_module("fastnet._pure.relay")
+    loop, rules = pure.Loop(), [pure.Rule(()) for _ in range(2)]
+    left = weakref.ref(rules[0])
+    loop.listen(rules[0], [listener()])
+    loop.unlisten(rules.pop(0))
+    loop.listen(rules[0], [listener()])
+    gc.collect()
+    assert left() is None
+    loop.close()
 
 
 def test_a_loop_whose_last_listener_is_gone_ends(core: ModuleType, service: Service) -> None:
@@ -472,5 +487,13 @@ def test_read_only_is_what_is_so(core: ModuleType) -> None:
     assert upstream.healthy is False
 
 
-def test_engines_are_named(core: ModuleType) -> None:
+def test_each_engine_relays_where_it_exists(core: ModuleType, relays: Relays, service: Service) -> None:
     assert core.ENGINES == ("auto", "copy", "splice")
+    for engine in core.ENGINES:
+        if engine == "splice" and "_pure" in core.__name__:
+            with pytest.raises(InvalidArgument, match="only the native implementation has it"):
+                core.Rule((), engine=engine)
+            continue
+        relay = relays(service, engine=engine)
+        with relay.connect() as client, service.accept() as server:
+            exchange(client, server)

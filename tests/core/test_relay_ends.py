@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from forwarding import assert_soon, forever, read_all
-from relays import Relay, Service, closed_port, reads_until_reset, reset, running, tcp_pair
+from relays import BlackHole, Relay, Service, closed_port, reads_until_reset, reset, running, tcp_pair
 
 TOPIC = "relay"
 
@@ -267,8 +267,6 @@ def test_why_it_ended_is_recorded(
 
 
 def test_a_client_that_leaves_while_connecting(relays: Relays, services: Services) -> None:
-    from relays import BlackHole
-
     relay = relays(services(BlackHole), connect_timeout=LONG, record=True)
     with relay.connect() as client:
         assert_soon(lambda: relay.counters.active == 1)

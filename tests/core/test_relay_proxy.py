@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from forwarding import read_all
-from relays import Relay, Service
+from relays import Relay, Service, closed_port
 
 TOPIC = "relay"
 
@@ -94,8 +94,6 @@ def test_the_header_comes_first_and_is_not_counted(relays: Relays, service: Serv
 
 
 def test_each_upstream_is_sent_one(relays: Relays, services: Services) -> None:
-    from relays import closed_port
-
     service = services()
     relay = relays(closed_port(), service, send_proxy=2)
     assert sent(relay, service).count(SIGNATURE) == 1

@@ -75,7 +75,7 @@ class Connecting:
                 return
 
     def _next_upstream(self) -> bool:
-        if self._upstream:
+        if self._upstream and self._errors - _PASSING:
             self._upstream._failed(self._serving.options)
         self._upstream = next(self._upstreams, None)
         if self._upstream is None:
@@ -99,6 +99,7 @@ class Connecting:
             return
         for code in self._errors - {errno.EAGAIN}:
             self._serving.shortage(code)
+        self._serving.connect_timer.disarm(self)
         self._serving.retry_timer.arm(self)
 
     def _connect(self, address: Address) -> bool:

@@ -69,7 +69,7 @@ class Loop:
 
     def unlisten(self, rule: Rule) -> None:
         """Close this rule's listeners here; its connections go on. May be called in any thread."""
-        self._do(lambda: self._serving(rule).unlisten())
+        self._do(lambda: self._unlisten(rule))
 
     def join(self, first: socket.socket, second: socket.socket, rule: Rule | None = None) -> Counters:
         """Relay between two connected sockets, which are the loop's from now on; before it runs."""
@@ -81,8 +81,13 @@ class Loop:
         connection.join(up, (second.family, peername(second)))
         return rule.counters
 
+    def _unlisten(self, rule: Rule) -> None:
+        if rule in self._servings:
+            self._servings[rule].unlisten()
+
     def _serving(self, rule: Rule) -> Serving:
         if rule not in self._servings:
+            self._servings = {kept: serving for kept, serving in self._servings.items() if serving.busy}
             self._servings[rule] = Serving(self._ground, rule)
         return self._servings[rule]
 

@@ -78,6 +78,11 @@ class Serving:
         ]
         self.shortage_timer = timer(Serving._recovered, SHORTAGE_PAUSE)
 
+    @property
+    def busy(self) -> bool:
+        """Whether it has a listener or a connection."""
+        return bool(self.listeners or self.datagrams or self.tally.active)
+
     def rates(self) -> list[Bucket]:
         """The byte rates that a new connection keeps to."""
         own = [Bucket(self.options.connection_rate)] if self.options.connection_rate else []
