@@ -1,4 +1,4 @@
-"""The reference engines' packages: extras, imported only when such an engine is asked for."""
+"""Packages that are extras, imported only when what needs them is asked for."""
 
 from importlib import import_module
 from types import ModuleType
@@ -6,10 +6,10 @@ from types import ModuleType
 from fastnet.errors import EngineMissing
 
 # Where a package is not imported by its own name.
-_DISTRIBUTIONS = {"nmap": "python-nmap"}
+_DISTRIBUTIONS = {"nmap": "python-nmap", "prometheus_client": "prometheus-client"}
 
 
-def reference(module: str) -> ModuleType:
+def reference(module: str, extra: str = "reference") -> ModuleType:
     """The module (``"netaddr"``, ``"scapy.all"``). Raises EngineMissing, which says how to install it."""
     package = module.partition(".")[0]
     try:
@@ -19,5 +19,5 @@ def reference(module: str) -> ModuleType:
             raise
         name = _DISTRIBUTIONS.get(package, package)
         raise EngineMissing(
-            f"the Python package {name} is missing: pip install 'fastnet-toolkit[reference]'"
+            f"the Python package {name} is missing: pip install 'fastnet-toolkit[{extra}]'"
         ) from None

@@ -251,3 +251,11 @@ def forward() -> Iterator[Callable[..., Command]]:
     for command in commands:
         command.process.kill()
         command.process.communicate()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port

@@ -221,7 +221,8 @@ class Command:
         )
         assert self.process.stdout
         self.first_line = self.process.stdout.readline()
-        self.port = int(re.findall(r":(\d{4,5})\b", self.first_line)[0])
+        ports = re.findall(r":(\d{4,5})\b", self.first_line)
+        self.port = int(ports[0]) if ports else 0
 
     def finish(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         self.process.send_signal(number)

@@ -232,10 +232,10 @@ def test_every_engine_forwards(serve: Callable[..., Server], engine: str) -> Non
 
 
 def test_a_tap_sees_the_bytes(serve: Callable[..., Server]) -> None:
-    seen: list[tuple[int, bool, bytes]] = []
+    seen: list[tuple[str, int, bool, bytes]] = []
 
-    def tap(number: int, up: bool, data: bytes) -> None:
-        seen.append((number, up, bytes(data)))
+    def tap(rule: Rule, number: int, up: bool, data: bytes) -> None:
+        seen.append((rule.name, number, up, bytes(data)))
 
     with (
         Forwarder("127.0.0.1:0", f"127.0.0.1:{serve(echo).port}", tap=tap) as forwarder,
@@ -243,7 +243,7 @@ def test_a_tap_sees_the_bytes(serve: Callable[..., Server]) -> None:
     ):
         client.sendall(b"hello")
         assert client.recv(5) == b"hello"
-    assert seen == [(1, True, b"hello"), (1, False, b"hello")]
+    assert seen == [("127.0.0.1:0", 1, True, b"hello"), ("127.0.0.1:0", 1, False, b"hello")]
 
 
 # Records

@@ -2,7 +2,7 @@
 
 A subcommand is a module of this package with ``configure(parser)`` and ``run(args) -> exit code``. Only
 the one that was called is imported. One with ``RUNS_COMMAND = True`` gets the words after ``--`` as
-``args.command``.
+``args.command``; one with ``INTERMIXED = True`` takes options among repeated positionals.
 """
 
 import argparse
@@ -79,7 +79,8 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
         # argparse drops a "--" among positionals, and so where the command to run begins.
         words, command = words[: words.index("--")], words[words.index("--") + 1 :]
         parser.set_defaults(command=command)
-    code: int = module.run(parser.parse_args(words))
+    parse = parser.parse_intermixed_args if getattr(module, "INTERMIXED", False) else parser.parse_args
+    code: int = module.run(parse(words))
     return code
 
 

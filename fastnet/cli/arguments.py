@@ -13,6 +13,8 @@ T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _DURATION = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e-?[0-9]+)?)(ms|s|m|h)?")
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
+_PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+_SIZE = re.compile(r"([0-9]{1,15})([kMG]?)")
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -47,6 +49,14 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parsed
+
+
+def size(text: str) -> int:
+    """A number of bytes: ``65536``, ``64k``, ``10M``, ``1G``; the letters are powers of 1000."""
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of bytes, as 65536, 64k, 10M or 1G")
+    return int(match[1]) * _PREFIXES[match[2]]
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -63,7 +63,8 @@ class Forwarder:
     ``threads`` is how many threads relay; ``engine`` insists on one of ``ENGINES``. ``spin`` is for how many
     seconds they poll after each event before they sleep: answers come sooner, and take a processor. With
     ``record`` there is a Record of each connection that has ended. ``tap`` is called in the relaying thread
-    with each connection's number, whether towards the upstream, and the bytes; it is the pure engine's.
+    with the rule, the connection's number, whether towards the upstream, and the bytes; only the pure engine
+    has it, which then runs.
     ``warn`` is called with a line of text when accepting pauses because the process ran out of descriptors,
     when a name does not resolve any more, and when an upstream's health changes (by default it is logged to
     ``fastnet.forward``).

@@ -255,6 +255,8 @@ def _parsed(name: str, place: str | Place, default_host: str | None = None) -> P
 
 def _parse_upstreams(given: Upstreams) -> tuple[Endpoint | UnixEndpoint, ...]:
     places = [given] if isinstance(given, str | Place) else given
+    if not isinstance(places, list | tuple):
+        raise InvalidArgument(f"upstreams {given!r}: expected HOST:PORT, or a list of such")
     upstreams = tuple(_parse_upstream(place) for place in places)
     if not upstreams:
         raise InvalidArgument("upstreams: expected one or more")
@@ -271,7 +273,7 @@ def _parse_upstream(given: str | Place) -> Endpoint | UnixEndpoint:
 
 
 def _prefix_texts(name: str, texts: Any) -> tuple[str, ...]:
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise InvalidArgument(f"{name} {texts!r}: expected a list of prefixes, as 10.0.0.0/8")
     for text in texts:
         try:

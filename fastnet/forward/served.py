@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "copy", "splice", "pure")
 """Ways to move bytes: ``auto`` takes the best that the machine allows, ``pure`` is the one in Python."""
 
-Tap = Callable[[int, bool, bytes], None]
+Tap = Callable[[Rule, int, bool, bytes], None]
+"""Rule, number of its connection, whether towards the upstream, and the bytes."""
 
 _MOST_THREADS = 256
 _LONGEST_SPIN = 1.0
@@ -117,7 +119,7 @@ class Served:
                 rewrite=self._rewrite(settings),
                 engine="auto" if settings.pure else settings.engine,
                 record=settings.record,
-                tap=settings.tap,
+                tap=settings.tap and partial(settings.tap, rule),
                 **{name: getattr(rule, name) for name in _SAME},
                 **prefixes,
             )

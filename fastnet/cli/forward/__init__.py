@@ -1,0 +1,26 @@
+"""Forward local ports to remote hosts until SIGTERM or Ctrl-C, which let open connections end first.
+
+LISTEN is [HOST:]PORT, on loopback unless a HOST is given (`*` is every address); port 0 takes a free one.
+Several UPSTREAMs share the connections.
+"""
+
+import argparse
+
+from fastnet.cli import exits
+from fastnet.cli.forward.options import add_options, given_rules
+from fastnet.cli.forward.service import Service
+from fastnet.cli.forward.telling import tell_rules
+
+INTERMIXED = True
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    rules = given_rules(args)
+    if args.dry_run:
+        tell_rules(rules, args.json)
+        return exits.YES
+    return Service(args, rules).run()

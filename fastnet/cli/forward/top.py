@@ -1,0 +1,88 @@
+"""``--top``: the busiest connections in a live table, by the package rich."""
+
+import sys
+import time
+from typing import Any, Self
+
+from fastnet._reference import reference
+from fastnet.cli.output import one_line
+from fastnet.errors import InvalidArgument
+from fastnet.forward import Forwarder, Record
+
+REFRESH_SECONDS = 1.0
+_HEAD_LINES = 3
+"""Lines of the screen that are not connections."""
+_STEPS = ("", "k", "M", "G", "T")
+
+_COLUMNS = ("rule", "number", "client", "upstream", "age", "up", "down", "bytes/s")
+
+
+class Top:
+    """A context manager that has the screen; ``refresh`` shows how things are now.
+
+    Raises EngineMissing without rich, InvalidArgument where standard output is no terminal.
+    """
+
+    def __init__(self) -> None:
+        if not sys.stdout.isatty():
+            raise InvalidArgument("--top: standard output is not a terminal")
+        self._table = reference("rich.table", "terminal").Table
+        self._text = reference("rich.text", "terminal").Text
+        self._group = reference("rich.console", "terminal").Group
+        self._live = reference("rich.live", "terminal").Live(screen=True, auto_refresh=False)
+        self._seen: dict[tuple[Any, ...], int] = {}
+        self._at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def refresh(self, forwarder: Forwarder) -> None:
+        """Show the connections of now, those first through which most passes."""
+        now = time.monotonic()
+        records = forwarder.connections()
+        passed = {_identity(record): record.sent_up + record.sent_down for record in records}
+        seconds = max(now - self._at, 0.001)
+        rates = {key: (count - self._seen.get(key, 0)) / seconds for key, count in passed.items()}
+        self._seen, self._at = passed, now
+        records.sort(key=lambda record: (rates[_identity(record)], passed[_identity(record)]), reverse=True)
+
+        stats = forwarder.stats()
+        head = (
+            f"{stats.active} open of {stats.accepted} connections, {amount(stats.sent_up)}B up, "
+            f"{amount(stats.sent_down)}B down, {amount(sum(rates.values()))}B/s"
+        )
+        table = self._table(*_COLUMNS, box=None, expand=True)
+        for record in records[: max(1, self._live.console.height - _HEAD_LINES)]:
+            # As plain text: what looks like markup in a name is none.
+            table.add_row(*(self._text(one_line(cell)) for cell in _row(record, rates[_identity(record)])))
+        self._live.update(self._group(self._text(head), table), refresh=True)
+
+
+def _identity(record: Record) -> tuple[Any, ...]:
+    return (record.number, record.client, record.opened)
+
+
+def _row(record: Record, rate: float) -> tuple[str, ...]:
+    return (
+        record.rule.name,
+        str(record.number),
+        record.client,
+        record.upstream or "-",
+        f"{record.seconds:.0f} s",
+        amount(record.sent_up),
+        amount(record.sent_down),
+        amount(rate),
+    )
+
+
+def amount(number: float) -> str:
+    """Three or four digits and a letter for powers of 1000: ``999``, ``1.23 M``."""
+    for step in _STEPS[:-1]:
+        if number < 1000:
+            return f"{number:.0f} {step}" if not step else f"{number:.3g} {step}"
+        number /= 1000
+    return f"{number:.3g} {_STEPS[-1]}"
