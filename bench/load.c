@@ -41,12 +41,14 @@
 
 enum {
     MESSAGE = 64,
+    SEND = 128 * 1024,
     CHUNK = 256 * 1024,
     PERIOD = 262139, /* a prime: a page or a buffer that is lost or doubled shifts what follows */
     DUPLEX_MOST = 2 * 1024 * 1024,
     CLIENT_ADDRESSES = 8, /* 127.0.0.2 and on, or the rate of connections would be that of reusing ports */
     EVENTS = 256,
     HEAD = 2048,
+    STREAMS = 256, /* descriptors */
     PINGS = 1 << 20,
     ARRIVAL = 1, /* seconds after the clients' end in which what they sent arrives, or is lost */
     GRACE = 10 /* seconds after which a run that has not ended is stalled */
@@ -144,7 +146,7 @@ static void start(pthread_t *thread, void *(*work)(void *), void *argument)
 /* Before everything else that wants this core, so that a latency is the relay's; without privilege as it comes. */
 static void come_first(void)
 {
-    pthread_setschedparam(pthread_self(), SCHED_FIFO, &(struct sched_param){.sched_priority = 1});
+    pthread_setschedparam(pthread_self(), SCHED_FIFO, &(struct sched_param){.sched_priority = 2});
 }
 
 static void make_pattern(struct load *load)
@@ -186,17 +188,6 @@ static ssize_t send_some(const struct load *load, int fd, size_t at, size_t leng
     return send(fd, load->pattern + offset, length, MSG_NOSIGNAL);
 }
 
-static void send_for_a_time(const struct load *load, int fd)
-{
-    const double end = now() + load->seconds;
-    size_t at = 0;
-    ssize_t sent;
-
-    while (now() < end && (sent = send_some(load, fd, at, CHUNK)) > 0)
-        at += (size_t)sent;
-    shutdown(fd, SHUT_WR);
-}
-
 static void serve_responses(const struct load *load, int fd)
 {
     char head[HEAD], request[HEAD];
@@ -208,15 +199,6 @@ static void serve_responses(const struct load *load, int fd)
         for (size_t at = 0; at < load->bytes && sent > 0; at += (size_t)sent)
             sent = send_some(load, fd, at, least(CHUNK, load->bytes - at));
     }
-}
-
-static void echo(int fd)
-{
-    char message[MESSAGE];
-
-    come_first();
-    while (recv(fd, message, MESSAGE, MSG_WAITALL) == MESSAGE)
-        must(send(fd, message, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "the server's send");
 }
 
 /* Sends and receives at once, and ends the direction that is sent; how many right bytes came. */
@@ -274,13 +256,7 @@ static void *serve_one(void *argument)
 
     free(argument);
     recv(served.fd, &kind, 1, MSG_PEEK);
-    if (kind == 'B') {
-        send_for_a_time(served.load, served.fd);
-        return NULL; /* the other direction stays open, and with it the process that serves this connection */
-    }
-    if (kind == 'E')
-        echo(served.fd);
-    else if (kind == 'D')
+    if (kind == 'D')
         serve_duplex(served.load, served.fd);
     else
         serve_responses(served.load, served.fd);
@@ -310,6 +286,15 @@ static void watch(int epoll, int fd)
 {
     must(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.fd = fd}) == 0,
          "epoll_ctl");
+}
+
+static void accept_one(const struct load *load, int epoll)
+{
+    const int fd = accept4(load->listener, NULL, NULL, SOCK_CLOEXEC);
+
+    must(fd >= 0, "accept");
+    switch_on(fd, IPPROTO_TCP, TCP_NODELAY);
+    watch(epoll, fd);
 }
 
 static void accept_all(const struct load *load, int epoll)
@@ -394,13 +379,6 @@ static size_t write_request(const struct load *load, char out[HEAD])
                             load->relay_port);
 }
 
-static ssize_t receive_some(const struct load *load, int fd, char *buffer)
-{
-    if (load->zerocopy) /* TCP drops what it would have copied: tcp(7) */
-        return recv(fd, NULL, CHUNK, MSG_TRUNC);
-    return recv(fd, buffer, CHUNK, 0);
-}
-
 static char *new_buffer(void)
 {
     char *buffer = malloc(CHUNK);
@@ -409,24 +387,145 @@ static char *new_buffer(void)
     return buffer;
 }
 
-static void *stream(void *argument)
+/* ---- Bulk streams: both ends of all of them in one thread, so that little is under way and the cache holds it ---- */
+
+struct stream {
+    bool is_sink;
+    size_t at;
+};
+
+struct streams {
+    struct load *load;
+    int epoll;
+    double end;
+    int open;
+    char *buffer;
+    struct stream by_fd[STREAMS];
+};
+
+static void *echo(void *argument)
+{
+    const int fd = (int)(intptr_t)argument;
+    char message[MESSAGE];
+
+    come_first();
+    while (recv(fd, message, MESSAGE, MSG_WAITALL) == MESSAGE)
+        must(send(fd, message, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "the server's send");
+    return NULL;
+}
+
+/* The first byte has come: a ping gets a thread of its own, a stream begins. */
+static void serve_stream(struct streams *streams, int fd)
+{
+    char message[MESSAGE] = {0};
+
+    recv(fd, message, 1, MSG_PEEK);
+    if (message[0] == 'E') {
+        epoll_ctl(streams->epoll, EPOLL_CTL_DEL, fd, NULL);
+        start(NULL, echo, (void *)(intptr_t)fd);
+        sched_yield(); /* which goes first once it runs */
+    } else {
+        must(recv(fd, message, MESSAGE, MSG_WAITALL) == MESSAGE, "the server's recv");
+        must(fcntl(fd, F_SETFL, O_NONBLOCK) == 0, "fcntl");
+        epoll_ctl(streams->epoll, EPOLL_CTL_MOD, fd, &(struct epoll_event){.events = EPOLLOUT, .data.fd = fd});
+    }
+}
+
+/* What ends stays open in the other direction, and with it the process that serves this connection. */
+static void feed(struct streams *streams, int fd)
+{
+    struct stream *stream = &streams->by_fd[fd];
+    const ssize_t sent = now() < streams->end ? send_some(streams->load, fd, stream->at, SEND) : 0;
+
+    if (sent > 0) {
+        stream->at += (size_t)sent;
+    } else if (sent == 0 || errno != EAGAIN) {
+        epoll_ctl(streams->epoll, EPOLL_CTL_DEL, fd, NULL);
+        shutdown(fd, SHUT_WR);
+    }
+}
+
+static void drain(struct streams *streams, int fd)
+{
+    struct load *load = streams->load;
+    struct stream *stream = &streams->by_fd[fd];
+    /* MSG_TRUNC: TCP drops what it would have copied, tcp(7). */
+    const ssize_t length = recv(fd, load->zerocopy ? NULL : streams->buffer, CHUNK,
+                                MSG_DONTWAIT | (load->zerocopy ? MSG_TRUNC : 0));
+
+    if (length > 0) {
+        if (load->check && !is_pattern(load, stream->at, streams->buffer, (size_t)length))
+            fail("wrong bytes after %zu", stream->at);
+        stream->at += (size_t)length;
+        atomic_fetch_add(&load->received, (size_t)length);
+    } else if (length == 0) {
+        epoll_ctl(streams->epoll, EPOLL_CTL_DEL, fd, NULL);
+        streams->open--;
+    } else {
+        must(errno == EAGAIN, "recv");
+    }
+}
+
+static void open_streams(struct streams *streams, int count)
+{
+    for (streams->open = 0; streams->open < count; streams->open++) {
+        const int fd = connect_to(streams->load, 0);
+
+        ask(fd, 'B', 0);
+        streams->by_fd[fd].is_sink = true;
+        watch(streams->epoll, fd);
+    }
+}
+
+static void stream_all(struct load *load, int count, bool for_ever)
+{
+    struct streams streams = {.load = load, .epoll = epoll_create1(EPOLL_CLOEXEC), .end = now() + load->seconds};
+    struct epoll_event events[EVENTS];
+
+    must(streams.epoll >= 0, "epoll_create1");
+    streams.buffer = new_buffer();
+    watch(streams.epoll, load->listener);
+    open_streams(&streams, count);
+    while (streams.open > 0 || for_ever) {
+        const int ready = epoll_wait(streams.epoll, events, EVENTS, -1);
+
+        for (int at = 0; at < ready; at++) {
+            const int fd = events[at].data.fd;
+
+            if (fd == load->listener)
+                accept_one(load, streams.epoll);
+            else if (streams.by_fd[fd].is_sink)
+                drain(&streams, fd);
+            else if (events[at].events & EPOLLOUT)
+                feed(&streams, fd);
+            else
+                serve_stream(&streams, fd);
+        }
+    }
+    free(streams.buffer);
+}
+
+static void *stream_beside(void *argument)
 {
     struct load *load = argument;
-    char *buffer = new_buffer();
-    const int fd = connect_to(load, 0);
-    size_t received = 0;
-    ssize_t length;
 
-    ask(fd, 'B', 0);
-    while ((length = receive_some(load, fd, buffer)) > 0) {
-        if (load->check && !is_pattern(load, received, buffer, (size_t)length))
-            fail("wrong bytes after %zu", received);
-        received += (size_t)length;
-    }
-    must(length == 0, "recv");
-    atomic_fetch_add(&load->received, received);
-    free(buffer);
+    stream_all(load, load->beside, true);
     return NULL;
+}
+
+static void print_bulk(struct load *load, double started)
+{
+    if (load->received == 0)
+        fail("nothing came");
+    printf("{\"bytes\": %zu, \"seconds\": %.6f}\n", load->received, now() - started);
+}
+
+static void run_streams(struct load *load)
+{
+    const double started = now();
+
+    stream_all(load, load->connections, false);
+    print_bulk(load, started);
 }
 
 /* One response: the head to its end, then the body. */
@@ -473,7 +572,7 @@ static void *fetch(void *argument)
     return NULL;
 }
 
-static void run_bulk(struct load *load)
+static void run_fetches(struct load *load)
 {
     pthread_t *threads = calloc((size_t)load->connections, sizeof *threads);
     const double started = now();
@@ -481,12 +580,10 @@ static void run_bulk(struct load *load)
     must(threads, "calloc");
     start(NULL, serve_by_threads, load);
     for (int at = 0; at < load->connections; at++)
-        start(&threads[at], load->http ? fetch : stream, load);
+        start(&threads[at], fetch, load);
     for (int at = 0; at < load->connections; at++)
         pthread_join(threads[at], NULL);
-    if (load->received == 0)
-        fail("nothing came");
-    printf("{\"bytes\": %zu, \"seconds\": %.6f}\n", atomic_load(&load->received), now() - started);
+    print_bulk(load, started);
     free(threads);
 }
 
@@ -506,10 +603,8 @@ static void run_pingpong(struct load *load)
     int fd;
 
     must(took_ns, "malloc");
-    start(NULL, serve_by_threads, load);
+    start(NULL, stream_beside, load);
     fd = connect_to(load, 1);
-    for (int at = 0; at < load->beside; at++)
-        start(NULL, stream, load);
     come_first();
     end = now() + load->seconds;
     do {
@@ -703,7 +798,7 @@ static void set_option(struct load *load, const char *text)
 static void run(struct load *load, const char *kind)
 {
     if (strcmp(kind, "bulk") == 0)
-        run_bulk(load);
+        load->http ? run_fetches(load) : run_streams(load);
     else if (strcmp(kind, "pingpong") == 0)
         run_pingpong(load);
     else if (strcmp(kind, "requests") == 0 || strcmp(kind, "connects") == 0)
