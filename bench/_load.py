@@ -249,11 +249,10 @@ def measure_loads(
 ) -> Iterator[Result]:
     """Each reading of each case; the first relay is ours."""
     with tools() as found, ExitStack() as stack:
-        running = [
-            stack.enter_context(Running(found, number, relay)) for number, relay in enumerate([*relays, None])
-        ]
-        for contender in running:
-            contender.wait_until_listening()
+        running = []
+        for number, relay in enumerate([*relays, None]):
+            running.append(stack.enter_context(Running(found, number, relay)))
+            running[-1].wait_until_listening()
         for case in cases:
             yield from measure_load(page, case, running, 1 if case.once else rounds)
 

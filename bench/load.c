@@ -594,24 +594,66 @@ static int compare_numbers(const void *one, const void *other)
     return (a > b) - (a < b);
 }
 
+/* Receives a message without sleeping, so that no time to wake up is measured but the relay's. */
+static void poll_for(int fd, char message[MESSAGE])
+{
+    size_t length = 0;
+
+    while (length < MESSAGE) {
+        const ssize_t more = recv(fd, message + length, MESSAGE - length, MSG_DONTWAIT);
+
+        must(more > 0 || (more < 0 && errno == EAGAIN), "recv");
+        length += more > 0 ? (size_t)more : 0;
+    }
+}
+
+static void send_message(int fd, const char message[MESSAGE])
+{
+    must(send(fd, message, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
+}
+
+/* `server` is the other end, or -1 where a thread of its own answers there, as beside others it must. */
+static void there_and_back(int client, int server, const char message[MESSAGE], char answered[MESSAGE])
+{
+    send_message(client, message);
+    if (server < 0) {
+        must(recv(client, answered, MESSAGE, MSG_WAITALL) == MESSAGE, "recv");
+        return;
+    }
+    poll_for(server, answered);
+    send_message(server, answered);
+    poll_for(client, answered);
+}
+
+static int accept_ping(const struct load *load)
+{
+    const int fd = accept4(load->listener, NULL, NULL, SOCK_CLOEXEC);
+
+    must(fd >= 0, "accept");
+    switch_on(fd, IPPROTO_TCP, TCP_NODELAY);
+    return fd;
+}
+
 static void run_pingpong(struct load *load)
 {
     uint32_t *took_ns = malloc(PINGS * sizeof *took_ns);
     char message[MESSAGE] = "E", answered[MESSAGE];
     size_t count = 0;
     double end, sent, received;
-    int fd;
+    int client, server = -1;
 
     must(took_ns, "malloc");
-    start(NULL, stream_beside, load);
-    fd = connect_to(load, 1);
+    if (load->beside)
+        start(NULL, stream_beside, load);
+    client = connect_to(load, 1);
+    if (!load->beside)
+        server = accept_ping(load);
     come_first();
     end = now() + load->seconds;
     do {
         memcpy(message + 8, &count, sizeof count);
         sent = now();
-        must(send(fd, message, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
-        must(recv(fd, answered, MESSAGE, MSG_WAITALL) == MESSAGE, "recv");
+        there_and_back(client, server, message, answered);
         received = now();
         if (memcmp(message, answered, MESSAGE) != 0)
             fail("another answer than was sent");
