@@ -43,7 +43,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     try:
         yield
     except (AssertionError, OSError) as error:
-        result = "lost: " + (str(error) or type(error).__name__).splitlines()[0]
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        result = "lost: " + words.splitlines()[0]
     else:
         result = "kept"
     _tell(pyfuncitem, forwarder, result)

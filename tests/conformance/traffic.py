@@ -70,23 +70,22 @@ def sizes(total: int, seed: int) -> Iterator[int]:
 
 
 def send(sock: socket.socket, total: int, seed: int) -> None:
-    """Send so many bytes of the stream in random sizes, then end this direction."""
+    """Send so many bytes of the stream in random sizes."""
     position = 0
     for size in sizes(total, seed):
         sock.sendall(sample(size, position))
         position += size
-    sock.shutdown(socket.SHUT_WR)
 
 
-def receive(sock: socket.socket, seed: int) -> tuple[int, str]:
-    """Read to the end in random sizes; how many bytes, and their hash."""
+def receive(sock: socket.socket, seed: int, most: int = 1 << 62) -> tuple[int, str]:
+    """Read so many bytes, or to the end, in random sizes; how many there were, and their hash."""
     count, total = 0, hashlib.sha1()
     for size in sizes(1 << 62, seed):
-        data = sock.recv(size)
-        if not data:
-            break
+        data = sock.recv(min(size, most - count))
         count += len(data)
         total.update(data)
+        if not data or count == most:
+            break
     return count, total.hexdigest()
 
 
