@@ -268,7 +268,7 @@ def test_connections_are_told_while_they_are_open_and_after(
         (then,) = records
         assert (then.client, then.upstream, then.ended) == (name, upstream, "closed")
         assert then.seconds >= now.seconds
-        assert then.opened == now.opened
+        assert then.opened == pytest.approx(now.opened)
         assert forwarder.records() == []
         assert forwarder.lost_records == 0
         assert [(one.name, one.healthy, one.active, one.failures) for one in forwarder.upstreams()] == [

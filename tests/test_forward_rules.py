@@ -118,6 +118,7 @@ def test_the_options_are_the_fields() -> None:
         ({"resolve_interval": 0.01}, "resolve_interval 0.01"),
         ({"protocol": "udp", "rewrite_host": True}, "rewrite_host: expected none with protocol 'udp'"),
         ({"protocol": "udp", "health": "connect"}, "health: expected none"),
+        ({"protocol": "udp", "transparent": True}, "transparent: expected none"),
         ({"protocol": "udp", "listen": "unix:/x"}, "unix:/x: expected HOST:PORT"),
     ],
 )

@@ -181,7 +181,10 @@ _COUNTS = {
 }
 _TEXTS = ("name", "congestion", "health")
 PREFIXES = frozenset({"allow", "deny", "trust_proxy"})
-_TCP_ONLY = ("rewrite_host", "half_closed_timeout", "send_proxy", "trust_proxy", "congestion", "health")
+_TCP_ONLY = (
+    *("rewrite_host", "half_closed_timeout", "send_proxy", "trust_proxy", "transparent", "congestion"),
+    "health",
+)
 
 
 def _check(rule: Rule) -> None:
