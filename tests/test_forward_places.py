@@ -276,6 +276,47 @@ def test_connections_are_told_while_they_are_open_and_after(
         ]
 
 
+# systemd
+
+
+INHERITED = """
+import os, socket, sys
+from fastnet.forward import Forwarder, Rule
+rules = [Rule("systemd:web", sys.argv[1])]
+with Forwarder.from_rules(rules, threads=2) as forwarder:
+    print(*forwarder.addresses, flush=True)
+    sys.stdin.read()
+"""
+ACTIVATE = """
+import os, socket, sys
+sock = socket.create_server(("127.0.0.1", 0))
+os.dup2(sock.fileno(), 3)
+os.set_inheritable(3, True)  # where it had that number already
+os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="web", LISTEN_PID=str(os.getpid()))
+os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
+"""
+
+
+def test_a_socket_is_inherited_from_systemd(serve: Callable[..., Server]) -> None:
+    upstream = f"127.0.0.1:{serve(say('behind')).port}"
+    with subprocess.Popen(
+        [sys.executable, "-c", ACTIVATE, INHERITED, upstream],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        port = int(process.stdout.readline().rpartition(":")[2])
+        assert [who(port) for _ in range(4)] == ["behind"] * 4
+        process.communicate("")
+        assert process.returncode == 0
+
+
+def test_what_systemd_did_not_pass_on_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="systemd:web"):
+        Forwarder("systemd:web", "127.0.0.1:1").start()
+
+
 # Children
 
 

@@ -4,7 +4,6 @@ import os
 import socket
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from importlib import import_module
 from itertools import chain
 from weakref import WeakSet
 
@@ -54,7 +53,9 @@ class Listeners:
             self._inherit(place, type_)
 
     def _inherit(self, place: InheritedEndpoint, type_: int) -> None:
-        sockets: list[socket.socket] = import_module("fastnet.forward.systemd").inherited(place.name)
+        from fastnet.forward.systemd import inherited
+
+        sockets = inherited(place.name)
         self._sets.append(sockets)
         for sock in sockets:
             if sock.type != type_:
