@@ -8,8 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "relay/engine.h"
-
 #define IDLE (60 * FN_SECOND)
 #define FEWEST_BUCKETS 64
 
@@ -260,7 +258,6 @@ static int connect_flow(struct fn_flow *flow)
     struct fn_upstream *upstream;
     int result = -EADDRNOTAVAIL;
 
-    fn_lane_refresh(lane);
     fn_choice_begin(&choice, lane);
     while (result < 0 && !is_shortage(-result) && (upstream = fn_choice_next(&choice, lane)))
         result = connect_to_upstream(flow, upstream);
