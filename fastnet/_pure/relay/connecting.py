@@ -32,6 +32,8 @@ _PASSING = {*SHORTAGES, errno.EADDRNOTAVAIL, errno.EAGAIN}
 
 
 class Connecting:
+    """``spare`` is a socket to begin with, ``early`` what the client has sent already."""
+
     def __init__(self, connection: Connection, spare: socket.socket | None, early: bytes) -> None:
         self._connection = connection
         self._serving = connection.serving

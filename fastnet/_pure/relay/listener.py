@@ -14,6 +14,8 @@ _ACCEPTS_A_TURN = 16
 
 
 class Listener:
+    """Accepts a few connections a turn, so that those there are go on, and gives each to the best loop."""
+
     __slots__ = ("_serving", "sock")
 
     def __init__(self, serving: Serving, sock: socket.socket) -> None:

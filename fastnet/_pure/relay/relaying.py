@@ -21,6 +21,8 @@ _GONE = ERR | HUP
 
 
 class Relaying:
+    """Two sides, either of which is read only while the other has taken all that came."""
+
     __slots__ = (
         *("_connection", "_down", "_early", "_over", "_quiet", "_rates", "_serving", "_tally", "_tap"),
         *("_throttled", "_up", "_view"),
