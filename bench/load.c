@@ -435,7 +435,7 @@ static void serve_stream(struct streams *streams, int fd)
 static void feed(struct streams *streams, int fd)
 {
     struct stream *stream = &streams->by_fd[fd];
-    const ssize_t sent = now() < streams->end ? send_some(streams->load, fd, stream->at, SEND) : 0;
+    const ssize_t sent = !stream->at || now() < streams->end ? send_some(streams->load, fd, stream->at, SEND) : 0;
 
     if (sent > 0) {
         stream->at += (size_t)sent;
