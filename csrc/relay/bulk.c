@@ -8,8 +8,9 @@
  */
 #define INTERVAL (150 * INT64_C(1000))
 #define REVIEW_TICKS 16
-/* Bytes a tick below which it is not worth it. */
-#define LEAST_BYTES 32768
+/* Bytes a tick, of one stream and of all, below which it is not worth it. */
+#define LEAST_BYTES 4096
+#define LEAST_BYTES_OF_ALL 65536
 
 static bool move_side(struct fn_side *side, int from, int to)
 {
@@ -64,10 +65,15 @@ void fn_bulk_leave(struct fn_connection *connection)
 
 static void review(struct fn_relay *relay)
 {
+    uint64_t all = 0;
+
+    for (const struct fn_connection *connection = relay->bulk; connection; connection = connection->next)
+        all += moved(connection) - connection->mark;
+    const uint32_t least = all < REVIEW_TICKS * LEAST_BYTES_OF_ALL ? UINT32_MAX : REVIEW_TICKS * LEAST_BYTES;
     for (struct fn_connection *connection = relay->bulk, *next; connection; connection = next) {
         const uint32_t now = moved(connection);
         next = connection->next;
-        if (now - connection->mark < REVIEW_TICKS * LEAST_BYTES)
+        if (now - connection->mark < least)
             fn_bulk_leave(connection);
         connection->mark = now;
     }

@@ -351,14 +351,18 @@ static void settle(struct fn_connection *connection)
 {
     struct fn_side *const down = &connection->down, *const up = &connection->up;
 
-    if (is_over(down) && !down->shut && !down->broken)
+    const bool down_over = is_over(down), up_over = is_over(up);
+
+    if (down_over && up_over && !down->broken && !up->broken) {
+        fn_connection_close(connection, false);
+        return;
+    }
+    if (down_over && !down->shut && !down->broken)
         shut_down(down);
-    if (is_over(up) && !up->shut && !up->broken)
+    if (up_over && !up->shut && !up->broken)
         shut_down(up);
     if (down->broken || up->broken)
         pass_reset(connection);
-    else if (down->shut && up->shut)
-        fn_connection_close(connection, false);
     else
         fn_connection_schedule(connection);
 }
