@@ -51,7 +51,7 @@ struct fn_wheel {
 
 struct fn_loop {
     int epoll;
-    int bulk;    /* the epoll of busy streams, served at intervals; see bulk.h */
+    int bulk;    /* the epoll of busy streams, served at intervals; see bulk.c */
     int64_t now; /* when this turn began */
     int handled, fetched;
     struct epoll_event events[FN_LOOP_EVENTS];
