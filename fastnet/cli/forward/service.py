@@ -1,13 +1,14 @@
 """A forwarder at work as a service: what is opened beside it, and the signals that it heeds."""
 
 import argparse
+import os
+import select
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pwd import struct_passwd
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from fastnet._threads import Work
@@ -25,6 +26,10 @@ from fastnet.forward.systemd import Watchdog, notify, watchdog_interval
 
 if TYPE_CHECKING:
     from fastnet.forward.metrics import Exporter
+
+
+_ENDED = 0
+"""No signal has this number: the forwarder has ended by itself, or as it was told."""
 
 
 def warn(text: str) -> None:
@@ -55,8 +60,6 @@ class Service:
             warn=warn,
         )
         self._top = Top() if args.top else None
-        # Its put may be called from a signal handler in mid-get.
-        self._events: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._endings: list[int] = []
         self._log: AccessLog | None = None
         self._exporter: Exporter | None = None
@@ -118,8 +121,12 @@ class Service:
             heeded[signal.SIGHUP] = self._reload
         if self._log:
             heeded[signal.SIGUSR1] = partial(self._reopen, self._log)
+        # Each signal writes its number: one that comes just before the wait begins is not slept through.
+        self._events, self._tell_event = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self._tell_event)
         for number in heeded:
-            signal.signal(number, lambda number, _: self._events.put(heeded[number]))
+            signal.signal(number, lambda *_: None)
+        self._heeded = heeded
 
     # At work
 
@@ -132,23 +139,27 @@ class Service:
         ending = Work(self._await_end, "fastnet-forward-end")
         if self._top:
             stack.enter_context(self._top)
-        while event := self._next_event():
-            event()
+        while number := self._next_event():
+            self._heeded[number]()
         return ending.result()
 
-    def _next_event(self) -> Callable[[], None] | None:
-        """What there is to do next; None at the end. The live table is kept current meanwhile."""
+    def _next_event(self) -> int:
+        """The next signal; 0 at the end. The live table is kept current meanwhile."""
+        poll = select.poll()
+        poll.register(self._events, select.POLLIN)
         while self._top:
             self._top.refresh(self._forwarder)
-            with suppress(Empty):
-                return self._events.get(timeout=REFRESH_SECONDS)
-        return self._events.get()
+            if poll.poll(REFRESH_SECONDS * 1000):
+                break
+        else:
+            poll.poll()
+        return os.read(self._events, 1)[0]
 
     def _await_end(self) -> bool:
         try:
             return self._forwarder.wait()
         finally:
-            self._events.put(None)
+            os.write(self._tell_event, bytes([_ENDED]))
 
     # Events
 
