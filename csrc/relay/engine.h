@@ -51,7 +51,7 @@ struct fn_side {
     bool writable : 1;
     bool final : 1;    /* its end has come: a short read does not mean that there is no more */
     bool no_splice : 1;
-    uint32_t large;    /* bytes read from it in large pieces, up to now without a small one */
+    uint32_t large;    /* bytes read from it in large pieces, less what small ones count against them */
     uint32_t streak;   /* bytes read from it since the other side sent anything */
     struct fn_pipe *pipe; /* what is in it waits to be sent to this side, */
     struct fn_tail *tail; /* and then this */

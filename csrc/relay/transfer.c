@@ -255,14 +255,17 @@ static bool may_read(struct fn_connection *connection, struct fn_side *from)
            !fn_http_held(connection->extra->http);
 }
 
-/* How much was read in large pieces, and since the other side had anything to say. */
+/*
+ * How much was read in large pieces, less something for each small one (whatever a sender writes at once ends with
+ * one: loopback's segments are of 65483 bytes), and how much since the other side had anything to say.
+ */
 static void measure(struct fn_connection *connection, struct fn_side *from, size_t n)
 {
     struct fn_side *const to = fn_peer(from);
 
     if (n < LARGE_PIECE)
-        from->large = 0;
-    else if (from->large < SPLICE_AFTER)
+        from->large -= from->large < LARGE_PIECE ? from->large : LARGE_PIECE;
+    else if (from->large < 2 * SPLICE_AFTER)
         from->large += (uint32_t)n;
     if (connection->is_bulk && to->streak >= BULK_AFTER)
         fn_bulk_leave(connection);
@@ -309,7 +312,7 @@ void fn_transfer(struct fn_connection *connection, struct fn_side *from)
     size_t budget = FN_TURN;
 
     while (from->readable && may_read(connection, from)) {
-        if (!budget) {
+        if (budget < LARGE_PIECE) {
             again(connection);
             return;
         }
