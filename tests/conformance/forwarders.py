@@ -183,13 +183,15 @@ class Forwarder(NamedTuple):
             tempfile.TemporaryFile("w+") as errors,
             reserved_port() as port,
         ):
+            files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             connect_timeout = options.get("connect_timeout", 10.0)
             values = {
                 "port": port,
                 "upstream": upstream,
                 "connect_timeout": connect_timeout,
                 "connect_milliseconds": int(connect_timeout * 1000),
-                "connections": resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 200,
+                "files": files,
+                "connections": files // 2 - 200,
                 "options": json.dumps({**(self.options or {}), **options}),
                 "module": self.module,
                 "room": room,
@@ -247,7 +249,7 @@ daemon off;
 master_process off;
 pid {room}/pid;
 error_log stderr crit;
-events {{ worker_connections {connections}0; }}
+events {{ worker_connections {files}; }}
 stream {{
     server {{
         listen 127.0.0.1:{port} reuseport backlog=4096;

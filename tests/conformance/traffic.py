@@ -152,3 +152,4 @@ def line(forwarder: Forwarder, find: Callable[[str], str], **options: object) ->
         with contextlib.closing(Line(running, upstream, forwarder.patience)) as made:
             yield made
         soon(running.quiet, forwarder.patience, "it keeps connections open that have ended")
+        assert not any("Traceback" in text for text in running.said()), running.said()
