@@ -28,7 +28,8 @@ def draw_case(axes: Axes, result: Result) -> None:
         f"{value_text(item.median, result.quantity)} ({ratio_text(result.ratio(item))})" for item in timed
     ]
     axes.bar_label(bars, labels=labels, padding=3, fontsize=8)
-    axes.set_xscale("symlog" if any(item.median == 0 for item in timed) else "log")
+    # A logarithm has no zero, and no axis without a bar.
+    axes.set_xscale("log" if timed and all(item.median for item in timed) else "symlog")
     axes.margins(x=0.3)
     axes.invert_yaxis()
     axes.set_title(result.what, fontsize=10)
