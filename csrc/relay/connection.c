@@ -427,7 +427,10 @@ static void on_event(struct fn_handler *handler, uint32_t events)
     case FN_RELAYING:
         if (events & EPOLLERR && !is_read(side))
             fn_side_break(side);
-        fn_connection_run(connection);
+        if (connection->is_bulk)
+            fn_connection_again(connection);
+        else
+            fn_connection_run(connection);
         break;
     case FN_REFUSING:
         fn_connection_run(connection);

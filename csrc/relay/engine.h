@@ -179,6 +179,8 @@ void fn_side_break(struct fn_side *side);
 
 /* transfer.c */
 void fn_transfer(struct fn_connection *connection, struct fn_side *from);
+/* It has more to do, but others first. */
+void fn_connection_again(struct fn_connection *connection);
 void fn_flush(struct fn_side *side);
 void fn_send(struct fn_side *side, const char *data, size_t len);
 void fn_discard(struct fn_side *side);

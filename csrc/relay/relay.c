@@ -231,7 +231,7 @@ void fn_relay_free(struct fn_relay *relay)
 
 /* Running */
 
-/* Those that had more to do than one turn allows. */
+/* Those that have more to do than one turn allows, and who else waits between each two of them. */
 static void run_again(struct fn_relay *relay)
 {
     struct fn_connection *connection = relay->again;
@@ -243,6 +243,8 @@ static void run_again(struct fn_relay *relay)
         connection->is_queued = false;
         if (connection->state == FN_RELAYING || connection->state == FN_REFUSING)
             fn_connection_run(connection);
+        if (next)
+            fn_loop_poll(&relay->loop, relay->loop.epoll, 0);
         connection = next;
     }
 }

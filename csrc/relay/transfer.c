@@ -294,8 +294,7 @@ static size_t move(struct fn_connection *connection, struct fn_side *from, size_
     return n;
 }
 
-/* It has more to do, but others first. */
-static void again(struct fn_connection *connection)
+void fn_connection_again(struct fn_connection *connection)
 {
     struct fn_relay *const relay = connection->lane->relay;
 
@@ -313,7 +312,7 @@ void fn_transfer(struct fn_connection *connection, struct fn_side *from)
 
     while (from->readable && may_read(connection, from)) {
         if (budget < LARGE_PIECE) {
-            again(connection);
+            fn_connection_again(connection);
             return;
         }
         const bool limited = is_limited(connection);
