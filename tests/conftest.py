@@ -32,8 +32,9 @@ SOURCE_TESTS = ["test_bench.py", "test_build.py", "test_structure.py"]
 HAS_SOURCES = (Path(__file__).parent.parent / "setup.py").exists()
 collect_ignore = [] if HAS_SOURCES and os.environ.get("FASTNET_IMPL") != "pure" else SOURCE_TESTS
 
-# A shell's background job ignores Ctrl-C, and so would each command that a test starts and interrupts.
+# A shell's background job ignores Ctrl-C, nohup's SIGHUP, and so would each command that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 T = TypeVar("T")
 

@@ -44,9 +44,9 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """Each test leaves no descriptor and no thread behind."""
-    before = (open_files(), threading.active_count())
+    files, threads = open_files(), threading.active_count()
     yield
-    assert_soon(lambda: (open_files(), threading.active_count()) == before)
+    assert_soon(lambda: open_files() <= files and threading.active_count() <= threads)
 
 
 # What a rule is

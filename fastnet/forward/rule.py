@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, Unpack, get_args
 
-from fastnet._limits import MAX_SECONDS, bounded
+from fastnet._limits import bounded, check_seconds
 from fastnet.endpoints import Endpoint, InheritedEndpoint, Place, UnixEndpoint, parse_place
 from fastnet.errors import InvalidArgument
 from fastnet.targets import parse_prefix
@@ -194,9 +194,11 @@ def _check(rule: Rule) -> None:
             words = ", ".join(repr(choice) for choice in choices)
             raise InvalidArgument(f"{name} {value!r}: expected one of {words}")
     for name, low in _SHORTEST.items():
-        _check_number(name, getattr(rule, name), low, MAX_SECONDS, (int, float), "seconds")
+        _check_type(name, getattr(rule, name), (int, float), "seconds")
+        check_seconds(name, getattr(rule, name), low)
     for name, (least, most) in _COUNTS.items():
-        _check_number(name, getattr(rule, name), least, most, (int,), "a whole number")
+        _check_type(name, getattr(rule, name), (int,), "a whole number")
+        bounded(name, getattr(rule, name), least, most)
     for name in _TEXTS:
         if not (isinstance(value := getattr(rule, name), str) and value.isprintable()):
             raise InvalidArgument(f"{name} {value!r}: expected a printable text")
@@ -207,12 +209,9 @@ def _check(rule: Rule) -> None:
     _check_health(rule)
 
 
-def _check_number(
-    name: str, value: object, low: float, high: float, types: tuple[type, ...], words: str
-) -> None:
+def _check_type(name: str, value: object, types: tuple[type, ...], words: str) -> None:
     if type(value) not in types:
         raise InvalidArgument(f"{name} {value!r}: expected {words}")
-    bounded(name, value, low, high)  # type: ignore[arg-type]
 
 
 def _check_udp(rule: Rule) -> None:
