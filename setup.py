@@ -11,7 +11,7 @@ from setuptools.errors import BaseError, CCompilerError
 
 CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra"]
 BUILD_MODES = ("native", "pure")
-NEEDS = {"packet": ("checksum",), "relay": ("http_head",)}
+NEEDS = {"packet": ("checksum",), "relay": ("http_head",), "probe": ("permute", "checksum")}
 """Topics whose C calls another topic's."""
 
 

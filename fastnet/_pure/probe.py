@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ENGINES = ("raw", "datagram")
 """The ICMP sockets that there are, in the order in which ``auto`` tries them."""
 
-PENDING, SILENT, UNREACHABLE, ALIVE = range(4)
+PENDING, SILENT, UNREACHABLE, ALIVE, DECIDED = range(5)
 """A target's state in a sweep: not (yet) sent to, sent to, an error came back, answered."""
 
 NOT_A_HOST = errno.EDESTADDRREQ
@@ -156,7 +156,7 @@ class Prober:
         self._socket, self.engine = _open(family, engine, source)
         # The kernel chooses a datagram socket's ident, and shows it as its port.
         own = self._socket.getsockname()[1] if self.engine == "datagram" else 0
-        self._ident = own or int.from_bytes(os.urandom(2), "big")
+        self.ident = own or int.from_bytes(os.urandom(2), "big")
         try:
             self._configure(ttl)
         except BaseException:
@@ -182,7 +182,7 @@ class Prober:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         if self.engine == "raw":
             _pass_type(sock, self.family, family.echo_reply)
-            _pass_ident(sock, self.family, self._ident)
+            _pass_ident(sock, self.family, self.ident)
 
     def fileno(self) -> int:
         """The socket's descriptor, readable when there is something to ``receive``."""
@@ -234,7 +234,7 @@ class Prober:
         return blake2b(told, key=self._key, digest_size=_COOKIE).digest()
 
     def _request(self, sequence: int, payload: bytes) -> bytes:
-        fields = (self._family.echo_request, 0, 0, self._ident, sequence)
+        fields = (self._family.echo_request, 0, 0, self.ident, sequence)
         packet = _ICMP.pack(*fields) + payload
         if self.family == socket.AF_INET6 or self.engine == "datagram":
             return packet  # the kernel computes the checksum
@@ -295,7 +295,7 @@ class Prober:
             return None
         got, code, _, ident, sequence = _ICMP.unpack_from(icmp)
         sent = self._sent.get(sequence)
-        if sent is None or (got, code, ident) != (kind, 0, self._ident):
+        if sent is None or (got, code, ident) != (kind, 0, self.ident):
             return None
         host, scope = _identity(address)
         if host != sent.host or scope not in (0, sent.scope):

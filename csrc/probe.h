@@ -1,0 +1,122 @@
+/*
+ * A sweep: one echo request to each of many targets, some more to those that did not answer, over one open ICMP
+ * socket; and what came of each target in five bytes.
+ *
+ * The targets are intervals of addresses, ascending and apart. Of all their addresses in ascending order a
+ * shard (first, step) has those at first, first + step, ...; target k of a sweep is the k-th of these. They are
+ * sent to in the order of a permutation (permute.h) or ascending.
+ *
+ * Nothing is remembered of a request but when it was sent. A reply is believed only if its type, ident,
+ * checksum and source are right and it returns the keyed cookie (SipHash-2-4 of the address, the time and the
+ * number of the request) that was sent; its target is found by its source address. Errors come from the
+ * socket's error queue (IP_RECVERR, ip(7)) and count only if no reply does.
+ *
+ * Sending is windowed by what comes back: at most `window` requests are out past the newest one that was
+ * answered (a forward acknowledgment). Where nothing comes back they age out of the window, not out of the
+ * sweep; it narrows where answers had come and stopped, and widens with each of them. A queue or a
+ * neighbour table that is full (ENOBUFS, EAGAIN) is waited for.
+ *
+ * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS and IP_RECVERR or IPV6_RECVERR set. Nobody else
+ * reads it while a sweep runs. One thread at a time uses a sweep; nothing is shared between two of them.
+ * Times are nanoseconds of CLOCK_MONOTONIC.
+ */
+#ifndef FN_PROBE_H
+#define FN_PROBE_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* An address as a number; of IPv4 only `low` is used. */
+struct fn_number {
+    uint64_t high, low;
+};
+
+/* `count` addresses from `first` on. */
+struct fn_span {
+    struct fn_number first;
+    uint64_t count;
+};
+
+/* A target's state: not (yet) sent to, sent to, an error came back, answered, decided by an earlier sweep. */
+enum fn_state { FN_PENDING, FN_SILENT, FN_UNREACHABLE, FN_ALIVE, FN_DECIDED };
+
+/*
+ * What a target's slot says depends on its state: FN_ALIVE: the round-trip time; FN_UNREACHABLE and FN_PENDING:
+ * the number of a reason (0: none); FN_SILENT: when it was sent to.
+ */
+union fn_slot {
+    uint32_t ticks;
+    float rtt_ms;
+    uint32_t reason;
+};
+
+/* Why a target could not be sent to (an errno), or the error that came back for it. */
+struct fn_reason {
+    int refused;               /* 0: an ICMP error */
+    uint8_t type, code;
+    uint32_t info;             /* the next hop's MTU where a packet was too big */
+    bool itself;               /* the target reported it; else `reporter` did */
+    struct fn_number reporter;
+};
+
+/* Distinct reasons that are kept; what comes after that many more has reason FN_REASONS. */
+#define FN_REASONS 65535
+
+/* The errno of a target that is never sent to: unspecified or multicast. */
+#define FN_NOT_A_HOST 89
+
+struct fn_sweep_options {
+    int fd;
+    int family;
+    bool raw;                  /* a raw socket, else an ICMP datagram socket */
+    uint16_t ident;
+    uint8_t key[16];
+    unsigned payload;          /* bytes behind the ICMP header: FN_SWEEP_PAYLOAD to 65507 */
+    int64_t timeout;
+    bool adaptive;             /* less than `timeout` where the round-trip times allow it (RFC 6298) */
+    unsigned retries;
+    unsigned window;
+    int64_t gap;               /* between two requests, for a rate; 0: none */
+    uint64_t shard_first, shard_step;
+    bool permuted;
+    uint64_t seed;
+};
+
+/* Bytes of payload that say which request it is: its time, its number and its cookie. */
+#define FN_SWEEP_PAYLOAD 16
+
+struct fn_sweep;
+
+/*
+ * A sweep of these spans, which are copied; `decided` has a bit for each target (bit k % 8 of byte k / 8), or is
+ * NULL. 0, -ENOMEM, or -EINVAL where the spans are not ascending and apart or an option is out of range.
+ */
+int fn_sweep_new(struct fn_sweep **out, const struct fn_sweep_options *options, const struct fn_span *spans,
+                 size_t count, const uint8_t *decided);
+void fn_sweep_free(struct fn_sweep *sweep);
+
+/*
+ * Works until the sweep is finished (1), the time `until` has come (0), or the socket fails (-errno). Once finished it
+ * does nothing.
+ */
+int fn_sweep_run(struct fn_sweep *sweep, int64_t until);
+
+/* As long as the sweep lives; read between two calls of fn_sweep_run(). */
+uint64_t fn_sweep_size(const struct fn_sweep *sweep);
+const uint8_t *fn_sweep_states(const struct fn_sweep *sweep);
+const union fn_slot *fn_sweep_slots(const struct fn_sweep *sweep);
+uint64_t fn_sweep_sent(const struct fn_sweep *sweep);
+
+/* The reason of this number; NULL where there is none. */
+const struct fn_reason *fn_sweep_reason(const struct fn_sweep *sweep, uint32_t number);
+
+/* The number of target k's address, and the target that an address is; UINT64_MAX: none. */
+struct fn_number fn_sweep_address(const struct fn_sweep *sweep, uint64_t target);
+uint64_t fn_sweep_target(const struct fn_sweep *sweep, struct fn_number address);
+
+/* SipHash-2-4 (Aumasson and Bernstein, INDOCRYPT 2012). */
+uint64_t fn_siphash(const uint8_t key[16], const uint8_t *data, size_t len);
+
+#endif

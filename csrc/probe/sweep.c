@@ -1,0 +1,467 @@
+/* When to send, and what an answer means. */
+#define _GNU_SOURCE
+#include "probe/sweep.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* A window that has seen no answer for so long has aged out. */
+#define AGE (10 * FN_MILLISECOND)
+#define NARROWEST 16
+/* So long the system may refuse to send at all. */
+#define PATIENCE (30 * FN_SECOND)
+/* Adjusting a clock slews it by at most one in a thousand; a difference above that is a step. */
+#define CLOCK_TOLERANCE (50 * FN_MICROSECOND)
+/* The least that an adaptive timeout comes down to. */
+#define SHORTEST_TIMEOUT (100 * FN_MILLISECOND)
+
+static int64_t clock_now(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return now.tv_sec * FN_SECOND + now.tv_nsec;
+}
+
+static int64_t time_now(void)
+{
+    return clock_now(CLOCK_MONOTONIC);
+}
+
+static uint32_t ticks_of(int64_t time)
+{
+    return (uint32_t)((uint64_t)time >> FN_TICK_BITS);
+}
+
+static bool in_range(const struct fn_sweep_options *options)
+{
+    return options->payload >= FN_SWEEP_PAYLOAD && options->payload <= 65507 && options->window > 0 &&
+           options->timeout >= 0 && options->gap >= 0 && (options->family == AF_INET || options->family == AF_INET6);
+}
+
+static void init_states(struct fn_sweep *sweep, const uint8_t *decided)
+{
+    for (uint64_t target = 0; decided && target < sweep->size; target++)
+        if (decided[target / 8] >> target % 8 & 1) {
+            sweep->states[target] = FN_DECIDED;
+            sweep->decided++;
+        }
+}
+
+int fn_sweep_new(struct fn_sweep **out, const struct fn_sweep_options *options, const struct fn_span *spans,
+                 size_t count, const uint8_t *decided)
+{
+    struct fn_sweep *const sweep = calloc(1, sizeof *sweep);
+    int code = -ENOMEM;
+
+    if (!sweep)
+        return code;
+    sweep->options = *options;
+    code = in_range(options) ? fn_targets_init(sweep, spans, count) : -EINVAL;
+    if (code == 0)
+        code = fn_wire_init(sweep);
+    if (code == 0) {
+        sweep->states = calloc(sweep->size + 1, sizeof *sweep->states);
+        sweep->slots = calloc(sweep->size + 1, sizeof *sweep->slots);
+        code = sweep->states && sweep->slots ? 0 : -ENOMEM;
+    }
+    if (code < 0) {
+        fn_sweep_free(sweep);
+        return code;
+    }
+    if (sweep->size && options->permuted)
+        fn_permute_init(&sweep->order, sweep->size, options->seed);
+    init_states(sweep, decided);
+    sweep->passes_left = options->retries;
+    sweep->window = options->window;
+    sweep->finished = sweep->decided == sweep->size;
+    sweep->progress = sweep->last_sent = sweep->not_before = time_now();
+    sweep->clock_steady_since = sweep->clock_read = sweep->progress;
+    sweep->clock_offset = clock_now(CLOCK_REALTIME) - sweep->progress;
+    *out = sweep;
+    return 0;
+}
+
+void fn_sweep_free(struct fn_sweep *sweep)
+{
+    if (!sweep)
+        return;
+    fn_wire_free(sweep);
+    fn_reasons_free(&sweep->reasons);
+    free(sweep->spans);
+    free(sweep->starts);
+    free(sweep->states);
+    free(sweep->slots);
+    free(sweep);
+}
+
+/* Answers */
+
+static void learn_rtt(struct fn_sweep *sweep, int64_t rtt)
+{
+    if (sweep->rtt == 0) {
+        sweep->rtt = rtt;
+        sweep->rtt_deviation = rtt / 2;
+        return;
+    }
+    sweep->rtt_deviation += (llabs(sweep->rtt - rtt) - sweep->rtt_deviation) / 4;
+    sweep->rtt += (rtt - sweep->rtt) / 8;
+}
+
+/* From the kernel's receive timestamp, unless the wall clock that it is of was stepped meanwhile. */
+static int64_t rtt_of(const struct fn_sweep *sweep, const struct fn_answer *answer, int64_t now)
+{
+    const union fn_slot slot = sweep->slots[answer->target];
+    uint32_t sent = answer->ticks;
+
+    /* The slot is more exact, where it is of this request: it was written after the sending. */
+    if (sweep->states[answer->target] == FN_SILENT && slot.ticks - sent < ticks_of(FN_MILLISECOND))
+        sent = slot.ticks;
+    const int64_t elapsed = (int64_t)(uint32_t)(ticks_of(now) - sent) << FN_TICK_BITS;
+    const int64_t arrived = answer->stamp - sweep->clock_offset;
+    if (answer->stamp && now - elapsed >= sweep->clock_steady_since && arrived <= now && arrived >= now - elapsed)
+        return (int64_t)(uint32_t)(ticks_of(arrived) - sent) << FN_TICK_BITS;
+    return elapsed;
+}
+
+static void take_reply(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t now)
+{
+    const int64_t rtt = rtt_of(sweep, answer, now);
+
+    learn_rtt(sweep, rtt);
+    sweep->states[answer->target] = FN_ALIVE;
+    sweep->slots[answer->target].rtt_ms = (float)rtt / 1e6f;
+    sweep->alive++;
+    sweep->unanswered--;
+}
+
+static void take(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t now)
+{
+    const uint8_t state = sweep->states[answer->target];
+
+    if (state != FN_SILENT && state != FN_UNREACHABLE && state != FN_ALIVE)
+        return;
+    if (answer->whole) {
+        const uint64_t number = sweep->sent - (uint32_t)((uint32_t)sweep->sent - answer->number);
+        if (number > sweep->newest && number <= sweep->sent)
+            sweep->newest = number;
+    }
+    sweep->answered_since_stall = true;
+    sweep->progress = now;
+    if (sweep->window < sweep->options.window)
+        sweep->window++;
+    if (state == FN_ALIVE)
+        return;
+    if (answer->reason) {
+        sweep->states[answer->target] = FN_UNREACHABLE;
+        sweep->slots[answer->target].reason = answer->reason;
+    } else {
+        take_reply(sweep, answer, now);
+    }
+}
+
+/* What a receive timestamp is compared with; since when it can be. */
+static void read_clocks(struct fn_sweep *sweep, int64_t now)
+{
+    const int64_t offset = clock_now(CLOCK_REALTIME) - now;
+    const int64_t tolerance = CLOCK_TOLERANCE + (now - sweep->clock_read) / 1000;
+
+    if (llabs(offset - sweep->clock_offset) > tolerance)
+        sweep->clock_steady_since = now;
+    sweep->clock_offset = offset;
+    sweep->clock_read = now;
+}
+
+static void read_errors(struct fn_sweep *sweep)
+{
+    struct fn_answer answer;
+    int code;
+
+    while ((code = fn_wire_error(sweep, &answer)) >= 0)
+        if (code)
+            take(sweep, &answer, time_now());
+}
+
+/* Reads what has arrived; how many messages that were, or -errno. */
+static int read_replies(struct fn_sweep *sweep)
+{
+    struct fn_incoming *const in = &sweep->in;
+    struct fn_answer answer;
+
+    for (unsigned i = 0; i < FN_BATCH; i++)
+        in->messages[i].msg_hdr = (struct msghdr){
+            .msg_name = &in->from[i], .msg_namelen = sizeof in->from[i], .msg_iov = &in->data[i], .msg_iovlen = 1,
+            .msg_control = in->control[i], .msg_controllen = FN_CONTROL};
+    const int count = recvmmsg(sweep->options.fd, in->messages, FN_BATCH, MSG_DONTWAIT, NULL);
+    if (count < 0)
+        return -errno;
+    const int64_t now = time_now();
+    read_clocks(sweep, now);
+    for (int i = 0; i < count; i++)
+        if (fn_wire_reply(sweep, (unsigned)i, &answer))
+            take(sweep, &answer, now);
+    return count;
+}
+
+/* An error's first notice is the result of any call on the socket; the error queue says it in full. */
+static int receive(struct fn_sweep *sweep)
+{
+    int count = FN_BATCH;
+
+    while (count == FN_BATCH) {
+        count = read_replies(sweep);
+        if (count == -EBADF || count == -ENOTSOCK)
+            return count;
+        if (count < 0 && count != -EAGAIN && count != -EINTR) {
+            read_errors(sweep);
+            count = FN_BATCH;
+        }
+    }
+    return 0;
+}
+
+/* Sending */
+
+static uint64_t target_at(const struct fn_sweep *sweep, uint64_t place)
+{
+    return sweep->options.permuted ? fn_permute_at(&sweep->order, place) : place;
+}
+
+static void note_refusal(struct fn_sweep *sweep, uint64_t target, int error)
+{
+    const struct fn_reason reason = {.refused = error};
+
+    if (sweep->states[target] == FN_PENDING)
+        sweep->slots[target].reason = fn_reason_number(sweep, &reason);
+}
+
+/* Fills the batch with the next targets of this pass that are to be sent to. */
+static void fill_batch(struct fn_sweep *sweep, unsigned room, int64_t now)
+{
+    struct fn_outgoing *const out = &sweep->out;
+
+    out->count = 0;
+    while (out->count < room && sweep->place < sweep->size) {
+        const uint64_t place = sweep->place++, target = target_at(sweep, place);
+        const uint8_t state = sweep->states[target];
+        if (state == FN_ALIVE || state == FN_DECIDED)
+            continue;
+        if (!fn_is_host(sweep->options.family, fn_sweep_address(sweep, target))) {
+            note_refusal(sweep, target, FN_NOT_A_HOST);
+            continue;
+        }
+        out->places[out->count] = place;
+        fn_wire_request(sweep, out->count, target, (uint32_t)(sweep->sent + 1 + out->count), ticks_of(now));
+        out->count++;
+    }
+}
+
+static void note_sent(struct fn_sweep *sweep, unsigned count, int64_t before, int64_t after)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const uint64_t target = sweep->out.targets[i];
+        const int64_t when = before + (after - before) * i / count;
+        if (sweep->states[target] == FN_PENDING) {
+            sweep->states[target] = FN_SILENT;
+            sweep->unanswered++;
+        }
+        if (sweep->states[target] == FN_SILENT)
+            sweep->slots[target].ticks = ticks_of(when);
+        sweep->not_before += sweep->options.gap;
+    }
+    sweep->sent += count;
+    sweep->last_sent = after;
+    sweep->refused_since = 0;
+    if (sweep->not_before < after - AGE)
+        sweep->not_before = after - AGE;
+}
+
+/* Nothing could be sent for long: what is left of the pass is given up. */
+static void give_up_pass(struct fn_sweep *sweep, int error)
+{
+    for (; sweep->place < sweep->size; sweep->place++)
+        note_refusal(sweep, target_at(sweep, sweep->place), error);
+}
+
+static void refused(struct fn_sweep *sweep, unsigned which, int error, int64_t now)
+{
+    if (error != ENOBUFS && error != EAGAIN) {
+        note_refusal(sweep, sweep->out.targets[which], error);
+        sweep->place = sweep->out.places[which] + 1;
+        return;
+    }
+    sweep->place = sweep->out.places[which];
+    sweep->not_before = now + AGE;
+    if (sweep->refused_since == 0)
+        sweep->refused_since = now;
+    else if (now - sweep->refused_since > PATIENCE)
+        give_up_pass(sweep, ENOBUFS);
+}
+
+/* sendmmsg(2), where an error that an earlier request met may be reported; what is reported again is its own. */
+static int send_batch(struct fn_sweep *sweep)
+{
+    struct fn_outgoing *const out = &sweep->out;
+    int error, pending;
+    socklen_t size = sizeof pending;
+
+    for (int tries = 0;; tries++) {
+        const int sent = sendmmsg(sweep->options.fd, out->messages, out->count, MSG_DONTWAIT);
+        if (sent >= 0)
+            return sent;
+        error = errno;
+        if (error == EBADF || error == ENOTSOCK || error == EAGAIN || error == ENOBUFS || tries == 2)
+            return -error;
+        read_errors(sweep);
+        getsockopt(sweep->options.fd, SOL_SOCKET, SO_ERROR, &pending, &size);
+    }
+}
+
+/* Nothing came back for a full window: let it age. Narrower if answers had come: some were lost. */
+static void stall(struct fn_sweep *sweep, int64_t now)
+{
+    const unsigned half = sweep->window / 2 > NARROWEST ? sweep->window / 2 : NARROWEST;
+
+    if (!sweep->answered_since_stall)
+        sweep->window = sweep->options.window;
+    else if (half < sweep->options.window)
+        sweep->window = half;
+    sweep->answered_since_stall = false;
+    sweep->newest = sweep->sent;
+    sweep->progress = now;
+}
+
+static int64_t patience(const struct fn_sweep *sweep)
+{
+    const int64_t expected = sweep->rtt + 4 * sweep->rtt_deviation;
+
+    if (!sweep->options.adaptive || sweep->rtt == 0 || expected > sweep->options.timeout)
+        return sweep->options.timeout;
+    if (expected > SHORTEST_TIMEOUT)
+        return expected;
+    return SHORTEST_TIMEOUT < sweep->options.timeout ? SHORTEST_TIMEOUT : sweep->options.timeout;
+}
+
+static void finish(struct fn_sweep *sweep)
+{
+    sweep->finished = true;
+    for (uint64_t target = 0; target < sweep->size; target++)
+        if (sweep->states[target] == FN_SILENT)
+            sweep->slots[target].ticks = 0;
+}
+
+/* Waits for the last request's answer, then turns once more to those that did not answer. */
+static int64_t end_pass(struct fn_sweep *sweep, int64_t now)
+{
+    const int64_t deadline = sweep->last_sent + patience(sweep);
+
+    if (now < deadline && sweep->unanswered)
+        return deadline;
+    if (sweep->passes_left == 0 || sweep->alive + sweep->decided == sweep->size) {
+        finish(sweep);
+        return now;
+    }
+    sweep->passes_left--;
+    sweep->place = 0;
+    sweep->refused_since = 0;
+    return now;
+}
+
+/* How many may be sent now; 0: not before *wake. */
+static unsigned room(struct fn_sweep *sweep, int64_t now, int64_t *wake)
+{
+    uint64_t out = sweep->sent - sweep->newest;
+
+    if (now < sweep->not_before) {
+        *wake = sweep->not_before;
+        return 0;
+    }
+    if (out >= sweep->window) {
+        if (now < sweep->progress + AGE) {
+            *wake = sweep->progress + AGE;
+            return 0;
+        }
+        stall(sweep, now);
+        out = 0;
+    }
+    uint64_t free_places = sweep->window - out;
+    if (sweep->options.gap) {
+        const uint64_t due = (uint64_t)((now - sweep->not_before) / sweep->options.gap) + 1;
+        free_places = due < free_places ? due : free_places;
+    }
+    return free_places < FN_BATCH ? (unsigned)free_places : FN_BATCH;
+}
+
+/* Sends what may be sent: 0, *wake says when there is reason to look again; or -errno. */
+static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
+{
+    const unsigned places = room(sweep, now, wake);
+
+    if (places == 0)
+        return 0;
+    fill_batch(sweep, places, now);
+    if (sweep->out.count == 0) {
+        *wake = end_pass(sweep, now);
+        return 0;
+    }
+    const int sent = send_batch(sweep);
+    if (sent == -EBADF || sent == -ENOTSOCK)
+        return sent;
+    if (sent > 0)
+        note_sent(sweep, (unsigned)sent, now, time_now());
+    if (sent < 0)
+        refused(sweep, 0, -sent, now);
+    else if ((unsigned)sent < sweep->out.count)
+        sweep->place = sweep->out.places[sent];
+    return 0;
+}
+
+static void wait_until(struct fn_sweep *sweep, int64_t wake, int64_t now)
+{
+    struct pollfd ready = {.fd = sweep->options.fd, .events = POLLIN};
+    const struct timespec left = {.tv_sec = (wake - now) / FN_SECOND, .tv_nsec = (wake - now) % FN_SECOND};
+
+    if (ppoll(&ready, 1, &left, NULL) > 0 && ready.revents & POLLERR)
+        read_errors(sweep);
+}
+
+int fn_sweep_run(struct fn_sweep *sweep, int64_t until)
+{
+    while (!sweep->finished) {
+        const int64_t now = time_now();
+        int64_t wake = now;
+        int code = send_some(sweep, now, &wake);
+        if (code == 0 && wake > now && now < until)
+            wait_until(sweep, wake < until ? wake : until, now);
+        if (code == 0)
+            code = receive(sweep);
+        if (code < 0)
+            return code;
+        if (time_now() >= until)
+            break;
+    }
+    return sweep->finished;
+}
+
+uint64_t fn_sweep_size(const struct fn_sweep *sweep)
+{
+    return sweep->size;
+}
+
+const uint8_t *fn_sweep_states(const struct fn_sweep *sweep)
+{
+    return sweep->states;
+}
+
+const union fn_slot *fn_sweep_slots(const struct fn_sweep *sweep)
+{
+    return sweep->slots;
+}
+
+uint64_t fn_sweep_sent(const struct fn_sweep *sweep)
+{
+    return sweep->sent;
+}

@@ -1,0 +1,117 @@
+/*
+ * What the files of a sweep share: targets.c (which address is which target), wire.c (requests, and whether
+ * what came back is one's answer), reasons.c, and sweep.c (when to send, what an answer means).
+ */
+#ifndef FN_PROBE_SWEEP_H
+#define FN_PROBE_SWEEP_H
+
+#include "permute.h"
+#include "probe.h"
+
+#include <sys/socket.h>
+
+#define FN_MICROSECOND INT64_C(1000)
+#define FN_MILLISECOND INT64_C(1000000)
+#define FN_SECOND INT64_C(1000000000)
+#define FN_NEVER INT64_MAX
+
+/* Send times are kept in ticks of 64 ns, which go round in 274 s. */
+#define FN_TICK_BITS 6
+
+#define FN_NO_TARGET UINT64_MAX
+#define FN_BATCH 16
+#define FN_ICMP_HEADER 8
+#define FN_IPV4_HEADER_MAX 60
+#define FN_CONTROL 256
+
+struct fn_reasons {
+    struct fn_reason *list; /* number n is list[n - 1] */
+    uint32_t count, capacity;
+    uint32_t *buckets;      /* open addressing over the numbers; 0 is empty */
+    uint32_t bucket_count;
+};
+
+/* Requests that leave together. */
+struct fn_outgoing {
+    struct mmsghdr messages[FN_BATCH];
+    struct iovec data[FN_BATCH];
+    union {
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } to[FN_BATCH];
+    uint64_t targets[FN_BATCH], places[FN_BATCH];
+    uint8_t *packets; /* FN_BATCH of them, the constant part filled in */
+    unsigned count;
+};
+
+/* What is read together. */
+struct fn_incoming {
+    struct mmsghdr messages[FN_BATCH];
+    struct iovec data[FN_BATCH];
+    struct sockaddr_in6 from[FN_BATCH];
+    _Alignas(struct cmsghdr) uint8_t control[FN_BATCH][FN_CONTROL];
+    uint8_t *packets;
+};
+
+struct fn_sweep {
+    struct fn_sweep_options options;
+    size_t packet_size; /* the ICMP message */
+    size_t read_size;
+    uint16_t constant_sum; /* of a request but for what wire.c puts in */
+
+    struct fn_span *spans;
+    uint64_t *starts; /* how many addresses are before each span, and in all */
+    size_t span_count;
+    uint64_t size;
+    struct fn_permute order;
+
+    uint8_t *states;
+    union fn_slot *slots;
+    struct fn_reasons reasons;
+    uint64_t alive, unanswered, decided;
+
+    uint64_t place; /* in this pass */
+    unsigned passes_left;
+    bool finished;
+
+    uint64_t sent, newest; /* how many requests were sent, and the newest one that was answered */
+    unsigned window;
+    bool answered_since_stall;
+    int64_t progress, last_sent, not_before, refused_since;
+    int64_t rtt, rtt_deviation; /* smoothed; 0 before the first */
+
+    int64_t clock_offset, clock_read, clock_steady_since; /* the wall clock's lead over CLOCK_MONOTONIC */
+
+    struct fn_outgoing out;
+    struct fn_incoming in;
+};
+
+/* What came back for a request. */
+struct fn_answer {
+    uint64_t target;
+    bool whole;        /* its time and number are known: a cookie vouches for them */
+    uint32_t ticks;
+    uint32_t number;
+    int64_t stamp;     /* the kernel's, of the wall clock; 0: none */
+    uint32_t reason;   /* 0: a reply */
+};
+
+/* targets.c */
+int fn_targets_init(struct fn_sweep *sweep, const struct fn_span *spans, size_t count);
+bool fn_is_host(int family, struct fn_number address);
+
+/* reasons.c: the number of a reason, which may be new; FN_REASONS where there is no room for one more. */
+uint32_t fn_reason_number(struct fn_sweep *sweep, const struct fn_reason *reason);
+void fn_reasons_free(struct fn_reasons *reasons);
+
+/* wire.c */
+int fn_wire_init(struct fn_sweep *sweep);
+void fn_wire_free(struct fn_sweep *sweep);
+/* Writes request number `place` of the batch, to a target. */
+void fn_wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks);
+/* What message `place` of those read answers; false: nothing of ours. */
+bool fn_wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out);
+/* Takes one error from the socket's queue: 1, its answer in `out`; 0: one that is not ours; -EAGAIN: no more. */
+int fn_wire_error(struct fn_sweep *sweep, struct fn_answer *out);
+
+#endif

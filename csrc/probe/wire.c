@@ -1,0 +1,255 @@
+/* Requests, and whether what came back is one's answer. */
+#define _GNU_SOURCE
+#include "probe/sweep.h"
+
+#include "checksum.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <linux/errqueue.h>
+
+enum { ECHO_REPLY_4 = 0, ECHO_REQUEST_4 = 8, ECHO_REQUEST_6 = 128, ECHO_REPLY_6 = 129 };
+
+/* A request: type, code, checksum, ident, sequence; time, number, cookie, filler. */
+enum { AT_CHECKSUM = 2, AT_IDENT = 4, AT_SEQUENCE = 6, AT_TICKS = 8, AT_NUMBER = 12, AT_COOKIE = 16 };
+
+static bool is_ipv4(const struct fn_sweep *sweep)
+{
+    return sweep->options.family == AF_INET;
+}
+
+static void put16(uint8_t *at, uint16_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+static void put32(uint8_t *at, uint32_t value)
+{
+    put16(at, (uint16_t)(value >> 16));
+    put16(at + 2, (uint16_t)value);
+}
+
+static void put64(uint8_t *at, uint64_t value)
+{
+    put32(at, (uint32_t)(value >> 32));
+    put32(at + 4, (uint32_t)value);
+}
+
+static uint16_t get16(const uint8_t *at)
+{
+    return (uint16_t)(at[0] << 8 | at[1]);
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+    return (uint32_t)get16(at) << 16 | get16(at + 2);
+}
+
+static uint64_t get64(const uint8_t *at)
+{
+    return (uint64_t)get32(at) << 32 | get32(at + 4);
+}
+
+static uint64_t cookie_of(const struct fn_sweep *sweep, struct fn_number address, uint32_t number, uint32_t ticks)
+{
+    uint8_t data[24];
+
+    put64(data, address.high);
+    put64(data + 8, address.low);
+    put32(data + 16, number);
+    put32(data + 20, ticks);
+    return fn_siphash(sweep->options.key, data, sizeof data);
+}
+
+/* The sum of a number's 16-bit words: those of a request are added without reading back what was just stored. */
+static uint32_t words(uint64_t value)
+{
+    return (uint32_t)(value >> 48) + (value >> 32 & 0xffff) + (value >> 16 & 0xffff) + (value & 0xffff);
+}
+
+static struct fn_number number_of(const struct sockaddr_in6 *address)
+{
+    if (address->sin6_family == AF_INET) {
+        const struct sockaddr_in *const ipv4 = (const struct sockaddr_in *)address;
+        return (struct fn_number){.low = ntohl(ipv4->sin_addr.s_addr)};
+    }
+    return (struct fn_number){get64(address->sin6_addr.s6_addr), get64(address->sin6_addr.s6_addr + 8)};
+}
+
+int fn_wire_init(struct fn_sweep *sweep)
+{
+    struct fn_outgoing *const out = &sweep->out;
+    struct fn_incoming *const in = &sweep->in;
+
+    sweep->packet_size = FN_ICMP_HEADER + sweep->options.payload;
+    sweep->read_size = sweep->packet_size + FN_IPV4_HEADER_MAX;
+    out->packets = calloc(FN_BATCH, sweep->packet_size);
+    in->packets = malloc(FN_BATCH * sweep->read_size);
+    if (!out->packets || !in->packets)
+        return -ENOMEM;
+    for (unsigned i = 0; i < FN_BATCH; i++) {
+        uint8_t *const packet = out->packets + i * sweep->packet_size;
+        packet[0] = is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6;
+        put16(packet + AT_IDENT, sweep->options.ident);
+        for (size_t at = AT_COOKIE + 8; at < sweep->packet_size; at++)
+            packet[at] = (uint8_t)at;
+        out->data[i] = (struct iovec){packet, sweep->packet_size};
+        out->messages[i].msg_hdr = (struct msghdr){
+            .msg_name = &out->to[i],
+            .msg_namelen = is_ipv4(sweep) ? sizeof out->to[i].in : sizeof out->to[i].in6,
+            .msg_iov = &out->data[i],
+            .msg_iovlen = 1,
+        };
+        in->data[i] = (struct iovec){in->packets + i * sweep->read_size, sweep->read_size};
+    }
+    sweep->constant_sum = fn_checksum_scalar(out->packets, sweep->packet_size, 0);
+    return 0;
+}
+
+void fn_wire_free(struct fn_sweep *sweep)
+{
+    free(sweep->out.packets);
+    free(sweep->in.packets);
+}
+
+void fn_wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks)
+{
+    struct fn_outgoing *const out = &sweep->out;
+    uint8_t *const packet = out->packets + place * sweep->packet_size;
+    const struct fn_number address = fn_sweep_address(sweep, target);
+    const uint64_t cookie = cookie_of(sweep, address, number, ticks);
+
+    put16(packet + AT_SEQUENCE, (uint16_t)number);
+    put32(packet + AT_TICKS, ticks);
+    put32(packet + AT_NUMBER, number);
+    put64(packet + AT_COOKIE, cookie);
+    if (is_ipv4(sweep)) {
+        /* The kernel computes it anew for a datagram socket. */
+        uint32_t sum = sweep->constant_sum + (number & 0xffff) + words(ticks) + words(number) + words(cookie);
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        put16(packet + AT_CHECKSUM, (uint16_t)~sum);
+        out->to[place].in = (struct sockaddr_in){
+            .sin_family = AF_INET, .sin_addr.s_addr = htonl((uint32_t)address.low)};
+    } else {
+        out->to[place].in6 = (struct sockaddr_in6){.sin6_family = AF_INET6};
+        put64(out->to[place].in6.sin6_addr.s6_addr, address.high);
+        put64(out->to[place].in6.sin6_addr.s6_addr + 8, address.low);
+    }
+    out->targets[place] = target;
+}
+
+/* What the cookie vouches for, if it is the one that was sent to this address. */
+static bool read_cookie(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number address,
+                        struct fn_answer *out)
+{
+    if (len < FN_ICMP_HEADER + FN_SWEEP_PAYLOAD)
+        return false;
+    out->ticks = get32(icmp + AT_TICKS);
+    out->number = get32(icmp + AT_NUMBER);
+    out->whole = get64(icmp + AT_COOKIE) == cookie_of(sweep, address, out->number, out->ticks) &&
+                 (uint16_t)out->number == get16(icmp + AT_SEQUENCE);
+    return out->whole;
+}
+
+static bool is_ours(const struct fn_sweep *sweep, const uint8_t *icmp, uint8_t type)
+{
+    return icmp[0] == type && icmp[1] == 0 && get16(icmp + AT_IDENT) == sweep->options.ident;
+}
+
+static int64_t stamp_of(struct msghdr *message)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part)) {
+        struct timespec stamp;
+        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_TIMESTAMPNS &&
+            part->cmsg_len >= CMSG_LEN(sizeof stamp)) {
+            memcpy(&stamp, CMSG_DATA(part), sizeof stamp);
+            return stamp.tv_sec * FN_SECOND + stamp.tv_nsec;
+        }
+    }
+    return 0;
+}
+
+bool fn_wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
+{
+    const struct msghdr *const message = &sweep->in.messages[place].msg_hdr;
+    const uint8_t *icmp = sweep->in.packets + place * sweep->read_size;
+    const struct fn_number from = number_of(&sweep->in.from[place]);
+    size_t len = sweep->in.messages[place].msg_len;
+
+    if (message->msg_flags & MSG_TRUNC)
+        return false;
+    if (sweep->options.raw && is_ipv4(sweep)) {
+        const size_t header = len ? (size_t)(icmp[0] & 0xf) * 4 : 0;
+        if (len < header)
+            return false;
+        icmp += header;
+        len -= header;
+    }
+    if (len < FN_ICMP_HEADER || !is_ours(sweep, icmp, is_ipv4(sweep) ? ECHO_REPLY_4 : ECHO_REPLY_6))
+        return false;
+    /* For the other sockets the kernel has checked it. */
+    if (sweep->options.raw && is_ipv4(sweep) && fn_checksum_scalar(icmp, len, 0) != 0xffff)
+        return false;
+    out->target = fn_sweep_target(sweep, from);
+    if (out->target == FN_NO_TARGET || !read_cookie(sweep, icmp, len, from, out))
+        return false;
+    out->stamp = stamp_of((struct msghdr *)message);
+    out->reason = 0;
+    return true;
+}
+
+/* The error that came with a message of the error queue; NULL where it is none, or a local one. */
+static const struct sock_extended_err *extended_error(const struct fn_sweep *sweep, struct msghdr *message)
+{
+    const int level = is_ipv4(sweep) ? IPPROTO_IP : IPPROTO_IPV6;
+    const int type = is_ipv4(sweep) ? IP_RECVERR : IPV6_RECVERR;
+    const size_t size = sizeof(struct sock_extended_err) +
+                        (is_ipv4(sweep) ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part))
+        if (part->cmsg_level == level && part->cmsg_type == type && part->cmsg_len >= CMSG_LEN(size)) {
+            const struct sock_extended_err *const error = (const void *)CMSG_DATA(part);
+            return error->ee_origin == SO_EE_ORIGIN_LOCAL ? NULL : error;
+        }
+    return NULL;
+}
+
+int fn_wire_error(struct fn_sweep *sweep, struct fn_answer *out)
+{
+    struct sockaddr_in6 to = {0};
+    uint8_t *const icmp = sweep->in.packets;
+    struct iovec data = {icmp, sweep->read_size};
+    struct msghdr message = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &data, .msg_iovlen = 1,
+                             .msg_control = sweep->in.control[0], .msg_controllen = FN_CONTROL};
+    const ssize_t len = recvmsg(sweep->options.fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
+
+    if (len < 0)
+        return -EAGAIN;
+    const struct sock_extended_err *const error = extended_error(sweep, &message);
+    if (!error || len < FN_ICMP_HEADER || !is_ours(sweep, icmp, is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6))
+        return 0;
+    const struct fn_number address = number_of(&to);
+    out->target = fn_sweep_target(sweep, address);
+    out->whole = false;
+    /* A router need not quote what is behind the ICMP header (RFC 792); what it quotes must be right. */
+    if (out->target == FN_NO_TARGET ||
+        (!read_cookie(sweep, icmp, (size_t)len, address, out) && len >= FN_ICMP_HEADER + FN_SWEEP_PAYLOAD))
+        return 0;
+    struct sockaddr_in6 offender = {0};
+    memcpy(&offender, SO_EE_OFFENDER(error),
+           is_ipv4(sweep) ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+    struct fn_reason reason = {.type = error->ee_type, .code = error->ee_code, .info = error->ee_info};
+    offender.sin6_family = (sa_family_t)sweep->options.family;
+    const struct fn_number reporter = number_of(&offender);
+    reason.itself = reporter.high == address.high && reporter.low == address.low;
+    if (!reason.itself)
+        reason.reporter = reporter;
+    out->stamp = 0;
+    out->reason = fn_reason_number(sweep, &reason);
+    return 1;
+}

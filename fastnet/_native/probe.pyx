@@ -1,0 +1,219 @@
+"""The probe engine: sweeps in C, conversations in Python; ``fastnet._pure.probe`` is its contract."""
+
+import os
+import socket
+
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from fastnet._pure.probe import (
+    ALIVE,
+    DECIDED,
+    ENGINES,
+    NOT_A_HOST,
+    PENDING,
+    SILENT,
+    UNREACHABLE,
+    Answer,
+    Prober,
+    is_host,
+)
+
+cdef extern from "<time.h>" nogil:
+    enum:
+        CLOCK_MONOTONIC
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec *now)
+
+cdef extern from "probe.h" nogil:
+    struct fn_number:
+        uint64_t high
+        uint64_t low
+    struct fn_span:
+        fn_number first
+        uint64_t count
+    union fn_slot:
+        uint32_t reason
+        float rtt_ms
+    struct fn_reason:
+        int refused
+        uint8_t type
+        uint8_t code
+        uint32_t info
+        bint itself
+        fn_number reporter
+    struct fn_sweep_options:
+        int fd
+        int family
+        bint raw
+        uint16_t ident
+        uint8_t key[16]
+        unsigned payload
+        int64_t timeout
+        bint adaptive
+        unsigned retries
+        unsigned window
+        int64_t gap
+        uint64_t shard_first
+        uint64_t shard_step
+        bint permuted
+        uint64_t seed
+    struct fn_sweep:
+        pass
+    enum:
+        FN_SWEEP_PAYLOAD
+    int fn_sweep_new(fn_sweep **out, const fn_sweep_options *options, const fn_span *spans, size_t count, const uint8_t *decided)
+    void fn_sweep_free(fn_sweep *sweep)
+    int fn_sweep_run(fn_sweep *sweep, int64_t until)
+    uint64_t fn_sweep_size(const fn_sweep *sweep)
+    const uint8_t *fn_sweep_states(const fn_sweep *sweep)
+    const fn_slot *fn_sweep_slots(const fn_sweep *sweep)
+    uint64_t fn_sweep_sent(const fn_sweep *sweep)
+    const fn_reason *fn_sweep_reason(const fn_sweep *sweep, uint32_t number)
+    fn_number fn_sweep_address(const fn_sweep *sweep, uint64_t target)
+
+cdef object NANOSECOND = 1_000_000_000
+cdef object WORD = (1 << 64) - 1
+
+
+cdef int64_t time_now() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
+cdef object number_of(fn_number number):
+    return (<object>number.high) << 64 | <object>number.low
+
+
+cdef class _Column:
+    """One value a target, in the sweep's own memory."""
+
+    cdef Sweeper sweeper
+    cdef void *data
+    cdef Py_ssize_t length, item_size
+    cdef bytes format
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("a sweep's results can't be written to")
+        buffer.obj = self
+        buffer.buf = self.data
+        buffer.len = self.length * self.item_size
+        buffer.itemsize = self.item_size
+        buffer.readonly = 1
+        buffer.ndim = 1
+        buffer.format = <char *>self.format if flags & PyBUF_FORMAT else NULL
+        buffer.shape = &self.length if flags & PyBUF_ND else NULL
+        buffer.strides = NULL
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+
+
+cdef object column(Sweeper sweeper, const void *data, Py_ssize_t item_size, bytes format):
+    cdef _Column made = _Column.__new__(_Column)
+    made.sweeper = sweeper
+    made.data = <void *>data
+    made.length = fn_sweep_size(sweeper.sweep)
+    made.item_size = item_size
+    made.format = format
+    return memoryview(made)
+
+
+cdef class Sweeper:
+    cdef fn_sweep *sweep
+    cdef object prober
+    cdef int family
+    cdef readonly bint finished
+    cdef readonly object states
+    cdef readonly object rtts_ms
+
+    def __init__(self, prober, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
+                 seed=None, decided=None, adaptive=False):
+        cdef fn_sweep_options options
+        cdef bytes key = os.urandom(16)
+        self.prober = prober
+        self.family = prober.family
+        options.fd = prober.fileno()
+        options.family = prober.family
+        options.raw = prober.engine == "raw"
+        options.ident = prober.ident
+        memcpy(options.key, <const uint8_t *>key, 16)
+        options.payload = max(prober.size, FN_SWEEP_PAYLOAD)
+        options.timeout = int(timeout * NANOSECOND)
+        options.adaptive = adaptive
+        options.retries = retries
+        options.window = window
+        options.gap = int(NANOSECOND / rate) if rate else 0
+        options.shard_first, options.shard_step = shard
+        options.permuted = seed is not None
+        options.seed = seed or 0
+        self.begin(&options, spans, decided)
+        self.states = column(self, fn_sweep_states(self.sweep), 1, b"B")
+        self.rtts_ms = column(self, fn_sweep_slots(self.sweep), 4, b"f")
+        self.finished = fn_sweep_run(self.sweep, 0) if fn_sweep_size(self.sweep) == 0 else False
+
+    cdef int begin(self, const fn_sweep_options *options, object spans, object decided) except -1:
+        cdef size_t count = len(spans)
+        cdef fn_span *list = <fn_span *>PyMem_Malloc((count + 1) * sizeof(fn_span))
+        cdef Py_buffer bitmap
+        cdef int code
+        if list == NULL:
+            raise MemoryError
+        try:
+            for i, (first, last) in enumerate(spans):
+                list[i].first.high = first >> 64
+                list[i].first.low = first & WORD
+                list[i].count = last - first + 1
+            if decided is None:
+                code = fn_sweep_new(&self.sweep, options, list, count, NULL)
+            else:
+                PyObject_GetBuffer(decided, &bitmap, PyBUF_SIMPLE)
+                code = fn_sweep_new(&self.sweep, options, list, count, <const uint8_t *>bitmap.buf)
+                PyBuffer_Release(&bitmap)
+        finally:
+            PyMem_Free(list)
+        if code < 0:
+            raise OSError(-code, os.strerror(-code))
+        return 0
+
+    def __dealloc__(self):
+        fn_sweep_free(self.sweep)
+
+    @property
+    def size(self):
+        return fn_sweep_size(self.sweep)
+
+    @property
+    def sent(self):
+        return fn_sweep_sent(self.sweep)
+
+    def run(self, seconds):
+        cdef int64_t until = time_now() + <int64_t>(seconds * NANOSECOND)
+        cdef int code
+        with nogil:
+            code = fn_sweep_run(self.sweep, until)
+        if code < 0:
+            raise OSError(-code, os.strerror(-code))
+        self.finished = code
+        return self.finished
+
+    def reason(self, index):
+        cdef uint64_t target = index
+        if target >= fn_sweep_size(self.sweep):
+            raise IndexError(f"target {index}: there are {self.size}")
+        cdef uint8_t state = fn_sweep_states(self.sweep)[target]
+        if state != PENDING and state != UNREACHABLE:
+            return None
+        cdef const fn_reason *reason = fn_sweep_reason(self.sweep, fn_sweep_slots(self.sweep)[target].reason)
+        if reason == NULL:
+            return None
+        if reason.refused:
+            return reason.refused
+        reporter = number_of(fn_sweep_address(self.sweep, target) if reason.itself else reason.reporter)
+        packed = reporter.to_bytes(4 if self.family == socket.AF_INET else 16, "big")
+        return Answer(index, socket.inet_ntop(self.family, packed), 0, None, (reason.type, reason.code), reason.info)
