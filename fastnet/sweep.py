@@ -123,10 +123,13 @@ class SweepResult(Sequence[Verdict]):
 class _Worker(Protocol):
     """What sweeps one family's targets; the core's ``Sweeper`` says what each member means."""
 
-    states: bytearray
-    rtts_ms: "array[float]"
-    reasons: dict[int, Any]
-    finished: bool
+    @property
+    def states(self) -> Any: ...
+    @property
+    def rtts_ms(self) -> Any: ...
+    @property
+    def finished(self) -> bool: ...
+    def reason(self, index: int) -> Any: ...
 
     def run(self, seconds: float) -> bool: ...
 
@@ -190,10 +193,11 @@ class Sweep:
         """The verdicts so far. Until the sweep is complete, silence says nothing: those were not probed."""
         states, rtts_ms, reasons = bytearray(), array("f"), {}
         for family, worker in self._workers.items():
-            for index, reason in worker.reasons.items():
-                reasons[len(states) + index] = _words(family, reason)
+            for index, state in enumerate(worker.states):
+                if state in (_core.PENDING, _core.UNREACHABLE) and (reason := worker.reason(index)):
+                    reasons[len(states) + index] = _words(family, reason)
             states += worker.states
-            rtts_ms += worker.rtts_ms
+            rtts_ms.frombytes(bytes(worker.rtts_ms))
         complete = all(worker.finished for worker in self._workers.values())
         if not complete:
             for index, state in enumerate(states):
@@ -245,6 +249,9 @@ class _ScapySweeper:
         self.rtts_ms = array("f", bytes(4 * size))
         self.reasons: dict[int, Any] = {}
         self.finished = False
+
+    def reason(self, index: int) -> Any:
+        return self.reasons.get(index)
 
     def run(self, seconds: float) -> bool:
         """Sweep one chunk, however long it takes: scapy does not stop in the middle of it."""

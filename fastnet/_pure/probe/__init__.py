@@ -1,0 +1,34 @@
+"""The probe engine: echo requests out, what answers them in, one socket a family, no reply mixed up.
+
+An answer is believed only if its type, ident, sequence number, checksum and source are right and the
+keyed cookie in its payload is the one that was sent. Errors are read from the socket's error queue
+(IP_RECVERR, ip(7)), where the kernel has already matched the quoted packet with the socket.
+"""
+
+from fastnet._pure.probe.common import (
+    ALIVE,
+    DECIDED,
+    ENGINES,
+    NOT_A_HOST,
+    PENDING,
+    SILENT,
+    UNREACHABLE,
+    Answer,
+    is_host,
+)
+from fastnet._pure.probe.prober import Prober
+from fastnet._pure.probe.sweeper import Sweeper
+
+__all__ = [
+    "ALIVE",
+    "DECIDED",
+    "ENGINES",
+    "NOT_A_HOST",
+    "PENDING",
+    "SILENT",
+    "UNREACHABLE",
+    "Answer",
+    "Prober",
+    "Sweeper",
+    "is_host",
+]

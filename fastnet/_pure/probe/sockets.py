@@ -1,0 +1,152 @@
+"""ICMP sockets: which are permitted, what the kernel passes to them, and their error queue."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from array import array
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastnet._pure.probe.common import ENGINES, FAMILIES, NANOSECOND
+from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Message = tuple[bytes, dict[tuple[int, int], bytes], tuple[Any, ...]]
+    """What was read: the data, the ancillary data by level and type, the address."""
+
+ICMP = struct.Struct("!BBHHH")
+
+# What Python's socket module does not name, from asm-generic/socket.h, linux/icmp.h, errqueue.h.
+_SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 35, 33, 26
+_SOL_RAW, _ICMP_FILTER, _ICMP6_FILTER = 255, 1, 1
+_EXTENDED_ERROR = struct.Struct("=IBBBxII")
+_ORIGIN_LOCAL = 1
+
+TIMESTAMP = (socket.SOL_SOCKET, _SO_TIMESTAMPNS)
+TIMESPEC = struct.Struct("@ll")
+
+_RECEIVE_BUFFER = 4 << 20
+_CONTROL_SIZE = 512
+
+
+def open_socket(family: int, engine: str, source: str) -> tuple[socket.socket, str]:
+    """The first permitted socket of the ladder, bound to its source."""
+    if engine != "auto" and engine not in ENGINES:
+        raise InvalidArgument(f"engine {engine!r}: expected auto, {', '.join(ENGINES)}")
+    for name in ENGINES if engine == "auto" else (engine,):
+        kind = socket.SOCK_RAW if name == "raw" else socket.SOCK_DGRAM
+        try:
+            sock = socket.socket(family, kind, FAMILIES[socket.AddressFamily(family)].protocol)
+        except PermissionError:
+            continue
+        try:
+            sock.bind((source, 0))
+        except OSError as error:
+            sock.close()
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise NoAddress(error.errno, f"source {source}: not an address of this machine") from None
+            raise
+        return sock, name
+    wanted = "ICMP" if engine == "auto" else f"{engine} ICMP"
+    raise NotPermitted(
+        errno.EPERM,
+        f"no {wanted} socket is permitted here: allow datagram ones to your group "
+        "(sysctl -w net.ipv4.ping_group_range='0 2147483647'), "
+        "or have the capability CAP_NET_RAW (root, or setcap cap_net_raw+ep on the interpreter)",
+    )
+
+
+def prepare(sock: socket.socket) -> None:
+    """Ask the kernel for what a prober needs with each message."""
+    family = FAMILIES[sock.family]
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    # Without it an ICMP error is invisible to a datagram socket, and ENOBUFS to every sender.
+    sock.setsockopt(family.level, family.receive_error, 1)
+    sock.setsockopt(family.level, family.receive_ttl, 1)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+
+
+def pass_type(sock: socket.socket, kind: int) -> None:
+    """Let the kernel drop every ICMP message of another type before it is queued."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", 0xFFFFFFFF ^ 1 << kind))
+        return
+    words = [0xFFFFFFFF] * 8
+    words[kind // 32] ^= 1 << kind % 32
+    sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *words))
+
+
+# Classic BPF (linux/filter.h) that loads a message's ident. IPv4 shows its own header first, IPv6 does not.
+_LOAD_IDENT = {
+    socket.AF_INET: ((0xB1, 0, 0, 0), (0x48, 0, 0, 4)),
+    socket.AF_INET6: ((0x28, 0, 0, 4),),
+}
+
+
+def pass_ident(sock: socket.socket, ident: int) -> None:
+    """Let the kernel drop other programs' replies: a raw socket is given them all, and its queue fills."""
+    jump_if_equal, accept, drop = (0x15, 0, 1, ident), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)
+    program = (*_LOAD_IDENT[sock.family], jump_if_equal, accept, drop)
+    code = array("B", b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
+    where = struct.pack("HP", len(program), code.buffer_info()[0])
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, where)
+
+
+def read(sock: socket.socket, size: int, limit: int, flags: int = 0) -> Iterator[Message]:
+    """What has arrived, ``limit`` messages of ``size`` bytes at most."""
+    for _ in range(limit):
+        try:
+            data, ancillary, got, address = sock.recvmsg(size, _CONTROL_SIZE, flags)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise
+            continue  # an error's first notice; the error queue says it in full
+        if got & socket.MSG_TRUNC and not flags:
+            continue  # longer than what we sent: no echo of ours
+        yield data, {(level, kind): value for level, kind, value in ancillary}, address
+
+
+class Failure(NamedTuple):
+    """An ICMP error: the packet that it quotes, from its ICMP header on, and to whom that was sent."""
+
+    quoted: bytes
+    address: tuple[Any, ...]
+    error: tuple[int, int]
+    info: int
+    reporter: str
+    stamp: int
+
+
+def read_errors(sock: socket.socket, size: int, limit: int) -> Iterator[Failure]:
+    """The ICMP errors in the socket's error queue, at most ``limit``."""
+    family = FAMILIES[sock.family]
+    for quoted, messages, address in read(sock, size, limit, socket.MSG_ERRQUEUE):
+        error = messages.get((family.level, family.receive_error))
+        if error is None:
+            continue
+        _, origin, kind, code, info, _ = _EXTENDED_ERROR.unpack_from(error)
+        if origin != _ORIGIN_LOCAL:
+            reporter = socket.inet_ntop(sock.family, error[family.offender])
+            yield Failure(quoted, address, (kind, code), info, reporter, stamp_of(messages.get(TIMESTAMP)))
+
+
+def stamp_of(message: bytes | None) -> int:
+    """A timestamp of the kernel's in nanoseconds of the wall clock; 0 where there is none."""
+    if not message:
+        return 0
+    seconds, nanoseconds = TIMESPEC.unpack(message)
+    return int(seconds * NANOSECOND + nanoseconds)
+
+
+def forget_error(sock: socket.socket) -> None:
+    """Take an error that the next call on the socket would report; it stays in the error queue."""
+    sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -1,0 +1,397 @@
+"""A sweep: many targets, nothing remembered of a request but what its own payload says."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from array import array
+from itertools import chain, islice
+from math import inf
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from fastnet._pure.probe.common import (
+    ALIVE,
+    DECIDED,
+    FAMILIES,
+    NANOSECOND,
+    NOT_A_HOST,
+    PENDING,
+    SILENT,
+    UNREACHABLE,
+    Answer,
+)
+from fastnet._pure.probe.sockets import TIMESPEC, TIMESTAMP, read_errors, stamp_of
+from fastnet._pure.probe.targets import Targets
+from fastnet._pure.probe.timing import TICK_BITS, TICKS, Clocks, Expectation
+from fastnet._pure.probe.wire import Wire
+from fastnet.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from typing_extensions import Buffer
+
+    from fastnet._pure.probe.prober import Prober
+    from fastnet._pure.probe.sockets import Failure
+
+MAX_RETRIES = 65_535
+MAX_WINDOW = 32_767
+"""Fewer than half of the sequence numbers."""
+MAX_SECONDS = 1_000_000
+
+_BATCH = 16
+_READ_MOST = 1024
+"""So many messages are read before it is looked at whether to send, or to stop."""
+_AGE_NS = 10_000_000
+"""A window that has seen no answer for so long has aged out."""
+_NARROWEST = 16
+_PATIENCE_NS = 30 * NANOSECOND
+"""So long the system may refuse to send at all."""
+_SHORTEST_TIMEOUT_NS = 100_000_000
+"""The least that an adaptive timeout comes down to."""
+_FULL = (errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM)
+"""A queue or a table; ENOMEM is IPv6's word for it."""
+_REASONS = 65_535
+"""Distinct reasons that are kept; what comes after them is not told."""
+_WORD = 0xFFFFFFFF
+_CONTROL_SIZE = socket.CMSG_SPACE(TIMESPEC.size)
+
+
+class Sweeper:
+    """One echo request to each target, and ``retries`` more to those that did not answer.
+
+    ``spans`` are (first, last) intervals of addresses as integers, ascending and apart. The targets are
+    all their addresses in ascending order, or of these the shard (i, n): those at i, i + n, i + 2n ...;
+    ``decided`` is a bitmap (bit k % 8 of byte k // 8) of the targets that are left out. They are sent to in
+    the order of ``permute.Permutation(size, seed)``, or ascending where seed is None. The prober is used
+    for its socket only; nobody else reads that while a sweep runs.
+
+    Sending is windowed by what comes back: at most ``window`` probes are out past the newest answer
+    (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
+    sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
+    counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
+    ``timeout`` is what a pass waits for after its last probe, in seconds; ``adaptive`` makes it less
+    where the round-trip times allow that (RFC 6298). A queue or a neighbour table that is full is waited
+    for, up to 30 seconds. Raises InvalidArgument for what is out of range.
+    """
+
+    def __init__(
+        self,
+        prober: Prober,
+        spans: Sequence[tuple[int, int]],
+        *,
+        timeout: float = 1.0,
+        retries: int = 1,
+        window: int = 128,
+        rate: float | None = None,
+        shard: tuple[int, int] = (0, 1),
+        seed: int | None = None,
+        decided: Buffer | None = None,
+        adaptive: bool = False,
+    ) -> None:
+        _check_options(timeout, retries, window, rate)
+        self._targets = Targets(spans, shard, seed)
+        self._size = self._targets.size
+        self._states = bytearray(self._size)
+        # A target's slot: the round-trip time of an alive one, else the number of a reason.
+        self._slots = array("f", bytes(4 * self._size))
+        self._reasons: list[int | Answer] = []
+        self._reason_numbers: dict[int | Answer, int] = {}
+        self._unanswered = 0
+        self._left = self._size - self._leave_out(decided)
+
+        self._family = FAMILIES[socket.AddressFamily(prober.family)]
+        self._socket = prober._socket
+        self._wire = Wire(prober, self._targets)
+        self._buffer = bytearray(self._wire.size)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+        self._order = self._pass()
+        self._batch: list[tuple[int, int]] = []
+        self._passes_left = retries
+        self._finished = self._left == 0
+        self._sent = self._newest = 0
+        self._widest = self._window = window
+        self._answered_since_stall = False
+        self._gap_ns = int(NANOSECOND / rate) if rate else 0
+        self._timeout_ns = int(timeout * NANOSECOND)
+        self._adaptive = adaptive
+        self._clocks, self._expectation = Clocks(), Expectation()
+        self._progress_ns = self._last_sent_ns = self._not_before_ns = monotonic_ns()
+        self._refused_since_ns = 0
+
+    def _leave_out(self, decided: Buffer | None) -> int:
+        """Mark what an earlier sweep decided, and say how many these are."""
+        if decided is None:
+            return 0
+        bits = memoryview(decided).cast("B")
+        if len(bits) < (self._size + 7) // 8:
+            raise InvalidArgument(f"decided: {len(bits)} bytes for {self._size} targets")
+        for target in range(self._size):
+            if bits[target >> 3] >> (target & 7) & 1:
+                self._states[target] = DECIDED
+        return self._states.count(DECIDED)
+
+    @property
+    def size(self) -> int:
+        """How many targets there are."""
+        return self._size
+
+    @property
+    def sent(self) -> int:
+        """How many probes were sent so far."""
+        return self._sent
+
+    @property
+    def finished(self) -> bool:
+        """Whether every target has its verdict."""
+        return self._finished
+
+    @property
+    def states(self) -> memoryview:
+        """A byte a target, readable at any time."""
+        return memoryview(self._states).toreadonly()
+
+    @property
+    def rtts_ms(self) -> memoryview:
+        """The round-trip time of each alive target, as 32-bit floats; of another it says nothing."""
+        return memoryview(self._slots).toreadonly()
+
+    def reason(self, index: int) -> int | Answer | None:
+        """Why a target is not probed (an errno) or not reachable (the error, with the target as its tag).
+
+        Raises IndexError for a target that there is not.
+        """
+        if not 0 <= index < self._size:
+            raise IndexError(f"target {index}: there are {self._size}")
+        number = int(self._slots[index]) if self._states[index] in (PENDING, UNREACHABLE) else 0
+        if not 0 < number <= len(self._reasons):
+            return None
+        reason = self._reasons[number - 1]
+        if isinstance(reason, int):
+            return reason
+        return reason._replace(tag=index, responder=reason.responder or self._host(index))
+
+    def _host(self, index: int) -> str:
+        packed = self._targets.number(index).to_bytes(self._family.address_size, "big")
+        return socket.inet_ntop(self._wire.family, packed)
+
+    def close(self) -> None:
+        """Nothing is held but the prober's socket, which is the prober's to close."""
+
+    def run(self, seconds: float) -> bool:
+        """Work for about that long at most. True once every target has its verdict. Raises OSError."""
+        until_ns = monotonic_ns() + int(seconds * NANOSECOND)
+        while not self._finished:
+            wake_ns = min(self._send_some(), until_ns)
+            wait_ns = wake_ns - monotonic_ns()
+            if wait_ns > 0 and any(event & select.POLLERR for _, event in self._wait(wait_ns)):
+                self._read_errors()
+            self._read_replies()
+            if monotonic_ns() >= until_ns:
+                break
+        return self._finished
+
+    def _wait(self, wait_ns: int) -> list[tuple[int, int]]:
+        return self._poll.poll(-(-wait_ns // 1_000_000))
+
+    # Sending
+
+    def _pass(self) -> Iterator[tuple[int, int]]:
+        """The targets that are still to be sent to, with their addresses."""
+        states = self._states
+        first, last = self._family.multicast
+        for target, number in self._targets.in_order():
+            if states[target] >= ALIVE:
+                continue
+            if number == 0 or first <= number <= last:
+                self._note_refusal(target, NOT_A_HOST)
+                continue
+            yield target, number
+
+    def _send_some(self) -> int:
+        """Send what may be sent, and say when there is reason to look again."""
+        now_ns = monotonic_ns()
+        if now_ns < self._not_before_ns:
+            return self._not_before_ns
+        out = self._sent - self._newest
+        if out >= self._window:
+            if now_ns < self._progress_ns + _AGE_NS:
+                return self._progress_ns + _AGE_NS
+            self._stall(now_ns)
+            out = 0
+        room = min(_BATCH, self._window - out)
+        if self._gap_ns:
+            room = min(room, (now_ns - self._not_before_ns) // self._gap_ns + 1)
+        self._batch = self._batch or list(islice(self._order, room))
+        if not self._batch:
+            return self._end_pass(now_ns)
+        self._send_batch(now_ns)
+        return now_ns
+
+    def _stall(self, now_ns: int) -> None:
+        """Nothing came back for a full window: let it age. Narrower if answers had come: some were lost."""
+        narrower = max(_NARROWEST, self._window // 2)
+        self._window = min(self._widest, narrower) if self._answered_since_stall else self._widest
+        self._answered_since_stall = False
+        self._newest = self._sent
+        self._progress_ns = now_ns
+
+    def _end_pass(self, now_ns: int) -> int:
+        """Wait for the last probe's answer, then turn to those that did not answer once more."""
+        deadline_ns = self._last_sent_ns + self._patience_ns()
+        if now_ns < deadline_ns and self._unanswered:
+            return deadline_ns
+        if self._passes_left == 0 or self._left == 0:
+            self._finished = True
+        self._passes_left -= 1
+        self._order = self._pass()
+        self._refused_since_ns = 0
+        return now_ns
+
+    def _patience_ns(self) -> int:
+        if not self._adaptive:
+            return self._timeout_ns
+        return self._expectation.within_ns(min(_SHORTEST_TIMEOUT_NS, self._timeout_ns), self._timeout_ns)
+
+    def _send_batch(self, now_ns: int) -> None:
+        batch, self._batch = self._batch, []
+        sent_before = self._sent
+        for place, (target, number) in enumerate(batch):
+            code = self._send(number)
+            if code in _FULL:
+                self._batch = batch[place:]
+                self._hold(code, now_ns)
+                break
+            if code:
+                self._note_refusal(target, code)
+                continue
+            self._sent += 1
+            if self._states[target] == PENDING:
+                self._states[target] = SILENT
+                self._slots[target] = 0
+                self._unanswered += 1
+        if self._sent > sent_before:
+            self._refused_since_ns = 0
+            self._last_sent_ns = monotonic_ns()
+            due_ns = self._not_before_ns + (self._sent - sent_before) * self._gap_ns
+            self._not_before_ns = max(due_ns, self._last_sent_ns - _AGE_NS)
+
+    def _send(self, number: int) -> int:
+        """Send one request; 0, or the errno with which that was refused.
+
+        What is reported may be an error that came back for an earlier request; it is this one's own where it
+        is reported again while none had come.
+        """
+        packed = number.to_bytes(self._family.address_size, "big")
+        destination = (socket.inet_ntop(self._wire.family, packed), 0)
+        alone = 0
+        for _ in range(_READ_MOST):
+            ticks = monotonic_ns() >> TICK_BITS & TICKS
+            try:
+                self._socket.sendto(self._wire.request(packed, self._sent + 1 & _WORD, ticks), destination)
+                return 0
+            except OSError as error:
+                code = error.errno or 0
+            if code == errno.EBADF:
+                raise OSError(code, os.strerror(code))
+            alone = 0 if self._read_errors() else alone + 1
+            if code in _FULL or alone == 2:
+                break
+        return code
+
+    def _hold(self, code: int, now_ns: int) -> None:
+        """Give a queue or table that is full some time, but not for ever."""
+        self._not_before_ns = now_ns + _AGE_NS
+        self._refused_since_ns = self._refused_since_ns or now_ns
+        if now_ns - self._refused_since_ns > _PATIENCE_NS:
+            for target, _ in chain(self._batch, self._order):
+                self._note_refusal(target, code)
+            self._batch = []
+
+    def _note_refusal(self, target: int, code: int) -> None:
+        if self._states[target] == PENDING:
+            self._slots[target] = self._number_of(code)
+
+    def _number_of(self, reason: int | Answer) -> int:
+        """The number under which a reason is kept; equal ones are kept once."""
+        if reason not in self._reason_numbers and len(self._reasons) < _REASONS:
+            self._reasons.append(reason)
+            self._reason_numbers[reason] = len(self._reasons)
+        return self._reason_numbers.get(reason, _REASONS)
+
+    # Receiving
+
+    def _read_replies(self) -> None:
+        self._clocks.read()
+        for _ in range(_READ_MOST):
+            try:
+                size, ancillary, flags, source = self._socket.recvmsg_into([self._buffer], _CONTROL_SIZE)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    raise
+                self._read_errors()
+                continue
+            if flags & socket.MSG_TRUNC:
+                continue  # longer than what we sent: no echo of ours
+            if matched := self._wire.reply(memoryview(self._buffer)[:size], source):
+                self._take_reply(*matched, ancillary)
+
+    def _read_errors(self) -> int:
+        """Read what is in the error queue; how many errors that were, ours or not."""
+        failures = list(read_errors(self._socket, self._wire.size, _READ_MOST))
+        for failure in failures:
+            if matched := self._wire.quoted(failure.quoted, failure.address):
+                target, _, number = matched
+                self._take_error(target, number, failure)
+        return len(failures)
+
+    def _take_reply(self, target: int, ticks: int, number: int, ancillary: list[Any]) -> None:
+        if not self._take(target, number) or self._states[target] == ALIVE:
+            return
+        stamp_ns = next((stamp_of(value) for *kind, value in ancillary if (*kind,) == TIMESTAMP), 0)
+        rtt_ns = self._clocks.rtt_ns(ticks, stamp_ns, monotonic_ns())
+        self._expectation.learn(rtt_ns)
+        self._states[target] = ALIVE
+        self._slots[target] = rtt_ns / 1e6
+        self._unanswered -= 1
+        self._left -= 1
+
+    def _take_error(self, target: int, number: int, failure: Failure) -> None:
+        if not self._take(target, number) or self._states[target] == ALIVE:
+            return
+        itself = failure.reporter == failure.address[0]
+        reporter = "" if itself else failure.reporter
+        reason = Answer(0, reporter, 0, None, failure.error, failure.info)
+        self._states[target] = UNREACHABLE
+        self._slots[target] = self._number_of(reason)
+
+    def _take(self, target: int, number: int) -> bool:
+        """Note that something came back, and for which request (0 is unknown); whether that can be."""
+        if self._states[target] not in (SILENT, UNREACHABLE, ALIVE):
+            return False
+        whole = self._sent - (self._sent - number & _WORD)
+        self._newest = max(self._newest, whole) if number else self._newest
+        self._answered_since_stall = True
+        self._progress_ns = monotonic_ns()
+        self._window = min(self._widest, self._window + 1)
+        return True
+
+
+def _check_options(timeout: float, retries: int, window: int, rate: float | None) -> None:
+    _bounded("timeout", timeout, 0, MAX_SECONDS)
+    _bounded("retries", retries, 0, MAX_RETRIES)
+    _bounded("window", window, 1, MAX_WINDOW)
+    if rate is not None and not 0 < rate < inf:
+        raise InvalidArgument(f"rate {rate}: expected more than 0")
+
+
+def _bounded(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InvalidArgument(f"{name} {value}: expected {low} to {high}")

@@ -1,0 +1,60 @@
+"""Which address is which target of a sweep, and in which order they are sent to."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate, chain
+from operator import gt, lt, sub
+from typing import TYPE_CHECKING
+
+from fastnet._pure.permute import Permutation
+from fastnet.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class Targets:
+    """The addresses, as numbers, that a shard has of ascending intervals: target k is the k-th of these.
+
+    Raises InvalidArgument for intervals that are not ascending and apart, and
+    for a shard that there is not.
+    """
+
+    def __init__(self, spans: Sequence[tuple[int, int]], shard: tuple[int, int], seed: int | None) -> None:
+        self._first, self._step = shard
+        if not 0 <= self._first < self._step:
+            raise InvalidArgument(f"shard {shard}: expected (i, n), i from 0 to n - 1")
+        self._firsts = [first for first, _ in spans]
+        self._ends = [last + 1 for _, last in spans]
+        if not all(map(lt, self._firsts, self._ends)) or any(map(gt, self._ends, self._firsts[1:])):
+            raise InvalidArgument("spans: expected intervals (first, last), ascending and apart")
+        self._starts: list[int] = list(accumulate(map(sub, self._ends, self._firsts), initial=0))
+        self.size = len(range(self._first, self._starts[-1], self._step))
+        self._order = None if seed is None or not self.size else Permutation(self.size, seed)
+
+    def number(self, target: int) -> int:
+        """A target's address."""
+        index = self._first + target * self._step
+        which = bisect_right(self._starts, index) - 1
+        return self._firsts[which] + index - self._starts[which]
+
+    def target(self, number: int) -> int | None:
+        """The target that an address is, if it is one."""
+        which = bisect_right(self._firsts, number) - 1
+        if which < 0 or number >= self._ends[which]:
+            return None
+        target, beside = divmod(self._starts[which] + number - self._firsts[which] - self._first, self._step)
+        return None if beside or target < 0 else target
+
+    def in_order(self) -> Iterator[tuple[int, int]]:
+        """Every target and its address, as they are to be sent to."""
+        if self._order is None:
+            return enumerate(chain.from_iterable(map(self._of_shard, range(len(self._firsts)))))
+        places = map(self._order.at, range(self.size))
+        return ((target, self.number(target)) for target in places)
+
+    def _of_shard(self, which: int) -> range:
+        """Those addresses of an interval that are the shard's."""
+        skipped = (self._first - self._starts[which]) % self._step
+        return range(self._firsts[which] + skipped, self._ends[which], self._step)

@@ -1,0 +1,59 @@
+"""Round-trip times: how one is reckoned, and what is to be expected after some."""
+
+from __future__ import annotations
+
+import time
+
+TICK_BITS = 6
+"""Send times are told in ticks of 64 ns, which go round in 274 s."""
+TICKS = 0xFFFFFFFF
+
+# Adjusting a clock slews it by at most one in a thousand; a difference above that is a step.
+_TOLERANCE_NS = 50_000
+
+
+class Clocks:
+    """The wall clock, which the kernel's timestamps are of, beside the monotonic one, which times are of."""
+
+    def __init__(self) -> None:
+        self._read_ns = self._steady_since_ns = time.monotonic_ns()
+        self._lead_ns = time.time_ns() - self._read_ns
+
+    def read(self) -> None:
+        """Look at both: a lead that changed says that the wall clock was stepped."""
+        now_ns = time.monotonic_ns()
+        lead_ns = time.time_ns() - now_ns
+        if abs(lead_ns - self._lead_ns) > _TOLERANCE_NS + (now_ns - self._read_ns) // 1000:
+            self._steady_since_ns = now_ns
+        self._lead_ns = lead_ns
+        self._read_ns = now_ns
+
+    def rtt_ns(self, sent: int, stamp_ns: int, now_ns: int) -> int:
+        """The time from ``sent``, in ticks, to a timestamp of the kernel's.
+
+        To ``now_ns``, when it was read, where there is no stamp (0) or where the wall clock was stepped.
+        """
+        elapsed_ns = ((now_ns >> TICK_BITS) - sent & TICKS) << TICK_BITS
+        waited_ns = now_ns - (stamp_ns - self._lead_ns)
+        steady = now_ns - elapsed_ns >= self._steady_since_ns
+        return elapsed_ns - waited_ns if stamp_ns and steady and 0 <= waited_ns <= elapsed_ns else elapsed_ns
+
+
+class Expectation:
+    """The smoothed round-trip time and its deviation (RFC 6298), once one was learnt."""
+
+    def __init__(self) -> None:
+        self._rtt_ns = self._deviation_ns = 0
+
+    def learn(self, rtt_ns: int) -> None:
+        if not self._rtt_ns:
+            self._rtt_ns, self._deviation_ns = rtt_ns, rtt_ns // 2
+            return
+        self._deviation_ns += (abs(self._rtt_ns - rtt_ns) - self._deviation_ns) // 4
+        self._rtt_ns += (rtt_ns - self._rtt_ns) // 8
+
+    def within_ns(self, shortest_ns: int, longest_ns: int) -> int:
+        """Within which time an answer is to be expected: the longest, while nothing is known."""
+        if not self._rtt_ns:
+            return longest_ns
+        return min(longest_ns, max(shortest_ns, self._rtt_ns + 4 * self._deviation_ns))
