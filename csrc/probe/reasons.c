@@ -5,15 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t hash_of(const struct fn_reason *reason)
+/* Keyed: whoever sends errors chooses what is in them. */
+static uint64_t hash_of(const uint8_t key[16], const struct fn_reason *reason)
 {
-    uint64_t hash = (uint64_t)(uint32_t)reason->refused << 32 ^ (uint64_t)reason->type << 16 ^
-                    (uint64_t)reason->code << 8 ^ reason->itself;
+    const uint64_t words[] = {
+        (uint64_t)(uint32_t)reason->refused << 32 | reason->info,
+        (uint64_t)reason->type << 16 | (uint64_t)reason->code << 8 | reason->itself,
+        reason->reporter.high,
+        reason->reporter.low,
+    };
 
-    hash = (hash ^ reason->info) * UINT64_C(0x9e3779b97f4a7c15);
-    hash = (hash ^ hash >> 29 ^ reason->reporter.high) * UINT64_C(0xbf58476d1ce4e5b9);
-    hash = (hash ^ hash >> 32 ^ reason->reporter.low) * UINT64_C(0x94d049bb133111eb);
-    return hash ^ hash >> 31;
+    return fn_siphash(key, (const uint8_t *)words, sizeof words);
 }
 
 static bool same(const struct fn_reason *a, const struct fn_reason *b)
@@ -23,18 +25,20 @@ static bool same(const struct fn_reason *a, const struct fn_reason *b)
 }
 
 /* The bucket of a reason, or the empty one where it belongs. */
-static uint32_t *bucket_of(const struct fn_reasons *reasons, const struct fn_reason *reason)
+static uint32_t *bucket_of(const struct fn_sweep *sweep, const struct fn_reason *reason)
 {
+    const struct fn_reasons *const reasons = &sweep->reasons;
     const uint32_t mask = reasons->bucket_count - 1;
-    uint32_t at = (uint32_t)hash_of(reason) & mask;
+    uint32_t at = (uint32_t)hash_of(sweep->options.key, reason) & mask;
 
     while (reasons->buckets[at] && !same(&reasons->list[reasons->buckets[at] - 1], reason))
         at = (at + 1) & mask;
     return &reasons->buckets[at];
 }
 
-static bool grow(struct fn_reasons *reasons)
+static bool grow(struct fn_sweep *sweep)
 {
+    struct fn_reasons *const reasons = &sweep->reasons;
     const uint32_t capacity = reasons->capacity ? 2 * reasons->capacity : 16;
     struct fn_reason *const list = realloc(reasons->list, capacity * sizeof *list);
     uint32_t *const buckets = calloc(2 * (size_t)capacity, sizeof *buckets);
@@ -50,7 +54,7 @@ static bool grow(struct fn_reasons *reasons)
     reasons->bucket_count = 2 * capacity;
     reasons->capacity = capacity;
     for (uint32_t i = 0; i < reasons->count; i++)
-        *bucket_of(reasons, &reasons->list[i]) = i + 1;
+        *bucket_of(sweep, &reasons->list[i]) = i + 1;
     return true;
 }
 
@@ -59,14 +63,14 @@ uint32_t fn_reason_number(struct fn_sweep *sweep, const struct fn_reason *reason
     struct fn_reasons *const reasons = &sweep->reasons;
 
     if (reasons->count) {
-        const uint32_t known = *bucket_of(reasons, reason);
+        const uint32_t known = *bucket_of(sweep, reason);
         if (known)
             return known;
     }
-    if (reasons->count == FN_REASONS - 1 || (reasons->count == reasons->capacity && !grow(reasons)))
+    if (reasons->count == FN_REASONS - 1 || (reasons->count == reasons->capacity && !grow(sweep)))
         return FN_REASONS;
     reasons->list[reasons->count++] = *reason;
-    return *bucket_of(reasons, reason) = reasons->count;
+    return *bucket_of(sweep, reason) = reasons->count;
 }
 
 const struct fn_reason *fn_sweep_reason(const struct fn_sweep *sweep, uint32_t number)

@@ -8,15 +8,19 @@
 #include <string.h>
 #include <time.h>
 
-/* A window that has seen no answer for so long has aged out. */
+/* A window that has seen no answer for so long has aged out; sooner where answers come sooner, but not than that. */
 #define AGE (10 * FN_MILLISECOND)
+#define SHORTEST_AGE (FN_MILLISECOND / 2)
+/* So many windows without any answer are taken for targets that are dead: the next ones age sooner. */
+#define DEAD_WINDOWS 8
+#define DEAD_AGE (2 * FN_MILLISECOND)
 #define NARROWEST 16
 /* So long the system may refuse to send at all. */
 #define PATIENCE (30 * FN_SECOND)
-/* Adjusting a clock slews it by at most one in a thousand; a difference above that is a step. */
-#define CLOCK_TOLERANCE (50 * FN_MICROSECOND)
 /* The least that an adaptive timeout comes down to. */
 #define SHORTEST_TIMEOUT (100 * FN_MILLISECOND)
+/* So many messages are read before it is looked at whether to send, or to stop. */
+#define READ_MOST (64 * FN_BATCH)
 
 static int64_t clock_now(clockid_t clock)
 {
@@ -29,11 +33,6 @@ static int64_t clock_now(clockid_t clock)
 static int64_t time_now(void)
 {
     return clock_now(CLOCK_MONOTONIC);
-}
-
-static uint32_t ticks_of(int64_t time)
-{
-    return (uint32_t)((uint64_t)time >> FN_TICK_BITS);
 }
 
 static bool in_range(const struct fn_sweep_options *options)
@@ -64,8 +63,9 @@ int fn_sweep_new(struct fn_sweep **out, const struct fn_sweep_options *options, 
     if (code == 0)
         code = fn_wire_init(sweep);
     if (code == 0) {
-        sweep->states = calloc(sweep->size + 1, sizeof *sweep->states);
-        sweep->slots = calloc(sweep->size + 1, sizeof *sweep->slots);
+        const size_t places = sweep->size ? sweep->size : 1;
+        sweep->states = calloc(places, sizeof *sweep->states);
+        sweep->slots = calloc(places, sizeof *sweep->slots);
         code = sweep->states && sweep->slots ? 0 : -ENOMEM;
     }
     if (code < 0) {
@@ -79,8 +79,7 @@ int fn_sweep_new(struct fn_sweep **out, const struct fn_sweep_options *options, 
     sweep->window = options->window;
     sweep->finished = sweep->decided == sweep->size;
     sweep->progress = sweep->last_sent = sweep->not_before = time_now();
-    sweep->clock_steady_since = sweep->clock_read = sweep->progress;
-    sweep->clock_offset = clock_now(CLOCK_REALTIME) - sweep->progress;
+    fn_clocks_start(&sweep->clocks, sweep->progress, clock_now(CLOCK_REALTIME));
     *out = sweep;
     return 0;
 }
@@ -98,40 +97,28 @@ void fn_sweep_free(struct fn_sweep *sweep)
     free(sweep);
 }
 
-/* Answers */
-
-static void learn_rtt(struct fn_sweep *sweep, int64_t rtt)
+/* There is no socket (any more). */
+static bool is_fatal(int error)
 {
-    if (sweep->rtt == 0) {
-        sweep->rtt = rtt;
-        sweep->rtt_deviation = rtt / 2;
-        return;
-    }
-    sweep->rtt_deviation += (llabs(sweep->rtt - rtt) - sweep->rtt_deviation) / 4;
-    sweep->rtt += (rtt - sweep->rtt) / 8;
+    return error == EBADF || error == ENOTSOCK;
 }
 
-/* From the kernel's receive timestamp, unless the wall clock that it is of was stepped meanwhile. */
-static int64_t rtt_of(const struct fn_sweep *sweep, const struct fn_answer *answer, int64_t now)
-{
-    const union fn_slot slot = sweep->slots[answer->target];
-    uint32_t sent = answer->ticks;
+/* Answers */
 
-    /* The slot is more exact, where it is of this request: it was written after the sending. */
-    if (sweep->states[answer->target] == FN_SILENT && slot.ticks - sent < ticks_of(FN_MILLISECOND))
-        sent = slot.ticks;
-    const int64_t elapsed = (int64_t)(uint32_t)(ticks_of(now) - sent) << FN_TICK_BITS;
-    const int64_t arrived = answer->stamp - sweep->clock_offset;
-    if (answer->stamp && now - elapsed >= sweep->clock_steady_since && arrived <= now && arrived >= now - elapsed)
-        return (int64_t)(uint32_t)(ticks_of(arrived) - sent) << FN_TICK_BITS;
-    return elapsed;
+/* When the request that is answered was sent. Its slot is more exact than the request itself: it was written later. */
+static uint32_t sent_at(const struct fn_sweep *sweep, const struct fn_answer *answer)
+{
+    const uint32_t noted = sweep->slots[answer->target].ticks;
+    const bool same = sweep->states[answer->target] == FN_SILENT && noted - answer->ticks < fn_ticks(FN_MILLISECOND);
+
+    return same ? noted : answer->ticks;
 }
 
 static void take_reply(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t now)
 {
-    const int64_t rtt = rtt_of(sweep, answer, now);
+    const int64_t rtt = fn_clocks_rtt(&sweep->clocks, sent_at(sweep, answer), answer->stamp, now);
 
-    learn_rtt(sweep, rtt);
+    fn_expect_learn(&sweep->expect, rtt);
     sweep->states[answer->target] = FN_ALIVE;
     sweep->slots[answer->target].rtt_ms = (float)rtt / 1e6f;
     sweep->alive++;
@@ -150,6 +137,7 @@ static void take(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t
             sweep->newest = number;
     }
     sweep->answered_since_stall = true;
+    sweep->silent_stalls = 0;
     sweep->progress = now;
     if (sweep->window < sweep->options.window)
         sweep->window++;
@@ -163,26 +151,17 @@ static void take(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t
     }
 }
 
-/* What a receive timestamp is compared with; since when it can be. */
-static void read_clocks(struct fn_sweep *sweep, int64_t now)
-{
-    const int64_t offset = clock_now(CLOCK_REALTIME) - now;
-    const int64_t tolerance = CLOCK_TOLERANCE + (now - sweep->clock_read) / 1000;
-
-    if (llabs(offset - sweep->clock_offset) > tolerance)
-        sweep->clock_steady_since = now;
-    sweep->clock_offset = offset;
-    sweep->clock_read = now;
-}
-
-static void read_errors(struct fn_sweep *sweep)
+/* How many errors were read, ours or not. */
+static unsigned read_errors(struct fn_sweep *sweep)
 {
     struct fn_answer answer;
+    unsigned count = 0;
     int code;
 
-    while ((code = fn_wire_error(sweep, &answer)) >= 0)
+    for (; count < READ_MOST && (code = fn_wire_error(sweep, &answer)) >= 0; count++)
         if (code)
             take(sweep, &answer, time_now());
+    return count;
 }
 
 /* Reads what has arrived; how many messages that were, or -errno. */
@@ -199,7 +178,7 @@ static int read_replies(struct fn_sweep *sweep)
     if (count < 0)
         return -errno;
     const int64_t now = time_now();
-    read_clocks(sweep, now);
+    fn_clocks_read(&sweep->clocks, now, clock_now(CLOCK_REALTIME));
     for (int i = 0; i < count; i++)
         if (fn_wire_reply(sweep, (unsigned)i, &answer))
             take(sweep, &answer, now);
@@ -211,9 +190,9 @@ static int receive(struct fn_sweep *sweep)
 {
     int count = FN_BATCH;
 
-    while (count == FN_BATCH) {
+    for (unsigned read = 0; count == FN_BATCH && read < READ_MOST; read += FN_BATCH) {
         count = read_replies(sweep);
-        if (count == -EBADF || count == -ENOTSOCK)
+        if (is_fatal(-count))
             return count;
         if (count < 0 && count != -EAGAIN && count != -EINTR) {
             read_errors(sweep);
@@ -254,7 +233,7 @@ static void fill_batch(struct fn_sweep *sweep, unsigned room, int64_t now)
             continue;
         }
         out->places[out->count] = place;
-        fn_wire_request(sweep, out->count, target, (uint32_t)(sweep->sent + 1 + out->count), ticks_of(now));
+        fn_wire_request(sweep, out->count, target, (uint32_t)(sweep->sent + 1 + out->count), fn_ticks(now));
         out->count++;
     }
 }
@@ -269,7 +248,7 @@ static void note_sent(struct fn_sweep *sweep, unsigned count, int64_t before, in
             sweep->unanswered++;
         }
         if (sweep->states[target] == FN_SILENT)
-            sweep->slots[target].ticks = ticks_of(when);
+            sweep->slots[target].ticks = fn_ticks(when);
         sweep->not_before += sweep->options.gap;
     }
     sweep->sent += count;
@@ -286,38 +265,50 @@ static void give_up_pass(struct fn_sweep *sweep, int error)
         note_refusal(sweep, target_at(sweep, sweep->place), error);
 }
 
-static void refused(struct fn_sweep *sweep, unsigned which, int error, int64_t now)
+/* A queue or a table; ENOMEM is IPv6's word for it. */
+static bool is_full(int error)
 {
-    if (error != ENOBUFS && error != EAGAIN) {
-        note_refusal(sweep, sweep->out.targets[which], error);
-        sweep->place = sweep->out.places[which] + 1;
+    return error == ENOBUFS || error == EAGAIN || error == ENOMEM;
+}
+
+/* The batch's first request was not sent. */
+static void refused(struct fn_sweep *sweep, int error, int64_t now)
+{
+    if (!is_full(error)) {
+        note_refusal(sweep, sweep->out.targets[0], error);
+        sweep->place = sweep->out.places[0] + 1;
         return;
     }
-    sweep->place = sweep->out.places[which];
+    sweep->place = sweep->out.places[0];
     sweep->not_before = now + AGE;
     if (sweep->refused_since == 0)
         sweep->refused_since = now;
     else if (now - sweep->refused_since > PATIENCE)
-        give_up_pass(sweep, ENOBUFS);
+        give_up_pass(sweep, error);
 }
 
-/* sendmmsg(2), where an error that an earlier request met may be reported; what is reported again is its own. */
+/*
+ * How many of the batch sendmmsg(2) sent, or -errno. What it reports may be an error that came back for an earlier
+ * request; it is the first one's own where it is reported again while none had come.
+ */
 static int send_batch(struct fn_sweep *sweep)
 {
     struct fn_outgoing *const out = &sweep->out;
-    int error, pending;
-    socklen_t size = sizeof pending;
 
-    for (int tries = 0;; tries++) {
+    for (unsigned tries = 0, alone = 0;; tries++) {
         const int sent = sendmmsg(sweep->options.fd, out->messages, out->count, MSG_DONTWAIT);
+        const int error = errno;
         if (sent >= 0)
             return sent;
-        error = errno;
-        if (error == EBADF || error == ENOTSOCK || error == EAGAIN || error == ENOBUFS || tries == 2)
+        alone = read_errors(sweep) ? 0 : alone + 1;
+        if (is_fatal(error) || is_full(error) || alone == 2 || tries == READ_MOST)
             return -error;
-        read_errors(sweep);
-        getsockopt(sweep->options.fd, SOL_SOCKET, SO_ERROR, &pending, &size);
     }
+}
+
+static int64_t age(const struct fn_sweep *sweep)
+{
+    return fn_expect_within(&sweep->expect, SHORTEST_AGE, sweep->silent_stalls < DEAD_WINDOWS ? AGE : DEAD_AGE);
 }
 
 /* Nothing came back for a full window: let it age. Narrower if answers had come: some were lost. */
@@ -330,19 +321,16 @@ static void stall(struct fn_sweep *sweep, int64_t now)
     else if (half < sweep->options.window)
         sweep->window = half;
     sweep->answered_since_stall = false;
+    sweep->silent_stalls++;
     sweep->newest = sweep->sent;
     sweep->progress = now;
 }
 
 static int64_t patience(const struct fn_sweep *sweep)
 {
-    const int64_t expected = sweep->rtt + 4 * sweep->rtt_deviation;
+    const int64_t timeout = sweep->options.timeout;
 
-    if (!sweep->options.adaptive || sweep->rtt == 0 || expected > sweep->options.timeout)
-        return sweep->options.timeout;
-    if (expected > SHORTEST_TIMEOUT)
-        return expected;
-    return SHORTEST_TIMEOUT < sweep->options.timeout ? SHORTEST_TIMEOUT : sweep->options.timeout;
+    return sweep->options.adaptive ? fn_expect_within(&sweep->expect, SHORTEST_TIMEOUT, timeout) : timeout;
 }
 
 static void finish(struct fn_sweep *sweep)
@@ -380,8 +368,8 @@ static unsigned room(struct fn_sweep *sweep, int64_t now, int64_t *wake)
         return 0;
     }
     if (out >= sweep->window) {
-        if (now < sweep->progress + AGE) {
-            *wake = sweep->progress + AGE;
+        if (now < sweep->progress + age(sweep)) {
+            *wake = sweep->progress + age(sweep);
             return 0;
         }
         stall(sweep, now);
@@ -407,13 +395,14 @@ static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
         *wake = end_pass(sweep, now);
         return 0;
     }
+    const int64_t before = time_now();
     const int sent = send_batch(sweep);
-    if (sent == -EBADF || sent == -ENOTSOCK)
+    if (is_fatal(-sent))
         return sent;
     if (sent > 0)
-        note_sent(sweep, (unsigned)sent, now, time_now());
+        note_sent(sweep, (unsigned)sent, before, time_now());
     if (sent < 0)
-        refused(sweep, 0, -sent, now);
+        refused(sweep, -sent, now);
     else if ((unsigned)sent < sweep->out.count)
         sweep->place = sweep->out.places[sent];
     return 0;

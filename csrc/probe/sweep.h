@@ -1,6 +1,7 @@
 /*
  * What the files of a sweep share: targets.c (which address is which target), wire.c (requests, and whether
- * what came back is one's answer), reasons.c, and sweep.c (when to send, what an answer means).
+ * what came back is one's answer), reasons.c, timing.c (round-trip times), and sweep.c (when to send, what an
+ * answer means).
  */
 #ifndef FN_PROBE_SWEEP_H
 #define FN_PROBE_SWEEP_H
@@ -21,6 +22,7 @@
 #define FN_NO_TARGET UINT64_MAX
 #define FN_BATCH 16
 #define FN_ICMP_HEADER 8
+#define FN_IPV4_HEADER 20
 #define FN_IPV4_HEADER_MAX 60
 #define FN_CONTROL 256
 
@@ -29,6 +31,17 @@ struct fn_reasons {
     uint32_t count, capacity;
     uint32_t *buckets;      /* open addressing over the numbers; 0 is empty */
     uint32_t bucket_count;
+};
+
+/* The wall clock's lead over CLOCK_MONOTONIC, when that was looked at, and since when it was not stepped. */
+struct fn_clocks {
+    int64_t lead, read, steady_since;
+};
+
+/* The smoothed round-trip time and its deviation (RFC 6298), once one was learnt. */
+struct fn_expect {
+    bool known;
+    int64_t rtt, deviation;
 };
 
 /* Requests that leave together. */
@@ -77,10 +90,10 @@ struct fn_sweep {
     uint64_t sent, newest; /* how many requests were sent, and the newest one that was answered */
     unsigned window;
     bool answered_since_stall;
+    unsigned silent_stalls; /* in a row */
     int64_t progress, last_sent, not_before, refused_since;
-    int64_t rtt, rtt_deviation; /* smoothed; 0 before the first */
-
-    int64_t clock_offset, clock_read, clock_steady_since; /* the wall clock's lead over CLOCK_MONOTONIC */
+    struct fn_expect expect;
+    struct fn_clocks clocks;
 
     struct fn_outgoing out;
     struct fn_incoming in;
@@ -104,11 +117,30 @@ bool fn_is_host(int family, struct fn_number address);
 uint32_t fn_reason_number(struct fn_sweep *sweep, const struct fn_reason *reason);
 void fn_reasons_free(struct fn_reasons *reasons);
 
+/* timing.c. A time in ticks. */
+uint32_t fn_ticks(int64_t time);
+void fn_clocks_start(struct fn_clocks *clocks, int64_t now, int64_t wall);
+void fn_clocks_read(struct fn_clocks *clocks, int64_t now, int64_t wall);
+/*
+ * The time from `sent`, in ticks, to the kernel's receive timestamp, which is of the wall clock; to `now`, when it
+ * was read, where there is none (0) or where that clock was stepped meanwhile.
+ */
+int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t stamp, int64_t now);
+void fn_expect_learn(struct fn_expect *expect, int64_t rtt);
+/* Within which time an answer is to be expected: the longest, while nothing is known. */
+int64_t fn_expect_within(const struct fn_expect *expect, int64_t shortest, int64_t longest);
+
 /* wire.c */
 int fn_wire_init(struct fn_sweep *sweep);
 void fn_wire_free(struct fn_sweep *sweep);
 /* Writes request number `place` of the batch, to a target. */
 void fn_wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks);
+/* What a message from this address answers (a raw IPv4 socket's begins with its IP header); false: nothing of ours. */
+bool fn_wire_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
+                         struct fn_answer *out);
+/* Which request to this address an error quotes, from its ICMP header on; false: none of ours. */
+bool fn_wire_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number to,
+                          struct fn_answer *out);
 /* What message `place` of those read answers; false: nothing of ours. */
 bool fn_wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out);
 /* Takes one error from the socket's queue: 1, its answer in `out`; 0: one that is not ours; -EAGAIN: no more. */

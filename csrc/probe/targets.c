@@ -38,9 +38,11 @@ int fn_targets_init(struct fn_sweep *sweep, const struct fn_span *spans, size_t 
     if (!sweep->spans || !sweep->starts)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
-        if (spans[i].count == 0 || total + spans[i].count < total)
+        if (spans[i].count == 0 || total + spans[i].count < total ||
+            below(plus(spans[i].first, spans[i].count - 1), spans[i].first))
             return -EINVAL;
-        if (i && below(spans[i].first, plus(spans[i - 1].first, spans[i - 1].count)))
+        if (i && (!below(spans[i - 1].first, spans[i].first) ||
+                  distance(spans[i - 1].first, spans[i].first) < spans[i - 1].count))
             return -EINVAL;
         sweep->spans[i] = spans[i];
         sweep->starts[i] = total;

@@ -156,14 +156,48 @@ static bool read_cookie(const struct fn_sweep *sweep, const uint8_t *icmp, size_
     return out->whole;
 }
 
-static bool is_ours(const struct fn_sweep *sweep, const uint8_t *icmp, uint8_t type)
+static bool is_ours(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, uint8_t type)
 {
-    return icmp[0] == type && icmp[1] == 0 && get16(icmp + AT_IDENT) == sweep->options.ident;
+    return len >= FN_ICMP_HEADER && icmp[0] == type && icmp[1] == 0 && get16(icmp + AT_IDENT) == sweep->options.ident;
 }
 
-static int64_t stamp_of(struct msghdr *message)
+bool fn_wire_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
+                         struct fn_answer *out)
 {
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part)) {
+    /* Of the other sockets the kernel keeps the IP header, and checks the checksum. */
+    const bool bare = !(sweep->options.raw && is_ipv4(sweep));
+    const size_t header = bare || len == 0 ? 0 : (size_t)(message[0] & 0xf) * 4;
+
+    if (len < header || (!bare && header < FN_IPV4_HEADER))
+        return false;
+    const uint8_t *const icmp = message + header;
+    len -= header;
+    if (!is_ours(sweep, icmp, len, is_ipv4(sweep) ? ECHO_REPLY_4 : ECHO_REPLY_6) ||
+        (!bare && fn_checksum_scalar(icmp, len, 0) != 0xffff))
+        return false;
+    out->target = fn_sweep_target(sweep, from);
+    out->stamp = 0;
+    out->reason = 0;
+    return out->target != FN_NO_TARGET && read_cookie(sweep, icmp, len, from, out);
+}
+
+bool fn_wire_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number to,
+                          struct fn_answer *out)
+{
+    if (!is_ours(sweep, icmp, len, is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6))
+        return false;
+    out->target = fn_sweep_target(sweep, to);
+    out->stamp = 0;
+    out->whole = false;
+    /* A router need not quote what is behind the ICMP header (RFC 792); what it quotes must be right. */
+    return out->target != FN_NO_TARGET &&
+           (len < FN_ICMP_HEADER + FN_SWEEP_PAYLOAD || read_cookie(sweep, icmp, len, to, out));
+}
+
+static int64_t stamp_of(const struct msghdr *message)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part;
+         part = CMSG_NXTHDR((struct msghdr *)message, part)) {
         struct timespec stamp;
         if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_TIMESTAMPNS &&
             part->cmsg_len >= CMSG_LEN(sizeof stamp)) {
@@ -177,29 +211,12 @@ static int64_t stamp_of(struct msghdr *message)
 bool fn_wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
 {
     const struct msghdr *const message = &sweep->in.messages[place].msg_hdr;
-    const uint8_t *icmp = sweep->in.packets + place * sweep->read_size;
-    const struct fn_number from = number_of(&sweep->in.from[place]);
-    size_t len = sweep->in.messages[place].msg_len;
 
-    if (message->msg_flags & MSG_TRUNC)
+    if (message->msg_flags & MSG_TRUNC ||
+        !fn_wire_parse_reply(sweep, sweep->in.packets + place * sweep->read_size, sweep->in.messages[place].msg_len,
+                             number_of(&sweep->in.from[place]), out))
         return false;
-    if (sweep->options.raw && is_ipv4(sweep)) {
-        const size_t header = len ? (size_t)(icmp[0] & 0xf) * 4 : 0;
-        if (len < header)
-            return false;
-        icmp += header;
-        len -= header;
-    }
-    if (len < FN_ICMP_HEADER || !is_ours(sweep, icmp, is_ipv4(sweep) ? ECHO_REPLY_4 : ECHO_REPLY_6))
-        return false;
-    /* For the other sockets the kernel has checked it. */
-    if (sweep->options.raw && is_ipv4(sweep) && fn_checksum_scalar(icmp, len, 0) != 0xffff)
-        return false;
-    out->target = fn_sweep_target(sweep, from);
-    if (out->target == FN_NO_TARGET || !read_cookie(sweep, icmp, len, from, out))
-        return false;
-    out->stamp = stamp_of((struct msghdr *)message);
-    out->reason = 0;
+    out->stamp = stamp_of(message);
     return true;
 }
 
@@ -219,6 +236,23 @@ static const struct sock_extended_err *extended_error(const struct fn_sweep *swe
     return NULL;
 }
 
+/* What an error that came back for a request to this address says. */
+static struct fn_reason reason_of(const struct fn_sweep *sweep, const struct sock_extended_err *error,
+                                  struct fn_number to)
+{
+    struct fn_reason reason = {.type = error->ee_type, .code = error->ee_code, .info = error->ee_info};
+    struct sockaddr_in6 offender = {0};
+
+    memcpy(&offender, SO_EE_OFFENDER(error),
+           is_ipv4(sweep) ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+    offender.sin6_family = (sa_family_t)sweep->options.family;
+    const struct fn_number reporter = number_of(&offender);
+    reason.itself = reporter.high == to.high && reporter.low == to.low;
+    if (!reason.itself)
+        reason.reporter = reporter;
+    return reason;
+}
+
 int fn_wire_error(struct fn_sweep *sweep, struct fn_answer *out)
 {
     struct sockaddr_in6 to = {0};
@@ -231,25 +265,9 @@ int fn_wire_error(struct fn_sweep *sweep, struct fn_answer *out)
     if (len < 0)
         return -EAGAIN;
     const struct sock_extended_err *const error = extended_error(sweep, &message);
-    if (!error || len < FN_ICMP_HEADER || !is_ours(sweep, icmp, is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6))
+    if (!error || !fn_wire_parse_quoted(sweep, icmp, (size_t)len, number_of(&to), out))
         return 0;
-    const struct fn_number address = number_of(&to);
-    out->target = fn_sweep_target(sweep, address);
-    out->whole = false;
-    /* A router need not quote what is behind the ICMP header (RFC 792); what it quotes must be right. */
-    if (out->target == FN_NO_TARGET ||
-        (!read_cookie(sweep, icmp, (size_t)len, address, out) && len >= FN_ICMP_HEADER + FN_SWEEP_PAYLOAD))
-        return 0;
-    struct sockaddr_in6 offender = {0};
-    memcpy(&offender, SO_EE_OFFENDER(error),
-           is_ipv4(sweep) ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
-    struct fn_reason reason = {.type = error->ee_type, .code = error->ee_code, .info = error->ee_info};
-    offender.sin6_family = (sa_family_t)sweep->options.family;
-    const struct fn_number reporter = number_of(&offender);
-    reason.itself = reporter.high == address.high && reporter.low == address.low;
-    if (!reason.itself)
-        reason.reporter = reporter;
-    out->stamp = 0;
+    const struct fn_reason reason = reason_of(sweep, error, number_of(&to));
     out->reason = fn_reason_number(sweep, &reason);
     return 1;
 }

@@ -1,0 +1,57 @@
+/* Round-trip times: how one is reckoned, and what is to be expected after some. */
+#define _GNU_SOURCE
+#include "probe/sweep.h"
+
+#include <stdlib.h>
+
+/* Adjusting a clock slews it by at most one in a thousand; a difference above that is a step. */
+#define TOLERANCE (50 * FN_MICROSECOND)
+
+uint32_t fn_ticks(int64_t time)
+{
+    return (uint32_t)((uint64_t)time >> FN_TICK_BITS);
+}
+
+void fn_clocks_start(struct fn_clocks *clocks, int64_t now, int64_t wall)
+{
+    *clocks = (struct fn_clocks){.lead = wall - now, .read = now, .steady_since = now};
+}
+
+void fn_clocks_read(struct fn_clocks *clocks, int64_t now, int64_t wall)
+{
+    const int64_t lead = wall - now;
+
+    if (llabs(lead - clocks->lead) > TOLERANCE + (now - clocks->read) / 1000)
+        clocks->steady_since = now;
+    clocks->lead = lead;
+    clocks->read = now;
+}
+
+int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t stamp, int64_t now)
+{
+    const int64_t elapsed = (int64_t)(uint32_t)(fn_ticks(now) - sent) << FN_TICK_BITS;
+    const int64_t arrived = stamp - clocks->lead;
+
+    if (stamp && now - elapsed >= clocks->steady_since && arrived <= now && arrived >= now - elapsed)
+        return elapsed - (now - arrived);
+    return elapsed;
+}
+
+void fn_expect_learn(struct fn_expect *expect, int64_t rtt)
+{
+    if (!expect->known) {
+        *expect = (struct fn_expect){.known = true, .rtt = rtt, .deviation = rtt / 2};
+        return;
+    }
+    expect->deviation += (llabs(expect->rtt - rtt) - expect->deviation) / 4;
+    expect->rtt += (rtt - expect->rtt) / 8;
+}
+
+int64_t fn_expect_within(const struct fn_expect *expect, int64_t shortest, int64_t longest)
+{
+    const int64_t expected = expect->rtt + 4 * expect->deviation;
+
+    if (!expect->known || expected > longest || shortest > longest)
+        return longest;
+    return expected > shortest ? expected : shortest;
+}
