@@ -14,7 +14,7 @@
  * Sending is windowed by what comes back: at most `window` requests are out past the newest one that was
  * answered (a forward acknowledgment). Where nothing comes back they age out of the window, not out of the
  * sweep; it narrows where answers had come and stopped, and widens with each of them. A queue or a
- * neighbour table that is full (ENOBUFS, EAGAIN) is waited for.
+ * neighbour table that is full (ENOBUFS, EAGAIN, ENOMEM) is waited for, 30 s at most.
  *
  * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS and IP_RECVERR or IPV6_RECVERR set. Nobody else
  * reads it while a sweep runs. One thread at a time uses a sweep; nothing is shared between two of them.
@@ -108,6 +108,7 @@ uint64_t fn_sweep_size(const struct fn_sweep *sweep);
 const uint8_t *fn_sweep_states(const struct fn_sweep *sweep);
 const union fn_slot *fn_sweep_slots(const struct fn_sweep *sweep);
 uint64_t fn_sweep_sent(const struct fn_sweep *sweep);
+bool fn_sweep_finished(const struct fn_sweep *sweep);
 
 /* The reason of this number; NULL where there is none. */
 const struct fn_reason *fn_sweep_reason(const struct fn_sweep *sweep, uint32_t number);

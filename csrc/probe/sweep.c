@@ -454,3 +454,8 @@ uint64_t fn_sweep_sent(const struct fn_sweep *sweep)
 {
     return sweep->sent;
 }
+
+bool fn_sweep_finished(const struct fn_sweep *sweep)
+{
+    return sweep->finished;
+}

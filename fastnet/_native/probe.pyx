@@ -1,10 +1,15 @@
-"""The probe engine: sweeps in C, conversations in Python; ``fastnet._pure.probe`` is its contract."""
+"""The probe engine: sweeps in C; ``fastnet._pure.probe`` is its contract.
+
+A conversation waits for the network, not for the interpreter: ``Prober`` is the pure module's own class.
+"""
 
 import os
 import socket
+from math import inf
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.errno cimport EINVAL
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -20,6 +25,8 @@ from fastnet._pure.probe import (
     Prober,
     is_host,
 )
+from fastnet._pure.permute import Permutation
+from fastnet.errors import InvalidArgument
 
 cdef extern from "<time.h>" nogil:
     enum:
@@ -66,24 +73,34 @@ cdef extern from "probe.h" nogil:
         pass
     enum:
         FN_SWEEP_PAYLOAD
-    int fn_sweep_new(fn_sweep **out, const fn_sweep_options *options, const fn_span *spans, size_t count, const uint8_t *decided)
+    int fn_sweep_new(fn_sweep **out, const fn_sweep_options *options, const fn_span *spans, size_t count,
+                     const uint8_t *decided)
     void fn_sweep_free(fn_sweep *sweep)
     int fn_sweep_run(fn_sweep *sweep, int64_t until)
     uint64_t fn_sweep_size(const fn_sweep *sweep)
     const uint8_t *fn_sweep_states(const fn_sweep *sweep)
     const fn_slot *fn_sweep_slots(const fn_sweep *sweep)
     uint64_t fn_sweep_sent(const fn_sweep *sweep)
+    bint fn_sweep_finished(const fn_sweep *sweep)
     const fn_reason *fn_sweep_reason(const fn_sweep *sweep, uint32_t number)
     fn_number fn_sweep_address(const fn_sweep *sweep, uint64_t target)
 
 cdef object NANOSECOND = 1_000_000_000
 cdef object WORD = (1 << 64) - 1
+cdef object FAR_OFF = 1 << 60
+cdef object MAX_RETRIES = 65_535
+cdef object MAX_WINDOW = 32_767
+cdef object MAX_SECONDS = 1_000_000
 
 
 cdef int64_t time_now() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
+cdef int64_t nanoseconds(seconds) except? -1:
+    return min(int(seconds * NANOSECOND), FAR_OFF)
 
 
 cdef object number_of(fn_number number):
@@ -124,38 +141,77 @@ cdef object column(Sweeper sweeper, const void *data, Py_ssize_t item_size, byte
     return memoryview(made)
 
 
+cdef bounded(str name, value, low, high):
+    if not low <= value <= high:
+        raise InvalidArgument(f"{name} {value}: expected {low} to {high}")
+
+
+cdef fn_sweep_options options_of(prober, timeout, retries, window, rate, shard, seed, adaptive) except *:
+    cdef fn_sweep_options options
+    cdef bytes key = os.urandom(16)
+    bounded("timeout", timeout, 0, MAX_SECONDS)
+    bounded("retries", retries, 0, MAX_RETRIES)
+    bounded("window", window, 1, MAX_WINDOW)
+    if rate is not None and not 0 < rate < inf:
+        raise InvalidArgument(f"rate {rate}: expected more than 0")
+    first, step = shard
+    if not 0 <= first < step:
+        raise InvalidArgument(f"shard {shard}: expected (i, n), i from 0 to n - 1")
+    options.fd = prober.fileno()
+    options.family = prober.family
+    options.raw = prober.engine == "raw"
+    options.ident = prober.ident
+    memcpy(options.key, <const uint8_t *>key, sizeof(options.key))
+    options.payload = max(prober.size, FN_SWEEP_PAYLOAD)
+    options.timeout = nanoseconds(timeout)
+    options.adaptive = adaptive
+    options.retries = retries
+    options.window = window
+    options.gap = nanoseconds(1 / rate) if rate else 0
+    options.shard_first, options.shard_step = first, step
+    options.permuted = seed is not None
+    options.seed = 0 if seed is None else Permutation(1, seed).seed
+    return options
+
+
+cdef object bitmap_of(decided, spans, shard):
+    """The bytes of ``decided``, enough of them."""
+    first, step = shard
+    size = len(range(first, sum(last + 1 - low for low, last in spans), step))
+    bits = memoryview(decided).cast("B")
+    if len(bits) < (size + 7) // 8:
+        raise InvalidArgument(f"decided: {len(bits)} bytes for {size} targets")
+    return bits
+
+
 cdef class Sweeper:
+    """One echo request to each target, and ``retries`` more to those that did not answer.
+
+    ``spans`` are (first, last) intervals of addresses as integers, ascending and apart. The targets are
+    all their addresses in ascending order, or of these the shard (i, n): those at i, i + n, i + 2n ...;
+    ``decided`` is a bitmap (bit k % 8 of byte k // 8) of the targets that are left out. They are sent to in
+    the order of ``permute.Permutation(size, seed)``, or ascending where seed is None. The prober is used
+    for its socket only; nobody else reads that while a sweep runs.
+
+    Sending is windowed by what comes back: at most ``window`` probes are out past the newest answer
+    (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
+    sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
+    counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
+    ``timeout`` is what a pass waits for after its last probe, in seconds; ``adaptive`` makes it less
+    where the round-trip times allow that (RFC 6298). A queue or a neighbour table that is full is waited
+    for, up to 30 seconds. Raises InvalidArgument for what is out of range.
+    """
+
     cdef fn_sweep *sweep
     cdef object prober
-    cdef int family
-    cdef readonly bint finished
-    cdef readonly object states
-    cdef readonly object rtts_ms
+    cdef bint at_work
 
-    def __init__(self, prober, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
-                 seed=None, decided=None, adaptive=False):
-        cdef fn_sweep_options options
-        cdef bytes key = os.urandom(16)
+    def __cinit__(self, prober, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
+                  seed=None, decided=None, adaptive=False):
+        cdef fn_sweep_options options = options_of(prober, timeout, retries, window, rate, shard, seed, adaptive)
+        bits = None if decided is None else bitmap_of(decided, spans, shard)
         self.prober = prober
-        self.family = prober.family
-        options.fd = prober.fileno()
-        options.family = prober.family
-        options.raw = prober.engine == "raw"
-        options.ident = prober.ident
-        memcpy(options.key, <const uint8_t *>key, 16)
-        options.payload = max(prober.size, FN_SWEEP_PAYLOAD)
-        options.timeout = int(timeout * NANOSECOND)
-        options.adaptive = adaptive
-        options.retries = retries
-        options.window = window
-        options.gap = int(NANOSECOND / rate) if rate else 0
-        options.shard_first, options.shard_step = shard
-        options.permuted = seed is not None
-        options.seed = seed or 0
-        self.begin(&options, spans, decided)
-        self.states = column(self, fn_sweep_states(self.sweep), 1, b"B")
-        self.rtts_ms = column(self, fn_sweep_slots(self.sweep), 4, b"f")
-        self.finished = fn_sweep_run(self.sweep, 0) if fn_sweep_size(self.sweep) == 0 else False
+        self.begin(&options, spans, bits)
 
     cdef int begin(self, const fn_sweep_options *options, object spans, object decided) except -1:
         cdef size_t count = len(spans)
@@ -168,7 +224,7 @@ cdef class Sweeper:
             for i, (first, last) in enumerate(spans):
                 list[i].first.high = first >> 64
                 list[i].first.low = first & WORD
-                list[i].count = last - first + 1
+                list[i].count = max(0, last - first + 1)
             if decided is None:
                 code = fn_sweep_new(&self.sweep, options, list, count, NULL)
             else:
@@ -177,8 +233,10 @@ cdef class Sweeper:
                 PyBuffer_Release(&bitmap)
         finally:
             PyMem_Free(list)
+        if code == -EINVAL:
+            raise InvalidArgument("spans: expected intervals (first, last), ascending and apart")
         if code < 0:
-            raise OSError(-code, os.strerror(-code))
+            raise MemoryError
         return 0
 
     def __dealloc__(self):
@@ -186,26 +244,38 @@ cdef class Sweeper:
 
     @property
     def size(self):
+        """How many targets there are."""
         return fn_sweep_size(self.sweep)
 
     @property
     def sent(self):
+        """How many probes were sent so far."""
         return fn_sweep_sent(self.sweep)
 
-    def run(self, seconds):
-        cdef int64_t until = time_now() + <int64_t>(seconds * NANOSECOND)
-        cdef int code
-        with nogil:
-            code = fn_sweep_run(self.sweep, until)
-        if code < 0:
-            raise OSError(-code, os.strerror(-code))
-        self.finished = code
-        return self.finished
+    @property
+    def finished(self):
+        """Whether every target has its verdict."""
+        return fn_sweep_finished(self.sweep)
+
+    @property
+    def states(self):
+        """A byte a target, readable at any time."""
+        return column(self, fn_sweep_states(self.sweep), 1, b"B")
+
+    @property
+    def rtts_ms(self):
+        """The round-trip time of each alive target, as 32-bit floats; of another it says nothing."""
+        return column(self, fn_sweep_slots(self.sweep), 4, b"f")
 
     def reason(self, index):
-        cdef uint64_t target = index
-        if target >= fn_sweep_size(self.sweep):
+        """Why a target is not probed (an errno) or not reachable (the error, with the target as its tag).
+
+        Raises IndexError for a target that there is not.
+        """
+        if not 0 <= index < self.size:
             raise IndexError(f"target {index}: there are {self.size}")
+        self.stop_unless_idle()
+        cdef uint64_t target = index
         cdef uint8_t state = fn_sweep_states(self.sweep)[target]
         if state != PENDING and state != UNREACHABLE:
             return None
@@ -214,6 +284,29 @@ cdef class Sweeper:
             return None
         if reason.refused:
             return reason.refused
+        family = self.prober.family
         reporter = number_of(fn_sweep_address(self.sweep, target) if reason.itself else reason.reporter)
-        packed = reporter.to_bytes(4 if self.family == socket.AF_INET else 16, "big")
-        return Answer(index, socket.inet_ntop(self.family, packed), 0, None, (reason.type, reason.code), reason.info)
+        host = socket.inet_ntop(family, reporter.to_bytes(4 if family == socket.AF_INET else 16, "big"))
+        return Answer(index, host, 0, None, (reason.type, reason.code), reason.info)
+
+    def run(self, seconds):
+        """Work for about that long at most. True once every target has its verdict. Raises OSError."""
+        cdef int64_t until = time_now() + nanoseconds(seconds)
+        cdef int code
+        self.stop_unless_idle()
+        self.at_work = True
+        with nogil:
+            code = fn_sweep_run(self.sweep, until)
+        self.at_work = False
+        if code < 0:
+            raise OSError(-code, os.strerror(-code))
+        return code == 1
+
+    cdef int stop_unless_idle(self) except -1:
+        """What another thread's run() writes can't be read, nor a sweep be run twice at once."""
+        if self.at_work:
+            raise RuntimeError("the sweep runs in another thread")
+        return 0
+
+    def close(self):
+        """Nothing is held but the prober's socket, which is the prober's to close."""
