@@ -466,17 +466,28 @@ class TestCommand:
             r"localhost \(127\.0\.0\.1\): seq=0 rtt=\d+\.\d{3} ms ttl=64\n"
             r"localhost \(127\.0\.0\.1\): seq=1 rtt=\d+\.\d{3} ms ttl=64\n"
             r"localhost \(127\.0\.0\.1\): 2 sent, 2 received, 0% loss, "
-            r"rtt min/avg/max/stddev = (\d+\.\d{3}/){3}\d+\.\d{3} ms\n",
+            r"rtt min/avg/max/stddev/p50/p90/p99 = (\d+\.\d{3}/){6}\d+\.\d{3} ms, jitter \d+\.\d{3} ms\n",
             ran.stdout,
         )
 
     def test_json(self, root, fastnet):
         ran = fastnet("ping", "-c1", "--json", "::1")
         reply, summary = map(json.loads, ran.stdout.splitlines())
-        assert list(reply) == ["kind", "host", "address", "seq", "rtt_ms", "ttl", "error", "duplicate"]
+        assert list(reply) == [
+            "kind",
+            "host",
+            "address",
+            "seq",
+            "rtt_ms",
+            "ttl",
+            "error",
+            "duplicate",
+            "tries",
+        ]
         assert list(summary) == [
-            *("kind", "host", "address", "engine", "sent", "received", "duplicates", "loss_percent", "error"),
-            *("rtt_min_ms", "rtt_avg_ms", "rtt_max_ms", "rtt_stddev_ms"),
+            *("kind", "host", "address", "engine", "sent", "not_sent", "received", "duplicates"),
+            *("loss_percent", "error", "rtt_min_ms", "rtt_avg_ms", "rtt_max_ms", "rtt_stddev_ms"),
+            *("rtt_p50_ms", "rtt_p90_ms", "rtt_p99_ms", "jitter_ms", "outage_s"),
         ]
         assert summary["rtt_min_ms"] == summary["rtt_max_ms"] == reply["rtt_ms"]
 

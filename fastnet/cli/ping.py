@@ -1,20 +1,45 @@
 """Ping hosts: ICMP echo by a raw socket, or by a datagram socket where that is what is permitted."""
 
 import argparse
+import time
 from typing import Any
 
+from fastnet._backend import unix
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, duration, integer
 from fastnet.cli.output import print_json, remark
-from fastnet.ping import ENGINES, MAX_COUNT, MAX_SIZE, Pinger, PingResult, Reply, summarize
+from fastnet.ping import (
+    ENGINES,
+    MAX_COUNT,
+    MAX_ENOUGH,
+    MAX_RETRIES,
+    MAX_SIZE,
+    Destination,
+    Pinger,
+    Reply,
+    Summary,
+    Timeout,
+)
+
+FIELDS = ("host", "address", "engine", "sent", "not_sent", "received", "duplicates", "loss_percent")
+TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("hosts", nargs="+", metavar="HOST", help="a name or an address; fe80::1%%eth0 too")
-    parser.add_argument(
+    add_timing(parser)
+    add_packet(parser)
+    add_telling(parser)
+
+
+def add_timing(parser: argparse.ArgumentParser) -> None:
+    count = parser.add_mutually_exclusive_group()
+    count.add_argument(
         "-c", "--count", type=integer(1, MAX_COUNT), default=4, metavar="N", help="requests to each host (4)"
     )
-    parser.add_argument(
+    count.add_argument("-l", "--loop", action="store_true", help="go on until Ctrl-C")
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument(
         "-i",
         "--interval",
         type=duration,
@@ -22,14 +47,43 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="between two requests to a host (1s)",
     )
+    pace.add_argument(
+        "-f", "--flood", action="store_true", help="as fast as replies come back; only the summary is told"
+    )
     parser.add_argument(
         "-W",
         "--timeout",
-        type=duration,
+        type=patience,
         default=1.0,
         metavar="TIME",
-        help="how long to wait for a reply (1s)",
+        help="how long to wait for a reply (1s); auto: by the round-trip times seen",
     )
+    parser.add_argument(
+        "-r",
+        "--retries",
+        type=integer(0, MAX_RETRIES),
+        default=0,
+        metavar="N",
+        help="send a request that is not answered again so many times (0)",
+    )
+    parser.add_argument(
+        "-B",
+        "--backoff",
+        type=float,
+        default=1.5,
+        metavar="FACTOR",
+        help="by which the timeout grows with each retry (1.5)",
+    )
+    parser.add_argument(
+        "-x",
+        "--enough",
+        type=integer(1, MAX_ENOUGH),
+        metavar="N",
+        help="stop, with success, when N hosts have answered",
+    )
+
+
+def add_packet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-s", "--size", type=integer(0, MAX_SIZE), default=56, metavar="BYTES", help="the payload (56)"
     )
@@ -39,36 +93,104 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-I", "--source", metavar="ADDRESS", help="the address to send from")
     add_family(parser)
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="insist on a kind of socket")
+
+
+def add_telling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-q", "--quiet", action="store_true", help="tell only the summary, not each reply")
+    parser.add_argument(
+        "-Q",
+        "--every",
+        type=duration,
+        metavar="TIME",
+        help="instead of each reply, tell each TIME what came in it",
+    )
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="say what was resolved and which socket is used"
     )
     add_json(parser)
 
 
+def patience(text: str) -> Timeout:
+    """A time, or ``auto``."""
+    return "auto" if text == "auto" else duration(text)
+
+
 def run(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in ("size", "ttl", "source", "family", "engine")}
     with Pinger(**options) as pinger:
         destinations = pinger.resolve(args.hosts)
+        if args.json:
+            import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
+        unix.drop_capabilities()
         if args.verbose:
             for each in destinations:
                 remark(f"{each.host} is {each.address}, by a {each.engine} socket")
-        replies: list[Reply] = []
-        interrupted = False
-        try:
-            for reply in pinger.replies(destinations, args.count, args.interval, args.timeout):
-                replies.append(reply)
-                print_reply(reply, args.json)
-        except KeyboardInterrupt:
-            interrupted = True
-    results = summarize(destinations, replies)
-    for result in results:
-        print_summary(result, args.json)
+        return converse(pinger, destinations, args)
+
+
+def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Namespace) -> int:
+    """Ping until it is over, telling what comes, and then what it amounts to."""
+    told = Telling(destinations, args)
+    interrupted = False
+    try:
+        replies = pinger.replies(
+            destinations,
+            None if args.loop else args.count,
+            0 if args.flood else args.interval,
+            args.timeout,
+            retries=args.retries,
+            backoff=args.backoff,
+            enough=args.enough,
+        )
+        for reply in replies:
+            told.tell(reply)
+    except KeyboardInterrupt:
+        interrupted = True
+    told.summarize()
     if interrupted:
         return exits.INTERRUPTED
-    return exits.YES if all(result.alive for result in results) else exits.NO
+    alive = sum(each.alive for each in told.whole.values())
+    return exits.YES if alive >= (args.enough or len(destinations)) else exits.NO
 
 
-def name_of(told: Reply | PingResult) -> str:
+class Telling:
+    """What is printed while replies come, and at the end."""
+
+    def __init__(self, destinations: list[Destination], args: argparse.Namespace) -> None:
+        self._destinations = destinations
+        self._interval = 0.0 if args.flood else args.interval
+        self._json = args.json
+        self._every: float | None = args.every
+        self._each = not (args.quiet or args.flood or args.every)
+        self.whole = self._summaries()
+        self._begin()
+
+    def _summaries(self) -> dict[str, Summary]:
+        return {
+            each.host: Summary(each.host, each.address, each.engine, self._interval)
+            for each in self._destinations
+        }
+
+    def _begin(self) -> None:
+        """Begin the next of the times that ``--every`` tells of."""
+        self._until = time.monotonic() + (self._every or 0)
+        self._now = self._summaries()
+
+    def tell(self, reply: Reply) -> None:
+        self.whole[reply.host].add(reply)
+        if self._each:
+            print_reply(reply, self._json)
+        if self._every is not None:
+            self._now[reply.host].add(reply)
+            if time.monotonic() >= self._until:
+                print_summaries(self._now, "interval", self._json)
+                self._begin()
+
+    def summarize(self) -> None:
+        print_summaries(self.whole, "summary", self._json)
+
+
+def name_of(told: Reply | Summary) -> str:
     return told.host if told.host == told.address else f"{told.host} ({told.address})"
 
 
@@ -77,22 +199,41 @@ def print_reply(reply: Reply, as_json: bool) -> None:
         print_json({"kind": "reply", **reply._asdict()})
         return
     news = reply.error if reply.rtt_ms is None else f"rtt={reply.rtt_ms:.3f} ms ttl={reply.ttl}"
-    print(f"{name_of(reply)}: seq={reply.seq} {news}{' (duplicate)' if reply.duplicate else ''}", flush=True)
+    notes = " (duplicate)" if reply.duplicate else ""
+    if reply.tries > 1:
+        notes += f" ({reply.tries} tries)"
+    print(f"{name_of(reply)}: seq={reply.seq} {news}{notes}", flush=True)
 
 
-def print_summary(result: PingResult, as_json: bool) -> None:
-    times = {f"rtt_{name}_ms": getattr(result, f"rtt_{name}_ms") for name in ("min", "avg", "max", "stddev")}
-    if as_json:
-        record: dict[str, Any] = {"kind": "summary"}
-        for name in ("host", "address", "engine", "sent", "received", "duplicates", "loss_percent", "error"):
-            record[name] = getattr(result, name)
-        print_json(record | {name: value and round(value, 6) for name, value in times.items()})
-        return
-    line = (
-        f"{name_of(result)}: {result.sent} sent, {result.received} received, {result.loss_percent:.0f}% loss"
-    )
-    if result.duplicates:
-        line += f", {result.duplicates} duplicates"
-    if result.alive:
-        line += f", rtt min/avg/max/stddev = {'/'.join(f'{value:.3f}' for value in times.values())} ms"
-    print(line)
+def print_summaries(summaries: dict[str, Summary], kind: str, as_json: bool) -> None:
+    for each in summaries.values():
+        if as_json:
+            print_json(record(each, kind))
+        else:
+            print(line(each), flush=True)
+
+
+def record(summary: Summary, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"kind": kind}
+    found |= {name: getattr(summary, name) for name in (*FIELDS, "error")}
+    for name in (*(f"rtt_{name}_ms" for name in TIMES), "jitter_ms", "outage_s"):
+        value = getattr(summary, name)
+        found[name] = value and round(value, 6)
+    return found
+
+
+def line(summary: Summary) -> str:
+    told = f"{name_of(summary)}: {summary.sent} sent, {summary.received} received"
+    told += f", {summary.loss_percent:.0f}% loss"
+    if summary.not_sent:
+        told += f", {summary.not_sent} not sent"
+    if summary.duplicates:
+        told += f", {summary.duplicates} duplicates"
+    if summary.outage_s:
+        told += f", {summary.outage_s:g} s outage"
+    if summary.alive:
+        times = "/".join(f"{getattr(summary, f'rtt_{name}_ms'):.3f}" for name in TIMES)
+        told += f", rtt {'/'.join(TIMES)} = {times} ms"
+        if summary.jitter_ms is not None:
+            told += f", jitter {summary.jitter_ms:.3f} ms"
+    return told

@@ -1,0 +1,236 @@
+"""A conversation with many hosts over one socket a family: threads take turns at reading it."""
+
+import os
+import socket
+import threading
+import weakref
+from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import count as numbers
+from select import EPOLLIN, epoll
+from typing import Any
+
+from fastnet._backend import probe as _core
+from fastnet._limits import bounded
+from fastnet.endpoints import resolve
+from fastnet.errors import InvalidArgument
+from fastnet.ping.results import PingResult, Reply
+from fastnet.ping.session import Destination, Plan, Session, Timeout
+
+ENGINES = ("auto", *_core.ENGINES)
+MAX_SIZE = 65507
+"""The payload that fills the largest IPv4 packet."""
+
+
+class Pinger:
+    """A conversation with any number of hosts over one socket a family, from any number of threads.
+
+    ``engine`` is ``raw``, ``datagram`` or ``auto``: a raw socket, else an ICMP datagram socket
+    (``net.ipv4.ping_group_range``). ``source`` is the address to send from, ``size`` the payload in
+    bytes, ``ttl`` the TTL or hop limit, ``family`` what names resolve to. Sockets open when they are
+    first needed, and anew in a child after ``fork``. A context manager; close it when no thread uses it.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 56,
+        ttl: int | None = None,
+        source: str | None = None,
+        family: int = socket.AF_UNSPEC,
+        engine: str = "auto",
+    ) -> None:
+        bounded("size", size, 0, MAX_SIZE)
+        if ttl is not None:
+            bounded("ttl", ttl, 1, 255)
+        if engine not in ENGINES:
+            raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
+        self._size, self._ttl, self._engine = size, ttl, engine
+        self._family, self._source = family, ""
+        if source is not None:
+            found = resolve(source, family=family)[0]
+            self._family, self._source = found.family, found.host
+        self._reset()
+
+    def _reset(self) -> None:
+        self.lock = threading.Condition()
+        self.sessions: dict[int, Session] = {}
+        self.tickets = numbers()
+        self._probers: dict[int, _core.Prober] = {}
+        self._poller = epoll()
+        self._reading = False
+        _open_pingers.add(self)
+
+    def after_fork(self) -> None:
+        """The child must not take its parent's replies: it starts with sockets of its own."""
+        self.close()
+        self._reset()
+
+    def close(self) -> None:
+        self._poller.close()
+        for prober in self._probers.values():
+            prober.close()
+        self._probers.clear()
+        _open_pingers.discard(self)
+
+    def __enter__(self) -> "Pinger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ping(
+        self, host: str, count: int = 4, interval: float = 1.0, timeout: Timeout = 1.0, **more: Any
+    ) -> PingResult:
+        """Ping one host. See the function ``ping``."""
+        return self.multiping([host], count, interval, timeout, **more)[0]
+
+    def multiping(
+        self,
+        hosts: Iterable[str | Destination],
+        count: int = 4,
+        interval: float = 1.0,
+        timeout: Timeout = 1.0,
+        **more: Any,
+    ) -> list[PingResult]:
+        """Ping many hosts at once; one result each, in the order given. See the function ``ping``."""
+        destinations = self.resolve(hosts)
+        return summarize(destinations, self.replies(destinations, count, interval, timeout, **more), interval)
+
+    def replies(
+        self,
+        hosts: Iterable[str | Destination],
+        count: int | None = 4,
+        interval: float = 1.0,
+        timeout: Timeout = 1.0,
+        **more: Any,
+    ) -> Iterator[Reply]:
+        """What becomes of each request to each host, as soon as it is known; ``count`` None has no end.
+
+        The arguments are those of the function ``ping``.
+        """
+        session = Session(self, self.resolve(hosts), Plan(count, interval, timeout, **more))
+        try:
+            while session.unfinished:
+                self._advance(session)
+                yield from session.told()
+        finally:
+            with self.lock:
+                session.close()
+
+    async def replies_async(
+        self,
+        hosts: Iterable[str | Destination],
+        count: int | None = 4,
+        interval: float = 1.0,
+        timeout: Timeout = 1.0,
+        **more: Any,
+    ) -> AsyncIterator[Reply]:
+        """``replies`` for ``async for``. Names are looked up in a thread; all else is the event loop's."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        arrived = asyncio.Event()
+        plan = Plan(count, interval, timeout, **more)
+        session = Session(self, await asyncio.to_thread(self.resolve, hosts), plan)
+        own = os.dup(self.fileno())  # An event loop has one reader a descriptor, and there may be many of us.
+        loop.add_reader(own, arrived.set)
+        try:
+            while session.unfinished:
+                arrived.clear()
+                with self.lock:
+                    seconds = session.step()
+                if not session.news:
+                    timer = loop.call_later(seconds, arrived.set)
+                    await arrived.wait()
+                    timer.cancel()
+                with self.lock:
+                    self.receive()
+                for reply in session.told():
+                    yield reply
+        finally:
+            loop.remove_reader(own)
+            os.close(own)
+            with self.lock:
+                session.close()
+
+    def resolve(self, hosts: Iterable[str | Destination]) -> list[Destination]:
+        """Each host's first address, and the socket for it; a host that is named twice counts once.
+
+        Raises NameNotResolved, InvalidArgument for what is not the address of one host, NotPermitted.
+        """
+        if isinstance(hosts, str):
+            raise InvalidArgument(f"{hosts!r}: expected several hosts, as [{hosts!r}]")
+        return [self._destination(host) if isinstance(host, str) else host for host in dict.fromkeys(hosts)]
+
+    def _destination(self, host: str) -> Destination:
+        found = resolve(host, family=self._family)[0]
+        address = socket.inet_pton(found.family, found.address[0])
+        if not _core.is_host(found.family, int.from_bytes(address, "big")):
+            raise InvalidArgument(f"{host}: not the address of one host")
+        if found.host.startswith("fe80:") and "%" not in found.host:
+            raise InvalidArgument(f"{host}: a link-local address needs its interface, as {found.host}%eth0")
+        return Destination(host, found.host, self.prober(found.family).engine, found)
+
+    def prober(self, family: int) -> "_core.Prober":
+        """The socket of a family, opened when it is first needed."""
+        with self.lock:
+            if family not in self._probers:
+                prober = _core.Prober(
+                    family, self._engine, source=self._source, ttl=self._ttl, size=self._size
+                )
+                self._probers[family] = prober
+                self._poller.register(prober, EPOLLIN)
+            return self._probers[family]
+
+    def fileno(self) -> int:
+        """Readable when there is something for one of the conversations."""
+        return self._poller.fileno()
+
+    def _advance(self, session: "Session") -> None:
+        """Send what is due, and wait for news: one thread reads for all, the others are told."""
+        with self.lock:
+            seconds = session.step()
+            if session.news:
+                return
+            if self._reading:
+                self.lock.wait(seconds)
+                return
+            self._reading = True
+        try:
+            self._poller.poll(seconds)
+        finally:
+            with self.lock:
+                self._reading = False
+                self.receive()
+                self.lock.notify_all()
+
+    def receive(self) -> None:
+        """Hand what has arrived to the conversations that it is for."""
+        for prober in self._probers.values():
+            for answer in prober.receive():
+                if session := self.sessions.get(answer.tag):
+                    session.take(answer)
+
+
+_open_pingers: "weakref.WeakSet[Pinger]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for pinger in list(_open_pingers):
+        pinger.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def summarize(
+    destinations: Iterable[Destination], replies: Iterable[Reply], interval: float
+) -> list[PingResult]:
+    """What ``Pinger.replies`` told, put together to one result for each destination."""
+    of: dict[str, list[Reply]] = {}
+    for reply in replies:
+        of.setdefault(reply.host, []).append(reply)
+    return [
+        PingResult(each.host, each.address, each.engine, of.get(each.host, ()), interval)
+        for each in destinations
+    ]

@@ -1,0 +1,255 @@
+"""One conversation's timetable: what is to be sent when, how long it is awaited, what became of it.
+
+Nothing here waits, so that threads and asyncio both can drive it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import count as numbers
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from fastnet._limits import MAX_SECONDS, bounded, check_seconds
+from fastnet.endpoints import Resolved
+from fastnet.errors import InvalidArgument
+from fastnet.ping.reasons import explain, explain_refusal
+from fastnet.ping.results import Reply
+
+if TYPE_CHECKING:
+    from fastnet._backend import probe as _core
+    from fastnet.ping.pinger import Pinger
+
+MAX_COUNT = 65535
+MAX_RETRIES = 100
+MAX_BACKOFF = 10.0
+MAX_ENOUGH = 1 << 24
+
+_NANOSECOND = 1_000_000_000
+_BURST = 64
+"""Sent at most before what has arrived is read; in a flood, awaited at most, or one a host."""
+_FLOOD_PAUSE_NS = 10_000_000
+"""In a flood, sent even though nothing comes back: a hundred a second, as ping(8) does."""
+_SPREAD_NS = 1_000_000
+"""Between the probes of one round to many hosts, so that they do not all leave in one burst."""
+_FIRST, _SHORTEST, _LONGEST = 1.0, 0.1, 10.0
+"""Seconds that ``auto`` waits at first (RFC 6298, 2.1), at least and at most (nmap's)."""
+
+Timeout = float | Literal["auto"]
+
+
+class Destination(NamedTuple):
+    """A host that was looked up, and the kind of socket that there is for it."""
+
+    host: str
+    address: str
+    engine: str
+    resolved: Resolved
+
+
+class Plan:
+    """How hosts are asked; see ``multiping``. Raises InvalidArgument for what is out of range."""
+
+    def __init__(
+        self,
+        count: int | None,
+        interval: float,
+        timeout: Timeout,
+        retries: int = 0,
+        backoff: float = 1.5,
+        enough: int | None = None,
+    ) -> None:
+        if count is not None:
+            bounded("count", count, 1, MAX_COUNT)
+        check_seconds("interval", interval)
+        if not isinstance(timeout, str):
+            check_seconds("timeout", timeout, 0.001)
+        elif timeout != "auto":
+            raise InvalidArgument(f"timeout {timeout!r}: expected seconds, or 'auto'")
+        bounded("retries", retries, 0, MAX_RETRIES)
+        bounded("backoff", backoff, 1, MAX_BACKOFF)
+        if enough is not None:
+            bounded("enough", enough, 1, MAX_ENOUGH)
+        self.count, self.interval, self.timeout = count, interval, timeout
+        self.retries, self.backoff, self.enough = retries, backoff, enough
+
+
+class Patience:
+    """How long a host's replies are awaited: a fixed time, or by its round-trip times (RFC 6298)."""
+
+    def __init__(self, timeout: Timeout) -> None:
+        self._auto = timeout == "auto"
+        self._smoothed = self._varied = 0.0
+        self.seconds: float = _FIRST if timeout == "auto" else timeout
+
+    def seen(self, rtt: float) -> None:
+        """A reply took that many seconds."""
+        if not self._auto:
+            return
+        if not self._smoothed:
+            self._smoothed, self._varied = rtt, rtt / 2
+        else:
+            self._varied += (abs(self._smoothed - rtt) - self._varied) / 4
+            self._smoothed += (rtt - self._smoothed) / 8
+        self.seconds = min(_LONGEST, max(_SHORTEST, self._smoothed + 4 * self._varied))
+
+    def missed(self) -> None:
+        """The time was up: perhaps it was too short."""
+        if self._auto:
+            self.seconds = min(_LONGEST, 2 * self.seconds)
+
+
+class Target:
+    """A destination in one conversation."""
+
+    __slots__ = ("alive", "destination", "patience")
+
+    def __init__(self, destination: Destination, timeout: Timeout) -> None:
+        self.destination = destination
+        self.patience = Patience(timeout)
+        self.alive = False
+
+
+class Probe:
+    """One request, and what is known of it."""
+
+    __slots__ = ("answered", "error", "seq", "target", "tickets", "tries")
+
+    def __init__(self, target: Target, seq: int) -> None:
+        self.target = target
+        self.seq = seq
+        self.tries = 0
+        self.tickets: list[int] = []
+        self.error = "no answer"
+        self.answered = False
+
+    def replied(self, answer: "_core.Answer") -> Reply:
+        host, address = self.target.destination[:2]
+        duplicate, self.answered = self.answered, True
+        rtt_ms = answer.rtt_ns / 1e6
+        return Reply(host, address, self.seq, rtt_ms, answer.ttl, None, duplicate, self.tries)
+
+    def failed(self) -> Reply:
+        host, address = self.target.destination[:2]
+        return Reply(host, address, self.seq, None, None, self.error, tries=self.tries)
+
+
+class Session:
+    """One conversation. ``step`` and ``take`` are called under the pinger's lock."""
+
+    def __init__(self, pinger: "Pinger", destinations: Sequence[Destination], plan: Plan) -> None:
+        self._pinger = pinger
+        self._plan = plan
+        self._window = max(_BURST, len(destinations))
+        self._schedule = _schedule([Target(each, plan.timeout) for each in destinations], plan)
+        self._next = next(self._schedule, None)
+        self._probes: dict[int, Probe] = {}
+        """By ticket: a request has one for each time that it was sent."""
+        self._deadlines: list[tuple[int, int, Probe]] = []
+        """A heap: until when each probe is awaited, or its duplicates are."""
+        self._waiting = 0
+        self._alive = 0
+        self._sent_ns = 0
+        self.news: deque[Reply] = deque()
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(self._next or self._waiting or self.news)
+
+    def told(self) -> Iterator[Reply]:
+        """Each piece of news, once."""
+        while self.news:
+            yield self.news.popleft()
+
+    def close(self) -> None:
+        """Answers to these requests concern nobody any more."""
+        self._forget([*self._probes])
+
+    def _forget(self, tickets: list[int]) -> None:
+        for ticket in tickets:
+            self._pinger.sessions.pop(ticket, None)
+            self._probes.pop(ticket, None)
+
+    def step(self) -> float:
+        """Give up what is over its time and send what is due. The seconds until there is more to do."""
+        now_ns = time.monotonic_ns()
+        while self._deadlines and self._deadlines[0][0] <= now_ns:
+            self._expire(heappop(self._deadlines)[2])
+        for _ in range(_BURST):
+            due_ns = self._due_ns()
+            if self._next is None or due_ns is None or due_ns > now_ns:
+                break
+            self._send(Probe(*self._next[1:]))
+            self._next = next(self._schedule, None)
+        times = [due_ns for due_ns in (self._due_ns(),) if due_ns is not None]
+        times += [deadline_ns for deadline_ns, _, _ in self._deadlines[:1]]
+        return max(0, min(times, default=0) - now_ns) / _NANOSECOND
+
+    def _due_ns(self) -> int | None:
+        """When the next request may be sent: in a flood, only as replies come back."""
+        if self._next is None:
+            return None
+        if self._plan.interval == 0 and self._waiting >= self._window:
+            return self._sent_ns + _FLOOD_PAUSE_NS
+        return self._next[0]
+
+    def _expire(self, probe: Probe) -> None:
+        if not probe.answered:
+            self._waiting -= 1
+            if probe.tries <= self._plan.retries:
+                self._send(probe)
+                return
+            probe.target.patience.missed()
+            self.news.append(probe.failed())
+        self._forget(probe.tickets)
+
+    def _send(self, probe: Probe) -> None:
+        ticket = next(self._pinger.tickets)
+        resolved = probe.target.destination.resolved
+        timeout = min(MAX_SECONDS, probe.target.patience.seconds * self._plan.backoff**probe.tries)
+        self._sent_ns = time.monotonic_ns()
+        try:
+            self._pinger.prober(resolved.family).send(resolved.address, ticket, timeout)
+        except OSError as error:
+            probe.error = f"not sent: {explain_refusal(error.errno or 0)}"
+            self._forget(probe.tickets)
+            self.news.append(probe.failed())
+            return
+        probe.tries += 1
+        probe.tickets.append(ticket)
+        self._waiting += 1
+        self._probes[ticket] = probe
+        self._pinger.sessions[ticket] = self
+        heappush(self._deadlines, (self._sent_ns + int(timeout * _NANOSECOND), ticket, probe))
+
+    def take(self, answer: "_core.Answer") -> None:
+        """An answer to one of these requests. What comes after the timeout is no answer any more."""
+        probe = self._probes[answer.tag]
+        target = probe.target
+        if answer.error is not None:
+            probe.error = explain(target.destination.resolved.family, answer)
+            return
+        if not probe.answered:
+            self._waiting -= 1
+            target.patience.seen(answer.rtt_ns / _NANOSECOND)
+        self.news.append(probe.replied(answer))
+        self._alive += not target.alive
+        target.alive = True
+        if self._alive == self._plan.enough:
+            self._end()
+
+    def _end(self) -> None:
+        """As many hosts as wanted are known to be alive: nothing more is sent or awaited."""
+        self._next, self._waiting = None, 0
+        self._deadlines.clear()
+        self.close()
+
+
+def _schedule(targets: list[Target], plan: Plan) -> Iterator[tuple[int, Target, int]]:
+    """When each request is due, in order: a round to every host each interval, a little apart."""
+    start_ns = time.monotonic_ns()
+    interval_ns = int(plan.interval * _NANOSECOND)
+    apart_ns = min(_SPREAD_NS, interval_ns // max(1, len(targets)))
+    for seq in numbers() if plan.count is None else range(plan.count):
+        for place, target in enumerate(targets):
+            yield start_ns + seq * interval_ns + place * apart_ns, target, seq
