@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import time
@@ -16,13 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastnet.errors import InvalidArgument, NoAddress
+from fastnet.errors import InvalidArgument, NoAddress, NoSuchInterface
 from fastnet.packet import ICMPEcho, IPv4, parse
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
 TOPIC = "probe"
 LOOPBACK = {socket.AF_INET: ("127.0.0.1", 0), socket.AF_INET6: ("::1", 0, 0, 0)}
+
+PORT_UNREACHABLE = {socket.AF_INET: (3, 3), socket.AF_INET6: (1, 4)}
 
 
 @pytest.fixture(params=list(LOOPBACK), ids=["IPv4", "IPv6"])
@@ -56,6 +59,19 @@ def tags(prober: Any, count: int) -> list[int]:
     while len(found) < count:
         found += [answer.tag for answer in arrived(prober)]
     return found
+
+
+def only_answers(prober: Any, count: int = 1) -> list[Any]:
+    """So many answers: what comes besides, as when a probe left, is none."""
+    found: list[Any] = []
+    while len(found) < count:
+        found += arrived(prober)
+    return found
+
+
+def address(host: str) -> tuple[int, tuple[Any, ...]]:
+    """A numeric host's family and socket address."""
+    return (socket.AF_INET6, (host, 0, 0, 0)) if ":" in host else (socket.AF_INET, (host, 0))
 
 
 class TestProber:
@@ -154,6 +170,163 @@ class TestProber:
         prober.send(LOOPBACK[socket.AF_INET], 2, 1.0)
         assert [answer.tag for answer in arrived(prober)] == [2]
         prober.close()
+
+
+class TestOptions:
+    FROM, TO = "127.77.1.1", "127.77.1.2"
+
+    def on_the_wire(self, core: ModuleType, ttl: int | None = None, **options: Any) -> bytes:
+        """The request that a prober with these options sends."""
+        prober = core.Prober(socket.AF_INET, "raw", source=self.FROM, **options)
+        with (
+            closing(prober),
+            socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listening,
+        ):
+            listening.bind((self.TO, 0))
+            prober.send((self.TO, 0), 1, 1.0, ttl=ttl)
+            return next(heard(listening, self.TO))
+
+    def test_the_header(self, root, core):
+        packet = parse(self.on_the_wire(core, tos=0xB8, ttl=9), link="ipv4", strict=True)[IPv4]
+        assert (packet.dscp, packet.ttl) == (0xB8 >> 2, 9)
+
+    def test_a_ttl_for_one_probe(self, root, core):
+        assert parse(self.on_the_wire(core, ttl=3), link="ipv4", strict=True)[IPv4].ttl == 3
+
+    @pytest.mark.parametrize(("wanted", "bit"), [(True, 0x40), (False, 0)])
+    def test_dont_fragment(self, root, core, wanted, bit):
+        assert self.on_the_wire(core, dont_fragment=wanted)[6] & 0x40 == bit
+
+    def test_pattern(self, root, core):
+        assert self.on_the_wire(core, size=23, pattern=b"abc")[20 + 8 + 16 :] == b"abcabca"
+
+    @pytest.mark.parametrize("engine", ["raw", "datagram"])
+    @pytest.mark.parametrize("host", ["10.77.0.2", "fd77::2"])
+    def test_a_packet_above_the_mtu(self, core, engines, engine, host):
+        family, where = address(host)
+
+        def ping(dont_fragment: bool | None) -> list[int]:
+            with closing(core.Prober(family, engine, size=2000, dont_fragment=dont_fragment)) as prober:
+                prober.send(where, 7, 5.0)
+                return tags(prober, 1)
+
+        assert engines[0].call(lambda: (ping(None), ping(False))) == ([7], [7])
+        with pytest.raises(OSError, match=r"too long|Message") as caught:
+            engines[0].call(lambda: ping(True))
+        assert caught.value.errno == errno.EMSGSIZE
+
+    def test_mark(self, core, engines):
+        engines[0].ip("rule", "add", "fwmark", "7", "prohibit")
+
+        def ping(mark: int) -> list[int]:
+            with closing(core.Prober(socket.AF_INET, mark=mark)) as prober:
+                prober.send(("10.77.0.2", 0), 7, 5.0)
+                return tags(prober, 1)
+
+        assert engines[0].call(lambda: ping(0)) == [7]
+        with pytest.raises(PermissionError):
+            engines[0].call(lambda: ping(7))
+
+    def test_interface(self, root, core, family):
+        prober = core.Prober(family, "raw", interface="lo")
+        with socket.socket(fileno=os.dup(prober.fileno())) as bound:
+            assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0") == b"lo"
+        prober.send(LOOPBACK[family], 7, 5.0)
+        assert tags(prober, 1) == [7]
+        prober.close()
+
+    @pytest.mark.parametrize("name", ["nosuch0", "a-name-that-is-too-long", "lo\0x"])
+    def test_an_interface_that_there_is_not(self, root, core, name):
+        with pytest.raises(NoSuchInterface, match="lo") as caught:
+            core.Prober(socket.AF_INET, "raw", interface=name)
+        assert caught.value.errno == errno.ENODEV
+
+    def test_what_needs_a_privilege_names_it(self, root, core, python):
+        code = (
+            f"from {core.__name__} import Prober\nimport socket\n"
+            "Prober(socket.AF_INET, 'udp', interface='lo').close()\n"
+            "Prober(socket.AF_INET, 'udp', mark=7)"
+        )
+        prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all")
+        result = python("-c", code, prefix=prefix)
+        assert "NotPermitted: [Errno 1] mark 7: needs the capability CAP_NET_ADMIN" in result.stderr
+
+    @pytest.mark.parametrize("host", ["10.77.0.2", "fd77::2"])
+    @pytest.mark.parametrize("engine", ["raw", "datagram"])
+    def test_transmit_timestamps(self, core, engines, engine, host, peer):
+        """What waits in this host's own queue has not left: the queue is slow, and the wire is not."""
+        queue = ("tbf", "rate", "4kbit", "burst", "250", "limit", "100000")
+        engines[0].run(peer("tc"), "qdisc", "add", "dev", "veth0", "root", *queue)
+        family, where = address(host)
+
+        def last_rtt(transmit_timestamps: bool) -> float:
+            prober = core.Prober(family, engine, transmit_timestamps=transmit_timestamps)
+            with closing(prober):
+                time.sleep(0.2)  # the kernel switches its timestamps on a little after it was asked
+                for tag in range(6):
+                    prober.send(where, tag, 10.0)
+                rtts = {answer.tag: answer.rtt_ns / 1e9 for answer in only_answers(prober, 6)}
+                return rtts[5]
+
+        # At least four of six packets of 98 bytes wait, and 500 bytes leave in a second.
+        without, with_them = engines[0].call(lambda: (last_rtt(False), last_rtt(True)))
+        assert without >= 0.5 > with_them > 0
+
+    def test_transmit_timestamps_after_what_was_refused(self, root, core):
+        with closing(core.Prober(socket.AF_INET, "raw", transmit_timestamps=True)) as prober:
+            time.sleep(0.2)
+            for tag in range(20):
+                with pytest.raises(PermissionError):
+                    prober.send(("127.255.255.255", 0), 99, 5.0)
+                before = time.monotonic_ns()
+                prober.send(LOOPBACK[socket.AF_INET], tag, 5.0)
+                (answer,) = only_answers(prober)
+                assert answer.tag == tag
+                assert 0 < answer.rtt_ns < time.monotonic_ns() - before
+
+
+class TestUDP:
+    def test_port_unreachable_is_the_arrival(self, core, family):
+        with closing(core.Prober(family, "udp")) as prober:
+            assert prober.engine == "udp"
+            for tag in range(3):
+                prober.send(LOOPBACK[family], tag, 5.0)
+            answers = only_answers(prober, 3)
+        assert sorted(answer.tag for answer in answers) == [0, 1, 2]
+        assert {answer.error for answer in answers} == {PORT_UNREACHABLE[family]}
+        assert {answer.responder for answer in answers} == {LOOPBACK[family][0]}
+        assert all(answer.rtt_ns > 0 for answer in answers)
+
+    def test_ports_begin_where_traceroute_s_did(self, core):
+        with (
+            closing(core.Prober(socket.AF_INET, "udp")) as prober,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service,
+        ):
+            service.bind(("127.77.1.3", 33435))
+            for tag in range(2):
+                prober.send(("127.77.1.3", 0), tag, 5.0)
+            data, source = service.recvfrom(100)
+            assert len(data) == prober.size
+            service.sendto(data, source)  # no answer: only errors are
+            assert [answer.tag for answer in only_answers(prober)] == [0]
+
+    def test_who_may_not_do_anything_else(self, root, core, python):
+        code = (
+            f"from {core.__name__} import Prober\nimport select, socket\n"
+            "prober = Prober(socket.AF_INET6, 'udp')\n"
+            "prober.send(('::1', 0), 5, 5.0)\n"
+            "while not (answers := prober.receive()): select.select([prober], [], [], 5)\n"
+            "print(answers[0].tag, answers[0].error)"
+        )
+        prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all")
+        assert python("-c", code, prefix=prefix).stdout == "5 (1, 4)\n"
+
+    def test_no_sweep(self, core):
+        with (
+            closing(core.Prober(socket.AF_INET, "udp")) as prober,
+            pytest.raises(InvalidArgument, match="engine udp: a sweep needs an ICMP socket"),
+        ):
+            core.Sweeper(prober, [(0x7F000001, 0x7F000001)])
 
 
 class TestClock:

@@ -7,7 +7,7 @@ import socket
 from typing import NamedTuple
 
 ENGINES = ("raw", "datagram")
-"""The ICMP sockets that there are, in the order in which ``auto`` tries them."""
+"""The ICMP sockets that there are, in the order in which ``auto`` tries them. A Prober also knows ``udp``."""
 
 PENDING, SILENT, UNREACHABLE, ALIVE, DECIDED = range(5)
 """A target's state: not (yet) sent to, sent to, an error came back, answered, decided by an earlier sweep."""
@@ -18,7 +18,8 @@ NOT_A_HOST = errno.EDESTADDRREQ
 NANOSECOND = 1_000_000_000
 
 # What Python's socket module does not name, from linux/in.h and in6.h.
-_IP_RECVERR, _IP_RECVTTL, _IPV6_RECVERR = 11, 12, 25
+_IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL = 10, 11, 12
+_IPV6_MTU_DISCOVER, _IPV6_RECVERR = 23, 25
 
 
 class Family(NamedTuple):
@@ -31,6 +32,8 @@ class Family(NamedTuple):
     ttl_option: int
     receive_ttl: int
     ttl_message: int
+    tos_option: int
+    mtu_discover: int
     receive_error: int
     header_size: int
     address_size: int
@@ -47,6 +50,8 @@ FAMILIES = {
         ttl_option=socket.IP_TTL,
         receive_ttl=_IP_RECVTTL,
         ttl_message=socket.IP_TTL,
+        tos_option=socket.IP_TOS,
+        mtu_discover=_IP_MTU_DISCOVER,
         receive_error=_IP_RECVERR,
         header_size=60,
         address_size=4,
@@ -61,6 +66,8 @@ FAMILIES = {
         ttl_option=socket.IPV6_UNICAST_HOPS,
         receive_ttl=socket.IPV6_RECVHOPLIMIT,
         ttl_message=socket.IPV6_HOPLIMIT,
+        tos_option=socket.IPV6_TCLASS,
+        mtu_discover=_IPV6_MTU_DISCOVER,
         receive_error=_IPV6_RECVERR,
         header_size=0,
         address_size=16,

@@ -8,77 +8,131 @@ import socket
 import sys
 import time
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnet._pure.checksum import checksum, verify
 from fastnet._pure.probe.common import FAMILIES, NANOSECOND, Answer
 from fastnet._pure.probe.sockets import (
     ICMP,
     TIMESTAMP,
+    Departure,
+    Failure,
+    bind_to_interface,
     forget_error,
+    number_departures,
     open_socket,
     pass_ident,
     pass_type,
     prepare,
     read,
     read_errors,
+    set_dont_fragment,
+    set_mark,
     stamp_of,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _COOKIE = 16
-_SLOTS = 1 << 16
+_SEQUENCES = 1 << 16
+_FIRST_PORT = 33434
+"""Where traceroute began, and nobody listens."""
+_PORTS = (1 << 16) - _FIRST_PORT
 _CLOCK_TOLERANCE_NS = 50_000
 
 
 class _Sent:
-    __slots__ = ("answered", "clock_offset", "cookie", "held_until", "host", "scope", "sent_ns", "tag")
+    __slots__ = (
+        *("answered", "clock_offset", "cookie", "held_until", "host", "left_wall_ns", "scope", "sent_ns"),
+        "tag",
+    )
 
     def __init__(self, tag: int, destination: tuple[Any, ...], cookie: bytes, timeout_ns: int) -> None:
         self.tag = tag
         self.host, self.scope = _identity(destination)
         self.cookie = cookie
         self.answered = False
+        self.left_wall_ns = 0
+        """When the kernel says that it left, of the wall clock; 0 while it has not said."""
         self.clock_offset = time.time_ns() - time.monotonic_ns()
         self.sent_ns = time.monotonic_ns()
         self.held_until = self.sent_ns + timeout_ns
 
 
 class Prober:
-    """An open ICMP socket that sends echo requests of ``size`` payload bytes and matches what comes back.
+    """An open socket that sends probes of ``size`` payload bytes and matches what comes back.
 
-    ``family`` is AF_INET or AF_INET6; ``engine`` is ``raw``, ``datagram`` or ``auto``, the first of
-    them that is permitted (``.engine`` tells). ``source`` is a numeric address to send from. One thread
-    at a time may call it. Raises NotPermitted, which names the cures, NoAddress where source is not
-    this machine's, InvalidArgument for an engine that there is not, OSError.
+    ``family`` is AF_INET or AF_INET6. ``engine`` is ``raw`` or ``datagram``, which send ICMP echo requests;
+    ``auto``, the first of these two that is permitted (``.engine`` tells); or ``udp``, which needs no
+    privilege: datagrams to ports from 33434 on, answered by errors only, at their destination by port
+    unreachable. ``source`` is a numeric address to send from, ``interface`` the only one to use, ``mark``
+    a firewall mark, ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class. ``dont_fragment``
+    True sends packets up to the interface's MTU whole whatever the kernel knows of the path, so that a
+    router which can't pass one on says so; False lets them be cut to pieces; None is the kernel's way.
+    ``pattern`` is repeated to fill the payload behind the cookie, which takes 16 bytes.
+    ``transmit_timestamps`` reckons round-trip times from when the kernel handed a probe to the driver, else
+    from right before it was sent. One thread at a time may call it. Raises NotPermitted, which names the
+    cures, NoAddress where source is not this machine's, NoSuchInterface, InvalidArgument for an engine that
+    there is not, OSError.
     """
 
     def __init__(
-        self, family: int, engine: str = "auto", *, source: str = "", ttl: int | None = None, size: int = 56
+        self,
+        family: int,
+        engine: str = "auto",
+        *,
+        source: str = "",
+        interface: str = "",
+        mark: int = 0,
+        ttl: int | None = None,
+        tos: int = 0,
+        dont_fragment: bool | None = None,
+        size: int = 56,
+        pattern: bytes = b"",
+        transmit_timestamps: bool = False,
     ) -> None:
         self.family = family
         self.size = size
         self._family = FAMILIES[socket.AddressFamily(family)]
         self._socket, self.engine = open_socket(family, engine, source)
-        # The kernel chooses a datagram socket's ident, and shows it as its port.
-        own = self._socket.getsockname()[1] if self.engine == "datagram" else 0
-        self.ident = own or int.from_bytes(os.urandom(2), "big")
         try:
-            self._configure(ttl)
+            prepare(self._socket)
+            self._configure(interface, mark, ttl, tos, dont_fragment)
+            # The kernel chooses the ident of a socket that is not raw, and shows it as its port.
+            own = 0 if self.engine == "raw" else self._socket.getsockname()[1]
+            self.ident = own or int.from_bytes(os.urandom(2), "big")
+            if self.engine == "raw":
+                pass_type(self._socket, self._family.echo_reply)
+                pass_ident(self._socket, self.ident)
+            if transmit_timestamps:
+                number_departures(self._socket)
         except BaseException:
             self._socket.close()
             raise
         self._key = os.urandom(32)
-        self._serial = int.from_bytes(os.urandom(2), "big")
+        self._slots = _PORTS if self.engine == "udp" else _SEQUENCES
+        self._serial = -1 if self.engine == "udp" else int.from_bytes(os.urandom(2), "big")
         self._sent: dict[int, _Sent] = {}
-        self._filler = (bytes(range(256)) * (size // 256 + 1))[: max(0, size - _COOKIE)]
+        self._departing: dict[int, _Sent] | None = {} if transmit_timestamps else None
+        """Those whose departure the kernel has yet to tell, by its number."""
+        self._departed = 0
+        filler = pattern or bytes(range(256))
+        self._filler = (filler * (size // len(filler) + 1))[: max(0, size - _COOKIE)]
 
-    def _configure(self, ttl: int | None) -> None:
-        prepare(self._socket)
+    def _configure(
+        self, interface: str, mark: int, ttl: int | None, tos: int, dont_fragment: bool | None
+    ) -> None:
+        if interface:
+            bind_to_interface(self._socket, interface)
+        if mark:
+            set_mark(self._socket, mark)
         if ttl is not None:
             self._socket.setsockopt(self._family.level, self._family.ttl_option, ttl)
-        if self.engine == "raw":
-            pass_type(self._socket, self._family.echo_reply)
-            pass_ident(self._socket, self.ident)
+        if tos:
+            self._socket.setsockopt(self._family.level, self._family.tos_option, tos)
+        if dont_fragment is not None:
+            set_dont_fragment(self._socket, dont_fragment)
 
     def fileno(self) -> int:
         """The socket's descriptor, readable when there is something to ``receive``."""
@@ -87,42 +141,60 @@ class Prober:
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, destination: tuple[Any, ...], tag: int, timeout: float) -> None:
-        """Send one echo request to a socket address; its answers bear ``tag``.
+    def send(self, destination: tuple[Any, ...], tag: int, timeout: float, *, ttl: int | None = None) -> None:
+        """Send one probe to a socket address, with a TTL or hop limit of its own; its answers bear ``tag``.
 
-        Its sequence number is not given to another probe for ``timeout`` seconds, or until it is
+        Its sequence number or port is not given to another probe for ``timeout`` seconds, or until it is
         answered. Raises OSError where it was not sent: ENOBUFS too where all sequence numbers wait.
         """
-        sequence = self._free_sequence()
+        slot = self._free_slot()
         cookie = self._cookie(destination)
-        packet = self._request(sequence, cookie[: self.size] + self._filler)
-        self._sent[sequence] = _Sent(tag, destination, cookie, int(timeout * NANOSECOND))
+        packet = cookie[: self.size] + self._filler
+        if self.engine == "udp":
+            destination = (destination[0], _FIRST_PORT + slot, *destination[2:])
+        else:
+            packet = self._request(slot, packet)
+        sent = self._sent[slot] = _Sent(tag, destination, cookie, int(timeout * NANOSECOND))
         try:
-            self._send_packet(packet, destination)
+            self._send_packet(packet, self._ttl_message(ttl), destination)
         except OSError:
-            del self._sent[sequence]
+            del self._sent[slot]
+            if self._departing is not None:
+                # Whether the kernel has counted this one depends on how far it came.
+                self._departing, self._departed = {}, 0
+                number_departures(self._socket)
             raise
+        if self._departing is not None:
+            self._departing[self._departed] = sent
+            self._departed = self._departed + 1 & 0xFFFFFFFF
 
-    def _send_packet(self, packet: bytes, destination: tuple[Any, ...]) -> None:
+    def _ttl_message(self, ttl: int | None) -> list[tuple[int, int, bytes]]:
+        if ttl is None:
+            return []
+        return [(self._family.level, self._family.ttl_message, ttl.to_bytes(4, sys.byteorder))]
+
+    def _send_packet(
+        self, packet: bytes, messages: list[tuple[int, int, bytes]], destination: tuple[Any, ...]
+    ) -> None:
         # An error that an earlier probe met is reported by the next call on the socket, whatever
         # that is about; it stays in the error queue too. What is reported again is this packet's own.
         for _ in range(2):
             try:
-                self._socket.sendto(packet, destination)
+                self._socket.sendmsg([packet], messages, 0, destination)
                 return
             except BlockingIOError:
                 raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)) from None
             except OSError:
                 forget_error(self._socket)
-        self._socket.sendto(packet, destination)
+        self._socket.sendmsg([packet], messages, 0, destination)
 
-    def _free_sequence(self) -> int:
+    def _free_slot(self) -> int:
         now = time.monotonic_ns()
-        for _ in range(_SLOTS):
+        for _ in range(self._slots):
             self._serial += 1
-            sent = self._sent.get(self._serial % _SLOTS)
+            sent = self._sent.get(self._serial % self._slots)
             if sent is None or sent.answered or sent.held_until <= now:
-                return self._serial % _SLOTS
+                return self._serial % self._slots
         raise OSError(errno.ENOBUFS, "every sequence number waits for its answer")
 
     def _cookie(self, destination: tuple[Any, ...]) -> bytes:
@@ -141,22 +213,44 @@ class Prober:
         answers = []
         size = self._family.header_size + ICMP.size + self.size
         replies = list(read(self._socket, size, limit))
-        failures = list(read_errors(self._socket, size, limit))
+        # A probe's departure is told before its reply arrives: with so many more, none of these comes late.
+        errors = list(read_errors(self._socket, size, limit if self._departing is None else 2 * limit))
         now_ns = time.monotonic_ns()
         clock_offset = time.time_ns() - now_ns
+        self._note_departures(each for each in errors if isinstance(each, Departure))
         for data, messages, address in replies:
-            if (icmp := self._icmp_part(data)) and (
-                sent := self._match(icmp, self._family.echo_reply, address)
-            ):
+            if sent := self._replied(data, address):
                 rtt = _rtt_ns(sent, stamp_of(messages.get(TIMESTAMP)), now_ns, clock_offset)
-                ttl = self._ttl(messages)
-                answers.append(Answer(sent.tag, _text(address), rtt, ttl, None, 0))
+                answers.append(Answer(sent.tag, _text(address), rtt, self._ttl(messages), None, 0))
                 sent.answered = True
-        for quoted, address, error, info, reporter, stamp in failures:
-            if sent := self._match(quoted, self._family.echo_request, address):
-                rtt = _rtt_ns(sent, stamp, now_ns, clock_offset)
-                answers.append(Answer(sent.tag, reporter, rtt, None, error, info))
+        for failure in errors:
+            if isinstance(failure, Failure) and (sent := self._failed(failure)):
+                rtt = _rtt_ns(sent, failure.stamp, now_ns, clock_offset)
+                answers.append(Answer(sent.tag, failure.reporter, rtt, None, failure.error, failure.info))
         return answers
+
+    def _note_departures(self, departures: Iterable[Departure]) -> None:
+        for departure in departures:
+            sent = self._departing.pop(departure.number, None) if self._departing else None
+            if sent:
+                sent.left_wall_ns = departure.stamp
+
+    def _replied(self, data: bytes, address: tuple[Any, ...]) -> _Sent | None:
+        """The probe that this message replies to."""
+        if self.engine == "udp":
+            return None
+        icmp = self._icmp_part(data)
+        return self._match(icmp, self._family.echo_reply, address)
+
+    def _failed(self, failure: Failure) -> _Sent | None:
+        """The probe that this error quotes."""
+        if self.engine != "udp":
+            return self._match(failure.quoted, self._family.echo_request, failure.address)
+        sent = self._sent.get(failure.address[1] - _FIRST_PORT)
+        if sent is None or not _is_of(sent, failure.address):
+            return None
+        cookie = sent.cookie[: self.size]
+        return sent if cookie.startswith(failure.quoted[: len(cookie)]) else None
 
     def _icmp_part(self, data: bytes) -> bytes:
         """The ICMP message, or nothing where its checksum is wrong: only raw IPv4 is left to us to check."""
@@ -173,8 +267,7 @@ class Prober:
         sent = self._sent.get(sequence)
         if sent is None or (got, code, ident) != (kind, 0, self.ident):
             return None
-        host, scope = _identity(address)
-        if host != sent.host or scope not in (0, sent.scope):
+        if not _is_of(sent, address):
             return None
         cookie = sent.cookie[: self.size]
         returned = icmp[ICMP.size :][: len(cookie)]
@@ -192,6 +285,12 @@ def _identity(address: tuple[Any, ...]) -> tuple[str, int]:
     return address[0].partition("%")[0], address[3] if len(address) > 3 else 0
 
 
+def _is_of(sent: _Sent, address: tuple[Any, ...]) -> bool:
+    """Whether a probe was sent to this address."""
+    host, scope = _identity(address)
+    return host == sent.host and scope in (0, sent.scope)
+
+
 def _text(address: tuple[Any, ...]) -> str:
     """A socket address as people write it, with its scope where it has one."""
     host, scope = _identity(address)
@@ -199,9 +298,12 @@ def _text(address: tuple[Any, ...]) -> str:
 
 
 def _rtt_ns(sent: _Sent, stamp: int, now_ns: int, clock_offset: int) -> int:
-    """From the kernel's receive timestamp, unless the wall clock that it is of was stepped meanwhile."""
+    """From the kernel's timestamps, unless the wall clock that they are of was stepped meanwhile."""
     elapsed = now_ns - sent.sent_ns
     # Adjusting a clock slews it by at most one in a thousand; a difference above that is a step.
     steady = abs(clock_offset - sent.clock_offset) <= _CLOCK_TOLERANCE_NS + elapsed // 1000
-    rtt = stamp - clock_offset - sent.sent_ns
-    return rtt if stamp and steady and 0 <= rtt <= elapsed else elapsed
+    sent_wall_ns = sent.sent_ns + clock_offset
+    if not (stamp and steady and sent_wall_ns <= stamp <= now_ns + clock_offset):
+        return elapsed
+    # A departure that was numbered wrongly, because a packet was refused, is of another time.
+    return stamp - (sent.left_wall_ns if sent_wall_ns <= sent.left_wall_ns <= stamp else sent_wall_ns)

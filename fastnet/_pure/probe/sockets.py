@@ -1,4 +1,4 @@
-"""ICMP sockets: which are permitted, what the kernel passes to them, and their error queue."""
+"""Probers' sockets: which are permitted, what the kernel is asked to do, and their error queue."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastnet._pure.netif import failure
 from fastnet._pure.probe.common import ENGINES, FAMILIES, NANOSECOND
 from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
 
@@ -19,27 +20,33 @@ if TYPE_CHECKING:
 
 ICMP = struct.Struct("!BBHHH")
 
-# What Python's socket module does not name, from asm-generic/socket.h, linux/icmp.h, errqueue.h.
-_SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 35, 33, 26
+# What Python's socket module does not name, from asm-generic/socket.h, linux/in.h, in6.h, icmp.h, errqueue.h.
+_SO_TIMESTAMPNS, _SO_TIMESTAMPING, _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 35, 37, 33, 26
+_PMTUDISC_DONT, _PMTUDISC_PROBE, _IPV6_DONTFRAG = 0, 3, 62
 _SOL_RAW, _ICMP_FILTER, _ICMP6_FILTER = 255, 1, 1
 _EXTENDED_ERROR = struct.Struct("=IBBBxII")
-_ORIGIN_LOCAL = 1
+_ORIGIN_LOCAL, _ORIGIN_TIMESTAMPING = 1, 4
 
+# linux/net_tstamp.h: SOF_TIMESTAMPING_TX_SOFTWARE, _SOFTWARE, _OPT_ID and _OPT_TSONLY.
+_TRANSMIT_STAMPS = 1 << 1 | 1 << 4 | 1 << 7 | 1 << 11
+TIMESTAMPING = (socket.SOL_SOCKET, _SO_TIMESTAMPING)
 TIMESTAMP = (socket.SOL_SOCKET, _SO_TIMESTAMPNS)
 TIMESPEC = struct.Struct("@ll")
 
+_LONGEST_NAME = 15
 _RECEIVE_BUFFER = 4 << 20
 _CONTROL_SIZE = 512
 
 
 def open_socket(family: int, engine: str, source: str) -> tuple[socket.socket, str]:
     """The first permitted socket of the ladder, bound to its source."""
-    if engine != "auto" and engine not in ENGINES:
-        raise InvalidArgument(f"engine {engine!r}: expected auto, {', '.join(ENGINES)}")
+    if engine not in ("auto", *ENGINES, "udp"):
+        raise InvalidArgument(f"engine {engine!r}: expected auto, {', '.join(ENGINES)}, udp")
     for name in ENGINES if engine == "auto" else (engine,):
         kind = socket.SOCK_RAW if name == "raw" else socket.SOCK_DGRAM
+        protocol = 0 if name == "udp" else FAMILIES[socket.AddressFamily(family)].protocol
         try:
-            sock = socket.socket(family, kind, FAMILIES[socket.AddressFamily(family)].protocol)
+            sock = socket.socket(family, kind, protocol)
         except PermissionError:
             continue
         try:
@@ -71,6 +78,48 @@ def prepare(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+
+
+def bind_to_interface(sock: socket.socket, interface: str) -> None:
+    """Send and receive by this interface only. Raises NoSuchInterface, NotPermitted."""
+    name = interface.encode()
+    # The kernel would cut a longer name to one that there may be.
+    if len(name) > _LONGEST_NAME or 0 in name:
+        raise failure(interface, errno.ENODEV, "")
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+    except PermissionError as error:
+        raise NotPermitted(
+            error.errno, f"interface {interface}: before Linux 5.7 this needs the capability CAP_NET_RAW"
+        ) from None
+    except OSError as error:
+        raise failure(interface, error.errno or 0, "") from None
+
+
+def set_mark(sock: socket.socket, mark: int) -> None:
+    """Give what is sent a firewall mark. Raises NotPermitted."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    except PermissionError as error:
+        raise NotPermitted(
+            error.errno, f"mark {mark}: needs the capability CAP_NET_ADMIN (or CAP_NET_RAW since Linux 5.17)"
+        ) from None
+
+
+def set_dont_fragment(sock: socket.socket, dont_fragment: bool) -> None:
+    """Whether a packet that is too big is dropped on its way, which is told, instead of cut to pieces."""
+    family = FAMILIES[sock.family]
+    # Not DO: with that the kernel itself refuses what is above a path's MTU that it has learnt, and nobody
+    # on the path is asked again.
+    sock.setsockopt(family.level, family.mtu_discover, _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(family.level, _IPV6_DONTFRAG, dont_fragment)
+
+
+def number_departures(sock: socket.socket) -> None:
+    """From now on tell when each packet left, by its number: they are counted from 0 anew."""
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, 0)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _TRANSMIT_STAMPS)
 
 
 def pass_type(sock: socket.socket, kind: int) -> None:
@@ -126,15 +175,24 @@ class Failure(NamedTuple):
     stamp: int
 
 
-def read_errors(sock: socket.socket, size: int, limit: int) -> Iterator[Failure]:
-    """The ICMP errors in the socket's error queue, at most ``limit``."""
+class Departure(NamedTuple):
+    """When a packet left."""
+
+    number: int
+    stamp: int
+
+
+def read_errors(sock: socket.socket, size: int, limit: int) -> Iterator[Failure | Departure]:
+    """What is in the socket's error queue, at most ``limit``."""
     family = FAMILIES[sock.family]
     for quoted, messages, address in read(sock, size, limit, socket.MSG_ERRQUEUE):
         error = messages.get((family.level, family.receive_error))
         if error is None:
             continue
-        _, origin, kind, code, info, _ = _EXTENDED_ERROR.unpack_from(error)
-        if origin != _ORIGIN_LOCAL:
+        _, origin, kind, code, info, data = _EXTENDED_ERROR.unpack_from(error)
+        if origin == _ORIGIN_TIMESTAMPING:
+            yield Departure(data, stamp_of(messages.get(TIMESTAMPING)))
+        elif origin != _ORIGIN_LOCAL:
             reporter = socket.inet_ntop(sock.family, error[family.offender])
             yield Failure(quoted, address, (kind, code), info, reporter, stamp_of(messages.get(TIMESTAMP)))
 
@@ -143,7 +201,7 @@ def stamp_of(message: bytes | None) -> int:
     """A timestamp of the kernel's in nanoseconds of the wall clock; 0 where there is none."""
     if not message:
         return 0
-    seconds, nanoseconds = TIMESPEC.unpack(message)
+    seconds, nanoseconds = TIMESPEC.unpack_from(message)
     return int(seconds * NANOSECOND + nanoseconds)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastnet._pure.probe.common import (
     ALIVE,
     DECIDED,
+    ENGINES,
     FAMILIES,
     NANOSECOND,
     NOT_A_HOST,
@@ -23,7 +24,7 @@ from fastnet._pure.probe.common import (
     UNREACHABLE,
     Answer,
 )
-from fastnet._pure.probe.sockets import TIMESPEC, TIMESTAMP, read_errors, stamp_of
+from fastnet._pure.probe.sockets import TIMESPEC, TIMESTAMP, Failure, read_errors, stamp_of
 from fastnet._pure.probe.targets import Targets
 from fastnet._pure.probe.timing import TICK_BITS, TICKS, Clocks, Expectation
 from fastnet._pure.probe.wire import Wire
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from fastnet._pure.probe.prober import Prober
-    from fastnet._pure.probe.sockets import Failure
 
 MAX_RETRIES = 65_535
 MAX_WINDOW = 32_767
@@ -92,7 +92,7 @@ class Sweeper:
         decided: Buffer | None = None,
         adaptive: bool = False,
     ) -> None:
-        _check_options(timeout, retries, window, rate)
+        check_options(prober, spans, timeout, retries, window, rate, shard, decided)
         self._targets = Targets(spans, shard, seed)
         self._size = self._targets.size
         self._states = bytearray(self._size)
@@ -126,12 +126,8 @@ class Sweeper:
 
     def _leave_out(self, decided: Buffer | None) -> int:
         """Mark what an earlier sweep decided, and say how many these are."""
-        if decided is None:
-            return 0
-        bits = memoryview(decided).cast("B")
-        if len(bits) < (self._size + 7) // 8:
-            raise InvalidArgument(f"decided: {len(bits)} bytes for {self._size} targets")
-        for target in range(self._size):
+        bits = memoryview(decided or b"").cast("B")
+        for target in range(self._size if bits else 0):
             if bits[target >> 3] >> (target & 7) & 1:
                 self._states[target] = DECIDED
         return self._states.count(DECIDED)
@@ -345,12 +341,14 @@ class Sweeper:
 
     def _read_errors(self) -> int:
         """Read what is in the error queue; how many errors that were, ours or not."""
-        failures = list(read_errors(self._socket, self._wire.size, _READ_MOST))
-        for failure in failures:
-            if matched := self._wire.quoted(failure.quoted, failure.address):
+        errors = list(read_errors(self._socket, self._wire.size, _READ_MOST))
+        for failure in errors:
+            if isinstance(failure, Failure) and (
+                matched := self._wire.quoted(failure.quoted, failure.address)
+            ):
                 target, _, number = matched
                 self._take_error(target, number, failure)
-        return len(failures)
+        return len(errors)
 
     def _take_reply(self, target: int, ticks: int, number: int, ancillary: list[Any]) -> None:
         if not self._take(target, number) or self._states[target] == ALIVE:
@@ -384,12 +382,36 @@ class Sweeper:
         return True
 
 
-def _check_options(timeout: float, retries: int, window: int, rate: float | None) -> None:
+def check_options(
+    prober: Prober,
+    spans: Sequence[tuple[int, int]],
+    timeout: float,
+    retries: int,
+    window: int,
+    rate: float | None,
+    shard: tuple[int, int],
+    decided: Buffer | None,
+) -> None:
+    """Refuse what a sweep can't be made of. Raises InvalidArgument."""
+    if prober.engine not in ENGINES:
+        raise InvalidArgument(f"engine {prober.engine}: a sweep needs an ICMP socket")
     _bounded("timeout", timeout, 0, MAX_SECONDS)
     _bounded("retries", retries, 0, MAX_RETRIES)
     _bounded("window", window, 1, MAX_WINDOW)
     if rate is not None and not 0 < rate < inf:
         raise InvalidArgument(f"rate {rate}: expected more than 0")
+    first, step = shard
+    if not 0 <= first < step:
+        raise InvalidArgument(f"shard {shard}: expected (i, n), i from 0 to n - 1")
+    after = -1
+    for low, high in spans:
+        if not after < low <= high:
+            raise InvalidArgument("spans: expected intervals (first, last), ascending and apart")
+        after = high
+    total = sum(high - low + 1 for low, high in spans)
+    size = len(range(first, total, step))
+    if decided is not None and memoryview(decided).nbytes < (size + 7) // 8:
+        raise InvalidArgument(f"decided: {memoryview(decided).nbytes} bytes for {size} targets")
 
 
 def _bounded(name: str, value: float, low: float, high: float) -> None:
