@@ -84,14 +84,19 @@ class Targets:
                     yield address_text(family, number)
 
     def __getitem__(self, index: int) -> str:
+        return address_text(*self.at(index))
+
+    def at(self, index: int) -> tuple[int, int]:
+        """The family and the number of the address at an index. Raises IndexError."""
         if index < 0:
             index += self.size
         if not 0 <= index < self.size:
             raise IndexError(f"target {index}: there are {self.size}")
         which = bisect_right(self._starts, index) - 1
-        family = socket.AF_INET if which < len(self.ipv4) else socket.AF_INET6
-        span = (*self.ipv4, *self.ipv6)[which]
-        return address_text(family, span.first + index - self._starts[which])
+        before = self._starts[which]
+        if which < len(self.ipv4):
+            return socket.AF_INET, self.ipv4[which].first + index - before
+        return socket.AF_INET6, self.ipv6[which - len(self.ipv4)].first + index - before
 
     def __contains__(self, address: object) -> bool:
         if not isinstance(address, str):
@@ -114,13 +119,15 @@ class Targets:
     def __hash__(self) -> int:
         return hash((self.ipv4, self.ipv6))
 
+    def texts(self) -> Iterator[str]:
+        """The intervals as texts that make these targets again: an address, or a range with both ends."""
+        for family in _BITS:
+            for first, last in self.spans(family):
+                text = address_text(family, first)
+                yield f"{text}-{address_text(family, last)}" if last > first else text
+
     def __repr__(self) -> str:
-        texts = (
-            repr(address_text(family, first) + (f"-{address_text(family, last)}" if last > first else ""))
-            for family in _BITS
-            for first, last in self.spans(family)
-        )
-        return f"Targets({', '.join(texts)})"
+        return f"Targets({', '.join(map(repr, self.texts()))})"
 
 
 def read_targets(lines: Iterable[str]) -> list[str]:
@@ -201,7 +208,7 @@ def _prefix(family: int, text: str) -> Span:
     address, _, length = text.partition("/")
     bits = _BITS[socket.AddressFamily(family)]
     first = _single(family, address, text).first
-    if not (length.isascii() and length.isdigit()) or str(int(length)) != length or int(length) > bits:
+    if length not in map(str, range(bits + 1)):
         raise InvalidArgument(f"{text}: prefix length {length!r}: expected 0 to {bits}")
     host_bits = bits - int(length)
     network = first >> host_bits << host_bits
@@ -258,13 +265,13 @@ def _octet_spans(part: str, text: str) -> list[Span]:
 def _octet(text: str, within: str) -> int:
     if not text:
         raise InvalidArgument(f"{within}: an empty octet or an open range; expected 0 to 255")
-    if not (text.isascii() and text.isdigit()) or int(text) > 255:
+    plain = text.lstrip("0") or "0"
+    # Counted first: a number of thousands of digits would take int() long.
+    if not (text.isascii() and text.isdigit()) or len(plain) > 3 or int(plain) > 255:
         raise InvalidArgument(f"{within}: octet {text}: expected 0 to 255")
-    if text != str(int(text)):
-        raise InvalidArgument(
-            f"{within}: octet {text}: a leading zero (octal or decimal?); write {int(text)}"
-        )
-    return int(text)
+    if text != plain:
+        raise InvalidArgument(f"{within}: octet {text}: a leading zero (octal or decimal?); write {plain}")
+    return int(plain)
 
 
 def _merge(spans: Iterable[Span]) -> list[Span]:

@@ -1,0 +1,134 @@
+"""Sweep targets: which answer, which do not, which can't be reached, and which could not be probed.
+
+TARGETS are hosts, prefixes (10.0.2.0/24, fd00::/120), ranges (10.0.2.2-10.0.2.9, fd00::1-fd00::9) and ranges
+in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in all, or in a shard of them.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+from fastnet._backend import unix
+from fastnet.cli import exits
+from fastnet.cli.output import remark
+from fastnet.cli.sweep.options import add_options, check_together
+from fastnet.cli.sweep.outputs import Output, output_for
+from fastnet.cli.sweep.progress import Progress
+from fastnet.errors import InvalidArgument
+from fastnet.sweep import DECIDED, StateFile, Sweep, SweepResult, Verdict, rounds
+from fastnet.targets import Targets, read_targets
+
+INTERMIXED = True
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    check_together(args)
+    targets = collect_targets(args)
+    with ExitStack() as opened:
+        state = opened.enter_context(StateFile(args.resume, targets, args.shard)) if args.resume else None
+        running = opened.enter_context(open_sweep(targets, args, state))
+        command = Command(args, running, state, output_for(args, targets))
+        if args.engine != "scapy":  # which opens a socket of its own again and again
+            unix.drop_capabilities()
+        for number in rounds(args.every or 0, args.count if args.every is not None else 1):
+            if not command.round(number):
+                return exits.INTERRUPTED
+        return exits.YES if running.result().counts.alive else exits.NO
+
+
+def collect_targets(args: argparse.Namespace) -> Targets:
+    texts = [*args.targets, *listed(args.file)]
+    if not texts:
+        raise InvalidArgument("no targets: give some, as 10.0.2.0/24, or a file with -f")
+    unwanted = [*args.exclude, *listed(args.exclude_file)]
+    targets = Targets(*texts, exclude=unwanted, family=args.family)
+    if not targets:
+        raise InvalidArgument("no targets are left after --exclude")
+    return targets
+
+
+def listed(files: list[str]) -> list[str]:
+    texts = []
+    for name in files:
+        if name == "-":
+            texts += read_targets(sys.stdin)
+        else:
+            with open(name, encoding="utf-8") as lines:
+                texts += read_targets(lines)
+    return texts
+
+
+def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | None) -> Sweep:
+    names = ("timeout", "retries", "rate", "engine", "seed", "shard")
+    options = {name: getattr(args, name) for name in names}
+    return Sweep(targets, decided=state.decided if state else None, **options)
+
+
+class Command:
+    """What the rounds of one command share."""
+
+    def __init__(
+        self, args: argparse.Namespace, running: Sweep, state: StateFile | None, output: Output
+    ) -> None:
+        self._args, self._running, self._state, self._output = args, running, state, output
+        self._before: SweepResult | None = None
+
+    def round(self, number: int) -> bool:
+        """Sweep once and print what came of it, or what is known of it at Ctrl-C: then False."""
+        if number:
+            self._running.restart()
+        finished = self._sweep(number)
+        result = self._running.result()
+        if self._state:
+            self._keep(self._state, finished)
+        streamed = self._args.stream and self._before is None
+        self._tell(self._running.news() if streamed else self._verdicts(result), number)
+        self._before = result
+        self._output.end(result)
+        self._sum_up(result)
+        return finished
+
+    def _sweep(self, number: int) -> bool:
+        progress = Progress(self._args.retries)
+        try:
+            while not self._running.run():
+                if self._args.stream and self._before is None:
+                    progress.clear()
+                    self._tell(self._running.news(), number)
+                    sys.stdout.flush()
+                progress.show(self._running)
+        except KeyboardInterrupt:
+            progress.clear()
+            remark("interrupted")
+            return False
+        progress.clear()
+        return True
+
+    def _keep(self, state: StateFile, finished: bool) -> None:
+        if finished:
+            state.remove()
+        else:
+            state.save(self._running.decided())
+            remark(f"{state.path} says what is left: the same command goes on from there")
+
+    def _verdicts(self, result: SweepResult) -> Iterable[Verdict]:
+        if self._before is not None:
+            return result.changes(self._before)
+        return (verdict for verdict in result if verdict.state != DECIDED)
+
+    def _tell(self, verdicts: Iterable[Verdict], number: int) -> None:
+        for verdict in verdicts:
+            if self._args.only in (None, verdict.state):
+                self._output.verdict(verdict, number)
+
+    def _sum_up(self, result: SweepResult) -> None:
+        counts = {**result.counts._asdict(), "decided_before": len(result.decided_before)}
+        if not counts["decided_before"]:
+            del counts["decided_before"]
+        words = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items())
+        remark(f"{len(result)} targets: {words} ({result.engine})")

@@ -1,0 +1,111 @@
+"""The command's options, and which of them go together."""
+
+import argparse
+import re
+from typing import Any
+
+from fastnet.cli.arguments import add_family, duration, integer
+from fastnet.errors import InvalidArgument
+from fastnet.sweep import ALIVE, ENGINES, INACTIVE, MAX_RETRIES, MAX_SEED, MAX_SHARDS
+
+_SHARD = re.compile(r"([0-9]{1,10})/([0-9]{1,10})")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="*", metavar="TARGETS")
+    _add_targets(parser.add_argument_group("which targets"))
+    _add_probing(parser.add_argument_group("how they are probed"))
+    _add_output(parser.add_argument_group("what is printed"))
+
+
+def check_together(args: argparse.Namespace) -> None:
+    """Raises InvalidArgument for options that make no sense together."""
+    if args.count and args.every is None:
+        raise InvalidArgument("--count: only with --every")
+    if args.resume and args.every is not None:
+        raise InvalidArgument("--resume: not with --every")
+    if args.xml and args.every is not None:
+        raise InvalidArgument("--xml: not with --every: it is one document")
+
+
+def _add_targets(group: Any) -> None:
+    for names, metavar, text in (
+        (("-f", "--file"), "FILE", "read more targets from it; - is stdin"),
+        (("--exclude",), "TARGETS", "leave these out; may be repeated"),
+        (("--exclude-file",), "FILE", "leave out those that it lists"),
+    ):
+        group.add_argument(*names, action="append", default=[], metavar=metavar, help=text)
+    add_family(group)
+    group.add_argument(
+        "--shard",
+        type=shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="of N shares of the targets, the I-th, from 1",
+    )
+    group.add_argument(
+        "--resume",
+        metavar="FILE",
+        help="go on where a sweep was interrupted that wrote FILE; written at Ctrl-C, removed at the end",
+    )
+
+
+def _add_probing(group: Any) -> None:
+    group.add_argument("--engine", choices=ENGINES, default="auto", help="insist on a way to probe")
+    group.add_argument(
+        "--timeout",
+        type=timeout,
+        default=1.0,
+        metavar="TIME",
+        help="how long to wait for a reply (1s); auto follows the round-trip times",
+    )
+    group.add_argument(
+        "--retries",
+        type=integer(0, MAX_RETRIES),
+        default=1,
+        metavar="N",
+        help="how often to ask again who did not answer (1)",
+    )
+    group.add_argument(
+        "--max-rate", "--rate", dest="rate", type=float, metavar="N", help="at most N requests a second"
+    )
+    group.add_argument(
+        "--seed", type=integer(0, MAX_SEED), metavar="N", help="ask in the scattered order of this number"
+    )
+    group.add_argument(
+        "--every", type=duration, metavar="TIME", help="sweep again each TIME; print what changed"
+    )
+    group.add_argument(
+        "--count", type=integer(1, 1 << 31), metavar="N", help="with --every: how many sweeps (without end)"
+    )
+
+
+def _add_output(group: Any) -> None:
+    only = group.add_mutually_exclusive_group()
+    for name, state in (("alive", ALIVE), ("inactive", INACTIVE)):
+        only.add_argument(
+            f"--{name}", action="store_const", dest="only", const=state, help="print these addresses only"
+        )
+    form = group.add_mutually_exclusive_group()
+    for name, text in (
+        ("json", "print JSON Lines instead of a table"),
+        ("csv", "print comma-separated values"),
+        ("xml", "print XML as nmap does, which ndiff reads"),
+    ):
+        form.add_argument(f"--{name}", action="store_true", help=text)
+    group.add_argument(
+        "--stream", action="store_true", help="print each at once when it is known, in no order"
+    )
+
+
+def timeout(text: str) -> float | str:
+    return text if text == "auto" else duration(text)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """``1/3``: the first of three."""
+    match = _SHARD.fullmatch(text)
+    which, of = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= which <= of <= MAX_SHARDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N, as 1/3, the first of three")
+    return which, of

@@ -1,0 +1,221 @@
+"""What a sweep found out: a byte and a time a target, and a verdict made of them when it is looked at."""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple, overload
+
+from fastnet._backend import probe as _core
+from fastnet.ping import explain, explain_refusal
+from fastnet.sweep.plan import Part
+from fastnet.targets import Targets, address_text
+
+NOT_PROBED, INACTIVE, UNREACHABLE, ALIVE, DECIDED = STATES = (
+    "not probed",
+    "inactive",
+    "unreachable",
+    "alive",
+    "decided before",
+)
+"""The words for the core's states, in its order."""
+
+UNDECIDED = 255
+"""What stands for a state that may still change."""
+
+
+def _table(values: dict[int, int]) -> bytes:
+    """What ``bytes.translate`` takes to replace these values."""
+    return bytes(values.get(value, value) for value in range(256))
+
+
+# Silence says nothing before the end, and an error is final only where no reply comes.
+_SO_FAR = _table({_core.SILENT: _core.PENDING})
+_FINAL_SO_FAR = _table(dict.fromkeys((_core.PENDING, _core.SILENT, _core.UNREACHABLE), UNDECIDED))
+_IS_CHANGED = _table(dict.fromkeys(range(1, 256), 1))
+_BITS = {
+    finished: bytes(b"01"[value in decided] for value in range(256))
+    for finished, decided in (
+        (False, {_core.ALIVE, _core.DECIDED}),
+        (True, {_core.ALIVE, _core.DECIDED, _core.SILENT, _core.UNREACHABLE}),
+    )
+}
+
+
+class Verdict(NamedTuple):
+    """What a sweep found out about one target."""
+
+    address: str
+    state: str
+    """One of ``STATES``."""
+    rtt_ms: float | None
+    """The round-trip time of an alive one."""
+    reason: str | None
+    """Why it is unreachable, or was not probed."""
+
+
+class Counts(NamedTuple):
+    """How many targets ended in each state."""
+
+    alive: int
+    inactive: int
+    unreachable: int
+    not_probed: int
+
+
+class SweepResult(Sequence[Verdict]):
+    """The verdicts in the order of the targets, each made when it is looked at."""
+
+    def __init__(self, targets: Targets, parts: Sequence[Part], engine: str) -> None:
+        self.targets = targets
+        self.engine = engine
+        """``raw``, ``datagram``, ``tcp`` or ``scapy``."""
+        self.complete = all(part.worker.finished for part in parts)
+        """False where it was interrupted: a target without a verdict counts as not probed."""
+        self.states = b"".join(_states(part, _SO_FAR) for part in parts)
+        """A byte for each target: the place of its state in ``STATES``."""
+        self._parts = parts
+        self._starts = [*accumulate((part.size for part in parts), initial=0)]
+
+    @property
+    def rtts_ms(self) -> memoryview:
+        """A float32 for each target: the round-trip time of an alive one. Others' say nothing."""
+        if len(self._parts) == 1:
+            return memoryview(self._parts[0].worker.rtts_ms)
+        joined = array("f")
+        for part in self._parts:
+            joined.frombytes(memoryview(part.worker.rtts_ms).cast("B"))
+        return memoryview(joined)
+
+    @property
+    def counts(self) -> Counts:
+        order = (_core.ALIVE, _core.SILENT, _core.UNREACHABLE, _core.PENDING)
+        return Counts(*map(self.states.count, order))
+
+    @property
+    def alive(self) -> "Verdicts":
+        return Verdicts(self, _core.ALIVE)
+
+    @property
+    def inactive(self) -> "Verdicts":
+        """Those that were sent to, as often as asked for, and from which nothing came back."""
+        return Verdicts(self, _core.SILENT)
+
+    @property
+    def down(self) -> "Verdicts":
+        """``inactive`` under its other name."""
+        return self.inactive
+
+    @property
+    def unreachable(self) -> "Verdicts":
+        """Those about which an ICMP error came back, and no reply; the reason says what and from whom."""
+        return Verdicts(self, _core.UNREACHABLE)
+
+    @property
+    def not_probed(self) -> "Verdicts":
+        """Those that the system did not send to, whatever their reason."""
+        return Verdicts(self, _core.PENDING)
+
+    @property
+    def decided_before(self) -> "Verdicts":
+        """Those left out of this sweep because an earlier one, that it resumes, had their verdicts."""
+        return Verdicts(self, _core.DECIDED)
+
+    def changes(self, before: "SweepResult") -> Iterator[Verdict]:
+        """The verdicts whose state or reason is another than in an earlier result of the same targets."""
+        changed = {*differing(before.states, self.states)}
+        for state in (_core.UNREACHABLE, _core.PENDING):
+            for index in places(self.states, state):
+                if index not in changed and self[index].reason != before[index].reason:
+                    changed.add(index)
+        return (self[index] for index in sorted(changed))
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @overload
+    def __getitem__(self, index: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Verdict]: ...
+    def __getitem__(self, index: int | slice) -> Verdict | list[Verdict]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        state = self.states[index]
+        index %= len(self)
+        which = bisect_right(self._starts, index) - 1
+        part, place = self._parts[which], index - self._starts[which]
+        family, number = part.segment.at(place)
+        rtt_ms = round(part.worker.rtts_ms[place], 4) if state == _core.ALIVE else None
+        return Verdict(address_text(family, number), STATES[state], rtt_ms, _why(part, place, state))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}={value}" for name, value in self.counts._asdict().items())
+        return f"<SweepResult {counts}, engine={self.engine!r}>"
+
+
+class Verdicts(Sequence[Verdict]):
+    """Those of a result that are in one state, found when they are looked at."""
+
+    def __init__(self, result: SweepResult, state: int) -> None:
+        self._result, self._state = result, state
+
+    def __len__(self) -> int:
+        return self._result.states.count(self._state)
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return (self._result[index] for index in places(self._result.states, self._state))
+
+    @overload
+    def __getitem__(self, index: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Verdict]: ...
+    def __getitem__(self, index: int | slice) -> Verdict | list[Verdict]:
+        chosen = [*places(self._result.states, self._state)][index]
+        return [self._result[each] for each in chosen] if isinstance(chosen, list) else self._result[chosen]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and [*self] == [*other]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} verdicts: {STATES[self._state]}>"
+
+
+def places(values: bytes, value: int) -> Iterator[int]:
+    """Where a value stands, ascending."""
+    index = values.find(value)
+    while index >= 0:
+        yield index
+        index = values.find(value, index + 1)
+
+
+def differing(before: bytes, after: bytes) -> Iterator[int]:
+    """Where two columns of one length differ, ascending."""
+    both = int.from_bytes(before, "big") ^ int.from_bytes(after, "big")
+    return places(both.to_bytes(len(after), "big").translate(_IS_CHANGED), 1)
+
+
+def final_states(parts: Sequence[Part]) -> bytes:
+    """The states that nothing can change any more; a value of no state for the others."""
+    return b"".join(_states(part, _FINAL_SO_FAR) for part in parts)
+
+
+def decided_bits(parts: Sequence[Part]) -> bytes:
+    """A bit for each target that needs no other sweep: bit k % 8 of byte k / 8."""
+    bits = b"".join(bytes(part.worker.states).translate(_BITS[part.worker.finished]) for part in parts)
+    return int(bits[::-1] or b"0", 2).to_bytes((len(bits) + 7) // 8, "little")
+
+
+def _states(part: Part, so_far: bytes) -> bytes:
+    states = bytes(part.worker.states)
+    return states if part.worker.finished else states.translate(so_far)
+
+
+def _why(part: Part, place: int, state: int) -> str | None:
+    if state not in (_core.UNREACHABLE, _core.PENDING):
+        return None
+    reason: Any = part.worker.reason(place)
+    if reason is None:
+        return "interrupted" if state == _core.PENDING else None
+    return explain_refusal(reason) if isinstance(reason, int) else explain(part.segment.family, reason)

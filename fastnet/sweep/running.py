@@ -1,0 +1,194 @@
+"""A sweep under way: its sockets, its parts, and what is known so far."""
+
+import socket
+from collections.abc import Iterable, Iterator
+
+from fastnet._backend import probe as _core
+from fastnet._limits import bounded, check_seconds
+from fastnet.errors import InvalidArgument
+from fastnet.sweep.plan import Options, Part, Segment, Worker, segments, shard_size, split_bits
+from fastnet.sweep.result import (
+    DECIDED,
+    UNDECIDED,
+    SweepResult,
+    Verdict,
+    decided_bits,
+    differing,
+    final_states,
+)
+from fastnet.targets import Targets
+
+ENGINES = ("auto", *_core.ENGINES, "tcp", "scapy")
+MAX_TARGETS = 1 << 24
+MAX_RETRIES = 100
+MAX_WINDOW = 4096
+MAX_RATE = 1_000_000.0
+MAX_SHARDS = 1 << 32
+MAX_SEED = (1 << 64) - 1
+LONGEST_AUTO_TIMEOUT = 1.0
+"""What ``timeout="auto"`` begins with, and never exceeds."""
+
+_SLICE_SECONDS = 0.1
+
+
+class Sweep:
+    """A sweep that is run bit by bit and can be interrupted: ``run`` until it is True, then ``result``.
+
+    Takes and raises what the function ``sweep`` does, and ``decided``: what ``decided()`` of an earlier
+    sweep of the same targets and shard said; those are not probed again. A context manager: it holds sockets.
+    """
+
+    def __init__(
+        self,
+        targets: Targets | str | Iterable[str],
+        *,
+        exclude: Iterable[str] = (),
+        timeout: float | str = 1.0,
+        retries: int = 1,
+        window: int = 128,
+        rate: float | None = None,
+        family: int = socket.AF_UNSPEC,
+        engine: str = "auto",
+        seed: int | None = None,
+        shard: tuple[int, int] = (1, 1),
+        decided: bytes | None = None,
+    ) -> None:
+        self._options = checked_options(timeout, retries, window, rate, seed)
+        if engine not in ENGINES:
+            raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
+        self.targets = as_targets(targets, exclude, family)
+        self.engine = engine
+        """What was asked for, and once it is open, which it is."""
+        self.size = _size(self.targets, shard)
+        """How many of the targets belong to the shard."""
+        if decided is not None and len(decided) != (self.size + 7) // 8:
+            raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
+        self._segments = segments(self.targets, shard)
+        self._probers: dict[int, _core.Prober] = {}
+        self._parts: list[Part] = []
+        self._told = b""
+        try:
+            self._begin(decided)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def sent(self) -> int:
+        """How many requests were sent so far."""
+        return sum(part.worker.sent for part in self._parts)
+
+    def restart(self) -> None:
+        """Begin again with every target, over the same sockets."""
+        self._close_parts()
+        self._begin(None)
+
+    def run(self, seconds: float = _SLICE_SECONDS) -> bool:
+        """Work for about that long at most. True once every target has its verdict."""
+        waiting = (part.worker for part in self._parts if not part.worker.finished)
+        worker = next(waiting, None)
+        return worker is None or (worker.run(seconds) and next(waiting, None) is None)
+
+    def news(self) -> Iterator[Verdict]:
+        """The verdicts that became final since the last call: alive at once, any other at the end."""
+        before, self._told = self._told, final_states(self._parts)
+        result = self.result()
+        return (
+            verdict
+            for verdict in map(result.__getitem__, differing(before, self._told))
+            if verdict.state != DECIDED
+        )
+
+    def result(self) -> SweepResult:
+        """The verdicts so far. Until the sweep is complete, silence says nothing: those were not probed."""
+        return SweepResult(self.targets, tuple(self._parts), self.engine)
+
+    def decided(self) -> bytes:
+        """A bit for each target of the shard that has its verdict for good: bit k % 8 of byte k / 8.
+
+        What was not probed has none, for whatever reason.
+        """
+        return decided_bits(self._parts)
+
+    def close(self) -> None:
+        self._close_parts()
+        for prober in self._probers.values():
+            prober.close()
+
+    def __enter__(self) -> "Sweep":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self, decided: bytes | None) -> None:
+        self._parts = []
+        for segment, bits in zip(self._segments, split_bits(decided, self._segments), strict=True):
+            self._parts.append(Part(segment, self._worker(segment, bits)))
+        self._told = bytes([UNDECIDED]) * self.size
+
+    def _close_parts(self) -> None:
+        for part in self._parts:
+            part.worker.close()
+
+    def _worker(self, segment: Segment, decided: bytes | None) -> Worker:
+        if self.engine == "tcp":
+            from fastnet.sweep.tcp import TcpSweeper
+
+            return TcpSweeper(segment, self._options, decided)
+        if self.engine == "scapy":
+            from fastnet.sweep.scapy import ScapySweeper
+
+            return ScapySweeper(segment, self._options, decided)
+        return _core.Sweeper(
+            self._prober(segment.family),
+            segment.spans,
+            shard=segment.shard,
+            decided=decided,
+            **self._options._asdict(),
+        )
+
+    def _prober(self, family: int) -> _core.Prober:
+        prober = self._probers.get(family)
+        if prober is None:
+            prober = self._probers[family] = _core.Prober(family, self.engine)
+            self.engine = prober.engine
+        return prober
+
+
+def checked_options(
+    timeout: float | str, retries: int, window: int, rate: float | None, seed: int | None
+) -> Options:
+    """Raises InvalidArgument for a value that is out of range."""
+    adaptive = timeout == "auto"
+    seconds = LONGEST_AUTO_TIMEOUT if isinstance(timeout, str) else timeout
+    if isinstance(timeout, str) and not adaptive:
+        raise InvalidArgument(f"timeout {timeout!r}: expected seconds or 'auto'")
+    check_seconds("timeout", seconds, 0.001)
+    bounded("retries", retries, 0, MAX_RETRIES)
+    bounded("window", window, 1, MAX_WINDOW)
+    if rate is not None:
+        bounded("rate", rate, 0.001, MAX_RATE)
+    if seed is not None:
+        bounded("seed", seed, 0, MAX_SEED)
+    return Options(seconds, adaptive, retries, window, rate, seed)
+
+
+def as_targets(targets: Targets | str | Iterable[str], exclude: Iterable[str], family: int) -> Targets:
+    """Targets, from what they are made of."""
+    if isinstance(targets, Targets):
+        texts = tuple(targets.texts()) if (exclude := tuple(exclude)) else ()
+        return Targets(*texts, exclude=exclude) if texts else targets
+    texts = (targets,) if isinstance(targets, str) else tuple(targets)
+    return Targets(*texts, exclude=exclude, family=family)
+
+
+def _size(targets: Targets, shard: tuple[int, int]) -> int:
+    which, of = shard
+    bounded("shard: the number of shards", of, 1, MAX_SHARDS)
+    bounded("shard: which", which, 1, of)
+    size = shard_size(targets, shard)
+    if size > MAX_TARGETS:
+        cure = f"take shards (one of {-(-targets.size // MAX_TARGETS)} or more)"
+        raise InvalidArgument(f"{size} targets: a sweep takes at most {MAX_TARGETS} (2^24); {cure}")
+    return size
