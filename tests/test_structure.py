@@ -131,7 +131,7 @@ def test_every_command_is_documented_and_tested(command: str) -> None:
     assert re.search(rf'(fastnet|command|run\w*)\(\s*"{command}"', tests)
 
 
-@pytest.mark.parametrize("path", [*modules(".", "forward", "packet", "ping")], ids=label)
+@pytest.mark.parametrize("path", [*modules(".", "forward", "packet", "ping", "sweep")], ids=label)
 def test_a_feature_knows_no_floor_above_it_and_no_system_below(path: Path) -> None:
     if path.stem != "__main__":
         assert fastnet_modules(path) & {"cli", "tour"} == set()
@@ -140,7 +140,7 @@ def test_a_feature_knows_no_floor_above_it_and_no_system_below(path: Path) -> No
     assert imported(path) & SYSTEM == set()
 
 
-@pytest.mark.parametrize("path", [*modules("cli", "cli/forward", "tour")], ids=label)
+@pytest.mark.parametrize("path", [*modules("cli", "cli/forward", "cli/sweep", "tour")], ids=label)
 def test_the_top_floors_use_features_only(path: Path) -> None:
     assert fastnet_modules(path) & {"_native", "_pure"} == set()
     assert imported(path) & SYSTEM == set()
