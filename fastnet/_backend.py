@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from fastnet._pure import unix as unix
 
 IMPLEMENTATIONS = ("native", "pure")
-NATIVE_TOPICS = frozenset({"checksum", "http_head", "netif", "packet", "permute", "relay"})
-PURE_TOPICS = NATIVE_TOPICS | {"probe", "unix"}
+NATIVE_TOPICS = frozenset({"checksum", "http_head", "netif", "packet", "permute", "probe", "relay"})
+PURE_TOPICS = NATIVE_TOPICS | {"unix"}
 
 _failure: str | None = None
 """Why native could not be loaded, where it could not."""
