@@ -1,0 +1,100 @@
+"""One sweep in this process: ``python -m bench._sweepers NAME FIRST COUNT`` prints what it took as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+RETRIES = 1
+TIMEOUT = 1.0
+
+Sweep = Callable[[int, int], int]
+"""Sweeps ``count`` addresses from ``first`` on and says how many were found."""
+
+
+def family_of(first: int) -> socket.AddressFamily:
+    return socket.AF_INET if first < 1 << 32 else socket.AF_INET6
+
+
+def addresses(first: int, count: int) -> list[str]:
+    return [str(ip_address(first + number)) for number in range(count)]
+
+
+def fastnet(engine: str) -> Sweep:
+    from fastnet._backend import probe
+
+    def sweep(first: int, count: int) -> int:
+        prober = probe.Prober(family_of(first), engine)
+        spans = [(first, first + count - 1)]
+        sweeper = probe.Sweeper(prober, spans, timeout=TIMEOUT, retries=RETRIES, seed=1)
+        while not sweeper.run(1):
+            pass
+        found = bytes(sweeper.states).count(probe.ALIVE)
+        prober.close()
+        return found
+
+    return sweep
+
+
+def icmplib() -> Sweep:
+    from icmplib import multiping
+
+    def sweep(first: int, count: int) -> int:
+        hosts = multiping(
+            addresses(first, count), count=1, timeout=TIMEOUT, concurrent_tasks=1000, privileged=True
+        )
+        return sum(host.is_alive for host in hosts)
+
+    return sweep
+
+
+def scapy() -> Sweep:
+    from scapy.layers.inet import ICMP, IP
+    from scapy.sendrecv import sr
+
+    def sweep(first: int, count: int) -> int:
+        targets = addresses(first, count)
+        answered, _ = sr(IP(dst=targets) / ICMP(), timeout=TIMEOUT, retry=RETRIES, verbose=False)
+        return len(answered)
+
+    return sweep
+
+
+SWEEPS: dict[str, Callable[[], Sweep]] = {
+    "raw": lambda: fastnet("raw"),
+    "datagram": lambda: fastnet("datagram"),
+    "icmplib": icmplib,
+    "scapy": scapy,
+}
+
+
+def peak_memory(pid: int | str = "self") -> int:
+    """The most that a process had resident, in bytes; 0 of one that has ended."""
+    found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def main(name: str, first: int, count: int) -> None:
+    sweep = SWEEPS[name]()
+    sweep(first, 1)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: see proc(5)
+    memory = peak_memory()
+    cpu, wall = time.process_time(), time.perf_counter()
+    found = sweep(first, count)
+    told = {
+        "seconds": time.perf_counter() - wall,
+        "cpu_seconds": time.process_time() - cpu,
+        "found": found,
+        "memory": peak_memory() - memory,
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
