@@ -5,14 +5,13 @@ A conversation waits for the network, not for the interpreter: ``Prober`` is the
 
 import os
 import socket
-from math import inf
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.errno cimport EINVAL
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from fastnet._native.permute import Permutation
 from fastnet._pure.probe import (
     ALIVE,
     DECIDED,
@@ -25,8 +24,7 @@ from fastnet._pure.probe import (
     Prober,
     is_host,
 )
-from fastnet._pure.permute import Permutation
-from fastnet.errors import InvalidArgument
+from fastnet._pure.probe.sweeper import check_options
 
 cdef extern from "<time.h>" nogil:
     enum:
@@ -88,9 +86,6 @@ cdef extern from "probe.h" nogil:
 cdef object NANOSECOND = 1_000_000_000
 cdef object WORD = (1 << 64) - 1
 cdef object FAR_OFF = 1 << 60
-cdef object MAX_RETRIES = 65_535
-cdef object MAX_WINDOW = 32_767
-cdef object MAX_SECONDS = 1_000_000
 
 
 cdef int64_t time_now() noexcept nogil:
@@ -141,22 +136,9 @@ cdef object column(Sweeper sweeper, const void *data, Py_ssize_t item_size, byte
     return memoryview(made)
 
 
-cdef bounded(str name, value, low, high):
-    if not low <= value <= high:
-        raise InvalidArgument(f"{name} {value}: expected {low} to {high}")
-
-
 cdef fn_sweep_options options_of(prober, timeout, retries, window, rate, shard, seed, adaptive) except *:
     cdef fn_sweep_options options
     cdef bytes key = os.urandom(16)
-    bounded("timeout", timeout, 0, MAX_SECONDS)
-    bounded("retries", retries, 0, MAX_RETRIES)
-    bounded("window", window, 1, MAX_WINDOW)
-    if rate is not None and not 0 < rate < inf:
-        raise InvalidArgument(f"rate {rate}: expected more than 0")
-    first, step = shard
-    if not 0 <= first < step:
-        raise InvalidArgument(f"shard {shard}: expected (i, n), i from 0 to n - 1")
     options.fd = prober.fileno()
     options.family = prober.family
     options.raw = prober.engine == "raw"
@@ -168,20 +150,10 @@ cdef fn_sweep_options options_of(prober, timeout, retries, window, rate, shard, 
     options.retries = retries
     options.window = window
     options.gap = nanoseconds(1 / rate) if rate else 0
-    options.shard_first, options.shard_step = first, step
+    options.shard_first, options.shard_step = shard
     options.permuted = seed is not None
     options.seed = 0 if seed is None else Permutation(1, seed).seed
     return options
-
-
-cdef object bitmap_of(decided, spans, shard):
-    """The bytes of ``decided``, enough of them."""
-    first, step = shard
-    size = len(range(first, sum(last + 1 - low for low, last in spans), step))
-    bits = memoryview(decided).cast("B")
-    if len(bits) < (size + 7) // 8:
-        raise InvalidArgument(f"decided: {len(bits)} bytes for {size} targets")
-    return bits
 
 
 cdef class Sweeper:
@@ -208,8 +180,11 @@ cdef class Sweeper:
 
     def __cinit__(self, prober, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
                   seed=None, decided=None, adaptive=False):
-        cdef fn_sweep_options options = options_of(prober, timeout, retries, window, rate, shard, seed, adaptive)
-        bits = None if decided is None else bitmap_of(decided, spans, shard)
+        cdef fn_sweep_options options
+        spans = tuple(spans)
+        bits = None if decided is None else memoryview(decided)
+        check_options(prober, spans, timeout, retries, window, rate, shard, bits)
+        options = options_of(prober, timeout, retries, window, rate, shard, seed, adaptive)
         self.prober = prober
         self.begin(&options, spans, bits)
 
@@ -224,7 +199,7 @@ cdef class Sweeper:
             for i, (first, last) in enumerate(spans):
                 list[i].first.high = first >> 64
                 list[i].first.low = first & WORD
-                list[i].count = max(0, last - first + 1)
+                list[i].count = last - first + 1
             if decided is None:
                 code = fn_sweep_new(&self.sweep, options, list, count, NULL)
             else:
@@ -233,10 +208,8 @@ cdef class Sweeper:
                 PyBuffer_Release(&bitmap)
         finally:
             PyMem_Free(list)
-        if code == -EINVAL:
-            raise InvalidArgument("spans: expected intervals (first, last), ascending and apart")
         if code < 0:
-            raise MemoryError
+            raise OSError(-code, os.strerror(-code))
         return 0
 
     def __dealloc__(self):
