@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fastnet.ping import ping as ping
     from fastnet.portscan import portscan as portscan
     from fastnet.sweep import sweep as sweep
+    from fastnet.trace import trace as trace
     from fastnet.wait import wait as wait
 
 _MODULES = frozenset(
@@ -48,10 +49,11 @@ _MODULES = frozenset(
         "portscan",
         "sweep",
         "targets",
+        "trace",
         "wait",
     }
 )
-"""Public modules; ping, portscan, sweep and wait are also called by their own name."""
+"""Public modules; ping, portscan, sweep, trace and wait are also called by their own name."""
 
 _HOME = {
     "Forwarder": "forward",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fastnet.ping import ping_async as ping
     from fastnet.portscan import portscan_async as portscan
     from fastnet.sweep import sweep_async as sweep
+    from fastnet.trace import trace_async as trace
     from fastnet.wait import wait_async as wait
 
 _HOME = {
@@ -24,11 +25,12 @@ _HOME = {
     "portscan": "portscan",
     "relay": "forward",
     "sweep": "sweep",
+    "trace": "trace",
     "wait": "wait",
 }
 """The module of each: ``aio.NAME`` is ``fastnet.MODULE.NAME_async``."""
 
-__all__ = ["connect", "echo", "multiping", "ping", "portscan", "relay", "sweep", "wait"]
+__all__ = ["connect", "echo", "multiping", "ping", "portscan", "relay", "sweep", "trace", "wait"]
 
 
 def __getattr__(name: str) -> Any:

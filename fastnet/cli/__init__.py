@@ -30,6 +30,7 @@ COMMANDS = {
     "status": "whether an interface is really up",
     "sweep": "which hosts of a target space answer, and which do not",
     "tour": "walk through every feature on this machine's own interfaces and loopback",
+    "trace": "each hop on the way to a host, without any privilege",
     "wait": "wait until a service is ready (or gone), then run a command",
 }
 """Each subcommand and the line that ``fastnet --help`` prints for it."""

@@ -13,6 +13,8 @@ T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _DURATION = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e-?[0-9]+)?)(ms|s|m|h)?")
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
+_DSCP = re.compile(r"cs(?P<class>[0-7])|af(?P<af>[1-4])(?P<drop>[1-3])|ef")
+_TOS = re.compile(r"0x[0-9a-fA-F]{1,2}|0|[1-9][0-9]{0,2}")
 _PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _SIZE = re.compile(r"([0-9]{1,15})([kMG]?)")
 
@@ -57,6 +59,30 @@ def size(text: str) -> int:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of bytes, as 65536, 64k, 10M or 1G")
     return int(match[1]) * _PREFIXES[match[2]]
+
+
+def tos(text: str) -> int:
+    """A TOS byte: ``16``, ``0xb8``, or a DSCP's name: ``ef``, ``af41``, ``cs1`` (RFC 2474, 2597, 3246)."""
+    if match := _DSCP.fullmatch(text.lower()):
+        if match["class"]:
+            return int(match["class"]) << 5
+        return int(match["af"]) << 5 | int(match["drop"]) << 3 if match["af"] else 46 << 2
+    number = int(text, 0) if _TOS.fullmatch(text) else -1
+    if not 0 <= number <= 255:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 0 to 255, 0xb8, or a DSCP as ef, af41 or cs1")
+    return number
+
+
+def add_way(parser: argparse.ArgumentParser) -> None:
+    """How packets leave this machine."""
+    parser.add_argument("-I", "--source", metavar="ADDRESS", help="the address to send from")
+    parser.add_argument("--interface", default="", metavar="NAME", help="the only interface to use")
+    parser.add_argument(
+        "-m", "--mark", type=integer(0, (1 << 32) - 1), default=0, metavar="N", help="a firewall mark"
+    )
+    parser.add_argument(
+        "-O", "--tos", type=tos, default=0, metavar="TOS", help="the TOS byte, or a DSCP's name, as ef"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -1,12 +1,13 @@
 """Ping hosts: ICMP echo by a raw socket, or by a datagram socket where that is what is permitted."""
 
 import argparse
+import re
 import time
 from typing import Any
 
 from fastnet._backend import unix
 from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, duration, integer
+from fastnet.cli.arguments import add_family, add_json, add_way, duration, integer
 from fastnet.cli.output import print_json, remark
 from fastnet.ping import (
     ENGINES,
@@ -15,13 +16,18 @@ from fastnet.ping import (
     MAX_RETRIES,
     MAX_SIZE,
     Destination,
+    PathMTU,
     Pinger,
     Reply,
     Summary,
     Timeout,
+    path_mtu,
 )
 
 FIELDS = ("host", "address", "engine", "sent", "not_sent", "received", "duplicates", "loss_percent")
+FRAGMENT = {"no": True, "yes": False}
+PATTERN = re.compile("(?:[0-9a-fA-F]{2}){1,16}")
+OPTIONS = ("size", "pattern", "ttl", "tos", "source", "interface", "mark", "family", "engine")
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
 
 
@@ -90,7 +96,19 @@ def add_packet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-t", "--ttl", type=integer(1, 255), metavar="TTL", help="the TTL or hop limit to send with"
     )
-    parser.add_argument("-I", "--source", metavar="ADDRESS", help="the address to send from")
+    parser.add_argument(
+        "-p", "--pattern", type=pattern, default=b"", metavar="HEX", help="fill the payload with these bytes"
+    )
+    parser.add_argument(
+        "-M",
+        "--fragment",
+        choices=FRAGMENT,
+        help="no: send packets whole or not at all; yes: let them be cut; else as the kernel does",
+    )
+    parser.add_argument(
+        "--mtu", action="store_true", help="find the MTU of the path to each host instead of pinging it"
+    )
+    add_way(parser)
     add_family(parser)
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="insist on a kind of socket")
 
@@ -110,14 +128,23 @@ def add_telling(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def pattern(text: str) -> bytes:
+    """Up to 16 bytes in hex, as ping(8) takes them."""
+    if not PATTERN.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 to 16 bytes in hex, as ff00")
+    return bytes.fromhex(text)
+
+
 def patience(text: str) -> Timeout:
     """A time, or ``auto``."""
     return "auto" if text == "auto" else duration(text)
 
 
 def run(args: argparse.Namespace) -> int:
-    options = {name: getattr(args, name) for name in ("size", "ttl", "source", "family", "engine")}
-    with Pinger(**options) as pinger:
+    if args.mtu:
+        return find_mtus(args)
+    options = {name: getattr(args, name) for name in OPTIONS}
+    with Pinger(dont_fragment=FRAGMENT.get(args.fragment), **options) as pinger:
         destinations = pinger.resolve(args.hosts)
         if args.json:
             import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
@@ -126,6 +153,31 @@ def run(args: argparse.Namespace) -> int:
             for each in destinations:
                 remark(f"{each.host} is {each.address}, by a {each.engine} socket")
         return converse(pinger, destinations, args)
+
+
+def find_mtus(args: argparse.Namespace) -> int:
+    """One host after the other; each size takes a socket of its own, so the capabilities are kept."""
+    seconds = 1.0 if args.timeout == "auto" else args.timeout
+    options = {
+        name: getattr(args, name) for name in ("tos", "source", "interface", "mark", "family", "engine")
+    }
+    known = []
+    for host in args.hosts:
+        found = path_mtu(host, seconds, **options)
+        known.append(found.mtu)
+        if args.json:
+            print_json({"kind": "mtu", **found._asdict()})
+        else:
+            print(f"{name_of(found)}: {mtu_line(found)}", flush=True)
+    return exits.YES if all(known) else exits.NO
+
+
+def mtu_line(found: PathMTU) -> str:
+    """What is known of a path's MTU, in words."""
+    if found.mtu is None:
+        return f"no MTU: {found.error}"
+    limits = "".join(f", {mtu} behind {router}" for router, mtu in found.limits)
+    return f"path MTU {found.mtu}{limits}"
 
 
 def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Namespace) -> int:
@@ -190,7 +242,7 @@ class Telling:
         print_summaries(self.whole, "summary", self._json)
 
 
-def name_of(told: Reply | Summary) -> str:
+def name_of(told: Reply | Summary | PathMTU) -> str:
     return told.host if told.host == told.address else f"{told.host} ({told.address})"
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastnet._callable import make_callable
-from fastnet.ping.pinger import ENGINES, MAX_SIZE, Pinger, summarize
+from fastnet.ping.mtu import PathMTU, path_mtu
+from fastnet.ping.pinger import ENGINES, MAX_MARK, MAX_SIZE, Pinger, summarize
 from fastnet.ping.reasons import describe, explain, explain_refusal
 from fastnet.ping.results import PingResult, Reply, Summary
 from fastnet.ping.session import MAX_BACKOFF, MAX_COUNT, MAX_ENOUGH, MAX_RETRIES, Destination, Timeout
@@ -19,9 +20,11 @@ __all__ = [
     "MAX_BACKOFF",
     "MAX_COUNT",
     "MAX_ENOUGH",
+    "MAX_MARK",
     "MAX_RETRIES",
     "MAX_SIZE",
     "Destination",
+    "PathMTU",
     "PingResult",
     "Pinger",
     "Reply",
@@ -32,6 +35,7 @@ __all__ = [
     "explain_refusal",
     "multiping",
     "multiping_async",
+    "path_mtu",
     "ping",
     "ping_async",
 ]

@@ -17,6 +17,7 @@ from fastnet.ping.results import PingResult, Reply
 from fastnet.ping.session import Destination, Plan, Session, Timeout
 
 ENGINES = ("auto", *_core.ENGINES)
+MAX_MARK = (1 << 32) - 1
 MAX_SIZE = 65507
 """The payload that fills the largest IPv4 packet."""
 
@@ -25,30 +26,49 @@ class Pinger:
     """A conversation with any number of hosts over one socket a family, from any number of threads.
 
     ``engine`` is ``raw``, ``datagram`` or ``auto``: a raw socket, else an ICMP datagram socket
-    (``net.ipv4.ping_group_range``). ``source`` is the address to send from, ``size`` the payload in
-    bytes, ``ttl`` the TTL or hop limit, ``family`` what names resolve to. Sockets open when they are
-    first needed, and anew in a child after ``fork``. A context manager; close it when no thread uses it.
+    (``net.ipv4.ping_group_range``). ``size`` is the payload in bytes, which ``pattern`` fills behind the
+    cookie of 16; ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class (the DSCP times 4),
+    ``source`` the address to send from, ``interface`` the only one to use, ``mark`` a firewall mark (needs
+    CAP_NET_ADMIN), ``family`` what names resolve to. With ``dont_fragment`` True packets go whole or not at
+    all, whatever the kernel knows of the path; False lets them be cut to pieces; None is the kernel's way.
+    Sockets open when they are first needed, and anew in a child after ``fork``. A context manager; close
+    it when no thread uses it.
     """
 
     def __init__(
         self,
         *,
         size: int = 56,
+        pattern: bytes = b"",
         ttl: int | None = None,
+        tos: int = 0,
+        dont_fragment: bool | None = None,
         source: str | None = None,
+        interface: str = "",
+        mark: int = 0,
         family: int = socket.AF_UNSPEC,
         engine: str = "auto",
     ) -> None:
         bounded("size", size, 0, MAX_SIZE)
         if ttl is not None:
             bounded("ttl", ttl, 1, 255)
+        bounded("tos", tos, 0, 255)
+        bounded("mark", mark, 0, MAX_MARK)
         if engine not in ENGINES:
             raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
-        self._size, self._ttl, self._engine = size, ttl, engine
-        self._family, self._source = family, ""
-        if source is not None:
-            found = resolve(source, family=family)[0]
-            self._family, self._source = found.family, found.host
+        self._engine = engine
+        self._family, address = source_of(source, family)
+        self._options: dict[str, Any] = {
+            "size": size,
+            "pattern": pattern,
+            "ttl": ttl,
+            "tos": tos,
+            "dont_fragment": dont_fragment,
+            "source": address,
+            "interface": interface,
+            "mark": mark,
+            "transmit_timestamps": True,
+        }
         self._reset()
 
     def _reset(self) -> None:
@@ -175,9 +195,7 @@ class Pinger:
         """The socket of a family, opened when it is first needed."""
         with self.lock:
             if family not in self._probers:
-                prober = _core.Prober(
-                    family, self._engine, source=self._source, ttl=self._ttl, size=self._size
-                )
+                prober = _core.Prober(family, self._engine, **self._options)
                 self._probers[family] = prober
                 self._poller.register(prober, EPOLLIN)
             return self._probers[family]
@@ -221,6 +239,14 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def source_of(source: str | None, family: int) -> tuple[int, str]:
+    """The numeric address to send from, where one is given, and the family that it leaves."""
+    if not source:
+        return family, ""
+    found = resolve(source, family=family)[0]
+    return found.family, found.host
 
 
 def summarize(

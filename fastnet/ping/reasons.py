@@ -5,6 +5,7 @@ import os
 import socket
 
 from fastnet._backend import probe as _core
+from fastnet.endpoints import Resolved
 
 _ERRORS = {
     socket.AF_INET: {
@@ -39,6 +40,17 @@ _ERRORS = {
 
 TOO_BIG = ((3, 4), (2, 0))
 """The errors whose ``info`` is the next link's MTU: fragmentation needed, packet too big."""
+PASSED = {socket.AF_INET: (11, 0), socket.AF_INET6: (3, 0)}
+"""What a router says where a packet's TTL or hop limit ends."""
+_ARRIVED = ((3, 3), (1, 4))
+"""Port unreachable: what the destination of a UDP probe says."""
+
+
+def has_arrived(to: Resolved, answer: "_core.Answer") -> bool:
+    """Whether the answer says that the probe came to its destination."""
+    if answer.error is None:
+        return True
+    return answer.error in _ARRIVED and answer.responder == to.host.partition("%")[0]
 
 
 def describe(family: int, answer: "_core.Answer") -> str:

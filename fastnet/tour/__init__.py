@@ -19,6 +19,7 @@ STOPS = (
     "ipv6",
     "portscan",
     "ping",
+    "trace",
     "sweep",
     "wait",
     "forward",

@@ -1,0 +1,15 @@
+"""Trace the way to this machine itself, without any privilege."""
+
+from collections.abc import Iterator
+
+from fastnet.tour import Sight
+from fastnet.trace import trace
+
+TOPIC = "probe"
+
+
+def visit() -> Iterator[Sight]:
+    result = trace("127.0.0.1", tries=1, mtu=True)
+    mtu = result.mtu.mtu if result.mtu else None
+    told = f"{len(result.hops)} hop to {result.address}, MTU {mtu}"
+    yield Sight("trace 127.0.0.1 by UDP", told, ok=result.reached)
