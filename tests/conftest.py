@@ -208,6 +208,17 @@ def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
 
 
 @pytest.fixture
+def met(linked: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
+    """``linked``, where the left host has heard from the right one: a fresh link may take seconds."""
+    from fastnet.sweep import sweep
+
+    deadline = time.monotonic() + COMMAND_TIMEOUT
+    while not linked[0].call(lambda: sweep("10.77.0.2", timeout=0.2).alive):
+        assert time.monotonic() < deadline, "the link stays silent"
+    return linked
+
+
+@pytest.fixture
 def engines(linked: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
     """``linked``, where the left host is allowed both kinds of ICMP socket, and IPv6 is heard."""
     linked[0].run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")

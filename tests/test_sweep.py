@@ -245,15 +245,13 @@ class TestNamespaces:
         ran = fastnet("sweep", "--alive", "--engine", engine, "10.88.0.0/24", prefix=left.prefix)
         assert ran.stdout.split() == list(Targets("10.88.0.0/24"))
 
-    @pytest.mark.parametrize("engine", ["raw", "datagram"])
-    def test_a_queue_that_stays_full_is_not_inactivity(self, linked, peer, fastnet, engine):
+    def test_a_queue_that_stays_full_is_not_inactivity(self, linked, peer, fastnet):
         left, _ = linked
-        left.run(*PING_GROUPS)
         left.ip("neighbour", "add", "10.77.0.2", "lladdr", "02:00:00:00:00:02", "dev", "veth0")
         left.ip("route", "add", "10.88.0.0/16", "via", "10.77.0.2")
         queue = ("root", "tbf", "rate", "8bit", "burst", "90", "limit", "100")
         left.run(peer("tc"), "qdisc", "add", "dev", "veth0", *queue)
-        words = ("--json", "--retries=0", "--timeout=200ms", "--engine", engine)
+        words = ("--json", "--retries=0", "--timeout=200ms")
         ran = fastnet("sweep", *words, "10.88.0.0/24", prefix=left.prefix)
         verdicts = [json.loads(line) for line in ran.stdout.splitlines()]
         not_probed = [each for each in verdicts if each["state"] == "not probed"]
@@ -369,8 +367,8 @@ class TestInterrupted:
 
         asyncio.run(give_up())
 
-    def test_silence_says_nothing_before_the_end(self, linked):
-        left, _ = linked
+    def test_silence_says_nothing_before_the_end(self, met):
+        left, _ = met
         left.ip("neighbour", "add", "10.77.0.9", "lladdr", "02:00:00:00:00:09", "dev", "veth0")
         program = """if True:
             from fastnet.sweep import Sweep
@@ -384,8 +382,8 @@ class TestInterrupted:
         assert "address='10.77.0.9', state='not probed', rtt_ms=None, reason='interrupted'" in lines[0]
         assert lines[1] == "False"
 
-    def test_ctrl_c_says_what_is_known(self, linked):
-        left, _ = linked
+    def test_ctrl_c_says_what_is_known(self, met):
+        left, _ = met
         command = (*left.prefix, *INTERRUPTIBLE, sys.executable, "-m", "fastnet")
         words = [*command, "sweep", "--timeout=60s", "10.77.0.1-3"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -404,8 +402,8 @@ class TestInterrupted:
 
 
 class TestCommand:
-    def test_what_it_prints(self, linked, fastnet):
-        left, _ = linked
+    def test_what_it_prints(self, met, fastnet):
+        left, _ = met
         words = ("sweep", "--timeout=200ms", "--retries=0")
         ran = fastnet(*words, "10.77.0.2-3", "10.77.0.255", prefix=left.prefix)
         assert ran.returncode == 0

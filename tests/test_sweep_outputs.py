@@ -27,8 +27,8 @@ NO_PRIVILEGE = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 QUICK = ("sweep", "--timeout=200ms", "--retries=0")
 
 
-def test_csv(linked, fastnet) -> None:
-    ran = fastnet(*QUICK, "--csv", "10.77.0.2-3", "224.0.0.1", prefix=linked[0].prefix)
+def test_csv(met, fastnet) -> None:
+    ran = fastnet(*QUICK, "--csv", "10.77.0.2-3", "224.0.0.1", prefix=met[0].prefix)
     assert ran.returncode == 0
     rows = list(csv.reader(ran.stdout.splitlines()))
     assert rows[0] == ["round", "address", "state", "rtt_ms", "reason"]
@@ -42,8 +42,8 @@ def test_csv(linked, fastnet) -> None:
     assert ran.stderr == "3 targets: 1 alive, 1 inactive, 0 unreachable, 1 not probed (raw)\n"
 
 
-def test_xml_that_ndiff_reads(linked, fastnet, peer: Callable[[str], str], tmp_path: Path) -> None:
-    left, right = linked
+def test_xml_that_ndiff_reads(met, fastnet, peer: Callable[[str], str], tmp_path: Path) -> None:
+    left, right = met
     files = [tmp_path / "before.xml", tmp_path / "after.xml"]
     for file, more in zip(files, ((), ("fd77::1", "--timeout=3s")), strict=True):
         ran = fastnet(*QUICK, "--xml", "10.77.0.2-4", *more, prefix=left.prefix)
@@ -64,8 +64,8 @@ def test_xml_that_ndiff_reads(linked, fastnet, peer: Callable[[str], str], tmp_p
     assert "10.77.0.3:\n-Host is down.\n+Host is up.\n" in other.stdout
 
 
-def test_streamed_verdicts_are_all_of_them_once(linked) -> None:
-    left, _ = linked
+def test_streamed_verdicts_are_all_of_them_once(met) -> None:
+    left, _ = met
     options = {"timeout": 0.2, "retries": 0, "seed": 5}
     verdicts = left.call(lambda: [*sweep_stream("10.77.0.1-9", **options)])
     assert sorted(verdict.address for verdict in verdicts) == sorted(Targets("10.77.0.1-9"))
@@ -73,8 +73,8 @@ def test_streamed_verdicts_are_all_of_them_once(linked) -> None:
     assert {verdict.state for verdict in verdicts[2:]} == {"inactive"}
 
 
-def test_stream_tells_who_is_alive_before_the_end(linked, fastnet) -> None:
-    left, _ = linked
+def test_stream_tells_who_is_alive_before_the_end(met, fastnet) -> None:
+    left, _ = met
     words = [*left.prefix, sys.executable, "-m", "fastnet", "sweep", "--stream", "--json", "--timeout=20s"]
     words = [*words, "10.77.0.2-3"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -84,8 +84,8 @@ def test_stream_tells_who_is_alive_before_the_end(linked, fastnet) -> None:
         process.kill()
 
 
-def test_every_prints_what_changed(linked, fastnet) -> None:
-    left, right = linked
+def test_every_prints_what_changed(met, fastnet) -> None:
+    left, right = met
     words = ["sweep", "--timeout=150ms", "--retries=0", "--every=200ms", "--json", "10.77.0.2-3"]
     command = [*left.prefix, sys.executable, "-m", "fastnet", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -133,8 +133,8 @@ def test_excluded_by_a_file(root, fastnet, tmp_path: Path) -> None:
     assert (ran.returncode, ran.stdout) == (3, "")
 
 
-def test_timeout_auto(linked, fastnet) -> None:
-    ran = fastnet("sweep", "--timeout=auto", "--csv", "10.77.0.2-5", prefix=linked[0].prefix)
+def test_timeout_auto(met, fastnet) -> None:
+    ran = fastnet("sweep", "--timeout=auto", "--csv", "10.77.0.2-5", prefix=met[0].prefix)
     assert ran.stderr == "4 targets: 1 alive, 3 inactive, 0 unreachable, 0 not probed (raw)\n"
 
 
@@ -158,9 +158,35 @@ def test_bad_options(fastnet, words: list[str], complaint: str) -> None:
     assert complaint in ran.stderr
 
 
+def test_capabilities_are_given_up_once_it_runs(met) -> None:
+    left, _ = met
+    words = [*left.prefix, sys.executable, "-m", "fastnet", "sweep", "--stream", "--every=1ms", "--json"]
+    with subprocess.Popen(
+        [*words, "--timeout=20s", "10.77.0.2-3"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        process.kill()
+    assert re.findall(r"Cap(?:Inh|Prm|Eff|Amb):\s0+\n", status) == re.findall(r"Cap(?!Bnd).*\n", status)
+
+
+def test_nothing_is_permitted_but_tcp(met, fastnet) -> None:
+    left, _ = met
+    left.run("sysctl", "-qw", "net.ipv4.ping_group_range=1 0")
+    prefix = (*left.prefix, *NO_PRIVILEGE)
+    ran = fastnet(*QUICK, "--resume=/nonexistent/state", "10.77.0.2", prefix=prefix)
+    assert (ran.returncode, ran.stdout) == (3, "")
+    ran = fastnet(*QUICK, "10.77.0.2", prefix=prefix)
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert "net.ipv4.ping_group_range" in ran.stderr
+    ran = fastnet(*QUICK, "--engine=tcp", "--alive", "10.77.0.2", prefix=prefix)
+    assert (ran.returncode, ran.stdout) == (0, "10.77.0.2\n")
+
+
 class TestTcp:
-    def test_alive_inactive_unreachable_and_not_probed(self, linked, fastnet) -> None:
-        left, right = linked
+    def test_alive_inactive_unreachable_and_not_probed(self, met, fastnet) -> None:
+        left, right = met
         left.ip("neighbour", "add", "10.77.0.9", "lladdr", "02:00:00:00:00:09", "dev", "veth0")
         left.ip("route", "add", "10.88.0.0/24", "via", "10.77.0.2")
         right.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
@@ -178,8 +204,8 @@ class TestTcp:
         }
         assert ran.stderr == "5 targets: 1 alive, 1 inactive, 1 unreachable, 2 not probed (tcp)\n"
 
-    def test_a_port_that_is_open(self, linked, fastnet, peer) -> None:
-        left, right = linked
+    def test_a_port_that_is_open(self, met, fastnet, peer) -> None:
+        left, right = met
         right.run(peer("nft"), "add table ip t; add chain ip t in { type filter hook input priority 0; }")
         right.run(peer("nft"), "add rule ip t in tcp dport != 443 drop")
         listener = right.call(lambda: socket.create_server(("10.77.0.2", 443)))
@@ -189,8 +215,8 @@ class TestTcp:
             )
         assert (ran.returncode, ran.stdout) == (0, "10.77.0.2\n")
 
-    def test_few_descriptors_are_enough(self, linked, fastnet) -> None:
-        left, _ = linked
+    def test_few_descriptors_are_enough(self, met, fastnet) -> None:
+        left, _ = met
         prefix = (*left.prefix, "prlimit", "--nofile=24")
         ran = fastnet(*QUICK, "--engine=tcp", "127.0.0.0/24", "10.77.0.100-120", prefix=prefix)
         assert ran.stderr == "277 targets: 256 alive, 21 inactive, 0 unreachable, 0 not probed (tcp)\n"
