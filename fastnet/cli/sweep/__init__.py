@@ -5,6 +5,7 @@ in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in al
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -69,6 +70,24 @@ def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | No
     return Sweep(targets, decided=state.decided if state else None, **options)
 
 
+class NoticedInterrupt:
+    """Ctrl-C is heeded between two steps: in the midst of one, verdicts that count as told would be lost."""
+
+    came = False
+
+    def __enter__(self) -> "NoticedInterrupt":
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before is signal.default_int_handler:  # not where a shell's background job ignores it
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        self.came = True
+
+
 class Command:
     """What the rounds of one command share."""
 
@@ -95,19 +114,17 @@ class Command:
 
     def _sweep(self, number: int) -> bool:
         progress = Progress(self._args.retries)
-        try:
-            while not self._running.run():
+        with NoticedInterrupt() as interrupt:
+            while not (finished := self._running.run()) and not interrupt.came:
                 if self._args.stream and self._before is None:
                     progress.clear()
                     self._tell(self._running.news(), number)
                     sys.stdout.flush()
                 progress.show(self._running)
-        except KeyboardInterrupt:
-            progress.clear()
-            remark("interrupted")
-            return False
         progress.clear()
-        return True
+        if not finished:
+            remark("interrupted")
+        return finished
 
     def _keep(self, state: StateFile, finished: bool) -> None:
         if finished:
