@@ -29,6 +29,11 @@ static struct fn_sweep *sweep_of(bool ipv4, bool raw)
     return sweep;
 }
 
+static uint32_t word_at(const uint8_t *bytes)
+{
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
 /* The cookie and the checksum: where the fuzzer would have to guess. */
 static void lend(struct fn_sweep *sweep, uint8_t *message, size_t size)
 {
@@ -37,9 +42,7 @@ static void lend(struct fn_sweep *sweep, uint8_t *message, size_t size)
 
     if (size < at + FN_SWEEP_PAYLOAD)
         return;
-    const uint8_t *const fields = message + at;
-    const uint32_t ticks = (uint32_t)fields[0] << 24 | (uint32_t)fields[1] << 16 | (uint32_t)fields[2] << 8 | fields[3];
-    const uint32_t number = (uint32_t)fields[4] << 24 | (uint32_t)fields[5] << 16 | (uint32_t)fields[6] << 8 | fields[7];
+    const uint32_t ticks = word_at(message + at), number = word_at(message + at + 4);
     fn_wire_request(sweep, 0, 9, number, ticks);
     memcpy(message + at, sweep->out.packets + FN_ICMP_HEADER, FN_SWEEP_PAYLOAD);
     memset(message + header + 2, 0, 2);
