@@ -46,7 +46,7 @@ class TestOnTheWire:
             sock.settimeout(30)
             words = ["-O", tos, "-p", "abcdef", "-s", "40", "-M", "no", "-m", "7", "--interface", "veth0"]
             # A fresh link may lose what is sent first.
-            ran = fastnet("ping", *words, "-c100", "-i50ms", "-x1", "10.77.0.2", prefix=left.prefix)
+            ran = fastnet("ping", *words, "-l", "-i50ms", "-x1", "10.77.0.2", prefix=left.prefix)
             assert (ran.returncode, ran.stderr) == (0, "")
             packet = sock.recv(2048)
         assert packet[1] == byte
@@ -92,7 +92,7 @@ class TestTiming:
         ran = fastnet("ping", "-l", "-x1", "--json", SILENT, "10.77.0.2", prefix=silent)
         assert [each["received"] for each in records(ran.stdout, "summary")] == [0, 1]
         assert ran.returncode == 0
-        ran = fastnet("ping", "-c3", "-i10ms", "-W100ms", "-x2", SILENT, "10.77.0.2", prefix=silent)
+        ran = fastnet("ping", "-c20", "-i50ms", "-W100ms", "-x2", SILENT, "10.77.0.2", prefix=silent)
         assert ran.returncode == 1
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -54,8 +54,9 @@ def chain(namespace: Callable[[], Namespace]) -> list[Namespace]:
         host.run("sysctl", "-qw", "net.ipv4.icmp_ratemask=0", "net.ipv6.icmp.ratelimit=0")
         chain_route(hosts, place)
     hosts[0].run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
-    # For fresh links the kernel takes a second or two until IPv6 is heard.
-    while not hosts[0].call(lambda: fastnet.ping(WAYS["6"][-1], 1, timeout=0.2).alive):
+    # For fresh links the kernel takes a second or two until anything is heard.
+    ends = [way[-1] for way in WAYS.values()]
+    while not hosts[0].call(lambda: all(each.alive for each in fastnet.multiping(ends, 1, timeout=0.2))):
         pass
     return hosts
 
