@@ -55,6 +55,8 @@ def test_what_a_text_stands_for(text: str, first: str, last: str, size: int) -> 
         ("10.0.0.9-10.0.0.1", "did you mean 10.0.0.1-10.0.0.9"),
         ("fd00::9-fd00::1", "reversed"),
         ("10.0.0.256", "octet 256"),
+        ("10.0.0." + "9" * 5000, "expected 0 to 255"),
+        ("10.0.0.0/" + "9" * 5000, "expected 0 to 32"),
         ("10.0.0.1-256", "octet 256"),
         ("10.0.0", "four octets"),
         ("10.0.0.0.1", "four octets"),
@@ -99,6 +101,8 @@ def test_exclusions_and_order() -> None:
     targets = Targets("::2", "10.0.0.5", "10.0.0.1-4", "::1", exclude=["10.0.0.2-3", "::2", "192.0.2.0/24"])
     assert list(targets) == ["10.0.0.1", "10.0.0.4", "10.0.0.5", "::1"]
     assert [targets[index] for index in range(-4, 4)] == [*targets, *targets]
+    assert [*targets.texts()] == ["10.0.0.1", "10.0.0.4-10.0.0.5", "::1"]
+    assert targets.at(-1) == (socket.AF_INET6, 1)
     assert "10.0.0.2" not in targets
     assert "nonsense" not in targets
     assert 7 not in targets
