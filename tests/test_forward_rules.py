@@ -260,6 +260,7 @@ def test_nobody_is_dropped_while_upstreams_change(serve: Callable[..., Server], 
             client.sendall(b"after")
             assert client.recv(5) == b"after"
         assert forwarder.rules == (rule.going_to(places["a"]),)
+        assert_soon(lambda: forwarder.stats().active == 0)
         stats = forwarder.stats()
         assert stats.accepted == 1 + sum(load.served.values())
         assert (stats.resets, stats.unreachable, stats.refused, stats.denied) == (0, 0, 0, 0)
