@@ -83,6 +83,8 @@ def answers(behaviour: str, request: Request) -> Iterator[bytes]:
         yield reply(request, rest, kind=8)
     elif behaviour == "three":
         yield from (honest, honest, honest)
+    elif behaviour == "thousand":
+        yield from [honest] * 1000
     elif behaviour == "error":
         yield error(request, 3, 1, quoted)
     elif behaviour == "error-then-reply":
@@ -92,6 +94,8 @@ def answers(behaviour: str, request: Request) -> Iterator[bytes]:
     elif behaviour == "redirect-then-reply":
         yield ipv4(ELSEWHERE, request.source, icmp(5, 1, socket.inet_aton("10.77.0.9") + quoted))
         yield honest
+    elif behaviour == "redirect":
+        yield ipv4(ELSEWHERE, request.source, icmp(5, 1, socket.inet_aton("10.77.0.9") + quoted))
     elif behaviour == "error-for-other-ident":
         yield error(request, 3, 1, header + quoted[20:24] + bytes([rest[0] ^ 1]) + quoted[25:])
     elif behaviour == "error-for-other-host":

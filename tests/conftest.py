@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -25,6 +27,7 @@ from forwarding import Command, Server, Web, WebServer
 
 IN_CI = bool(os.environ.get("CI"))
 COMMAND_TIMEOUT = 60
+ADVERSARY = Path(__file__).with_name("adversary.py")
 CLONE_NEWNET = 0x40000000
 
 # These look at the sources, which an installed wheel lacks, and which are the same whatever runs.
@@ -225,6 +228,26 @@ def engines(linked: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
     for host in linked:
         host.settle()
     return linked
+
+
+@pytest.fixture
+def responder(linked: tuple[Namespace, Namespace]) -> Iterator[Callable[[str], str]]:
+    """``responder("options")``: an address of the right host that answers in that way."""
+    left, right = linked
+    left.run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
+    right.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
+    behaviours = [*re.findall(r'behaviour == "(.*?)"', ADVERSARY.read_text()), "silence"]
+    addresses = {behaviour: f"10.77.0.{number}" for number, behaviour in zip(count(101), behaviours)}
+    for address in addresses.values():
+        right.ip("address", "add", f"{address}/24", "dev", "veth0")
+    words = [f"{address}={behaviour}" for behaviour, address in addresses.items()]
+    with subprocess.Popen(
+        [*right.prefix, sys.executable, str(ADVERSARY), *words], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield addresses.__getitem__
+        process.kill()
 
 
 @pytest.fixture

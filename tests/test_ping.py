@@ -11,9 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from itertools import count
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,7 +22,6 @@ from fastnet.ping import Pinger, PingResult, Reply, multiping_async, ping_async
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
-ADVERSARY = Path(__file__).with_name("adversary.py")
 UNPRIVILEGED = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 """No capability at all; still root's files, since the interpreter may lie in root's home."""
 INTERRUPTIBLE = ("env", "--default-signal=INT")
@@ -36,26 +33,6 @@ QUICK: dict[str, Any] = {"count": 2, "interval": 0.01, "timeout": 0.3}
 
 def records(output: str, kind: str) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, output.splitlines()) if record["kind"] == kind]
-
-
-@pytest.fixture
-def responder(linked) -> Iterator[Callable[[str], str]]:
-    """``responder("options")``: an address of the right host that answers in that way."""
-    left, right = linked
-    left.run(*PING_GROUPS)
-    right.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
-    behaviours = [*re.findall(r'behaviour == "(.*?)"', ADVERSARY.read_text()), "silence"]
-    addresses = {behaviour: f"10.77.0.{number}" for number, behaviour in zip(count(101), behaviours)}
-    for address in addresses.values():
-        right.ip("address", "add", f"{address}/24", "dev", "veth0")
-    words = [f"{address}={behaviour}" for behaviour, address in addresses.items()]
-    with subprocess.Popen(
-        [*right.prefix, sys.executable, str(ADVERSARY), *words], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield addresses.__getitem__
-        process.kill()
 
 
 class TestOnLoopback:

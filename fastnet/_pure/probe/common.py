@@ -29,6 +29,7 @@ class Family(NamedTuple):
     level: int
     echo_request: int
     echo_reply: int
+    redirect: int
     ttl_option: int
     receive_ttl: int
     ttl_message: int
@@ -47,6 +48,7 @@ FAMILIES = {
         level=socket.IPPROTO_IP,
         echo_request=8,
         echo_reply=0,
+        redirect=5,
         ttl_option=socket.IP_TTL,
         receive_ttl=_IP_RECVTTL,
         ttl_message=socket.IP_TTL,
@@ -63,6 +65,7 @@ FAMILIES = {
         level=socket.IPPROTO_IPV6,
         echo_request=128,
         echo_reply=129,
+        redirect=137,
         ttl_option=socket.IPV6_UNICAST_HOPS,
         receive_ttl=socket.IPV6_RECVHOPLIMIT,
         ttl_message=socket.IPV6_HOPLIMIT,

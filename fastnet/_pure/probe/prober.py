@@ -244,6 +244,8 @@ class Prober:
 
     def _failed(self, failure: Failure) -> _Sent | None:
         """The probe that this error quotes."""
+        if failure.error[0] == self._family.redirect:
+            return None
         if self.engine != "udp":
             return self._match(failure.quoted, self._family.echo_request, failure.address)
         sent = self._sent.get(failure.address[1] - _FIRST_PORT)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ICMP = struct.Struct("!BBHHH")
 
 # What Python's socket module does not name, from asm-generic/socket.h, linux/in.h, in6.h, icmp.h, errqueue.h.
-_SO_TIMESTAMPNS, _SO_TIMESTAMPING, _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 35, 37, 33, 26
+SO_TIMESTAMPNS, _SO_TIMESTAMPING, _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 35, 37, 33, 26
 _PMTUDISC_DONT, _PMTUDISC_PROBE, _IPV6_DONTFRAG = 0, 3, 62
 _SOL_RAW, _ICMP_FILTER, _ICMP6_FILTER = 255, 1, 1
 _EXTENDED_ERROR = struct.Struct("=IBBBxII")
@@ -30,7 +30,7 @@ _ORIGIN_LOCAL, _ORIGIN_TIMESTAMPING = 1, 4
 # linux/net_tstamp.h: SOF_TIMESTAMPING_TX_SOFTWARE, _SOFTWARE, _OPT_ID and _OPT_TSONLY.
 _TRANSMIT_STAMPS = 1 << 1 | 1 << 4 | 1 << 7 | 1 << 11
 TIMESTAMPING = (socket.SOL_SOCKET, _SO_TIMESTAMPING)
-TIMESTAMP = (socket.SOL_SOCKET, _SO_TIMESTAMPNS)
+TIMESTAMP = (socket.SOL_SOCKET, SO_TIMESTAMPNS)
 TIMESPEC = struct.Struct("@ll")
 
 _LONGEST_NAME = 15
@@ -70,7 +70,7 @@ def prepare(sock: socket.socket) -> None:
     """Ask the kernel for what a prober needs with each message."""
     family = FAMILIES[sock.family]
     sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     # Without it an ICMP error is invisible to a datagram socket, and ENOBUFS to every sender.
     sock.setsockopt(family.level, family.receive_error, 1)
     sock.setsockopt(family.level, family.receive_ttl, 1)
@@ -165,7 +165,10 @@ def read(sock: socket.socket, size: int, limit: int, flags: int = 0) -> Iterator
 
 
 class Failure(NamedTuple):
-    """An ICMP error: the packet that it quotes, from its ICMP header on, and to whom that was sent."""
+    """An ICMP error: the packet that it quotes, from its ICMP header on, and to whom that was sent.
+
+    A redirect is one too, although the router that sends it has passed the packet on.
+    """
 
     quoted: bytes
     address: tuple[Any, ...]

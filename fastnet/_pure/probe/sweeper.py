@@ -10,7 +10,7 @@ from array import array
 from itertools import chain, islice
 from math import inf
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastnet._pure.probe.common import (
     ALIVE,
@@ -24,10 +24,10 @@ from fastnet._pure.probe.common import (
     UNREACHABLE,
     Answer,
 )
-from fastnet._pure.probe.sockets import TIMESPEC, TIMESTAMP, Failure, read_errors, stamp_of
+from fastnet._pure.probe.sockets import Departure
 from fastnet._pure.probe.targets import Targets
-from fastnet._pure.probe.timing import TICK_BITS, TICKS, Clocks, Expectation
-from fastnet._pure.probe.wire import Wire
+from fastnet._pure.probe.timing import Clocks, Expectation
+from fastnet._pure.probe.wire import NUMBERS, Wire
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from fastnet._pure.probe.prober import Prober
+    from fastnet._pure.probe.wire import Reply
 
 MAX_RETRIES = 65_535
 MAX_WINDOW = 32_767
@@ -46,7 +47,11 @@ _BATCH = 16
 _READ_MOST = 1024
 """So many messages are read before it is looked at whether to send, or to stop."""
 _AGE_NS = 10_000_000
-"""A window that has seen no answer for so long has aged out."""
+"""A window that has seen no answer for so long has aged out; sooner where answers come sooner."""
+_SHORTEST_AGE_NS = 500_000
+_DEAD_WINDOWS = 8
+"""So many windows without any answer are taken for targets that are dead: the next ones age sooner."""
+_DEAD_AGE_NS = 2_000_000
 _NARROWEST = 16
 _PATIENCE_NS = 30 * NANOSECOND
 """So long the system may refuse to send at all."""
@@ -56,8 +61,6 @@ _FULL = (errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM)
 """A queue or a table; ENOMEM is IPv6's word for it."""
 _REASONS = 65_535
 """Distinct reasons that are kept; what comes after them is not told."""
-_WORD = 0xFFFFFFFF
-_CONTROL_SIZE = socket.CMSG_SPACE(TIMESPEC.size)
 
 
 class Sweeper:
@@ -104,11 +107,10 @@ class Sweeper:
         self._left = self._size - self._leave_out(decided)
 
         self._family = FAMILIES[socket.AddressFamily(prober.family)]
-        self._socket = prober._socket
+        self._prober = prober
         self._wire = Wire(prober, self._targets)
-        self._buffer = bytearray(self._wire.size)
         self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
+        self._poll.register(prober, select.POLLIN)
 
         self._order = self._pass()
         self._batch: list[tuple[int, int]] = []
@@ -117,6 +119,7 @@ class Sweeper:
         self._sent = self._newest = 0
         self._widest = self._window = window
         self._answered_since_stall = False
+        self._silent_stalls = 0
         self._gap_ns = int(NANOSECOND / rate) if rate else 0
         self._timeout_ns = int(timeout * NANOSECOND)
         self._adaptive = adaptive
@@ -174,7 +177,7 @@ class Sweeper:
 
     def _host(self, index: int) -> str:
         packed = self._targets.number(index).to_bytes(self._family.address_size, "big")
-        return socket.inet_ntop(self._wire.family, packed)
+        return socket.inet_ntop(self._prober.family, packed)
 
     def close(self) -> None:
         """Nothing is held but the prober's socket, which is the prober's to close."""
@@ -216,8 +219,9 @@ class Sweeper:
             return self._not_before_ns
         out = self._sent - self._newest
         if out >= self._window:
-            if now_ns < self._progress_ns + _AGE_NS:
-                return self._progress_ns + _AGE_NS
+            aged_ns = self._progress_ns + self._age_ns()
+            if now_ns < aged_ns:
+                return aged_ns
             self._stall(now_ns)
             out = 0
         room = min(_BATCH, self._window - out)
@@ -229,11 +233,16 @@ class Sweeper:
         self._send_batch(now_ns)
         return now_ns
 
+    def _age_ns(self) -> int:
+        longest_ns = _AGE_NS if self._silent_stalls < _DEAD_WINDOWS else _DEAD_AGE_NS
+        return self._expectation.within_ns(_SHORTEST_AGE_NS, longest_ns)
+
     def _stall(self, now_ns: int) -> None:
         """Nothing came back for a full window: let it age. Narrower if answers had come: some were lost."""
         narrower = max(_NARROWEST, self._window // 2)
         self._window = min(self._widest, narrower) if self._answered_since_stall else self._widest
         self._answered_since_stall = False
+        self._silent_stalls += 1
         self._newest = self._sent
         self._progress_ns = now_ns
 
@@ -255,50 +264,45 @@ class Sweeper:
         return self._expectation.within_ns(min(_SHORTEST_TIMEOUT_NS, self._timeout_ns), self._timeout_ns)
 
     def _send_batch(self, now_ns: int) -> None:
-        batch, self._batch = self._batch, []
-        sent_before = self._sent
-        for place, (target, number) in enumerate(batch):
-            code = self._send(number)
-            if code in _FULL:
-                self._batch = batch[place:]
-                self._hold(code, now_ns)
-                break
-            if code:
-                self._note_refusal(target, code)
-                continue
-            self._sent += 1
-            if self._states[target] == PENDING:
-                self._states[target] = SILENT
-                self._slots[target] = 0
-                self._unanswered += 1
-        if self._sent > sent_before:
-            self._refused_since_ns = 0
-            self._last_sent_ns = monotonic_ns()
-            due_ns = self._not_before_ns + (self._sent - sent_before) * self._gap_ns
-            self._not_before_ns = max(due_ns, self._last_sent_ns - _AGE_NS)
+        count, code = self._send(self._batch)
+        if count:
+            self._note_sent(self._batch[:count])
+        self._batch = self._batch[count:]
+        if code in _FULL:
+            self._hold(code, now_ns)
+        elif code:
+            self._note_refusal(self._batch.pop(0)[0], code)
 
-    def _send(self, number: int) -> int:
-        """Send one request; 0, or the errno with which that was refused.
+    def _send(self, batch: list[tuple[int, int]]) -> tuple[int, int]:
+        """How many were sent, and the errno with which the first one was refused, or 0.
 
         What is reported may be an error that came back for an earlier request; it is this one's own where it
         is reported again while none had come.
         """
-        packed = number.to_bytes(self._family.address_size, "big")
-        destination = (socket.inet_ntop(self._wire.family, packed), 0)
         alone = 0
         for _ in range(_READ_MOST):
-            ticks = monotonic_ns() >> TICK_BITS & TICKS
-            try:
-                self._socket.sendto(self._wire.request(packed, self._sent + 1 & _WORD, ticks), destination)
-                return 0
-            except OSError as error:
-                code = error.errno or 0
+            count, code = self._wire.send(batch, self._sent)
+            if count or code in _FULL:
+                return count, 0 if count else code
             if code == errno.EBADF:
                 raise OSError(code, os.strerror(code))
             alone = 0 if self._read_errors() else alone + 1
-            if code in _FULL or alone == 2:
+            if alone == 2:
                 break
-        return code
+        return 0, code
+
+    def _note_sent(self, batch: list[tuple[int, int]]) -> None:
+        states = self._states
+        for target, _ in batch:
+            if states[target] == PENDING:
+                states[target] = SILENT
+                self._slots[target] = 0
+                self._unanswered += 1
+        self._sent += len(batch)
+        self._refused_since_ns = 0
+        self._last_sent_ns = monotonic_ns()
+        due_ns = self._not_before_ns + len(batch) * self._gap_ns
+        self._not_before_ns = max(due_ns, self._last_sent_ns - _AGE_NS)
 
     def _hold(self, code: int, now_ns: int) -> None:
         """Give a queue or table that is full some time, but not for ever."""
@@ -323,63 +327,55 @@ class Sweeper:
     # Receiving
 
     def _read_replies(self) -> None:
+        replies, code = self._wire.receive(_READ_MOST)
+        if code == errno.EBADF:
+            raise OSError(code, os.strerror(code))
+        if code:
+            self._read_errors()  # what was reported is their first notice
+        if replies:
+            *_, (_, _, number, _) = replies
+            self._note_answers(len(replies), self._place(number))
+            self._take_replies(replies)
+
+    def _take_replies(self, replies: list[Reply]) -> None:
+        states, slots, rtt_of = self._states, self._slots, self._clocks.rtt_ns
         self._clocks.read()
-        for _ in range(_READ_MOST):
-            try:
-                size, ancillary, flags, source = self._socket.recvmsg_into([self._buffer], _CONTROL_SIZE)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno == errno.EBADF:
-                    raise
-                self._read_errors()
-                continue
-            if flags & socket.MSG_TRUNC:
-                continue  # longer than what we sent: no echo of ours
-            if matched := self._wire.reply(memoryview(self._buffer)[:size], source):
-                self._take_reply(*matched, ancillary)
+        now_ns, rtt_ns = monotonic_ns(), 0
+        for target, ticks, _, stamp_ns in replies:
+            if states[target] in (SILENT, UNREACHABLE):
+                rtt_ns = rtt_of(ticks, stamp_ns, now_ns)
+                states[target] = ALIVE
+                slots[target] = rtt_ns / 1e6
+                self._unanswered -= 1
+                self._left -= 1
+        if rtt_ns:
+            self._expectation.learn(rtt_ns)
 
     def _read_errors(self) -> int:
         """Read what is in the error queue; how many errors that were, ours or not."""
-        errors = list(read_errors(self._socket, self._wire.size, _READ_MOST))
-        for failure in errors:
-            if isinstance(failure, Failure) and (
-                matched := self._wire.quoted(failure.quoted, failure.address)
-            ):
-                target, _, number = matched
-                self._take_error(target, number, failure)
+        errors = self._wire.errors(_READ_MOST)
+        for target, number, failure in errors:
+            if target is None or isinstance(failure, Departure):
+                continue
+            if self._states[target] in (SILENT, UNREACHABLE):
+                itself = failure.reporter == failure.address[0]
+                reporter = "" if itself else failure.reporter
+                reason = Answer(0, reporter, 0, None, failure.error, failure.info)
+                self._states[target] = UNREACHABLE
+                self._slots[target] = self._number_of(reason)
+            self._note_answers(1, self._place(number) if number else 0)
         return len(errors)
 
-    def _take_reply(self, target: int, ticks: int, number: int, ancillary: list[Any]) -> None:
-        if not self._take(target, number) or self._states[target] == ALIVE:
-            return
-        stamp_ns = next((stamp_of(value) for *kind, value in ancillary if (*kind,) == TIMESTAMP), 0)
-        rtt_ns = self._clocks.rtt_ns(ticks, stamp_ns, monotonic_ns())
-        self._expectation.learn(rtt_ns)
-        self._states[target] = ALIVE
-        self._slots[target] = rtt_ns / 1e6
-        self._unanswered -= 1
-        self._left -= 1
+    def _place(self, number: int) -> int:
+        """Which request of all has this number."""
+        return self._sent - (self._sent - number & NUMBERS)
 
-    def _take_error(self, target: int, number: int, failure: Failure) -> None:
-        if not self._take(target, number) or self._states[target] == ALIVE:
-            return
-        itself = failure.reporter == failure.address[0]
-        reporter = "" if itself else failure.reporter
-        reason = Answer(0, reporter, 0, None, failure.error, failure.info)
-        self._states[target] = UNREACHABLE
-        self._slots[target] = self._number_of(reason)
-
-    def _take(self, target: int, number: int) -> bool:
-        """Note that something came back, and for which request (0 is unknown); whether that can be."""
-        if self._states[target] not in (SILENT, UNREACHABLE, ALIVE):
-            return False
-        whole = self._sent - (self._sent - number & _WORD)
-        self._newest = max(self._newest, whole) if number else self._newest
+    def _note_answers(self, count: int, newest: int) -> None:
+        self._newest = max(self._newest, newest)
         self._answered_since_stall = True
+        self._silent_stalls = 0
         self._progress_ns = monotonic_ns()
-        self._window = min(self._widest, self._window + 1)
-        return True
+        self._window = min(self._widest, self._window + count)
 
 
 def check_options(

@@ -22,7 +22,7 @@ class Targets:
         self._ends = [last + 1 for _, last in spans]
         self._starts: list[int] = list(accumulate(map(sub, self._ends, self._firsts), initial=0))
         self.size = len(range(self._first, self._starts[-1], self._step))
-        self._order = None if seed is None or not self.size else Permutation(self.size, seed)
+        self._order = None if seed is None else Permutation(max(1, self.size), seed)
 
     def number(self, target: int) -> int:
         """A target's address."""
