@@ -11,7 +11,8 @@
 
 #include <linux/errqueue.h>
 
-enum { ECHO_REPLY_4 = 0, ECHO_REQUEST_4 = 8, ECHO_REQUEST_6 = 128, ECHO_REPLY_6 = 129 };
+enum { ECHO_REPLY_4 = 0, REDIRECT_4 = 5, ECHO_REQUEST_4 = 8 };
+enum { ECHO_REQUEST_6 = 128, ECHO_REPLY_6 = 129, REDIRECT_6 = 137 };
 
 /* A request: type, code, checksum, ident, sequence; time, number, cookie, filler. */
 enum { AT_CHECKSUM = 2, AT_IDENT = 4, AT_SEQUENCE = 6, AT_TICKS = 8, AT_NUMBER = 12, AT_COOKIE = 16 };
@@ -236,6 +237,12 @@ static const struct sock_extended_err *extended_error(const struct fn_sweep *swe
     return NULL;
 }
 
+/* The router that sends a redirect has passed the request on. */
+static bool is_redirect(const struct fn_sweep *sweep, const struct sock_extended_err *error)
+{
+    return error->ee_type == (is_ipv4(sweep) ? REDIRECT_4 : REDIRECT_6);
+}
+
 /* What an error that came back for a request to this address says. */
 static struct fn_reason reason_of(const struct fn_sweep *sweep, const struct sock_extended_err *error,
                                   struct fn_number to)
@@ -265,7 +272,8 @@ int fn_wire_error(struct fn_sweep *sweep, struct fn_answer *out)
     if (len < 0)
         return -EAGAIN;
     const struct sock_extended_err *const error = extended_error(sweep, &message);
-    if (!error || !fn_wire_parse_quoted(sweep, icmp, (size_t)len, number_of(&to), out))
+    if (!error || is_redirect(sweep, error) ||
+        !fn_wire_parse_quoted(sweep, icmp, (size_t)len, number_of(&to), out))
         return 0;
     const struct fn_reason reason = reason_of(sweep, error, number_of(&to));
     out->reason = fn_reason_number(sweep, &reason);
