@@ -163,6 +163,11 @@ class Namespace:
         ):
             time.sleep(0.05)
 
+    def carry(self) -> None:
+        """Wait until ``veth0`` sends: of fresh links the kernel takes notice once a second only."""
+        while "state UP" not in self.ip("link", "show", "dev", "veth0"):
+            time.sleep(0.02)
+
     def call(self, function: Callable[[], T]) -> T:
         """Call a function in a thread that has moved inside."""
 
@@ -207,6 +212,8 @@ def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
         host.ip("address", "add", f"10.77.0.{number}/24", "dev", "veth0")
         host.ip("address", "add", f"fd77::{number}/64", "dev", "veth0", "nodad")
         host.ip("link", "set", "veth0", "up")
+    for host in (left, right):
+        host.carry()
     return left, right
 
 
