@@ -426,8 +426,7 @@ class TestPrivilege:
         program = """if True:
             from fastnet.tour import ping, sweep
             for stop in ping, sweep:
-                *_, last = stop.visit()
-                print(last.ok, last.result)
+                print(*(f"{sight.ok} {sight.result}" for sight in stop.visit()), sep="\\n")
         """
         ran = python("-c", program, prefix=(*alone.prefix, *UNPRIVILEGED))
         assert ran.stdout.count("True no ICMP socket is permitted here: allow") == 2

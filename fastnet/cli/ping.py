@@ -168,16 +168,8 @@ def find_mtus(args: argparse.Namespace) -> int:
         if args.json:
             print_json({"kind": "mtu", **found._asdict()})
         else:
-            print(f"{name_of(found)}: {mtu_line(found)}", flush=True)
+            print(f"{name_of(found)}: {found}", flush=True)
     return exits.YES if all(known) else exits.NO
-
-
-def mtu_line(found: PathMTU) -> str:
-    """What is known of a path's MTU, in words."""
-    if found.mtu is None:
-        return f"no MTU: {found.error}"
-    limits = "".join(f", {mtu} behind {router}" for router, mtu in found.limits)
-    return f"path MTU {found.mtu}{limits}"
 
 
 def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ from fastnet._backend import unix
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, duration, integer
 from fastnet.cli.output import print_json, remark
-from fastnet.cli.ping import mtu_line
 from fastnet.ping import MAX_SIZE
 from fastnet.trace import ENGINES, MAX_HOPS, MAX_TRIES, Hop, TraceResult, name_of, trace
 
@@ -98,6 +97,6 @@ def print_end(result: TraceResult, as_json: bool) -> None:
         print_json({"kind": "summary", **found, "hops": len(result.hops), "mtu": mtu})
         return
     if result.mtu:
-        print(mtu_line(result.mtu))
+        print(result.mtu)
     if not result.reached:
         print(f"{result.host}: not reached in {len(result.hops)} hops")

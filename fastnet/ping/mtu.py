@@ -35,6 +35,13 @@ class PathMTU(NamedTuple):
     error: str | None
     """Why there is no MTU."""
 
+    def __str__(self) -> str:
+        """In words: ``path MTU 1400, 1400 behind 10.0.0.1``."""
+        if self.mtu is None:
+            return f"no MTU: {self.error}"
+        limits = "".join(f", {mtu} behind {router}" for router, mtu in self.limits)
+        return f"path MTU {self.mtu}{limits}"
+
 
 class _Verdict(NamedTuple):
     arrived: bool
