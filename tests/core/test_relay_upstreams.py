@@ -200,11 +200,14 @@ def test_a_lack_of_ports_is_waited_for(core: ModuleType, namespace: Callable[[],
 def test_a_full_unix_backlog_is_waited_for(relays: Relays, services: Services, tmp_path: object) -> None:
     service = services(Service, socket.AF_UNIX, f"{tmp_path}/up", 0)
     relay = relays(service, connect_timeout=LONG)
-    clients = [relay.connect() for _ in range(4)]
-    for number, client in enumerate(clients):
-        with client, service.accept() as server:
-            server.sendall(b"%d" % number)
-            assert client.recv(9) == b"%d" % number
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(relay.connect()) for _ in range(4)]
+        for number, client in enumerate(clients):
+            client.sendall(b"%d" % number)
+        for _ in clients:  # In the order in which they got in.
+            with service.accept() as server:
+                server.sendall(server.recv(9))
+        assert [client.recv(9) for client in clients] == [b"0", b"1", b"2", b"3"]
     assert relay.counters.unreachable == 0
 
 
