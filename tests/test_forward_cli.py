@@ -519,7 +519,7 @@ def test_a_low_port_and_then_no_root(
 
 
 def test_only_root_can_become_somebody(root: None, fastnet: Run, peer: Callable[[str], str]) -> None:
-    unprivileged = (peer("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups")
+    unprivileged = (peer("setpriv"), "--inh-caps=-all", "--bounding-set=-all")
     ran = fastnet("forward", "127.0.0.1:0", "127.0.0.1:1", "--user", "daemon", prefix=unprivileged)
     assert (ran.returncode, ran.stdout) == (3, "")
     assert ran.stderr == "fastnet forward: only root may become daemon: start it as root, or as daemon\n"
