@@ -43,8 +43,12 @@ def prober(root: None, core: ModuleType, family: int) -> Iterator[Any]:
 
 
 def arrived(prober: Any) -> list[Any]:
-    assert select.select([prober], [], [], 5)[0]
-    return prober.receive()  # type: ignore[no-any-return]
+    """The next answers; what came for others before the socket had its filter is none."""
+    answers: list[Any] = []
+    while not answers:
+        assert select.select([prober], [], [], 5)[0]
+        answers = prober.receive()
+    return answers
 
 
 def heard(listening: socket.socket, address: str) -> Iterator[bytes]:
