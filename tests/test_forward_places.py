@@ -323,18 +323,20 @@ def test_what_systemd_did_not_pass_on_is_refused() -> None:
 FORKING = """
 import os, socket, sys
 from fastnet.forward import Forwarder
-reading, writing = os.pipe()
+ours, its = socket.socketpair()
 with Forwarder("127.0.0.1:0", "127.0.0.1:1") as forwarder:
     if os.fork() == 0:
-        os.close(writing)
-        os.read(reading, 1)
+        ours.close()
+        its.send(b"x")  # What is to be closed in a child is closed now.
+        its.recv(1)
         os._exit(0)
+    ours.recv(1)
     port = forwarder.port
 try:
     socket.create_connection(("127.0.0.1", port))
 except ConnectionRefusedError:
     print("closed")
-os.close(writing)
+ours.close()
 os.wait()
 """
 
