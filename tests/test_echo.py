@@ -51,8 +51,8 @@ def nothing_left() -> Iterator[None]:
     before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     yield
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before
-    assert threading.active_count() <= threads
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert threading.active_count() == threads
 
 
 @pytest.fixture

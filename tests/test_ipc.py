@@ -54,8 +54,8 @@ def nothing_left() -> Iterator[None]:
     """No descriptor, thread or child more after the test than before it."""
     before, threads = len(open_fds()), threading.active_count()
     yield
-    assert len(open_fds()) <= before
-    assert threading.active_count() <= threads
+    assert len(open_fds()) == before
+    assert threading.active_count() == threads
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
