@@ -128,7 +128,12 @@ void fn_lane_greet(struct fn_connection *connection)
     if (header == 0)
         return;
     recv(down->fd, data, (size_t)header, 0);
-    if (proxy.known && make_extra(connection)) {
+    if (proxy.known) {
+        /* Without the memory for it the proxy would be judged in its client's place. */
+        if (!make_extra(connection)) {
+            deny(connection);
+            return;
+        }
         connection->client = client_of(&proxy.source);
         connection->extra->reached = client_of(&proxy.destination);
     }
