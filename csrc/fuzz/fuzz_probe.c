@@ -43,7 +43,7 @@ static void lend(struct fn_sweep *sweep, uint8_t *message, size_t size)
     if (size < at + FN_SWEEP_PAYLOAD)
         return;
     const uint32_t ticks = word_at(message + at), number = word_at(message + at + 4);
-    fn_wire_request(sweep, 0, 9, number, ticks);
+    sweep->wire->request(sweep, 0, 9, number, ticks);
     memcpy(message + at, sweep->out.packets + FN_ICMP_HEADER, FN_SWEEP_PAYLOAD);
     memset(message + header + 2, 0, 2);
     const uint16_t sum = (uint16_t)~fn_checksum_scalar(message + header, size - header, 0);
@@ -64,9 +64,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] & 4)
         lend(sweep, message, size - 1);
     const struct fn_number from = fn_sweep_address(sweep, 9);
-    if (fn_wire_parse_reply(sweep, message, size - 1, from, &answer))
+    if (fn_icmp_parse_reply(sweep, message, size - 1, from, &answer))
         require(answer.target == 9 && answer.whole && data[0] & 4);
-    if (fn_wire_parse_quoted(sweep, message, size - 1, from, &answer))
+    if (fn_icmp_parse_quoted(sweep, message, size - 1, from, &answer))
         require(answer.target == 9 && (!answer.whole || data[0] & 4));
     free(message);
     fn_sweep_free(sweep);

@@ -59,9 +59,10 @@ int fn_sweep_new(struct fn_sweep **out, const struct fn_sweep_options *options, 
     if (!sweep)
         return code;
     sweep->options = *options;
+    sweep->wire = &fn_icmp_wire;
     code = in_range(options) ? fn_targets_init(sweep, spans, count) : -EINVAL;
     if (code == 0)
-        code = fn_wire_init(sweep);
+        code = sweep->wire->init(sweep);
     if (code == 0) {
         const size_t places = sweep->size ? sweep->size : 1;
         sweep->states = calloc(places, sizeof *sweep->states);
@@ -88,7 +89,7 @@ void fn_sweep_free(struct fn_sweep *sweep)
 {
     if (!sweep)
         return;
-    fn_wire_free(sweep);
+    sweep->wire->free(sweep);
     fn_reasons_free(&sweep->reasons);
     free(sweep->spans);
     free(sweep->starts);
@@ -158,7 +159,7 @@ static unsigned read_errors(struct fn_sweep *sweep)
     unsigned count = 0;
     int code;
 
-    for (; count < READ_MOST && (code = fn_wire_error(sweep, &answer)) >= 0; count++)
+    for (; count < READ_MOST && (code = sweep->wire->error(sweep, &answer)) >= 0; count++)
         if (code)
             take(sweep, &answer, time_now());
     return count;
@@ -167,20 +168,15 @@ static unsigned read_errors(struct fn_sweep *sweep)
 /* Reads what has arrived; how many messages that were, or -errno. */
 static int read_replies(struct fn_sweep *sweep)
 {
-    struct fn_incoming *const in = &sweep->in;
     struct fn_answer answer;
+    const int count = sweep->wire->read(sweep);
 
-    for (unsigned i = 0; i < FN_BATCH; i++)
-        in->messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &in->from[i], .msg_namelen = sizeof in->from[i], .msg_iov = &in->data[i], .msg_iovlen = 1,
-            .msg_control = in->control[i], .msg_controllen = FN_CONTROL};
-    const int count = recvmmsg(sweep->options.fd, in->messages, FN_BATCH, MSG_DONTWAIT, NULL);
     if (count < 0)
-        return -errno;
+        return count;
     const int64_t now = time_now();
     fn_clocks_read(&sweep->clocks, now, clock_now(CLOCK_REALTIME));
     for (int i = 0; i < count; i++)
-        if (fn_wire_reply(sweep, (unsigned)i, &answer))
+        if (sweep->wire->reply(sweep, (unsigned)i, &answer))
             take(sweep, &answer, now);
     return count;
 }
@@ -233,7 +229,7 @@ static void fill_batch(struct fn_sweep *sweep, unsigned room, int64_t now)
             continue;
         }
         out->places[out->count] = place;
-        fn_wire_request(sweep, out->count, target, (uint32_t)(sweep->sent + 1 + out->count), fn_ticks(now));
+        sweep->wire->request(sweep, out->count, target, (uint32_t)(sweep->sent + 1 + out->count), fn_ticks(now));
         out->count++;
     }
 }
@@ -288,21 +284,18 @@ static void refused(struct fn_sweep *sweep, int error, int64_t now)
 }
 
 /*
- * How many of the batch sendmmsg(2) sent, or -errno. What it reports may be an error that came back for an earlier
- * request; it is the first one's own where it is reported again while none had come.
+ * How many of the batch left, or -errno. What is reported may be an error that came back for an earlier request; it
+ * is the first one's own where it is reported again while none had come.
  */
 static int send_batch(struct fn_sweep *sweep)
 {
-    struct fn_outgoing *const out = &sweep->out;
-
     for (unsigned tries = 0, alone = 0;; tries++) {
-        const int sent = sendmmsg(sweep->options.fd, out->messages, out->count, MSG_DONTWAIT);
-        const int error = errno;
+        const int sent = sweep->wire->send(sweep);
         if (sent >= 0)
             return sent;
         alone = read_errors(sweep) ? 0 : alone + 1;
-        if (is_fatal(error) || is_full(error) || alone == 2 || tries == READ_MOST)
-            return -error;
+        if (is_fatal(-sent) || is_full(-sent) || alone == 2 || tries == READ_MOST)
+            return sent;
     }
 }
 

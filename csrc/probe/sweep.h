@@ -1,7 +1,7 @@
 /*
- * What the files of a sweep share: targets.c (which address is which target), wire.c (requests, and whether
+ * What the files of a sweep share: targets.c (which address is which target), icmp.c (requests, and whether
  * what came back is one's answer), reasons.c, timing.c (round-trip times), and sweep.c (when to send, what an
- * answer means).
+ * answer means, whatever it went over).
  */
 #ifndef FN_PROBE_SWEEP_H
 #define FN_PROBE_SWEEP_H
@@ -66,11 +66,36 @@ struct fn_incoming {
     uint8_t *packets;
 };
 
+/* What came back for a request. */
+struct fn_answer {
+    uint64_t target;
+    bool whole;        /* its time and number are known: a cookie vouches for them */
+    uint32_t ticks;
+    uint32_t number;
+    int64_t stamp;     /* the kernel's, of the wall clock; 0: none */
+    uint32_t reason;   /* 0: a reply */
+};
+
+/* What a sweep goes over. Batches are of at most FN_BATCH. */
+struct fn_wire {
+    int (*init)(struct fn_sweep *sweep); /* 0 or -errno; free() follows either */
+    void (*free)(struct fn_sweep *sweep);
+    /* Writes request number `place` of the batch, to a target. */
+    void (*request)(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks);
+    int (*send)(struct fn_sweep *sweep); /* the batch: how many left, or -errno */
+    int (*read)(struct fn_sweep *sweep); /* how many messages had come, or -errno */
+    /* What message `place` of those read answers; false: nothing of ours. */
+    bool (*reply)(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out);
+    /* Takes one error that came back: 1, its answer in `out`; 0: one that is not ours; -EAGAIN: no more. */
+    int (*error)(struct fn_sweep *sweep, struct fn_answer *out);
+};
+
 struct fn_sweep {
     struct fn_sweep_options options;
+    const struct fn_wire *wire;
     size_t packet_size; /* the ICMP message */
     size_t read_size;
-    uint16_t constant_sum; /* of a request but for what wire.c puts in */
+    uint16_t constant_sum; /* of a request but for what icmp.c puts in */
 
     struct fn_span *spans;
     uint64_t *starts; /* how many addresses are before each span, and in all */
@@ -99,16 +124,6 @@ struct fn_sweep {
     struct fn_incoming in;
 };
 
-/* What came back for a request. */
-struct fn_answer {
-    uint64_t target;
-    bool whole;        /* its time and number are known: a cookie vouches for them */
-    uint32_t ticks;
-    uint32_t number;
-    int64_t stamp;     /* the kernel's, of the wall clock; 0: none */
-    uint32_t reason;   /* 0: a reply */
-};
-
 /* targets.c */
 int fn_targets_init(struct fn_sweep *sweep, const struct fn_span *spans, size_t count);
 bool fn_is_host(int family, struct fn_number address);
@@ -130,20 +145,13 @@ void fn_expect_learn(struct fn_expect *expect, int64_t rtt);
 /* Within which time an answer is to be expected: the longest, while nothing is known. */
 int64_t fn_expect_within(const struct fn_expect *expect, int64_t shortest, int64_t longest);
 
-/* wire.c */
-int fn_wire_init(struct fn_sweep *sweep);
-void fn_wire_free(struct fn_sweep *sweep);
-/* Writes request number `place` of the batch, to a target. */
-void fn_wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks);
+/* icmp.c: over an ICMP socket. */
+extern const struct fn_wire fn_icmp_wire;
 /* What a message from this address answers (a raw IPv4 socket's begins with its IP header); false: nothing of ours. */
-bool fn_wire_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
+bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
                          struct fn_answer *out);
 /* Which request to this address an error quotes, from its ICMP header on; false: none of ours. */
-bool fn_wire_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number to,
+bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number to,
                           struct fn_answer *out);
-/* What message `place` of those read answers; false: nothing of ours. */
-bool fn_wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out);
-/* Takes one error from the socket's queue: 1, its answer in `out`; 0: one that is not ours; -EAGAIN: no more. */
-int fn_wire_error(struct fn_sweep *sweep, struct fn_answer *out);
 
 #endif

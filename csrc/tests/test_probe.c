@@ -308,7 +308,7 @@ static struct exchange exchange_of(int family, bool raw, size_t header)
     struct exchange exchange = {.sweep = sweep_of(&options, &span, 1), .address = after(span.first, 7)};
 
     exchange.sweep->sent = 5;
-    fn_wire_request(exchange.sweep, 3, 7, 5, 99);
+    exchange.sweep->wire->request(exchange.sweep, 3, 7, 5, 99);
     exchange.header = header;
     exchange.len = header + FN_ICMP_HEADER + PAYLOAD;
     if (header)
@@ -328,7 +328,7 @@ static bool is_answer(const struct exchange *exchange, size_t len, struct fn_num
 {
     struct guard message = guard_copy(exchange->message, len);
     struct fn_answer answer;
-    const bool found = fn_wire_parse_reply(exchange->sweep, message.data, len, from, &answer);
+    const bool found = fn_icmp_parse_reply(exchange->sweep, message.data, len, from, &answer);
 
     if (found)
         assert(answer.target == 7 && answer.whole && answer.ticks == 99 && answer.number == 5 && answer.reason == 0);
@@ -391,15 +391,15 @@ static void test_quoted(int family)
 
     for (size_t len = 0; len <= exchange.len; len++) {
         struct guard quoted = guard_copy(exchange.message, len);
-        assert(fn_wire_parse_quoted(exchange.sweep, quoted.data, len, exchange.address, &answer) ==
+        assert(fn_icmp_parse_quoted(exchange.sweep, quoted.data, len, exchange.address, &answer) ==
                (len >= FN_ICMP_HEADER));
         if (len >= FN_ICMP_HEADER)
             assert(answer.target == 7 && answer.whole == (len >= FN_ICMP_HEADER + FN_SWEEP_PAYLOAD));
-        assert(!fn_wire_parse_quoted(exchange.sweep, quoted.data, len, after(exchange.address, 1000), &answer));
+        assert(!fn_icmp_parse_quoted(exchange.sweep, quoted.data, len, after(exchange.address, 1000), &answer));
         guard_free(&quoted);
     }
     exchange.message[FN_ICMP_HEADER + FN_SWEEP_PAYLOAD - 1] ^= 1;
-    assert(!fn_wire_parse_quoted(exchange.sweep, exchange.message, exchange.len, exchange.address, &answer));
+    assert(!fn_icmp_parse_quoted(exchange.sweep, exchange.message, exchange.len, exchange.address, &answer));
     fn_sweep_free(exchange.sweep);
 }
 

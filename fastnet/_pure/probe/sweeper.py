@@ -24,10 +24,10 @@ from fastnet._pure.probe.common import (
     UNREACHABLE,
     Answer,
 )
+from fastnet._pure.probe.icmp import NUMBERS, Wire
 from fastnet._pure.probe.sockets import Departure
 from fastnet._pure.probe.targets import Targets
 from fastnet._pure.probe.timing import Clocks, Expectation
-from fastnet._pure.probe.wire import NUMBERS, Wire
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from fastnet._pure.probe.icmp import Reply
     from fastnet._pure.probe.prober import Prober
-    from fastnet._pure.probe.wire import Reply
 
 MAX_RETRIES = 65_535
 MAX_WINDOW = 32_767

@@ -81,7 +81,7 @@ static struct fn_number number_of(const struct sockaddr_in6 *address)
     return (struct fn_number){get64(address->sin6_addr.s6_addr), get64(address->sin6_addr.s6_addr + 8)};
 }
 
-int fn_wire_init(struct fn_sweep *sweep)
+static int wire_init(struct fn_sweep *sweep)
 {
     struct fn_outgoing *const out = &sweep->out;
     struct fn_incoming *const in = &sweep->in;
@@ -111,13 +111,13 @@ int fn_wire_init(struct fn_sweep *sweep)
     return 0;
 }
 
-void fn_wire_free(struct fn_sweep *sweep)
+static void wire_free(struct fn_sweep *sweep)
 {
     free(sweep->out.packets);
     free(sweep->in.packets);
 }
 
-void fn_wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks)
+static void wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks)
 {
     struct fn_outgoing *const out = &sweep->out;
     uint8_t *const packet = out->packets + place * sweep->packet_size;
@@ -162,7 +162,7 @@ static bool is_ours(const struct fn_sweep *sweep, const uint8_t *icmp, size_t le
     return len >= FN_ICMP_HEADER && icmp[0] == type && icmp[1] == 0 && get16(icmp + AT_IDENT) == sweep->options.ident;
 }
 
-bool fn_wire_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
+bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
                          struct fn_answer *out)
 {
     /* Of the other sockets the kernel keeps the IP header, and checks the checksum. */
@@ -182,7 +182,7 @@ bool fn_wire_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, s
     return out->target != FN_NO_TARGET && read_cookie(sweep, icmp, len, from, out);
 }
 
-bool fn_wire_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number to,
+bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number to,
                           struct fn_answer *out)
 {
     if (!is_ours(sweep, icmp, len, is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6))
@@ -209,12 +209,31 @@ static int64_t stamp_of(const struct msghdr *message)
     return 0;
 }
 
-bool fn_wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
+static int wire_send(struct fn_sweep *sweep)
+{
+    const int sent = sendmmsg(sweep->options.fd, sweep->out.messages, sweep->out.count, MSG_DONTWAIT);
+
+    return sent < 0 ? -errno : sent;
+}
+
+static int wire_read(struct fn_sweep *sweep)
+{
+    struct fn_incoming *const in = &sweep->in;
+
+    for (unsigned i = 0; i < FN_BATCH; i++)
+        in->messages[i].msg_hdr = (struct msghdr){
+            .msg_name = &in->from[i], .msg_namelen = sizeof in->from[i], .msg_iov = &in->data[i], .msg_iovlen = 1,
+            .msg_control = in->control[i], .msg_controllen = FN_CONTROL};
+    const int count = recvmmsg(sweep->options.fd, in->messages, FN_BATCH, MSG_DONTWAIT, NULL);
+    return count < 0 ? -errno : count;
+}
+
+static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
 {
     const struct msghdr *const message = &sweep->in.messages[place].msg_hdr;
 
     if (message->msg_flags & MSG_TRUNC ||
-        !fn_wire_parse_reply(sweep, sweep->in.packets + place * sweep->read_size, sweep->in.messages[place].msg_len,
+        !fn_icmp_parse_reply(sweep, sweep->in.packets + place * sweep->read_size, sweep->in.messages[place].msg_len,
                              number_of(&sweep->in.from[place]), out))
         return false;
     out->stamp = stamp_of(message);
@@ -260,7 +279,7 @@ static struct fn_reason reason_of(const struct fn_sweep *sweep, const struct soc
     return reason;
 }
 
-int fn_wire_error(struct fn_sweep *sweep, struct fn_answer *out)
+static int wire_error(struct fn_sweep *sweep, struct fn_answer *out)
 {
     struct sockaddr_in6 to = {0};
     uint8_t *const icmp = sweep->in.packets;
@@ -273,9 +292,11 @@ int fn_wire_error(struct fn_sweep *sweep, struct fn_answer *out)
         return -EAGAIN;
     const struct sock_extended_err *const error = extended_error(sweep, &message);
     if (!error || is_redirect(sweep, error) ||
-        !fn_wire_parse_quoted(sweep, icmp, (size_t)len, number_of(&to), out))
+        !fn_icmp_parse_quoted(sweep, icmp, (size_t)len, number_of(&to), out))
         return 0;
     const struct fn_reason reason = reason_of(sweep, error, number_of(&to));
     out->reason = fn_reason_number(sweep, &reason);
     return 1;
 }
+
+const struct fn_wire fn_icmp_wire = {wire_init, wire_free, wire_request, wire_send, wire_read, wire_reply, wire_error};
