@@ -67,10 +67,13 @@ struct fn_reason {
 /* The errno of a target that is never sent to: unspecified or multicast. */
 #define FN_NOT_A_HOST 89
 
+/* What a sweep goes over: an ICMP datagram socket, or a raw one. */
+enum fn_engine { FN_DATAGRAM, FN_RAW };
+
 struct fn_sweep_options {
+    enum fn_engine engine;
     int fd;
     int family;
-    bool raw;                  /* a raw socket, else an ICMP datagram socket */
     uint16_t ident;
     uint8_t key[16];
     unsigned payload;          /* bytes behind the ICMP header: FN_SWEEP_PAYLOAD to 65507 */

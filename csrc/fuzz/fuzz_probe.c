@@ -20,7 +20,8 @@ static void require(int condition)
 static struct fn_sweep *sweep_of(bool ipv4, bool raw)
 {
     const struct fn_span span = {.first.low = 0x0a000000, .count = 256};
-    const struct fn_sweep_options options = {.fd = -1, .family = ipv4 ? AF_INET : AF_INET6, .raw = raw,
+    const struct fn_sweep_options options = {.fd = -1, .engine = raw ? FN_RAW : FN_DATAGRAM,
+                                             .family = ipv4 ? AF_INET : AF_INET6,
                                              .ident = 0x1234, .payload = FN_SWEEP_PAYLOAD, .window = 1,
                                              .shard_step = 1};
     struct fn_sweep *sweep;
@@ -37,7 +38,7 @@ static uint32_t word_at(const uint8_t *bytes)
 /* The cookie and the checksum: where the fuzzer would have to guess. */
 static void lend(struct fn_sweep *sweep, uint8_t *message, size_t size)
 {
-    const size_t header = sweep->options.raw && sweep->options.family == AF_INET ? FN_IPV4_HEADER : 0;
+    const size_t header = sweep->options.engine == FN_RAW && sweep->options.family == AF_INET ? FN_IPV4_HEADER : 0;
     const size_t at = header + FN_ICMP_HEADER;
 
     if (size < at + FN_SWEEP_PAYLOAD)

@@ -1,13 +1,12 @@
 /* Requests, and whether what came back is one's answer. */
 #define _GNU_SOURCE
+#include "probe/bytes.h"
 #include "probe/sweep.h"
 
 #include "checksum.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <linux/errqueue.h>
 
@@ -20,39 +19,6 @@ enum { AT_CHECKSUM = 2, AT_IDENT = 4, AT_SEQUENCE = 6, AT_TICKS = 8, AT_NUMBER =
 static bool is_ipv4(const struct fn_sweep *sweep)
 {
     return sweep->options.family == AF_INET;
-}
-
-static void put16(uint8_t *at, uint16_t value)
-{
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-}
-
-static void put32(uint8_t *at, uint32_t value)
-{
-    put16(at, (uint16_t)(value >> 16));
-    put16(at + 2, (uint16_t)value);
-}
-
-static void put64(uint8_t *at, uint64_t value)
-{
-    put32(at, (uint32_t)(value >> 32));
-    put32(at + 4, (uint32_t)value);
-}
-
-static uint16_t get16(const uint8_t *at)
-{
-    return (uint16_t)(at[0] << 8 | at[1]);
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-    return (uint32_t)get16(at) << 16 | get16(at + 2);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-    return (uint64_t)get32(at) << 32 | get32(at + 4);
 }
 
 static uint64_t cookie_of(const struct fn_sweep *sweep, struct fn_number address, uint32_t number, uint32_t ticks)
@@ -84,37 +50,23 @@ static struct fn_number number_of(const struct sockaddr_in6 *address)
 static int wire_init(struct fn_sweep *sweep)
 {
     struct fn_outgoing *const out = &sweep->out;
-    struct fn_incoming *const in = &sweep->in;
 
     sweep->packet_size = FN_ICMP_HEADER + sweep->options.payload;
     sweep->read_size = sweep->packet_size + FN_IPV4_HEADER_MAX;
-    out->packets = calloc(FN_BATCH, sweep->packet_size);
-    in->packets = malloc(FN_BATCH * sweep->read_size);
-    if (!out->packets || !in->packets)
-        return -ENOMEM;
+    const int code = fn_batches_init(sweep);
+    if (code < 0)
+        return code;
     for (unsigned i = 0; i < FN_BATCH; i++) {
         uint8_t *const packet = out->packets + i * sweep->packet_size;
         packet[0] = is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6;
         put16(packet + AT_IDENT, sweep->options.ident);
         for (size_t at = AT_COOKIE + 8; at < sweep->packet_size; at++)
             packet[at] = (uint8_t)at;
-        out->data[i] = (struct iovec){packet, sweep->packet_size};
-        out->messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &out->to[i],
-            .msg_namelen = is_ipv4(sweep) ? sizeof out->to[i].in : sizeof out->to[i].in6,
-            .msg_iov = &out->data[i],
-            .msg_iovlen = 1,
-        };
-        in->data[i] = (struct iovec){in->packets + i * sweep->read_size, sweep->read_size};
+        out->messages[i].msg_hdr.msg_name = &out->to[i];
+        out->messages[i].msg_hdr.msg_namelen = is_ipv4(sweep) ? sizeof out->to[i].in : sizeof out->to[i].in6;
     }
     sweep->constant_sum = fn_checksum_scalar(out->packets, sweep->packet_size, 0);
     return 0;
-}
-
-static void wire_free(struct fn_sweep *sweep)
-{
-    free(sweep->out.packets);
-    free(sweep->in.packets);
 }
 
 static void wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks)
@@ -166,7 +118,7 @@ bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, s
                          struct fn_answer *out)
 {
     /* Of the other sockets the kernel keeps the IP header, and checks the checksum. */
-    const bool bare = !(sweep->options.raw && is_ipv4(sweep));
+    const bool bare = !(sweep->options.engine == FN_RAW && is_ipv4(sweep));
     const size_t header = bare || len == 0 ? 0 : (size_t)(message[0] & 0xf) * 4;
 
     if (len < header || (!bare && header < FN_IPV4_HEADER))
@@ -195,39 +147,6 @@ bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, siz
            (len < FN_ICMP_HEADER + FN_SWEEP_PAYLOAD || read_cookie(sweep, icmp, len, to, out));
 }
 
-static int64_t stamp_of(const struct msghdr *message)
-{
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part;
-         part = CMSG_NXTHDR((struct msghdr *)message, part)) {
-        struct timespec stamp;
-        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_TIMESTAMPNS &&
-            part->cmsg_len >= CMSG_LEN(sizeof stamp)) {
-            memcpy(&stamp, CMSG_DATA(part), sizeof stamp);
-            return stamp.tv_sec * FN_SECOND + stamp.tv_nsec;
-        }
-    }
-    return 0;
-}
-
-static int wire_send(struct fn_sweep *sweep)
-{
-    const int sent = sendmmsg(sweep->options.fd, sweep->out.messages, sweep->out.count, MSG_DONTWAIT);
-
-    return sent < 0 ? -errno : sent;
-}
-
-static int wire_read(struct fn_sweep *sweep)
-{
-    struct fn_incoming *const in = &sweep->in;
-
-    for (unsigned i = 0; i < FN_BATCH; i++)
-        in->messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &in->from[i], .msg_namelen = sizeof in->from[i], .msg_iov = &in->data[i], .msg_iovlen = 1,
-            .msg_control = in->control[i], .msg_controllen = FN_CONTROL};
-    const int count = recvmmsg(sweep->options.fd, in->messages, FN_BATCH, MSG_DONTWAIT, NULL);
-    return count < 0 ? -errno : count;
-}
-
 static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
 {
     const struct msghdr *const message = &sweep->in.messages[place].msg_hdr;
@@ -236,7 +155,7 @@ static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_a
         !fn_icmp_parse_reply(sweep, sweep->in.packets + place * sweep->read_size, sweep->in.messages[place].msg_len,
                              number_of(&sweep->in.from[place]), out))
         return false;
-    out->stamp = stamp_of(message);
+    out->stamp = fn_stamp_of(message);
     return true;
 }
 
@@ -299,4 +218,5 @@ static int wire_error(struct fn_sweep *sweep, struct fn_answer *out)
     return 1;
 }
 
-const struct fn_wire fn_icmp_wire = {wire_init, wire_free, wire_request, wire_send, wire_read, wire_reply, wire_error};
+const struct fn_wire fn_icmp_wire = {wire_init, fn_batches_free, wire_request, fn_batch_send,
+                                     fn_batch_read, wire_reply, wire_error};

@@ -22,6 +22,8 @@
 /* So many messages are read before it is looked at whether to send, or to stop. */
 #define READ_MOST (64 * FN_BATCH)
 
+static const struct fn_wire *const WIRES[] = {[FN_DATAGRAM] = &fn_icmp_wire, [FN_RAW] = &fn_icmp_wire};
+
 static int64_t clock_now(clockid_t clock)
 {
     struct timespec now;
@@ -59,7 +61,7 @@ int fn_sweep_new(struct fn_sweep **out, const struct fn_sweep_options *options, 
     if (!sweep)
         return code;
     sweep->options = *options;
-    sweep->wire = &fn_icmp_wire;
+    sweep->wire = WIRES[options->engine];
     code = in_range(options) ? fn_targets_init(sweep, spans, count) : -EINVAL;
     if (code == 0)
         code = sweep->wire->init(sweep);

@@ -1,7 +1,7 @@
 /*
  * What the files of a sweep share: targets.c (which address is which target), icmp.c (requests, and whether
- * what came back is one's answer), reasons.c, timing.c (round-trip times), and sweep.c (when to send, what an
- * answer means, whatever it went over).
+ * what came back is one's answer), batch.c (messages that are sent and read together), reasons.c, timing.c
+ * (round-trip times), and sweep.c (when to send, what an answer means, whatever it went over).
  */
 #ifndef FN_PROBE_SWEEP_H
 #define FN_PROBE_SWEEP_H
@@ -93,9 +93,9 @@ struct fn_wire {
 struct fn_sweep {
     struct fn_sweep_options options;
     const struct fn_wire *wire;
-    size_t packet_size; /* the ICMP message */
-    size_t read_size;
-    uint16_t constant_sum; /* of a request but for what icmp.c puts in */
+    void *own; /* the wire's */
+    size_t packet_size, read_size; /* of a request, and of the longest message that is read whole */
+    uint16_t constant_sum; /* of a request but for what the wire puts in */
 
     struct fn_span *spans;
     uint64_t *starts; /* how many addresses are before each span, and in all */
@@ -144,6 +144,14 @@ int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t sta
 void fn_expect_learn(struct fn_expect *expect, int64_t rtt);
 /* Within which time an answer is to be expected: the longest, while nothing is known. */
 int64_t fn_expect_within(const struct fn_expect *expect, int64_t shortest, int64_t longest);
+
+/* batch.c, for wires whose requests and replies are one socket's: buffers of packet_size and read_size. */
+int fn_batches_init(struct fn_sweep *sweep);
+void fn_batches_free(struct fn_sweep *sweep);
+int fn_batch_send(struct fn_sweep *sweep);
+int fn_batch_read(struct fn_sweep *sweep);
+/* When the kernel got a message, by the wall clock; 0: it does not say. */
+int64_t fn_stamp_of(const struct msghdr *message);
 
 /* icmp.c: over an ICMP socket. */
 extern const struct fn_wire fn_icmp_wire;

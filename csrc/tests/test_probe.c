@@ -37,8 +37,8 @@ static void test_siphash(void)
 
 static struct fn_sweep_options options_of(int family, bool raw)
 {
-    struct fn_sweep_options options = {.fd = -1, .family = family, .raw = raw, .ident = IDENT, .payload = PAYLOAD,
-                                       .window = 128, .shard_step = 1, .timeout = FN_SECOND};
+    struct fn_sweep_options options = {.fd = -1, .family = family, .engine = raw ? FN_RAW : FN_DATAGRAM, .ident = IDENT,
+                                       .payload = PAYLOAD, .window = 128, .shard_step = 1, .timeout = FN_SECOND};
 
     memcpy(options.key, KEY, sizeof options.key);
     return options;

@@ -51,10 +51,13 @@ cdef extern from "probe.h" nogil:
         uint32_t info
         bint itself
         fn_number reporter
+    enum fn_engine:
+        FN_DATAGRAM
+        FN_RAW
     struct fn_sweep_options:
+        fn_engine engine
         int fd
         int family
-        bint raw
         uint16_t ident
         uint8_t key[16]
         unsigned payload
@@ -141,7 +144,7 @@ cdef fn_sweep_options options_of(prober, timeout, retries, window, rate, shard, 
     cdef bytes key = os.urandom(16)
     options.fd = prober.fileno()
     options.family = prober.family
-    options.raw = prober.engine == "raw"
+    options.engine = FN_RAW if prober.engine == "raw" else FN_DATAGRAM
     options.ident = prober.ident
     memcpy(options.key, <const uint8_t *>key, sizeof(options.key))
     options.payload = max(prober.size, FN_SWEEP_PAYLOAD)
