@@ -24,7 +24,7 @@ from fastnet._pure.probe import (
     Prober,
     is_host,
 )
-from fastnet._pure.probe.sweeper import check_options
+from fastnet._pure.probe.sweeper import check_engine, check_options
 
 cdef extern from "<time.h>" nogil:
     enum:
@@ -186,7 +186,8 @@ cdef class Sweeper:
         cdef fn_sweep_options options
         spans = tuple(spans)
         bits = None if decided is None else memoryview(decided)
-        check_options(prober, spans, timeout, retries, window, rate, shard, bits)
+        check_engine(prober)
+        check_options(spans, timeout, retries, window, rate, shard, bits)
         options = options_of(prober, timeout, retries, window, rate, shard, seed, adaptive)
         self.prober = prober
         self.begin(&options, spans, bits)
@@ -285,4 +286,4 @@ cdef class Sweeper:
         return 0
 
     def close(self):
-        """Nothing is held but the prober's socket, which is the prober's to close."""
+        """Nothing is held but a socket that is somebody else's to close."""

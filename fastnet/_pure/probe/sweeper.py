@@ -10,8 +10,9 @@ from array import array
 from itertools import chain, islice
 from math import inf
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from fastnet._pure.probe import icmp
 from fastnet._pure.probe.common import (
     ALIVE,
     DECIDED,
@@ -24,7 +25,7 @@ from fastnet._pure.probe.common import (
     UNREACHABLE,
     Answer,
 )
-from fastnet._pure.probe.icmp import NUMBERS, Wire
+from fastnet._pure.probe.icmp import NUMBERS
 from fastnet._pure.probe.sockets import Departure
 from fastnet._pure.probe.targets import Targets
 from fastnet._pure.probe.timing import Clocks, Expectation
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from fastnet._pure.probe.icmp import Reply
     from fastnet._pure.probe.prober import Prober
+    from fastnet._pure.probe.sockets import Failure
 
 MAX_RETRIES = 65_535
 MAX_WINDOW = 32_767
@@ -63,27 +65,33 @@ _REASONS = 65_535
 """Distinct reasons that are kept; what comes after them is not told."""
 
 
-class Sweeper:
-    """One echo request to each target, and ``retries`` more to those that did not answer.
+class Channel(Protocol):
+    """What a sweep's requests leave by: an open socket of one family."""
 
-    ``spans`` are (first, last) intervals of addresses as integers, ascending and apart. The targets are
-    all their addresses in ascending order, or of these the shard (i, n): those at i, i + n, i + 2n ...;
-    ``decided`` is a bitmap (bit k % 8 of byte k // 8) of the targets that are left out. They are sent to in
-    the order of ``permute.Permutation(size, seed)``, or ascending where seed is None. The prober is used
-    for its socket only; nobody else reads that while a sweep runs.
+    @property
+    def family(self) -> int: ...
 
-    Sending is windowed by what comes back: at most ``window`` probes are out past the newest answer
-    (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
-    sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
-    counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
-    ``timeout`` is what a pass waits for after its last probe, in seconds; ``adaptive`` makes it less
-    where the round-trip times allow that (RFC 6298). A queue or a neighbour table that is full is waited
-    for, up to 30 seconds. Raises InvalidArgument for what is out of range.
-    """
+    def fileno(self) -> int: ...
+
+
+class Wire(Protocol):
+    """A sweep's requests and what answers them, over a channel; ``icmp.Wire`` says what each member means."""
+
+    def send(self, batch: list[tuple[int, int]], before: int) -> tuple[int, int]: ...
+    def receive(self, limit: int) -> tuple[list[Reply], int]: ...
+    def errors(self, limit: int) -> list[tuple[int | None, int, Failure | Departure]]: ...
+
+
+Over = TypeVar("Over", bound=Channel)
+
+
+class Sweep(Generic[Over]):
+    """When to send, and what an answer means, whatever a sweep goes over; ``Sweeper`` tells its options."""
 
     def __init__(
         self,
-        prober: Prober,
+        channel: Over,
+        /,
         spans: Sequence[tuple[int, int]],
         *,
         timeout: float = 1.0,
@@ -95,22 +103,22 @@ class Sweeper:
         decided: Buffer | None = None,
         adaptive: bool = False,
     ) -> None:
-        check_options(prober, spans, timeout, retries, window, rate, shard, decided)
+        check_options(spans, timeout, retries, window, rate, shard, decided)
         self._targets = Targets(spans, shard, seed)
         self._size = self._targets.size
         self._states = bytearray(self._size)
-        # A target's slot: the round-trip time of an alive one, else the number of a reason.
+        # Of an alive target the round-trip time, of a silent one the wire's, else the number of a reason.
         self._slots = array("f", bytes(4 * self._size))
         self._reasons: list[int | Answer] = []
         self._reason_numbers: dict[int | Answer, int] = {}
         self._unanswered = 0
         self._left = self._size - self._leave_out(decided)
 
-        self._family = FAMILIES[socket.AddressFamily(prober.family)]
-        self._prober = prober
-        self._wire = Wire(prober, self._targets)
+        self._family = FAMILIES[socket.AddressFamily(channel.family)]
+        self._channel = channel
+        self._wire = self._make_wire()
         self._poll = select.poll()
-        self._poll.register(prober, select.POLLIN)
+        self._poll.register(channel, select.POLLIN)
 
         self._order = self._pass()
         self._batch: list[tuple[int, int]] = []
@@ -126,6 +134,9 @@ class Sweeper:
         self._clocks, self._expectation = Clocks(), Expectation()
         self._progress_ns = self._last_sent_ns = self._not_before_ns = monotonic_ns()
         self._refused_since_ns = 0
+
+    def _make_wire(self) -> Wire:
+        raise NotImplementedError
 
     def _leave_out(self, decided: Buffer | None) -> int:
         """Mark what an earlier sweep decided, and say how many these are."""
@@ -177,10 +188,10 @@ class Sweeper:
 
     def _host(self, index: int) -> str:
         packed = self._targets.number(index).to_bytes(self._family.address_size, "big")
-        return socket.inet_ntop(self._prober.family, packed)
+        return socket.inet_ntop(self._channel.family, packed)
 
     def close(self) -> None:
-        """Nothing is held but the prober's socket, which is the prober's to close."""
+        """Nothing is held but a socket that is somebody else's to close."""
 
     def run(self, seconds: float) -> bool:
         """Work for about that long at most. True once every target has its verdict. Raises OSError."""
@@ -296,7 +307,6 @@ class Sweeper:
         for target, _ in batch:
             if states[target] == PENDING:
                 states[target] = SILENT
-                self._slots[target] = 0
                 self._unanswered += 1
         self._sent += len(batch)
         self._refused_since_ns = 0
@@ -378,8 +388,36 @@ class Sweeper:
         self._window = min(self._widest, self._window + count)
 
 
+class Sweeper(Sweep["Prober"]):
+    """One echo request to each target, and ``retries`` more to those that did not answer.
+
+    ``spans`` are (first, last) intervals of addresses as integers, ascending and apart. The targets are
+    all their addresses in ascending order, or of these the shard (i, n): those at i, i + n, i + 2n ...;
+    ``decided`` is a bitmap (bit k % 8 of byte k // 8) of the targets that are left out. They are sent to in
+    the order of ``permute.Permutation(size, seed)``, or ascending where seed is None. The prober is used
+    for its socket only; nobody else reads that while a sweep runs.
+
+    Sending is windowed by what comes back: at most ``window`` probes are out past the newest answer
+    (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
+    sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
+    counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
+    ``timeout`` is what a pass waits for after its last probe, in seconds; ``adaptive`` makes it less
+    where the round-trip times allow that (RFC 6298). A queue or a neighbour table that is full is waited
+    for, up to 30 seconds. Raises InvalidArgument for what is out of range.
+    """
+
+    def _make_wire(self) -> Wire:
+        check_engine(self._channel)
+        return icmp.Wire(self._channel, self._targets)
+
+
+def check_engine(prober: Prober) -> None:
+    """Refuse a socket that no echo request can be sent by. Raises InvalidArgument."""
+    if prober.engine not in ENGINES:
+        raise InvalidArgument(f"engine {prober.engine}: a sweep needs an ICMP socket")
+
+
 def check_options(
-    prober: Prober,
     spans: Sequence[tuple[int, int]],
     timeout: float,
     retries: int,
@@ -389,8 +427,6 @@ def check_options(
     decided: Buffer | None,
 ) -> None:
     """Refuse what a sweep can't be made of. Raises InvalidArgument."""
-    if prober.engine not in ENGINES:
-        raise InvalidArgument(f"engine {prober.engine}: a sweep needs an ICMP socket")
     _bounded("timeout", timeout, 0, MAX_SECONDS)
     _bounded("retries", retries, 0, MAX_RETRIES)
     _bounded("window", window, 1, MAX_WINDOW)
