@@ -1,6 +1,7 @@
 /*
- * A sweep: one echo request to each of many targets, some more to those that did not answer, over one open ICMP
- * socket; and what came of each target in five bytes.
+ * A sweep: one request to each of many targets, some more to those that did not answer, over one open socket; and
+ * what came of each target in five bytes. A request is an ICMP echo request or, over the packet socket of an
+ * interface, an ARP request or a neighbour solicitation: these find the hardware addresses too, in six bytes more.
  *
  * The targets are intervals of addresses, ascending and apart. Of all their addresses in ascending order a
  * shard (first, step) has those at first, first + step, ...; target k of a sweep is the k-th of these. They are
@@ -11,13 +12,19 @@
  * number of the request) that was sent; its target is found by its source address. Errors come from the
  * socket's error queue (IP_RECVERR, ip(7)) and count only if no reply does.
  *
+ * An ARP reply (RFC 826) or a neighbour advertisement (RFC 4861) has nothing secret to return. It is believed if
+ * it is addressed to us alone, tells one host's hardware address, and is right in every field that is known
+ * beforehand; an advertisement has come no further than this link (hop limit 255). Whoever is on the link may
+ * answer for another: so does a proxy.
+ *
  * Sending is windowed by what comes back: at most `window` requests are out past the newest one that was
  * answered (a forward acknowledgment). Where nothing comes back they age out of the window, not out of the
  * sweep; it narrows where answers had come and stopped, and widens with each of them. A queue or a
  * neighbour table that is full (ENOBUFS, EAGAIN, ENOMEM) is waited for, 30 s at most.
  *
- * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS and IP_RECVERR or IPV6_RECVERR set. Nobody else
- * reads it while a sweep runs. One thread at a time uses a sweep; nothing is shared between two of them.
+ * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS set, an ICMP socket with IP_RECVERR or IPV6_RECVERR
+ * too; a packet socket is bound to its interface and to ARP or IPv6, and refuses frames with a VLAN tag, which
+ * is not seen here. Nobody else reads it while a sweep runs. One thread at a time uses a sweep; nothing is shared between two of them.
  * Times are nanoseconds of CLOCK_MONOTONIC.
  */
 #ifndef FN_PROBE_H
@@ -67,8 +74,14 @@ struct fn_reason {
 /* The errno of a target that is never sent to: unspecified or multicast. */
 #define FN_NOT_A_HOST 89
 
-/* What a sweep goes over: an ICMP datagram socket, or a raw one. */
-enum fn_engine { FN_DATAGRAM, FN_RAW };
+/* What a sweep goes over: an ICMP datagram socket, a raw one, or an interface's packet socket (ARP or NDP). */
+enum fn_engine { FN_DATAGRAM, FN_RAW, FN_LINK };
+
+/* Our own addresses on the link of a packet socket. */
+struct fn_link {
+    uint8_t mac[6];
+    struct fn_number source;
+};
 
 struct fn_sweep_options {
     enum fn_engine engine;
@@ -85,6 +98,7 @@ struct fn_sweep_options {
     uint64_t shard_first, shard_step;
     bool permuted;
     uint64_t seed;
+    struct fn_link link;       /* FN_LINK alone; of the above it needs no ident and no payload */
 };
 
 /* Bytes of payload that say which request it is: its time, its number and its cookie. */
@@ -115,6 +129,9 @@ bool fn_sweep_finished(const struct fn_sweep *sweep);
 
 /* The reason of this number; NULL where there is none. */
 const struct fn_reason *fn_sweep_reason(const struct fn_sweep *sweep, uint32_t number);
+
+/* The six bytes of an alive target's hardware address; NULL: it was not asked for (but by FN_LINK), or is not alive. */
+const uint8_t *fn_sweep_mac(const struct fn_sweep *sweep, uint64_t target);
 
 /* The number of target k's address, and the target that an address is; UINT64_MAX: none. */
 struct fn_number fn_sweep_address(const struct fn_sweep *sweep, uint64_t target);

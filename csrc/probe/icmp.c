@@ -51,6 +51,8 @@ static int wire_init(struct fn_sweep *sweep)
 {
     struct fn_outgoing *const out = &sweep->out;
 
+    if (sweep->options.payload < FN_SWEEP_PAYLOAD || sweep->options.payload > 65507)
+        return -EINVAL;
     sweep->packet_size = FN_ICMP_HEADER + sweep->options.payload;
     sweep->read_size = sweep->packet_size + FN_IPV4_HEADER_MAX;
     const int code = fn_batches_init(sweep);

@@ -22,7 +22,11 @@
 /* So many messages are read before it is looked at whether to send, or to stop. */
 #define READ_MOST (64 * FN_BATCH)
 
-static const struct fn_wire *const WIRES[] = {[FN_DATAGRAM] = &fn_icmp_wire, [FN_RAW] = &fn_icmp_wire};
+static const struct fn_wire *const WIRES[] = {
+    [FN_DATAGRAM] = &fn_icmp_wire,
+    [FN_RAW] = &fn_icmp_wire,
+    [FN_LINK] = &fn_link_wire,
+};
 
 static int64_t clock_now(clockid_t clock)
 {
@@ -39,8 +43,8 @@ static int64_t time_now(void)
 
 static bool in_range(const struct fn_sweep_options *options)
 {
-    return options->payload >= FN_SWEEP_PAYLOAD && options->payload <= 65507 && options->window > 0 &&
-           options->timeout >= 0 && options->gap >= 0 && (options->family == AF_INET || options->family == AF_INET6);
+    return options->window > 0 && options->timeout >= 0 && options->gap >= 0 &&
+           (options->family == AF_INET || options->family == AF_INET6);
 }
 
 static void init_states(struct fn_sweep *sweep, const uint8_t *decided)

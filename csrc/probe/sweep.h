@@ -1,7 +1,7 @@
 /*
  * What the files of a sweep share: targets.c (which address is which target), icmp.c (requests, and whether
- * what came back is one's answer), batch.c (messages that are sent and read together), reasons.c, timing.c
- * (round-trip times), and sweep.c (when to send, what an answer means, whatever it went over).
+ * what came back is one's answer), link.c (the same over a link), batch.c (messages that are sent and read
+ * together), reasons.c, timing.c (round-trip times), and sweep.c (when to send, what an answer means, whatever it went over).
  */
 #ifndef FN_PROBE_SWEEP_H
 #define FN_PROBE_SWEEP_H
@@ -161,5 +161,10 @@ bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, s
 /* Which request to this address an error quotes, from its ICMP header on; false: none of ours. */
 bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number to,
                           struct fn_answer *out);
+
+/* link.c: ARP or NDP over an interface's packet socket. */
+extern const struct fn_wire fn_link_wire;
+/* The hardware address of a target that a frame tells us, within the frame; NULL: it is no answer to us. */
+const uint8_t *fn_link_parse_reply(const struct fn_sweep *sweep, const uint8_t *frame, size_t len, uint64_t *target);
 
 #endif
