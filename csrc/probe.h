@@ -120,6 +120,9 @@ void fn_sweep_free(struct fn_sweep *sweep);
  */
 int fn_sweep_run(struct fn_sweep *sweep, int64_t until);
 
+/* From now on leaves so much time between two requests; 0: none. */
+void fn_sweep_pace(struct fn_sweep *sweep, int64_t gap);
+
 /* As long as the sweep lives; read between two calls of fn_sweep_run(). */
 uint64_t fn_sweep_size(const struct fn_sweep *sweep);
 const uint8_t *fn_sweep_states(const struct fn_sweep *sweep);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from importlib import import_module
@@ -17,6 +18,7 @@ from conftest import Namespace
 
 from fastnet._pure import probe as contract
 from fastnet._pure.probe import ALIVE, PENDING, SILENT, UNREACHABLE
+from fastnet.errors import InvalidArgument
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
@@ -199,3 +201,31 @@ def test_the_answering_side_is_on_another_core(core, hosts, engine):
     for run in range(RUNS):
         found = swept(core, hosts[0], engine, seed=run, count=4 * COUNT)
         assert false_results(found.states, all_alive) == {}
+
+
+@PAIR
+def test_who_answers_between_two_runs_is_alive(core, hosts, engine):
+    def work() -> bytes:
+        with closing(core.Prober(socket.AF_INET, engine)) as prober:
+            sweeper = core.Sweeper(prober, [(ROUTED, ROUTED + 99)], timeout=0.05, retries=0)
+            while not sweeper.run(0):
+                time.sleep(0.06)
+            return bytes(sweeper.states)
+
+    assert false_results(hosts[0].call(work), all_alive) == {}
+
+
+@PAIR
+def test_a_pace_is_kept_once_it_is_set(core, hosts, engine):
+    def work() -> float:
+        with closing(core.Prober(socket.AF_INET, engine)) as prober:
+            sweeper = core.Sweeper(prober, [(ROUTED, ROUTED + 50)], timeout=0.3, retries=0, rate=0.001)
+            with pytest.raises(InvalidArgument, match="rate 0: expected more than 0"):
+                sweeper.pace(0)
+            sweeper.pace(200)
+            started = time.monotonic()
+            while not sweeper.run(1):
+                pass
+            return time.monotonic() - started
+
+    assert hosts[0].call(work) >= 0.2

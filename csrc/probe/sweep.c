@@ -419,19 +419,25 @@ static void wait_until(struct fn_sweep *sweep, int64_t wake, int64_t now)
 int fn_sweep_run(struct fn_sweep *sweep, int64_t until)
 {
     while (!sweep->finished) {
+        /* First of all: what came while nobody ran the sweep keeps its window, and its targets, from being given up. */
+        int code = receive(sweep);
         const int64_t now = time_now();
         int64_t wake = now;
-        int code = send_some(sweep, now, &wake);
-        if (code == 0 && wake > now && now < until)
-            wait_until(sweep, wake < until ? wake : until, now);
         if (code == 0)
-            code = receive(sweep);
+            code = send_some(sweep, now, &wake);
         if (code < 0)
             return code;
+        if (wake > now && now < until)
+            wait_until(sweep, wake < until ? wake : until, now);
         if (time_now() >= until)
             break;
     }
     return sweep->finished;
+}
+
+void fn_sweep_pace(struct fn_sweep *sweep, int64_t gap)
+{
+    sweep->options.gap = gap;
 }
 
 uint64_t fn_sweep_size(const struct fn_sweep *sweep)

@@ -24,7 +24,7 @@ from fastnet._pure.probe import (
     Prober,
     is_host,
 )
-from fastnet._pure.probe.sweeper import check_engine, check_options
+from fastnet._pure.probe.sweeper import check_engine, check_options, check_rate
 
 cdef extern from "<time.h>" nogil:
     enum:
@@ -78,6 +78,7 @@ cdef extern from "probe.h" nogil:
                      const uint8_t *decided)
     void fn_sweep_free(fn_sweep *sweep)
     int fn_sweep_run(fn_sweep *sweep, int64_t until)
+    void fn_sweep_pace(fn_sweep *sweep, int64_t gap)
     uint64_t fn_sweep_size(const fn_sweep *sweep)
     const uint8_t *fn_sweep_states(const fn_sweep *sweep)
     const fn_slot *fn_sweep_slots(const fn_sweep *sweep)
@@ -99,6 +100,10 @@ cdef int64_t time_now() noexcept nogil:
 
 cdef int64_t nanoseconds(seconds) except? -1:
     return min(int(seconds * NANOSECOND), FAR_OFF)
+
+
+cdef int64_t gap_of(rate) except? -1:
+    return nanoseconds(1 / rate) if rate else 0
 
 
 cdef object number_of(fn_number number):
@@ -152,7 +157,7 @@ cdef fn_sweep_options options_of(prober, timeout, retries, window, rate, shard, 
     options.adaptive = adaptive
     options.retries = retries
     options.window = window
-    options.gap = nanoseconds(1 / rate) if rate else 0
+    options.gap = gap_of(rate)
     options.shard_first, options.shard_step = shard
     options.permuted = seed is not None
     options.seed = 0 if seed is None else Permutation(1, seed).seed
@@ -278,6 +283,12 @@ cdef class Sweeper:
         if code < 0:
             raise OSError(-code, os.strerror(-code))
         return code == 1
+
+    def pace(self, rate):
+        """Send at most so many probes a second from now on; None: no limit. Raises InvalidArgument."""
+        check_rate(rate)
+        self.stop_unless_idle()
+        fn_sweep_pace(self.sweep, gap_of(rate))
 
     cdef int stop_unless_idle(self) except -1:
         """What another thread's run() writes can't be read, nor a sweep be run twice at once."""

@@ -128,7 +128,7 @@ class Sweep(Generic[Over]):
         self._widest = self._window = window
         self._answered_since_stall = False
         self._silent_stalls = 0
-        self._gap_ns = int(NANOSECOND / rate) if rate else 0
+        self._gap_ns = _gap_ns(rate)
         self._timeout_ns = int(timeout * NANOSECOND)
         self._adaptive = adaptive
         self._clocks, self._expectation = Clocks(), Expectation()
@@ -197,14 +197,21 @@ class Sweep(Generic[Over]):
         """Work for about that long at most. True once every target has its verdict. Raises OSError."""
         until_ns = monotonic_ns() + int(seconds * NANOSECOND)
         while not self._finished:
+            # First of all: what came while nobody ran the sweep keeps its window, and its targets, from
+            # being given up.
+            self._read_replies()
             wake_ns = min(self._send_some(), until_ns)
             wait_ns = wake_ns - monotonic_ns()
             if wait_ns > 0 and any(event & select.POLLERR for _, event in self._wait(wait_ns)):
                 self._read_errors()
-            self._read_replies()
             if monotonic_ns() >= until_ns:
                 break
         return self._finished
+
+    def pace(self, rate: float | None) -> None:
+        """Send at most so many probes a second from now on; None: no limit. Raises InvalidArgument."""
+        check_rate(rate)
+        self._gap_ns = _gap_ns(rate)
 
     def _wait(self, wait_ns: int) -> list[tuple[int, int]]:
         return self._poll.poll(-(-wait_ns // 1_000_000))
@@ -430,8 +437,7 @@ def check_options(
     _bounded("timeout", timeout, 0, MAX_SECONDS)
     _bounded("retries", retries, 0, MAX_RETRIES)
     _bounded("window", window, 1, MAX_WINDOW)
-    if rate is not None and not 0 < rate < inf:
-        raise InvalidArgument(f"rate {rate}: expected more than 0")
+    check_rate(rate)
     first, step = shard
     if not 0 <= first < step:
         raise InvalidArgument(f"shard {shard}: expected (i, n), i from 0 to n - 1")
@@ -444,6 +450,16 @@ def check_options(
     size = len(range(first, total, step))
     if decided is not None and memoryview(decided).nbytes < (size + 7) // 8:
         raise InvalidArgument(f"decided: {memoryview(decided).nbytes} bytes for {size} targets")
+
+
+def check_rate(rate: float | None) -> None:
+    """Refuse what can't be a rate. Raises InvalidArgument."""
+    if rate is not None and not 0 < rate < inf:
+        raise InvalidArgument(f"rate {rate}: expected more than 0")
+
+
+def _gap_ns(rate: float | None) -> int:
+    return int(NANOSECOND / rate) if rate else 0
 
 
 def _bounded(name: str, value: float, low: float, high: float) -> None:
