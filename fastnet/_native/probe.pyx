@@ -21,8 +21,13 @@ from fastnet._pure.probe import (
     SILENT,
     UNREACHABLE,
     Answer,
+    Link,
+    LinkSweeper,
     Prober,
+    Route,
+    gatewayed,
     is_host,
+    on_link,
 )
 from fastnet._pure.probe.sweeper import check_engine, check_options, check_rate
 

@@ -16,7 +16,9 @@ from fastnet._pure.probe.common import (
     Answer,
     is_host,
 )
+from fastnet._pure.probe.link import Link, LinkSweeper
 from fastnet._pure.probe.prober import Prober
+from fastnet._pure.probe.routes import Route, gatewayed, on_link
 from fastnet._pure.probe.sweeper import Sweeper
 
 __all__ = [
@@ -28,7 +30,12 @@ __all__ = [
     "SILENT",
     "UNREACHABLE",
     "Answer",
+    "Link",
+    "LinkSweeper",
     "Prober",
+    "Route",
     "Sweeper",
+    "gatewayed",
     "is_host",
+    "on_link",
 ]

@@ -6,6 +6,7 @@ import errno
 import socket
 import struct
 from array import array
+from itertools import chain, starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnet._pure.netif import failure
@@ -69,25 +70,35 @@ def open_socket(family: int, engine: str, source: str) -> tuple[socket.socket, s
 def prepare(sock: socket.socket) -> None:
     """Ask the kernel for what a prober needs with each message."""
     family = FAMILIES[sock.family]
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    prepare_reading(sock)
     # Without it an ICMP error is invisible to a datagram socket, and ENOBUFS to every sender.
     sock.setsockopt(family.level, family.receive_error, 1)
     sock.setsockopt(family.level, family.receive_ttl, 1)
+
+
+def prepare_reading(sock: socket.socket) -> None:
+    """Never wait, say when each message arrived, and have room for many."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
 
-def bind_to_interface(sock: socket.socket, interface: str) -> None:
-    """Send and receive by this interface only. Raises NoSuchInterface, NotPermitted."""
+def check_name(interface: str) -> None:
+    """Refuse what can't be an interface's name. Raises NoSuchInterface."""
     name = interface.encode()
     # The kernel would cut a longer name to one that there may be.
     if len(name) > _LONGEST_NAME or 0 in name:
         raise failure(interface, errno.ENODEV, "")
+
+
+def bind_to_interface(sock: socket.socket, interface: str) -> None:
+    """Send and receive by this interface only. Raises NoSuchInterface, NotPermitted."""
+    check_name(interface)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
     except PermissionError as error:
         raise NotPermitted(
             error.errno, f"interface {interface}: before Linux 5.7 this needs the capability CAP_NET_RAW"
@@ -132,17 +143,42 @@ def pass_type(sock: socket.socket, kind: int) -> None:
     sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *words))
 
 
-# Classic BPF (linux/filter.h) that loads a message's ident. IPv4 shows its own header first, IPv6 does not.
+# Classic BPF (linux/filter.h): loads of a byte, a half word and a word, and what follows them.
+_LOADS = {1: 0x30, 2: 0x28, 4: 0x20}
+_JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
+# What loads a message's ident. IPv4 shows its own header first, IPv6 does not.
 _LOAD_IDENT = {
     socket.AF_INET: ((0xB1, 0, 0, 0), (0x48, 0, 0, 4)),
     socket.AF_INET6: ((0x28, 0, 0, 4),),
 }
+_ACCEPT, _DROP = (_RETURN, 0, 0, 0xFFFFFFFF), (_RETURN, 0, 0, 0)
+_TO_US_ALONE = ((_LOADS[4], 0xFFFFF004, 0), (_LOADS[4], 0xFFFFF030, 0))
+"""SKF_AD_OFF + SKF_AD_PKTTYPE says that it is unicast to us, + SKF_AD_VLAN_TAG_PRESENT that it has no tag."""
 
 
 def pass_ident(sock: socket.socket, ident: int) -> None:
     """Let the kernel drop other programs' replies: a raw socket is given them all, and its queue fills."""
-    jump_if_equal, accept, drop = (0x15, 0, 1, ident), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)
-    program = (*_LOAD_IDENT[sock.family], jump_if_equal, accept, drop)
+    _attach(sock, *_LOAD_IDENT[sock.family], (_JUMP_IF_EQUAL, 0, 1, ident), _ACCEPT, _DROP)
+
+
+def pass_only(sock: socket.socket, parts: list[tuple[int, bytes]]) -> None:
+    """Let the kernel drop frames that are not to us alone, or of a VLAN, or lack these bytes at an offset."""
+    checks = [*_TO_US_ALONE, *chain.from_iterable(starmap(_compared, parts))]
+    program = []
+    for after, (load, offset, value) in zip(range(len(checks) - 1, -1, -1), checks, strict=True):
+        program += [(load, 0, 0, offset), (_JUMP_IF_EQUAL, 0, 2 * after + 1, value)]
+    _attach(sock, *program, _ACCEPT, _DROP)
+
+
+def _compared(offset: int, value: bytes) -> Iterator[tuple[int, int, int]]:
+    """Which load at which offset must give which number."""
+    while value:
+        size = min(4, 1 << len(value).bit_length() - 1)
+        yield _LOADS[size], offset, int.from_bytes(value[:size], "big")
+        offset, value = offset + size, value[size:]
+
+
+def _attach(sock: socket.socket, *program: tuple[int, int, int, int]) -> None:
     code = array("B", b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
     where = struct.pack("HP", len(program), code.buffer_info()[0])
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, where)
