@@ -11,7 +11,9 @@
 
 #define MAC 6
 /* The longest frame that is looked at: what signs an advertisement (RFC 3971) is long. */
-#define LONGEST 1514
+#define LONGEST 2048
+/* So many frames may be left from before. */
+#define STALE_MOST 65536
 
 /* Ethernet. */
 enum { AT_TO = 0, AT_FROM = 6, AT_TYPE = 12, ETHERNET = 14, TYPE_ARP = 0x0806, TYPE_IPV6 = 0x86dd };
@@ -85,6 +87,13 @@ static void init_ndp(const struct fn_sweep *sweep, uint8_t *frame)
     memcpy(icmp + AT_OPTIONS + 2, link->mac, MAC);
 }
 
+/* Answers to an earlier sweep's requests are no news. */
+static void forget_stale(int fd)
+{
+    for (unsigned i = 0; i < STALE_MOST && recv(fd, NULL, 0, MSG_DONTWAIT | MSG_TRUNC) >= 0; i++)
+        ;
+}
+
 static int wire_init(struct fn_sweep *sweep)
 {
     const bool ipv4 = sweep->options.family == AF_INET;
@@ -100,6 +109,7 @@ static int wire_init(struct fn_sweep *sweep)
         memcpy(frame + AT_FROM, sweep->options.link.mac, MAC);
         (ipv4 ? init_arp : init_ndp)(sweep, frame);
     }
+    forget_stale(sweep->options.fd);
     return 0;
 }
 
@@ -148,7 +158,7 @@ static bool is_one_hosts(const uint8_t mac[MAC])
 
 static bool is_to_us(const struct fn_sweep *sweep, const uint8_t *frame, uint16_t type)
 {
-    return memcmp(frame + AT_TO, sweep->options.link.mac, MAC) == 0 && is_one_hosts(frame + AT_FROM) &&
+    return memcmp(frame + AT_TO, sweep->options.link.mac, MAC) == 0 && !(frame[AT_FROM] & 1) &&
            get16(frame + AT_TYPE) == type;
 }
 
@@ -215,6 +225,7 @@ const uint8_t *fn_link_parse_reply(const struct fn_sweep *sweep, const uint8_t *
     return *target == FN_NO_TARGET ? NULL : mac;
 }
 
+/* A target's first answer counts: what comes later may be anybody's. */
 static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
 {
     const struct msghdr *const message = &sweep->in.messages[place].msg_hdr;
@@ -223,15 +234,17 @@ static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_a
     const uint8_t *mac;
 
     if (message->msg_flags & MSG_TRUNC ||
-        !(mac = fn_link_parse_reply(sweep, frame, sweep->in.messages[place].msg_len, &target)))
+        !(mac = fn_link_parse_reply(sweep, frame, sweep->in.messages[place].msg_len, &target)) ||
+        sweep->states[target] != FN_SILENT)
         return false;
-    *out = (struct fn_answer){.target = target, .stamp = fn_stamp_of(message)};
-    if (sweep->states[target] == FN_SILENT) {
-        out->whole = true;
-        out->ticks = sweep->slots[target].ticks;
-        out->number = get32(mac_of(sweep, target));
-        memcpy(mac_of(sweep, target), mac, MAC);
-    }
+    *out = (struct fn_answer){
+        .target = target,
+        .whole = true,
+        .ticks = sweep->slots[target].ticks,
+        .number = get32(mac_of(sweep, target)),
+        .stamp = fn_stamp_of(message),
+    };
+    memcpy(mac_of(sweep, target), mac, MAC);
     return true;
 }
 

@@ -22,7 +22,6 @@ from fastnet._pure.probe import (
     UNREACHABLE,
     Answer,
     Link,
-    LinkSweeper,
     Prober,
     Route,
     gatewayed,
@@ -59,6 +58,10 @@ cdef extern from "probe.h" nogil:
     enum fn_engine:
         FN_DATAGRAM
         FN_RAW
+        FN_LINK
+    struct fn_link:
+        uint8_t mac[6]
+        fn_number source
     struct fn_sweep_options:
         fn_engine engine
         int fd
@@ -75,6 +78,7 @@ cdef extern from "probe.h" nogil:
         uint64_t shard_step
         bint permuted
         uint64_t seed
+        fn_link link
     struct fn_sweep:
         pass
     enum:
@@ -90,6 +94,7 @@ cdef extern from "probe.h" nogil:
     uint64_t fn_sweep_sent(const fn_sweep *sweep)
     bint fn_sweep_finished(const fn_sweep *sweep)
     const fn_reason *fn_sweep_reason(const fn_sweep *sweep, uint32_t number)
+    const uint8_t *fn_sweep_mac(const fn_sweep *sweep, uint64_t target)
     fn_number fn_sweep_address(const fn_sweep *sweep, uint64_t target)
 
 cdef object NANOSECOND = 1_000_000_000
@@ -111,6 +116,10 @@ cdef int64_t gap_of(rate) except? -1:
     return nanoseconds(1 / rate) if rate else 0
 
 
+cdef fn_number split(object number):
+    return fn_number(number >> 64, number & WORD)
+
+
 cdef object number_of(fn_number number):
     return (<object>number.high) << 64 | <object>number.low
 
@@ -118,7 +127,7 @@ cdef object number_of(fn_number number):
 cdef class _Column:
     """One value a target, in the sweep's own memory."""
 
-    cdef Sweeper sweeper
+    cdef _Sweep sweep
     cdef void *data
     cdef Py_ssize_t length, item_size
     cdef bytes format
@@ -139,70 +148,45 @@ cdef class _Column:
         buffer.internal = NULL
 
 
-cdef object column(Sweeper sweeper, const void *data, Py_ssize_t item_size, bytes format):
+cdef object column(_Sweep sweep, const void *data, Py_ssize_t item_size, bytes format):
     cdef _Column made = _Column.__new__(_Column)
-    made.sweeper = sweeper
+    made.sweep = sweep
     made.data = <void *>data
-    made.length = fn_sweep_size(sweeper.sweep)
+    made.length = fn_sweep_size(sweep.sweep)
     made.item_size = item_size
     made.format = format
     return memoryview(made)
 
 
-cdef fn_sweep_options options_of(prober, timeout, retries, window, rate, shard, seed, adaptive) except *:
-    cdef fn_sweep_options options
-    cdef bytes key = os.urandom(16)
-    options.fd = prober.fileno()
-    options.family = prober.family
-    options.engine = FN_RAW if prober.engine == "raw" else FN_DATAGRAM
-    options.ident = prober.ident
-    memcpy(options.key, <const uint8_t *>key, sizeof(options.key))
-    options.payload = max(prober.size, FN_SWEEP_PAYLOAD)
-    options.timeout = nanoseconds(timeout)
-    options.adaptive = adaptive
-    options.retries = retries
-    options.window = window
-    options.gap = gap_of(rate)
-    options.shard_first, options.shard_step = shard
-    options.permuted = seed is not None
-    options.seed = 0 if seed is None else Permutation(1, seed).seed
-    return options
-
-
-cdef class Sweeper:
-    """One echo request to each target, and ``retries`` more to those that did not answer.
-
-    ``spans`` are (first, last) intervals of addresses as integers, ascending and apart. The targets are
-    all their addresses in ascending order, or of these the shard (i, n): those at i, i + n, i + 2n ...;
-    ``decided`` is a bitmap (bit k % 8 of byte k // 8) of the targets that are left out. They are sent to in
-    the order of ``permute.Permutation(size, seed)``, or ascending where seed is None. The prober is used
-    for its socket only; nobody else reads that while a sweep runs.
-
-    Sending is windowed by what comes back: at most ``window`` probes are out past the newest answer
-    (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
-    sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
-    counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
-    ``timeout`` is what a pass waits for after its last probe, in seconds; ``adaptive`` makes it less
-    where the round-trip times allow that (RFC 6298). A queue or a neighbour table that is full is waited
-    for, up to 30 seconds. Raises InvalidArgument for what is out of range.
-    """
+cdef class _Sweep:
+    """What every sweep has, whatever it goes over."""
 
     cdef fn_sweep *sweep
-    cdef object prober
+    cdef object channel
     cdef bint at_work
 
-    def __cinit__(self, prober, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
-                  seed=None, decided=None, adaptive=False):
-        cdef fn_sweep_options options
+    cdef int begin(self, fn_sweep_options *options, channel, spans, timeout, retries, window, rate, shard, seed,
+                   decided, adaptive) except -1:
+        """Start a sweep over a channel, whose own options are already there."""
+        cdef bytes key = os.urandom(16)
         spans = tuple(spans)
         bits = None if decided is None else memoryview(decided)
-        check_engine(prober)
         check_options(spans, timeout, retries, window, rate, shard, bits)
-        options = options_of(prober, timeout, retries, window, rate, shard, seed, adaptive)
-        self.prober = prober
-        self.begin(&options, spans, bits)
+        options.fd = channel.fileno()
+        options.family = channel.family
+        memcpy(options.key, <const uint8_t *>key, sizeof(options.key))
+        options.timeout = nanoseconds(timeout)
+        options.adaptive = adaptive
+        options.retries = retries
+        options.window = window
+        options.gap = gap_of(rate)
+        options.shard_first, options.shard_step = shard
+        options.permuted = seed is not None
+        options.seed = 0 if seed is None else Permutation(1, seed).seed
+        self.channel = channel
+        return self.make(options, spans, bits)
 
-    cdef int begin(self, const fn_sweep_options *options, object spans, object decided) except -1:
+    cdef int make(self, const fn_sweep_options *options, object spans, object decided) except -1:
         cdef size_t count = len(spans)
         cdef fn_span *list = <fn_span *>PyMem_Malloc((count + 1) * sizeof(fn_span))
         cdef Py_buffer bitmap
@@ -211,8 +195,7 @@ cdef class Sweeper:
             raise MemoryError
         try:
             for i, (first, last) in enumerate(spans):
-                list[i].first.high = first >> 64
-                list[i].first.low = first & WORD
+                list[i].first = split(first)
                 list[i].count = last - first + 1
             if decided is None:
                 code = fn_sweep_new(&self.sweep, options, list, count, NULL)
@@ -259,10 +242,7 @@ cdef class Sweeper:
 
         Raises IndexError for a target that there is not.
         """
-        if not 0 <= index < self.size:
-            raise IndexError(f"target {index}: there are {self.size}")
-        self.stop_unless_idle()
-        cdef uint64_t target = index
+        cdef uint64_t target = self.target_of(index)
         cdef uint8_t state = fn_sweep_states(self.sweep)[target]
         if state != PENDING and state != UNREACHABLE:
             return None
@@ -271,7 +251,7 @@ cdef class Sweeper:
             return None
         if reason.refused:
             return reason.refused
-        family = self.prober.family
+        family = self.channel.family
         reporter = number_of(fn_sweep_address(self.sweep, target) if reason.itself else reason.reporter)
         host = socket.inet_ntop(family, reporter.to_bytes(4 if family == socket.AF_INET else 16, "big"))
         return Answer(index, host, 0, None, (reason.type, reason.code), reason.info)
@@ -295,6 +275,12 @@ cdef class Sweeper:
         self.stop_unless_idle()
         fn_sweep_pace(self.sweep, gap_of(rate))
 
+    cdef uint64_t target_of(self, index) except? 0:
+        if not 0 <= index < self.size:
+            raise IndexError(f"target {index}: there are {self.size}")
+        self.stop_unless_idle()
+        return index
+
     cdef int stop_unless_idle(self) except -1:
         """What another thread's run() writes can't be read, nor a sweep be run twice at once."""
         if self.at_work:
@@ -303,3 +289,55 @@ cdef class Sweeper:
 
     def close(self):
         """Nothing is held but a socket that is somebody else's to close."""
+
+
+cdef class Sweeper(_Sweep):
+    """One echo request to each target, and ``retries`` more to those that did not answer.
+
+    ``spans`` are (first, last) intervals of addresses as integers, ascending and apart. The targets are
+    all their addresses in ascending order, or of these the shard (i, n): those at i, i + n, i + 2n ...;
+    ``decided`` is a bitmap (bit k % 8 of byte k // 8) of the targets that are left out. They are sent to in
+    the order of ``permute.Permutation(size, seed)``, or ascending where seed is None. The prober is used
+    for its socket only; nobody else reads that while a sweep runs.
+
+    Sending is windowed by what comes back: at most ``window`` probes are out past the newest answer
+    (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
+    sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
+    counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
+    ``timeout`` is what a pass waits for after its last probe, in seconds; ``adaptive`` makes it less
+    where the round-trip times allow that (RFC 6298). A queue or a neighbour table that is full is waited
+    for, up to 30 seconds. Raises InvalidArgument for what is out of range.
+    """
+
+    def __cinit__(self, prober, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
+                  seed=None, decided=None, adaptive=False):
+        cdef fn_sweep_options options
+        check_engine(prober)
+        options.engine = FN_RAW if prober.engine == "raw" else FN_DATAGRAM
+        options.ident = prober.ident
+        options.payload = max(prober.size, FN_SWEEP_PAYLOAD)
+        self.begin(&options, prober, spans, timeout, retries, window, rate, shard, seed, decided, adaptive)
+
+
+cdef class LinkSweeper(_Sweep):
+    """One ARP request or neighbour solicitation to each target, and ``retries`` more to those that did not answer.
+
+    Everything but what is sent is as a ``Sweeper`` has it. A target is alive where its reply comes to our
+    address and MAC, well-formed, and its MAC is told with it; the first one counts. A proxy's reply is one.
+    Gratuitous announcements are none. What is not on the link does not answer, and our own addresses don't
+    either. Of several requests to a target the round-trip time is the newest one's. One sweep at a time
+    uses a link. Raises InvalidArgument for what is out of range.
+    """
+
+    def __cinit__(self, link, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
+                  seed=None, decided=None, adaptive=False):
+        cdef fn_sweep_options options
+        options.engine = FN_LINK
+        memcpy(options.link.mac, <const uint8_t *>link.mac, sizeof(options.link.mac))
+        options.link.source = split(int.from_bytes(socket.inet_pton(link.family, link.source), "big"))
+        self.begin(&options, link, spans, timeout, retries, window, rate, shard, seed, decided, adaptive)
+
+    def mac(self, index):
+        """The MAC, six bytes, of a target that is alive. Raises IndexError for a target that there is not."""
+        cdef const uint8_t *mac = fn_sweep_mac(self.sweep, self.target_of(index))
+        return None if mac == NULL else <bytes>mac[:6]
