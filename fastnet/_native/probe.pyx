@@ -320,7 +320,7 @@ cdef class Sweeper(_Sweep):
 
 
 cdef class LinkSweeper(_Sweep):
-    """One ARP request or neighbour solicitation to each target, and ``retries`` more to those that did not answer.
+    """One ARP request or neighbour solicitation for each target, and ``retries`` more where nobody answered.
 
     Everything but what is sent is as a ``Sweeper`` has it. A target is alive where its reply comes to our
     address and MAC, well-formed, and its MAC is told with it; the first one counts. A proxy's reply is one.
