@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench._harness import Result, measure_page
-from bench._report import HEADINGS, record, rows
+from bench._report import HEADINGS, record, rows, value_text
 from fastnet.cli import exits
 from fastnet.cli.arguments import integer
 from fastnet.cli.output import print_table, remark
@@ -78,7 +78,8 @@ def measure(page: str, names: Sequence[str], rounds: int) -> list[Result]:
     remark(f"measuring {page} ...")
     results = []
     for result in measure_page(f"bench.bench_{page}", names, rounds):
-        remark(f"  {result.what}")
+        medians = (f"{each.name} {value_text(each.median, result.quantity)}" for each in result.measurements)
+        remark(f"  {result.what}: {', '.join(medians)}")
         results.append(result)
     print_table(HEADINGS, [row for result in results for row in rows(result)])
     return results

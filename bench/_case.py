@@ -2,7 +2,8 @@
 
 A page is a module ``bench_NAME`` with a docstring, a function ``cases()``, and where these need other
 network namespaces than this one, a context manager ``places()`` that makes them. A page whose contenders
-are processes under a load has a function ``measure(implementations, rounds)`` (see bench._load).
+are processes has a function ``measure(implementations, rounds)``: under a load (see bench._load), or each
+doing its work and ending (see bench._programs).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ class Quantity(NamedTuple):
 
 
 NANOSECONDS = Quantity("ns")
+RIGHT = "right"
+"""The verdict on a contender whose results may be compared."""
 
 
 class Goal(NamedTuple):
@@ -28,6 +31,21 @@ class Goal(NamedTuple):
     of: Sequence[str] = ()
     by: str = ""
     """Which of ours; the first one unless said."""
+
+
+Answer = Mapping[str, float]
+"""What was measured of a run, by name."""
+
+
+class Reading(NamedTuple):
+    """One quantity of a run."""
+
+    what: str
+    quantity: Quantity
+    value: Callable[[Answer], float]
+    goals: Sequence[Goal] = ()
+    without: Sequence[str] = ()
+    """Contenders that have none of it."""
 
 
 class Contender(NamedTuple):

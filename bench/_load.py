@@ -13,20 +13,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from glob import glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
 
-from bench._case import Goal, Place, Quantity
+from bench._case import RIGHT, Answer, Place, Reading
 from bench._harness import Measurement, Result
 from bench._namespace import namespace
 from bench._relays import HOST, MOST_CONNECTIONS, Missing, Ports, Relay
 
 DIRECT = "direct"
-RIGHT = "right"
 FIRST_PORT = 20000
 START_SECONDS = 10.0
 SETTLE_SECONDS = 0.5
@@ -37,25 +36,12 @@ SYSCTLS = (
     "net.ipv4.ip_local_port_range=30000 65000",
 )
 
-Answer = Mapping[str, float]
-"""What the load told, and of the relay ``cpu_seconds`` and how much its ``memory`` grew by, in bytes."""
-
-
-class Reading(NamedTuple):
-    """One quantity of a run."""
-
-    what: str
-    quantity: Quantity
-    value: Callable[[Answer], float]
-    goals: Sequence[Goal] = ()
-    of_relay: bool = False
-    """It is the relay's own: there is none of the direct connection."""
-
 
 class LoadCase(NamedTuple):
     """What the load does, and what is read off it.
 
-    Before it counts, all do it once, with the options of ``warm_up`` too.
+    It tells, beside its own numbers, ``cpu_seconds`` of the relay and how much its ``memory`` grew by, in
+    bytes. Before it counts, all do it once, with the options of ``warm_up`` too.
     """
 
     kind: str
@@ -276,7 +262,7 @@ def measure_load(page: str, case: LoadCase, running: Sequence[Running], rounds: 
         measurements = [
             Measurement(name, case.kind, verdicts[name], [reading.value(answer) for answer in found])
             for name, found in answers.items()
-            if not (reading.of_relay and name == DIRECT)
+            if name not in reading.without
         ]
         names = [measurement.name for measurement in measurements]
         goals = [goal for goal in reading.goals if goal.by in names]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import sys
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+
+from bench._programs import peak_memory
 
 RETRIES = 1
 TIMEOUT = 1.0
@@ -66,18 +67,32 @@ def scapy() -> Sweep:
     return sweep
 
 
+def pythonping() -> Sweep:
+    from pythonping import ping
+
+    def sweep(first: int, count: int) -> int:
+        return sum(ping(host, count=1, timeout=TIMEOUT).success() for host in addresses(first, count))
+
+    return sweep
+
+
+def ping3() -> Sweep:
+    from ping3 import ping
+
+    def sweep(first: int, count: int) -> int:
+        return sum(isinstance(ping(host, timeout=TIMEOUT), float) for host in addresses(first, count))
+
+    return sweep
+
+
 SWEEPS: dict[str, Callable[[], Sweep]] = {
     "raw": lambda: fastnet("raw"),
     "datagram": lambda: fastnet("datagram"),
     "icmplib": icmplib,
     "scapy": scapy,
+    "pythonping": pythonping,
+    "ping3": ping3,
 }
-
-
-def peak_memory(pid: int | str = "self") -> int:
-    """The most that a process had resident, in bytes; 0 of one that has ended."""
-    found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) * 1024 if found else 0
 
 
 def main(name: str, first: int, count: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from bench._case import NANOSECONDS, Goal, Quantity
+from bench._case import NANOSECONDS, Goal, Quantity, Reading
 from bench._harness import Result
-from bench._load import LoadCase, Reading, measure_loads
+from bench._load import DIRECT, LoadCase, measure_loads
 from bench._relays import MOST_CONNECTIONS, PEERS, ours
 
 SECONDS = 0.25
@@ -33,7 +33,7 @@ def bulk(what: str, options: Mapping[str, object], faster: Sequence[Goal], cpu: 
                 CPU,
                 lambda answer: answer["cpu_seconds"] / answer["bytes"] * 1e9,
                 cpu,
-                of_relay=True,
+                without=(DIRECT,),
             ),
         ],
         warm_up={"check": 0 if "zerocopy" in options else 1},
@@ -70,7 +70,7 @@ def loads() -> Iterator[LoadCase]:
                 BYTES,
                 lambda answer: answer["memory"] / answer["count"],
                 [Goal(256, by=AUTO)],
-                of_relay=True,
+                without=(DIRECT,),
             )
         ],
         warm_up={"connections": 64},

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import pytest
@@ -344,6 +345,134 @@ def test_http_relays_are_judged_by_the_host_that_arrives(load, monkeypatch) -> N
     verdicts = {item.name: item.verdict.partition(":")[0] for item in requests.measurements}
     assert verdicts == {"rewriting": "right", "plain": "right", "not rewriting": "failed", "direct": "right"}
     assert {item.verdict for item in responses.measurements} == {"right"}
+
+
+@pytest.fixture
+def programs(harness: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.chdir(ROOT)
+    return import_module("bench._programs")
+
+
+def test_a_program_is_judged_by_its_exit_status_its_answer_and_its_time(programs, case, monkeypatch) -> None:
+    monkeypatch.setattr(programs, "LIMIT", 5.0)
+
+    def program(name: str, code: str, **options: object) -> object:
+        return programs.Program(name, [sys.executable, "-c", code], json.loads, **options)
+
+    contenders = [
+        program("right", "print('{\"found\": 4}')", idle=[sys.executable, "-c", "print('{}')"]),
+        program("right with 1", "print('{\"found\": 4}'); raise SystemExit(1)", answers=(0, 1)),
+        program("wrong", "print('{\"found\": 3}')"),
+        program("failing", "print('{\"found\": 4}'); raise SystemExit('no\\nway')"),
+        program("silent", "pass"),
+        program("slow", "import time; time.sleep(1000)"),
+        program("missing", "", needs="a_package_that_nobody_has"),
+    ]
+    readings = [
+        case.Reading("found", case.Quantity("hosts", True), lambda answer: answer["found"]),
+        case.Reading("time", case.NANOSECONDS, lambda answer: answer["seconds"] * 1e9, without=("right",)),
+    ]
+    whole = programs.ProgramCase(
+        "work", contenders, lambda answer: "" if answer["found"] == 4 else "not four", readings
+    )
+    found, time = programs.measure_programs("tiny", (), [whole], 2)
+    verdicts = {
+        item.name: (item.verdict.partition(": Exp")[0], list(item.samples)) for item in found.measurements
+    }
+    assert verdicts == {
+        "right": ("right", [4, 4]),
+        "right with 1": ("right", [4, 4]),
+        "wrong": ("wrong: not four", []),
+        "failing": ("failed: exit status 1: way", []),
+        "silent": ("failed: what it told can't be read", []),
+        "slow": ("failed: not done in 5 s", []),
+        "missing": ("not installed: a_package_that_nobody_has", []),
+    }
+    assert [item.name for item in time.measurements] == [each.name for each in contenders[1:]]
+    assert time.measurements[0].median > 0
+
+
+def test_a_program_that_had_its_time_is_not_run_again(programs, case, monkeypatch) -> None:
+    monkeypatch.setattr(programs, "ENOUGH", 1e-9)
+    program = programs.Program("one", [sys.executable, "-c", ""])
+    reading = case.Reading("memory", case.Quantity("B"), lambda answer: answer["memory"])
+    whole = programs.ProgramCase("work", [program], lambda answer: "", [reading])
+    [memory] = programs.measure_programs("tiny", (), [whole], 3)
+    assert (memory.ours.verdict, len(memory.ours.samples)) == ("right", 1)
+
+
+def test_sweeps_are_counted(programs, root, peer) -> None:
+    page, sweeps = import_module("bench.bench_probe"), import_module("bench._sweeps")
+    peer("nft")
+    peer("fping")
+    fping = next(each for each in sweeps.PEERS if each.name == "fping")
+    pure = sweeps.ours(["pure"])
+    missing = sweeps.Contender("missing", lambda first, count, file: ["true"], sweeps.lines)
+    small = [
+        each._replace(size=8, contenders=[*pure, fping, missing])
+        for each in page.sweeps(["pure"])
+        if each.what in ("IPv4 /24, all alive", "IPv4 /17, half dead")
+    ]
+    assert len(small) == 2
+    with import_module("bench._hosts").two_hosts() as place, TemporaryDirectory() as folder:
+        cases = [each.case(Path(folder)) for each in small]
+        results = list(programs.measure_programs("tiny", place, cases, 1))
+    assert [result.what.rpartition(": ")[2] for result in results] == [
+        "IPv4 /24, all alive",
+        "found",
+        *("IPv4 /17, half dead", "time beyond the timeouts", "found"),
+    ]
+    for result in results:
+        verdicts = [item.verdict for item in result.measurements]
+        assert verdicts == ["right", "right", f"wrong: found 0 of {8 if 'alive' in result.what else 4}"]
+        assert "found" not in result.what or result.ours.samples == [100.0]
+        assert [goal.by for goal in result.goals if not goal.of and not result.is_met(goal)] in (
+            [],
+            ["missing"],
+        )
+
+
+def test_round_trip_times_are_compared_with_the_wires(programs, root, peer, monkeypatch) -> None:
+    page = import_module("bench.bench_ping")
+    for constant in ("PINGS", "FEW", "FLOOD"):
+        monkeypatch.setattr(page, constant, 8)
+    peer("nft")
+    peer("fping")
+    wanted = ("fastnet pure Pinger", "fastnet pure", "fastnet pure ping", "fping")
+    cases = [
+        each._replace(programs=[program for program in each.programs if program.name in wanted])
+        for each in (page.of_one_host(False), page.of_a_sweep(False), page.flood(False))
+    ]
+    with import_module("bench._hosts").two_hosts() as place:
+        results = list(programs.measure_programs("tiny", place, cases, 1))
+    assert [len(result.measurements) for result in results] == [2, 2, 1, 1]
+    found = [item for result in results for item in result.measurements]
+    assert {item.verdict for item in found} == {"right"}
+    assert all(item.median >= 0 for item in found)
+
+
+def test_what_is_told_is_matched_with_the_newest_on_the_wire(harness) -> None:
+    page = import_module("bench.bench_ping")
+    wire = [("a", 50.0), ("a", 10.0), ("b", 7.0), ("a", 20.0)]
+    assert page.off_the_wire([("a", 11.0), ("b", 9.0), ("a", 17.0)], wire) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("read", "output"),
+    [
+        ("pairs", "10.0.0.1 12.5\n10.0.0.2 3.000\n"),
+        ("pairs", "10.0.0.1 (0.0125 ms)\n10.0.0.2 (0.003 ms)\n"),
+        (
+            "iputils_times",
+            "PING 10.0.0.1 (10.0.0.1) 56(84) bytes of data.\n"
+            "64 bytes from 10.0.0.1: icmp_seq=1 ttl=64 time=0.0125 ms\n"
+            "64 bytes from 10.0.0.2: icmp_seq=2 ttl=64 time=0.003 ms\n",
+        ),
+    ],
+)
+def test_times_are_read_in_the_words_of_each(harness, read, output) -> None:
+    found = getattr(import_module("bench.bench_ping"), read)(output)
+    assert [(address, round(time, 3)) for address, time in found] == [("10.0.0.1", 12.5), ("10.0.0.2", 3.0)]
 
 
 @pytest.mark.parametrize("page", ["checksum", "relay"])

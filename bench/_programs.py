@@ -1,0 +1,190 @@
+"""Pages whose contenders are programs that do their work and end: watched, bounded in time, and judged.
+
+Each time a program's exit status, what it prints, and how long it takes are looked at. One that fails or
+tells something wrong is not run again in that case; nothing of it is compared, and its verdict says why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from textwrap import shorten
+from typing import NamedTuple
+
+from bench._case import RIGHT, Answer, Place, Reading
+from bench._harness import Measurement, Result
+
+CORES = sorted(os.sched_getaffinity(0))
+LIMIT = 10.0
+"""Seconds after which a program is ended."""
+ENOUGH = 5.0
+"""A program whose runs in a case have taken so many seconds gets no more."""
+WATCH_MS = 10
+
+
+class Wrong(Exception):
+    """Why a program's run can't be compared with another's."""
+
+
+class Program(NamedTuple):
+    """``command`` does the work; ``read`` takes the numbers from what it prints, or raises ValueError.
+
+    ``seconds``, ``cpu_seconds`` and ``memory``, its most in bytes, are measured of the whole program, unless
+    it prints its own. Its memory is told beyond that of the command ``idle``.
+    """
+
+    name: str
+    command: Sequence[str]
+    read: Callable[[str], Answer] = lambda told: {}
+    environment: Mapping[str, str] = {}
+    needs: str = ""
+    """The program or the module without which it can't run."""
+    answers: Sequence[int] = (0,)
+    """The exit statuses that are no failure."""
+    idle: Sequence[str] = ()
+
+
+class ProgramCase(NamedTuple):
+    """The same work for everyone; ``fault`` says what is wrong with an answer, nothing where it is right."""
+
+    what: str
+    programs: Sequence[Program]
+    fault: Callable[[Answer], str]
+    readings: Sequence[Reading]
+
+
+def trouble(needs: str) -> str:
+    """Why something that needs a program or a module can't run."""
+    there = not needs or shutil.which(needs) or find_spec(needs)
+    return "" if there else f"not installed: {needs}"
+
+
+def peak_memory(pid: int | str = "self") -> int:
+    """The most that a process had resident, in bytes; 0 of one that has ended."""
+    found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def children_cpu() -> float:
+    """What the processes that ended have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def on_first_core() -> Iterator[None]:
+    """What starts meanwhile stays on one core, and who watches it is on the others: see cpuset(7)."""
+    os.sched_setaffinity(0, CORES[:1])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, CORES[1:] or CORES)
+
+
+def watch(process: subprocess.Popen[bytes]) -> int:
+    """Wait until it has ended; its peak memory. Raises Wrong where that takes too long."""
+    deadline, memory = time.monotonic() + LIMIT, 0
+    ended = os.pidfd_open(process.pid)
+    try:
+        poller = select.poll()
+        poller.register(ended, select.POLLIN)
+        while not poller.poll(WATCH_MS):
+            memory = max(memory, peak_memory(process.pid))
+            if time.monotonic() > deadline:
+                raise Wrong(f"failed: not done in {LIMIT:.0f} s")
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        os.close(ended)
+    return memory
+
+
+def run(program: Program, command: Sequence[str], place: Place, folder: Path) -> Answer:
+    """Let it do a command's work. Raises Wrong."""
+    told, complaints = folder / "told", folder / "complaints"
+    environment = {**os.environ, **program.environment}
+    cpu, began = children_cpu(), time.perf_counter()
+    with told.open("wb") as output, complaints.open("wb") as errors:
+        with on_first_core():
+            process = subprocess.Popen(
+                [*place, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment
+            )
+        with process:
+            memory = watch(process)
+    measured = {
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": children_cpu() - cpu,
+        "memory": memory,
+    }
+    if process.returncode not in program.answers:
+        last_line = complaints.read_text(errors="replace").strip().rpartition("\n")[2]
+        raise Wrong(f"failed: exit status {process.returncode}: {shorten(last_line, 70)}")
+    try:
+        return {**measured, **program.read(told.read_text(errors="replace"))}
+    except (ValueError, LookupError) as error:
+        raise Wrong(f"failed: what it told can't be read: {error}") from None
+
+
+class Samples:
+    """What was measured of a program in a case."""
+
+    def __init__(self, program: Program, case: ProgramCase) -> None:
+        self.name = program.name
+        self.verdict = trouble(program.needs) or RIGHT
+        self.answers: list[Answer] = []
+        self._program = program
+        self._case = case
+        self._idle_memory = 0.0
+        self._taken = 0.0
+        """Seconds that it had of this session."""
+
+    def take(self, place: Place, folder: Path) -> None:
+        """Once more, unless it was wrong or has had its time."""
+        if self.verdict != RIGHT or self._taken >= ENOUGH:
+            return
+        began = time.monotonic()
+        try:
+            if self._program.idle and not self.answers:
+                self._idle_memory = run(self._program, self._program.idle, place, folder)["memory"]
+            answer = run(self._program, self._program.command, place, folder)
+            if fault := self._case.fault(answer):
+                raise Wrong(f"wrong: {fault}")
+        except Wrong as error:
+            self.verdict = str(error)
+            self.answers.clear()
+        else:
+            self.answers.append({**answer, "memory": max(0.0, answer["memory"] - self._idle_memory)})
+        self._taken += time.monotonic() - began
+
+    def measurement(self, value: Callable[[Answer], float]) -> Measurement:
+        return Measurement(self.name, self._case.what, self.verdict, [value(each) for each in self.answers])
+
+
+def measure_programs(page: str, place: Place, cases: Sequence[ProgramCase], rounds: int) -> Iterator[Result]:
+    """Each reading of each case; the first program is ours."""
+    with TemporaryDirectory(prefix="fastnet-bench-") as folder:
+        for case in cases:
+            found = [Samples(program, case) for program in case.programs]
+            for _ in range(rounds):
+                for samples in found:
+                    samples.take(place, Path(folder))
+            for reading in case.readings:
+                yield result(page, reading, found)
+
+
+def result(page: str, reading: Reading, found: Sequence[Samples]) -> Result:
+    measurements = [each.measurement(reading.value) for each in found if each.name not in reading.without]
+    names = [measurement.name for measurement in measurements]
+    goals = [goal for goal in reading.goals if goal.by in names]
+    return Result(page, reading.what, reading.quantity, goals, measurements)

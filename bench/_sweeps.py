@@ -1,0 +1,129 @@
+"""Who sweeps, and how each of them is told to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from json import loads
+from pathlib import Path
+from typing import NamedTuple
+
+from bench._case import Answer
+from bench._hosts import ANSWERER_MAC, ASKER_MAC, DEVICE, SOURCE_4
+from bench._programs import Program
+from bench._sweepers import RETRIES, TIMEOUT, addresses
+
+ALL = 1 << 16
+FEW = 1 << 10
+"""What slow contenders sweep."""
+RAW, DATAGRAM, PURE, COMMAND, LINK = (
+    "fastnet raw",
+    "fastnet datagram",
+    "fastnet pure",
+    "fastnet sweep",
+    "fastnet link",
+)
+FPING = ("fping",)
+NATIVE, PURE_ONLY = {"FASTNET_IMPL": "native"}, {"FASTNET_IMPL": "pure"}
+ONE_BY_ONE = ("pythonping", "ping3")
+"""A dead host costs these its whole timeout."""
+NO_FEEDBACK = ("zmap", "masscan")
+"""These send without looking, then wait for a fixed time."""
+OWN_TIMEOUTS = ("nmap -sn", "icmplib", "scapy")
+"""These do not ask twice, each time for the timeout that is given."""
+
+
+class Contender(NamedTuple):
+    """``command(first, count, file)``: the file lists the targets; ``found`` reads what it prints."""
+
+    name: str
+    command: Callable[[int, int, Path], Sequence[str]]
+    found: Callable[[str], int] | None = None
+    """None for one that measures itself (bench._sweepers)."""
+    environment: Mapping[str, str] = {}
+    most: int = ALL
+    needs: str = ""
+    answers: Sequence[int] = (0,)
+
+    def program(self, first: int, count: int, folder: Path) -> Program:
+        """It sweeping so many from there on; what it tells has ``count`` and ``found``."""
+        count = min(count, self.most)
+
+        def read(told: str) -> Answer:
+            return {"count": count, **({"found": self.found(told)} if self.found else loads(told))}
+
+        def command(of: int) -> Sequence[str]:
+            file = folder / f"{first}-{of}"
+            file.write_text("\n".join(addresses(first, of)) + "\n")
+            return self.command(first, of, file)
+
+        idle = command(1) if self.found else ()
+        return Program(self.name, command(count), read, self.environment, self.needs, self.answers, idle)
+
+
+def lines(told: str) -> int:
+    """How many different ones."""
+    return len(set(told.splitlines()))
+
+
+def ups(told: str) -> int:
+    return told.count("Status: Up")
+
+
+def python(name: str, first: int, count: int, file: Path) -> list[str]:
+    return [sys.executable, "-m", "bench._sweepers", name, str(first), str(count)]
+
+
+def command(first: int, count: int, file: Path) -> list[str]:
+    return [sys.executable, "-m", "fastnet", "sweep", "--alive", "-f", str(file)]
+
+
+def fping(first: int, count: int, file: Path) -> list[str]:
+    return ["fping", "-q", "-a", "-i0", f"-r{RETRIES}", "-B1", f"-t{TIMEOUT * 1000:.0f}", "-f", str(file)]
+
+
+def zmap(first: int, count: int, file: Path) -> list[str]:
+    options = ["-M", "icmp_echoscan", "-i", DEVICE, "-G", ANSWERER_MAC, "-B", "1G", "-q", "-o", "-"]
+    return ["zmap", *options, "-c", f"{TIMEOUT:.0f}", "-b", "/dev/null", "-w", str(file)]
+
+
+def masscan(first: int, count: int, file: Path) -> list[str]:
+    # It does not find out for itself in a namespace that has no default route.
+    link = ["-e", DEVICE, "--adapter-ip", SOURCE_4, "--adapter-mac", ASKER_MAC, "--router-mac", ANSWERER_MAC]
+    return ["masscan", "--ping", *link, "--rate", "1000000", "--wait", f"{TIMEOUT:.0f}", "-iL", str(file)]
+
+
+def nmap(first: int, count: int, file: Path) -> list[str]:
+    return ["nmap", "-sn", "-n", "-PE", "-T5", "--max-retries", str(RETRIES), "-oG", "-", "-iL", str(file)]
+
+
+def arp_scan(first: int, count: int, file: Path) -> list[str]:
+    options = ["--plain", "--quiet", f"--interface={DEVICE}", f"--retry={1 + RETRIES}", "--bandwidth=1G"]
+    return ["arp-scan", *options, f"--timeout={TIMEOUT * 1000:.0f}", f"--file={file}"]
+
+
+def ours(implementations: Sequence[str]) -> list[Contender]:
+    pure = Contender(PURE, partial(python, "raw"), environment=PURE_ONLY)
+    if "native" not in implementations:
+        return [pure]
+    return [
+        Contender(RAW, partial(python, "raw"), environment=NATIVE),
+        Contender(DATAGRAM, partial(python, "datagram"), environment=NATIVE),
+        pure,
+        Contender(COMMAND, command, lines, environment=NATIVE),
+    ]
+
+
+PEERS = (
+    # It gives up where 65,536 sequence numbers do not last for ten seconds; 1 says that somebody is dead.
+    Contender("fping", fping, lines, most=ALL // 2, needs="fping", answers=(0, 1)),
+    Contender("zmap", zmap, lines, needs="zmap"),
+    Contender("masscan", masscan, lines, needs="masscan"),
+    Contender("nmap -sn", nmap, ups, most=FEW, needs="nmap"),
+    Contender("icmplib", partial(python, "icmplib"), most=FEW, needs="icmplib"),
+    Contender("scapy", partial(python, "scapy"), most=FEW, needs="scapy"),
+    Contender("pythonping", partial(python, "pythonping"), most=FEW, needs="pythonping"),
+    Contender("ping3", partial(python, "ping3"), most=FEW, needs="ping3"),
+)
+IPV6_PEERS = tuple(peer for peer in PEERS if peer.name in ("fping", "icmplib"))

@@ -1,0 +1,178 @@
+"""Round-trip times beside the wire's, floods, and starts of the command: ping, fping, and Python's.
+
+Round-trip times are compared with those between the nanosecond timestamps of a packet socket on the sender's
+side of a veth pair (bench/_capture.py). Floods and starts are of the whole command.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from ipaddress import ip_address
+from statistics import median
+
+from bench._case import NANOSECONDS, Answer, Goal, Quantity, Reading
+from bench._harness import Result
+from bench._hosts import ALIVE_4, DEVICE, two_hosts
+from bench._pingers import INTERVAL
+from bench._programs import Program, ProgramCase, measure_programs
+from bench._sweeps import FEW, NATIVE, PURE_ONLY
+
+PINGS = 100
+FLOOD = 20_000
+HOST = str(ip_address(ALIVE_4 + 1))
+LOOPBACK = "127.0.0.1"
+MICROSECONDS = Quantity("us")
+STAMPED, STAMPED_DATAGRAM, UNSTAMPED = "fastnet Pinger", "fastnet Pinger, datagram", "fastnet, no send stamps"
+
+Told = list[tuple[str, float]]
+"""Address and microseconds."""
+
+
+def off_the_wire(told: Told, wire: Told) -> float:
+    """By how many microseconds the median one is wrong. What else was on the wire came before."""
+    passed: dict[str, list[float]] = {}
+    for address, microseconds in wire:
+        passed.setdefault(address, []).append(microseconds)
+    return median(abs(microseconds - passed[address].pop()) for address, microseconds in reversed(told))
+
+
+def pairs(output: str) -> Told:
+    """Lines of an address and a time: in milliseconds within fping's parentheses, else in microseconds."""
+    found = re.findall(r"^(\S+) (\()?([\d.]+)", output, re.MULTILINE)
+    return [(address, float(number) * (1e3 if paren else 1)) for address, paren, number in found]
+
+
+def iputils_times(output: str) -> Told:
+    found = re.findall(r"bytes from (\S+):.* time=([\d.]+) ms", output)
+    return [(address, float(number) * 1e3) for address, number in found]
+
+
+def fping_times(output: str) -> Told:
+    """Of ``-C``: all of a host in a line."""
+    address, _, times = output.partition(" : ")
+    return [(address, float(number) * 1e3) for number in times.split() if number != "-"]
+
+
+def captured(
+    name: str,
+    words: Sequence[str],
+    read: Callable[[str], Told] = pairs,
+    environment: Mapping[str, str] = {},
+    needs: str = "",
+) -> Program:
+    def compare(output: str) -> Answer:
+        answer = json.loads(output)
+        told = read(answer["told"])
+        return {"told": len(told), "off": off_the_wire(told, answer["wire"])}
+
+    capture = [sys.executable, "-m", "bench._capture", DEVICE]
+    return Program(name, [*capture, *words], compare, environment, needs)
+
+
+def accuracy(what: str, count: int, programs: Sequence[Program], goals: Sequence[Goal]) -> ProgramCase:
+    def fault(answer: Answer) -> str:
+        return "" if answer["told"] == count else f"told {answer['told']} of {count}"
+
+    reading = Reading(what, MICROSECONDS, lambda answer: answer["off"], goals)
+    return ProgramCase(f"{count} requests", programs, fault, [reading])
+
+
+def python(name: str, first: int, count: int) -> list[str]:
+    return [sys.executable, "-m", "bench._pingers", name, str(first), str(count)]
+
+
+def of_one_host(native: bool) -> ProgramCase:
+    own = partial(python, first=ALIVE_4 + 1, count=PINGS)
+    pure = captured("fastnet pure Pinger", own("pinger"), environment=PURE_ONLY)
+    ours = [
+        captured(STAMPED, own("pinger"), environment=NATIVE),
+        captured(STAMPED_DATAGRAM, own("datagram pinger"), environment=NATIVE),
+        captured(UNSTAMPED, own("unstamped"), environment=NATIVE),
+        pure,
+    ]
+    peers = [
+        captured("ping", ["ping", "-n", f"-c{PINGS}", f"-i{INTERVAL}", HOST], iputils_times, needs="ping"),
+        captured(
+            "fping",
+            ["fping", "-q", f"-C{PINGS}", f"-p{INTERVAL * 1000:.0f}", HOST],
+            fping_times,
+            needs="fping",
+        ),
+        *(captured(name, own(name), needs=name) for name in ("icmplib", "pythonping", "ping3", "scapy")),
+    ]
+    goals = [Goal(3, by=STAMPED), Goal(3, by=STAMPED_DATAGRAM)]
+    return accuracy("RTT off the wire's", PINGS, [*(ours if native else [pure]), *peers], goals)
+
+
+def of_a_sweep(native: bool) -> ProgramCase:
+    own = partial(python, first=ALIVE_4, count=FEW)
+    pure = captured("fastnet pure", own("sweep"), environment=PURE_ONLY)
+    ours = [
+        captured("fastnet raw", own("sweep"), environment=NATIVE),
+        captured("fastnet datagram", own("datagram sweep"), environment=NATIVE),
+        pure,
+    ]
+    ends = [str(ip_address(ALIVE_4)), str(ip_address(ALIVE_4 + FEW - 1))]
+    fping = ["fping", "-q", "-a", "-e", "-i0", "-r1", "-g", *ends]
+    peers = [
+        captured("fping", fping, needs="fping"),
+        *(captured(name, own(f"{name} sweep"), needs=name) for name in ("icmplib", "scapy")),
+    ]
+    goals = [Goal(1.5, by="fastnet raw"), Goal(1.5, by="fastnet datagram")]
+    what = f"RTT off the wire's, in a sweep of {FEW}"
+    return accuracy(what, FEW, [*(ours if native else [pure]), *peers], goals)
+
+
+def fastnet(*words: str) -> list[str]:
+    return [sys.executable, "-m", "fastnet", *words]
+
+
+def received(output: str) -> Answer:
+    """Of a summary in the words of ping or of ours."""
+    [(sent, back)] = re.findall(r"(\d+) (?:packets transmitted|sent), (\d+) received", output)
+    return {"sent": int(sent), "received": int(back)}
+
+
+def flood(native: bool) -> ProgramCase:
+    words = ("-q", "-f", f"-c{FLOOD}", HOST)
+    pure = Program("fastnet pure ping", fastnet("ping", *words), received, PURE_ONLY)
+    ours = [Program("fastnet ping", fastnet("ping", *words), received, NATIVE), pure]
+    ping = Program("ping", ["ping", *words], received, needs="ping")
+
+    def fault(answer: Answer) -> str:
+        return "" if answer["received"] == FLOOD else f"{answer['received']:,} of {FLOOD:,} came back"
+
+    rate = Reading(
+        "flood", Quantity("/s", more_is_better=True), lambda answer: answer["sent"] / answer["seconds"]
+    )
+    cpu = Reading(
+        "flood: CPU a request",
+        Quantity("CPU us"),
+        lambda answer: answer["cpu_seconds"] / answer["sent"] * 1e6,
+    )
+    return ProgramCase(f"{FLOOD} requests", [*(ours if native else [pure]), ping], fault, [rate, cpu])
+
+
+def start(native: bool) -> ProgramCase:
+    environment = NATIVE if native else PURE_ONLY
+    programs = [
+        Program("fastnet ping", fastnet("ping", "-c1", LOOPBACK), environment=environment),
+        Program("fastnet sweep", fastnet("sweep", "--alive", LOOPBACK), environment=environment),
+        Program("Python, nothing", [sys.executable, "-c", ""]),
+        Program("ping", ["ping", "-c1", LOOPBACK], needs="ping"),
+        Program("fping", ["fping", LOOPBACK], needs="fping"),
+    ]
+    reading = Reading("one request and its reply", NANOSECONDS, lambda answer: answer["seconds"] * 1e9)
+    return ProgramCase("the whole command", programs, lambda answer: "", [reading])
+
+
+def measure(implementations: Sequence[str], rounds: int) -> Iterator[Result]:
+    native = "native" in implementations
+    with two_hosts() as place:
+        cases = [of_one_host(native), of_a_sweep(native), flood(native)]
+        yield from measure_programs("ping", place, cases, rounds)
+    yield from measure_programs("ping", (), [start(native)], rounds)
