@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -16,13 +17,13 @@ ALIVE_4, HALF_4, LINK_4 = (int(ip_address(text)) for text in ("10.80.0.0", "10.8
 """Where a /16 begins: all alive, half dead, and all alive on the link."""
 ALIVE_6, HALF_6 = int(ip_address("fd80::")), int(ip_address("fd81::"))
 DEVICE = "veth0"
-SOURCE_4 = "10.79.0.1"
+SOURCE_4, LINK_SOURCE_4 = "10.79.0.1", "10.84.0.1"
 ASKER_MAC, ANSWERER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 ASKING = (
     f"address add {SOURCE_4}/30 dev veth0",
     # The /16 in its middle has no address of the network's, nor its broadcast address.
-    "address add 10.84.0.1/14 dev veth0",
+    f"address add {LINK_SOURCE_4}/14 dev veth0",
     "address add fd79::1/64 dev veth0 nodad",
     "link set veth0 up",
     "route add 10.80.0.0/15 via 10.79.0.2",
@@ -62,4 +63,13 @@ def two_hosts() -> Iterator[Place]:
         groups = "net.ipv4.ping_group_range=0 2147483647"
         subprocess.run([*left, "sysctl", "-qw", groups], check=True)
         subprocess.run([*right, "nft", "-f", "-"], input=DEAD, text=True, check=True)
+        for place in (left, right):
+            wait_until_up(place)
         yield left
+
+
+def wait_until_up(place: Place) -> None:
+    """The kernel takes notice of fresh links once a second only."""
+    show = [*place, "ip", "link", "show", "dev", DEVICE]
+    while "state UP" not in subprocess.run(show, capture_output=True, text=True, check=True).stdout:
+        time.sleep(0.02)

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
+from bench._hosts import DEVICE, LINK_SOURCE_4
 from bench._programs import peak_memory
 
 RETRIES = 1
@@ -33,14 +35,29 @@ def fastnet(engine: str) -> Sweep:
     def sweep(first: int, count: int) -> int:
         prober = probe.Prober(family_of(first), engine)
         spans = [(first, first + count - 1)]
-        sweeper = probe.Sweeper(prober, spans, timeout=TIMEOUT, retries=RETRIES, seed=1)
-        while not sweeper.run(1):
-            pass
-        found = bytes(sweeper.states).count(probe.ALIVE)
-        prober.close()
-        return found
+        return finish(probe.Sweeper(prober, spans, timeout=TIMEOUT, retries=RETRIES, seed=1), prober)
 
     return sweep
+
+
+def link() -> Sweep:
+    from fastnet._backend import probe
+
+    def sweep(first: int, count: int) -> int:
+        opened = probe.Link(DEVICE, family_of(first), LINK_SOURCE_4)
+        spans = [(first, first + count - 1)]
+        return finish(probe.LinkSweeper(opened, spans, timeout=TIMEOUT, retries=RETRIES, seed=1), opened)
+
+    return sweep
+
+
+def finish(sweeper: Any, channel: Any) -> int:
+    from fastnet._backend import probe
+
+    while not sweeper.run(1):
+        pass
+    channel.close()
+    return bytes(sweeper.states).count(probe.ALIVE)
 
 
 def icmplib() -> Sweep:
@@ -88,6 +105,7 @@ def ping3() -> Sweep:
 SWEEPS: dict[str, Callable[[], Sweep]] = {
     "raw": lambda: fastnet("raw"),
     "datagram": lambda: fastnet("datagram"),
+    "link": link,
     "icmplib": icmplib,
     "scapy": scapy,
     "pythonping": pythonping,

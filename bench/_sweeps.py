@@ -103,6 +103,17 @@ def arp_scan(first: int, count: int, file: Path) -> list[str]:
     return ["arp-scan", *options, f"--timeout={TIMEOUT * 1000:.0f}", f"--file={file}"]
 
 
+def on_link(implementations: Sequence[str]) -> list[Contender]:
+    """Who sweeps a prefix that is on the link, where each host must be asked for its MAC first."""
+    names = ("fping", "nmap -sn")
+    pure = Contender("fastnet pure link", partial(python, "link"), environment=PURE_ONLY)
+    mine = [Contender(LINK, partial(python, "link"), environment=NATIVE), pure]
+    if "native" not in implementations:
+        mine = [pure]
+    arp = Contender("arp-scan", arp_scan, lines, needs="arp-scan")
+    return [*mine, arp, *(peer for peer in PEERS if peer.name in names)]
+
+
 def ours(implementations: Sequence[str]) -> list[Contender]:
     pure = Contender(PURE, partial(python, "raw"), environment=PURE_ONLY)
     if "native" not in implementations:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bench._case import NANOSECONDS, Answer, Goal, Quantity, Reading
 from bench._harness import Result
-from bench._hosts import ALIVE_4, ALIVE_6, HALF_4, HALF_6, two_hosts
+from bench._hosts import ALIVE_4, ALIVE_6, HALF_4, HALF_6, LINK_4, two_hosts
 from bench._programs import ProgramCase, measure_programs
 from bench._sweepers import RETRIES, TIMEOUT
 from bench._sweeps import (
@@ -28,6 +28,7 @@ from bench._sweeps import (
     PURE,
     RAW,
     Contender,
+    on_link,
     ours,
 )
 
@@ -51,7 +52,7 @@ class Sweep(NamedTuple):
             f"{self.what}: found",
             SHARE,
             lambda answer: answer["found"] / answer["count"] / self.alive * 100,
-            [Goal(100, by=each.name) for each in self.contenders if each not in PEERS],
+            [Goal(100, by=each.name) for each in self.contenders if each.name.startswith("fastnet")],
         )
 
     def fault(self, answer: Answer) -> str:
@@ -105,6 +106,8 @@ def sweeps(implementations: Sequence[str]) -> Iterator[Sweep]:
     what = "IPv4 /17, half dead"
     extra = beyond_timeouts(what, [Goal(0.5, FPING, RAW), Goal(0.5, FPING, DATAGRAM)])
     yield Sweep(what, HALF_4, ALL // 2, but(ONE_BY_ONE, small), [rate(what), extra], alive=0.5)
+    what = "IPv4 on-link /16, all alive"
+    yield Sweep(what, LINK_4, ALL, on_link(implementations), [rate(what), *usage(what)])
     what = "IPv6 /112, all alive"
     goals = [Goal(1.7, FPING, RAW), Goal(2.5, FPING, DATAGRAM)]
     yield Sweep(what, ALIVE_6, ALL, [*mine, *IPV6_PEERS], [rate(what, goals), *usage(what)])
