@@ -7,6 +7,10 @@ A Feistel network over the bits of ``size - 1`` whose results outside the range 
 from __future__ import annotations
 
 from array import array
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 MAX_SIZE = (1 << 64) - 1
 
@@ -36,7 +40,7 @@ class Permutation:
     Raises ValueError for what is out of range.
     """
 
-    __slots__ = ("_high_mask", "_keys", "_low_bits", "_low_mask", "seed", "size")
+    __slots__ = ("_high_mask", "_keys", "_low_bits", "_low_mask", "_rounds", "seed", "size")
 
     def __init__(self, size: int, seed: int = 0) -> None:
         self.size = _bounded("size", size, 1, MAX_SIZE)
@@ -47,6 +51,7 @@ class Permutation:
         self._high_mask = (1 << bits // 2) - 1
         keys = [_mixed(seed + number * _GOLDEN_RATIO & _WORD) for number in range(1, _ROUNDS + 1)]
         self._keys = tuple(zip(keys[::2], keys[1::2], strict=True))
+        self._rounds: list[list[int]] = []
 
     def at(self, place: int) -> int:
         """The number at a place. Raises ValueError for a place that is not below ``size``."""
@@ -60,7 +65,35 @@ class Permutation:
         _bounded("first", first, 0, self.size - 1)
         _bounded("step", step, 1, MAX_SIZE)
         _bounded("count", count, 0, (self.size - 1 - first) // step + 1)
-        return array("Q", (self._at(first + number * step) for number in range(count)))
+        places = range(first, first + count * step, step)
+        # What a round mixes in depends on half of the bits: there are fewer halves than numbers asked for.
+        if not self._rounds and count > self._low_mask:
+            self._rounds = list(self._tables())
+        return array("Q", self._looked_up(places) if self._rounds else map(self._at, places))
+
+    def _tables(self) -> Iterator[list[int]]:
+        """What each round mixes in, by the half that it depends on."""
+        for high_key, low_key in self._keys:
+            yield [_mixed(low ^ high_key) & self._high_mask for low in range(self._low_mask + 1)]
+            yield [_mixed(high ^ low_key) & self._low_mask for high in range(self._high_mask + 1)]
+
+    def _looked_up(self, places: Iterable[int]) -> Iterator[int]:
+        """What ``_at`` says of each place, several times as fast."""
+        size, bits, mask = self.size, self._low_bits, self._low_mask
+        first, second, third, fourth, fifth, sixth = self._rounds
+        for number in places:
+            while True:
+                high, low = number >> bits, number & mask
+                high ^= first[low]
+                low ^= second[high]
+                high ^= third[low]
+                low ^= fourth[high]
+                high ^= fifth[low]
+                low ^= sixth[high]
+                number = high << bits | low
+                if number < size:
+                    break
+            yield number
 
     def _at(self, place: int) -> int:
         place = self._once(place)

@@ -6,9 +6,10 @@ import os
 import socket
 import struct
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from fastnet._pure.probe.common import FAMILIES
+from fastnet._pure.probe.common import FAMILIES, NANOSECOND
 from fastnet._pure.probe.sockets import (
     ICMP,
     SO_TIMESTAMPNS,
@@ -16,7 +17,6 @@ from fastnet._pure.probe.sockets import (
     Departure,
     Failure,
     read_errors,
-    stamp_of,
 )
 from fastnet._pure.probe.timing import TICK_BITS, TICKS
 
@@ -27,12 +27,23 @@ if TYPE_CHECKING:
     from fastnet._pure.probe.prober import Prober
     from fastnet._pure.probe.targets import Targets
 
-_ECHO = struct.Struct("!BBHHHIIQ")
-"""The ICMP header; of the payload: when it was sent, in ticks, its number, its cookie."""
+_ECHO = struct.Struct("!HHHHIIQ")
+"""The ICMP header, type and code as one; of the payload: its time in ticks, its number, its cookie."""
 _CONTROL_SIZE = socket.CMSG_SPACE(TIMESPEC.size)
 """Room for the first control message, which is the timestamp."""
 _WORD = (1 << 64) - 1
 NUMBERS = 0xFFFFFFFF
+_TRUNCATED = int(socket.MSG_TRUNC)
+
+_TAILS = {4: [f"{byte}" for byte in range(256)], 16: [f"{byte:02x}" for byte in range(256)]}
+"""An address's last byte as its text ends, by the address's size."""
+
+
+@lru_cache(maxsize=4096)
+def _head(size: int, number: int) -> str:
+    """The text of an address but for its last byte: to look it up is quicker than to make all of it anew."""
+    packed = number.to_bytes(size - 1, "big")
+    return packed.hex(":", -2) if size == 16 else "".join(f"{byte}." for byte in packed)
 
 
 class Wire:
@@ -48,75 +59,78 @@ class Wire:
         self._family = FAMILIES[socket.AddressFamily(prober.family)]
         self._has_ip_header = prober.engine == "raw" and prober.family == socket.AF_INET
         self._key = os.urandom(16)
-        # What a cookie vouches for: the address, the time, the number.
-        self._told = struct.Struct(f"!{self._family.address_size}sII").pack
+        # What a cookie is made of: our key; what it vouches for: the address, the time, the number.
+        self._told = struct.Struct(f"!16s{self._family.address_size}sII").pack
         payload = bytes(range(256)) * (prober.size // 256 + 1)
         self._filler = payload[_ECHO.size - ICMP.size : prober.size]
         # Modulo 65535 a number is the sum of its 16-bit words (RFC 1071).
         filled = self._filler + bytes(len(self._filler) % 2)
-        self._constant_sum = (self._family.echo_request << 8) + self._ident + int.from_bytes(filled, "big")
+        self._request_type = self._family.echo_request << 8
+        self._constant_sum = self._request_type + self._ident + int.from_bytes(filled, "big") % 0xFFFF
+        self._pack = struct.Struct(f"{_ECHO.format}{len(self._filler)}s").pack
         self._size = self._family.header_size + _ECHO.size + len(self._filler)
-        self._buffer = bytearray(self._size)
 
     # Python's hash of bytes is a keyed SipHash (PEP 456), several times as fast as any of hashlib's. Our key
     # comes first, because PYTHONHASHSEED may have made the other one known.
 
     def send(self, batch: list[tuple[int, int]], before: int) -> tuple[int, int]:
         """Send to each (target, address), ``before + 1`` first: to how many, and what errno stopped it."""
-        send, pack, told, now_ns = self._socket.sendto, _ECHO.pack, self._told, time.monotonic_ns
-        family, width, text = self._socket.family, self._family.address_size, socket.inet_ntop
-        kind, ident, key, filler = self._family.echo_request, self._ident, self._key, self._filler
-        constant = self._constant_sum
-        for place, (_, address) in enumerate(batch):
-            packed = address.to_bytes(width, "big")
-            number = before + place + 1 & NUMBERS
+        send, pack, told, now_ns = self._socket.sendto, self._pack, self._told, time.monotonic_ns
+        kind, ident, key, filler = self._request_type, self._ident, self._key, self._filler
+        width, tails = self._family.address_size, _TAILS[self._family.address_size]
+        constant, number = self._constant_sum, before
+        for _, address in batch:
+            number = number + 1 & NUMBERS
             sequence = number & 0xFFFF
             ticks = now_ns() >> TICK_BITS & TICKS
-            cookie = hash(key + told(packed, ticks, number)) & _WORD
+            cookie = hash(told(key, address.to_bytes(width, "big"), ticks, number)) & _WORD
             checksum = -(constant + sequence + ticks + number + cookie) % 0xFFFF
-            packet = pack(kind, 0, checksum, ident, sequence, ticks, number, cookie) + filler
+            packet = pack(kind, checksum, ident, sequence, ticks, number, cookie, filler)
             try:
-                send(packet, (text(family, packed), 0))
+                send(packet, (_head(width, address >> 8) + tails[address & 0xFF], 0))
             except OSError as error:
-                return place, error.errno or 0
+                return number - before - 1 & NUMBERS, error.errno or 0
         return len(batch), 0
 
     def receive(self, limit: int) -> tuple[list[Reply], int]:
         """The replies among so many messages at most, and the errno of what stopped it or 0."""
-        receive, unpack, told, buffer = self._socket.recvmsg_into, _ECHO.unpack_from, self._told, self._buffer
-        family, pack, target_of, whole = (
-            self._socket.family,
-            socket.inet_pton,
-            self._targets.target,
-            _ECHO.size,
-        )
-        wanted, key, has_ip_header = (self._family.echo_reply, 0, self._ident), self._key, self._has_ip_header
-        buffers, start = [buffer], 0
+        receive, unpack, unpack_stamp = self._socket.recvmsg, _ECHO.unpack_from, TIMESPEC.unpack
+        told, target_of, number_of, parse = self._told, self._targets.target, int.from_bytes, socket.inet_pton
+        family, kind, ident, key = self._socket.family, self._family.echo_reply << 8, self._ident, self._key
+        most, whole, has_ip_header, start = self._size, _ECHO.size, self._has_ip_header, 0
         found: list[Reply] = []
         for _ in range(limit):
             try:
-                size, ancillary, flags, source = receive(buffers, _CONTROL_SIZE)
+                data, ancillary, flags, source = receive(most, _CONTROL_SIZE)
             except BlockingIOError:
                 break
             except OSError as error:
                 return found, error.errno or 0
+            size = len(data)
             if has_ip_header:
-                start = (buffer[0] & 0xF) * 4
+                start = (data[0] & 0xF) * 4
+                icmp = data[start:]
                 # For the other sockets the kernel has checked it.
-                if (int.from_bytes(buffer[start:size], "big") << 8 * (size & 1)) % 0xFFFF:
+                if number_of(icmp + b"\0" if size & 1 else icmp, "big") % 0xFFFF:
                     continue
-            if size < start + whole or flags & socket.MSG_TRUNC:
+                packed = data[12:16]
+            else:
+                packed = parse(family, source[0])
+            if size < start + whole or flags & _TRUNCATED:
                 continue
-            kind, code, _, ident, sequence, ticks, number, cookie = unpack(buffer, start)
-            if (kind, code, ident) != wanted or sequence != number & 0xFFFF:
+            got, _, ours, sequence, ticks, number, cookie = unpack(data, start)
+            if got != kind or ours != ident or sequence != number & 0xFFFF:
                 continue
-            packed = pack(family, source[0])
-            if cookie != hash(key + told(packed, ticks, number)) & _WORD:
+            if cookie != hash(told(key, packed, ticks, number)) & _WORD:
                 continue
-            target = target_of(int.from_bytes(packed, "big"))
-            if target is not None:
-                stamp = stamp_of(ancillary[0][2]) if ancillary and ancillary[0][1] == SO_TIMESTAMPNS else 0
-                found.append((target, ticks, number, stamp))
+            target = target_of(number_of(packed, "big"))
+            if target is None:
+                continue
+            seconds = stamp = 0
+            for _, kept, value in ancillary:
+                if kept == SO_TIMESTAMPNS:
+                    seconds, stamp = unpack_stamp(value)
+            found.append((target, ticks, number, seconds * NANOSECOND + stamp))
         return found, 0
 
     def errors(self, limit: int) -> list[tuple[int | None, int, Failure | Departure]]:
@@ -138,5 +152,5 @@ class Wire:
         if len(failure.quoted) < _ECHO.size:
             return target, 0
         *_, ticks, number, cookie = _ECHO.unpack_from(failure.quoted)
-        right = cookie == hash(self._key + self._told(packed, ticks, number)) & _WORD
+        right = cookie == hash(self._told(self._key, packed, ticks, number)) & _WORD
         return (target, number) if right and sequence == number & 0xFFFF else (None, 0)

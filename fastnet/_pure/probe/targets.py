@@ -12,6 +12,9 @@ from fastnet._pure.permute import Permutation
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_AT_ONCE = 4096
+"""So many targets are put in order together."""
+
 
 class Targets:
     """The addresses, as numbers, that a shard has of ascending intervals: target k is the k-th of these."""
@@ -21,29 +24,37 @@ class Targets:
         self._firsts = [first for first, _ in spans]
         self._ends = [last + 1 for _, last in spans]
         self._starts: list[int] = list(accumulate(map(sub, self._ends, self._firsts), initial=0))
+        # What an address is above its place among all.
+        self._above: list[int] = list(map(sub, self._firsts, self._starts))
         self.size = len(range(self._first, self._starts[-1], self._step))
         self._order = None if seed is None else Permutation(max(1, self.size), seed)
 
     def number(self, target: int) -> int:
         """A target's address."""
         index = self._first + target * self._step
-        which = bisect_right(self._starts, index) - 1
-        return self._firsts[which] + index - self._starts[which]
+        return self._above[bisect_right(self._starts, index) - 1] + index
 
     def target(self, number: int) -> int | None:
         """The target that an address is, if it is one."""
         which = bisect_right(self._firsts, number) - 1
         if which < 0 or number >= self._ends[which]:
             return None
-        target, beside = divmod(self._starts[which] + number - self._firsts[which] - self._first, self._step)
+        index = number - self._above[which]
+        if self._step == 1:
+            return index
+        target, beside = divmod(index - self._first, self._step)
         return None if beside or target < 0 else target
 
     def in_order(self) -> Iterator[tuple[int, int]]:
         """Every target and its address, as they are to be sent to."""
         if self._order is None:
             return enumerate(chain.from_iterable(map(self._of_shard, range(len(self._firsts)))))
-        places = map(self._order.at, range(self.size))
-        return ((target, self.number(target)) for target in places)
+        return chain.from_iterable(map(self._some_in_order, range(0, self.size, _AT_ONCE)))
+
+    def _some_in_order(self, first: int) -> Iterator[tuple[int, int]]:
+        assert self._order is not None
+        targets = self._order.fill(first, 1, min(_AT_ONCE, self.size - first))
+        return zip(targets, map(self.number, targets), strict=True)
 
     def _of_shard(self, which: int) -> range:
         """Those addresses of an interval that are the shard's."""
