@@ -151,7 +151,7 @@ def resolve(
         ]
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-        raise NameNotResolved(f"{host}: {reason}") from None
+        raise NameNotResolved(f"{host or repr(host)}: {reason}") from None
     return list(dict.fromkeys(Resolved(answer[0], answer[4]) for answer in answers))
 
 

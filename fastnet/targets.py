@@ -185,7 +185,7 @@ def _parse(text: str, family: int) -> tuple[int, list[Span]]:
 
 def _is_numeric(text: str) -> bool:
     """Whether numbers are meant: a name never ends in a number, nor has any of these characters."""
-    last = text.rpartition(".")[2].lower()
+    last = text.removesuffix(".").rpartition(".")[2].lower()  # a full name may end in a dot
     return any(mark in text for mark in ":/*,") or last.startswith("0x") or not last.strip("0123456789-")
 
 

@@ -15,7 +15,8 @@ from subprocess import CompletedProcess
 import pytest
 
 import fastnet as package
-from fastnet.cli import COMMANDS, arguments, describe, exit_code, exits, main, output
+from fastnet.__main__ import main as program
+from fastnet.cli import COMMANDS, arguments, describe, exit_code, exits, output
 from fastnet.errors import (
     BadChecksum,
     EngineMissing,
@@ -84,7 +85,25 @@ def test_the_installed_command_is_the_module() -> None:
     from importlib.metadata import entry_points
 
     (command,) = entry_points(group="console_scripts", name="fastnet")
-    assert command.load() is main
+    assert command.load() is program
+
+
+@pytest.mark.parametrize(
+    "module", ["fastnet.cli", "argparse", "shutil", "fastnet.cli.arguments", "fastnet.ping.pinger"]
+)
+def test_ctrl_c_while_it_begins(python: Run, module: str) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from fastnet.__main__ import main\n"
+        "def interrupt(event, args):\n"
+        f"    if event == 'import' and args[0] == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.addaudithook(interrupt)\n"
+        "sys.argv[1:] = ['ping', '-l', '127.0.0.1']\n"
+        "sys.exit(main())"
+    )
+    ended = python("-c", code)
+    assert (ended.stdout, ended.stderr) == ("", "")
+    assert ended.returncode in (exits.INTERRUPTED, -signal.SIGINT)
 
 
 def test_interrupted_by_a_signal(root: None) -> None:
@@ -138,6 +157,23 @@ def test_no_stdout_at_all() -> None:
     shell = ["sh", "-c", '"$@" >&-', "sh", *COMMAND, "--version"]
     ended = subprocess.run(shell, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["sweep", "127.0.0.1"], 0),
+        (["ping", "-v", "-c1", "127.0.0.1"], 0),
+        (["ping", "no..name"], 2),
+        (["ping"], 2),
+    ],
+)
+def test_nowhere_to_make_remarks(root: None, stderr: str, words: list[str], code: int) -> None:
+    shell = ["sh", "-c", f'"$@" {stderr}', "sh", *COMMAND, *words]
+    ended = subprocess.run(shell, stdout=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False)
+    assert ended.returncode == code
+    assert ended.stdout.startswith(b"127.0.0.1" if code == 0 else b"")
 
 
 def read_terminal(terminal: int) -> bytes:

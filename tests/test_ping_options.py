@@ -73,6 +73,14 @@ class TestOnTheWire:
         ran = fastnet("ping", "--interface", "nothing0", "127.0.0.1")
         assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (3, "", 1)
         assert "nothing0" in ran.stderr
+        ran = fastnet("ping", b"--interface=\xff", "127.0.0.1")
+        assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (3, "", 1)
+
+    @pytest.mark.parametrize("option", ["-I", "--interface"])
+    def test_a_variable_that_is_not_set(self, root, fastnet, option) -> None:
+        ran = fastnet("ping", option, "", "127.0.0.1")
+        assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
+        assert "''" in ran.stderr
 
 
 class TestTiming:
@@ -164,7 +172,16 @@ class TestTelling:
 
     @pytest.mark.parametrize(
         "words",
-        [["-c1", "-l"], ["-f", "-i1"], ["-p", "abc"], ["-O", "ef0"], ["-x0"], ["-M", "perhaps"], ["-B0"]],
+        [
+            ["-c1", "-l"],
+            ["-f", "-i1"],
+            ["-p", "abc"],
+            ["-O", "ef0"],
+            ["-x0"],
+            ["-M", "perhaps"],
+            ["-B0"],
+            ["-B1_0"],
+        ],
     )
     def test_bad_input(self, root, fastnet, words) -> None:
         ran = fastnet("ping", *words, "127.0.0.1")

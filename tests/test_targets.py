@@ -97,6 +97,14 @@ def test_a_name_is_its_first_address() -> None:
         Targets("no..name")
 
 
+def test_a_name_that_ends_in_a_dot_is_a_full_name() -> None:
+    with pytest.raises(NameNotResolved):
+        Targets("no..name.")
+    for numbers in ("10.0.0.", "1.", "."):
+        with pytest.raises(InvalidArgument, match=r"four octets|empty octet"):
+            Targets(numbers)
+
+
 def test_exclusions_and_order() -> None:
     targets = Targets("::2", "10.0.0.5", "10.0.0.1-4", "::1", exclude=["10.0.0.2-3", "::2", "192.0.2.0/24"])
     assert list(targets) == ["10.0.0.1", "10.0.0.4", "10.0.0.5", "::1"]

@@ -7,6 +7,7 @@ the one that was called is imported. One with ``RUNS_COMMAND = True`` gets the w
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,7 +15,7 @@ from typing import NoReturn
 
 import fastnet
 from fastnet.cli import exits
-from fastnet.cli.output import one_line, prepare_stdout, remark
+from fastnet.cli.output import one_line, prepare_streams, remark
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
 
 COMMANDS = {
@@ -96,26 +97,29 @@ def exit_code(error: BaseException) -> int:
 def describe(error: BaseException) -> str:
     """The error in one line; a bare OSError keeps its file name, where it has one."""
     if isinstance(error, OSError) and error.strerror and not isinstance(error, FastnetError):
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        name = error.filename
+        return error.strerror if name is None else f"{name or repr(name)}: {error.strerror}"
     return str(error.args[-1]) if isinstance(error, FastnetError) and error.args else str(error)
 
 
 def settle_output() -> None:
     """Write out what is left, or drop it: Python would complain again at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in sys.stdout, sys.stderr:
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    if sys.stdout is None:  # the shell's >&-
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    prepare_stdout()
-    parser = build_parser()
+    prepare_streams()
     called = argparse.Namespace(command="")
+    quiet = signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # as __main__ has it, before and after
     try:
         try:
+            if quiet:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            parser = build_parser()
             parser.parse_args(arguments, called)
             if called.command not in COMMANDS:
                 parser.error(f"no command {called.command!r}: there are {', '.join(COMMANDS)}")
@@ -130,4 +134,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         remark(f"{f'fastnet {called.command}'.rstrip()}: {describe(error)}")
         return exit_code(error)
     finally:
+        if quiet:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         settle_output()

@@ -2,8 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from fastnet._limits import MAX_SECONDS
 from fastnet.errors import InvalidArgument
@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _DURATION = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e-?[0-9]+)?)(ms|s|m|h)?")
+_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+", re.ASCII)
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _DSCP = re.compile(r"cs(?P<class>[0-7])|af(?P<af>[1-4])(?P<drop>[1-3])|ef")
 _TOS = re.compile(r"0x[0-9a-fA-F]{1,2}|0|[1-9][0-9]{0,2}")
@@ -53,6 +54,24 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     return parsed
 
 
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A number from low to high, as people write it: float() takes more, as ``1_0`` and ``nan``."""
+
+    def parsed(text: str) -> float:
+        if not _NUMBER.fullmatch(text) or not low <= float(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a number from {low:g} to {high:g}")
+        return float(text)
+
+    return parsed
+
+
+def interface(text: str) -> str:
+    """An interface's name; not the empty text that a shell makes of a variable that is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("'': expected the name of an interface")
+    return text
+
+
 def size(text: str) -> int:
     """A number of bytes: ``65536``, ``64k``, ``10M``, ``1G``; the letters are powers of 1000."""
     match = _SIZE.fullmatch(text)
@@ -76,13 +95,18 @@ def tos(text: str) -> int:
 def add_way(parser: argparse.ArgumentParser) -> None:
     """How packets leave this machine."""
     parser.add_argument("-I", "--source", metavar="ADDRESS", help="the address to send from")
-    parser.add_argument("--interface", default="", metavar="NAME", help="the only interface to use")
+    parser.add_argument("--interface", type=interface, metavar="NAME", help="the only interface to use")
     parser.add_argument(
         "-m", "--mark", type=integer(0, (1 << 32) - 1), default=0, metavar="N", help="a firewall mark"
     )
     parser.add_argument(
         "-O", "--tos", type=tos, default=0, metavar="TOS", help="the TOS byte, or a DSCP's name, as ef"
     )
+
+
+def chosen(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of these options that have a value, for a feature that knows its own defaults."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

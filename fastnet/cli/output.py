@@ -5,11 +5,17 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 
-def prepare_stdout() -> None:
-    """Let stdout take any text: interface names and arguments may hold what its encoding does not."""
+def prepare_streams() -> None:
+    """Let there be stdout and stderr, which the shell's ``>&-`` takes away, and let stdout take any text.
+
+    Interface names and arguments may hold what its encoding does not.
+    """
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -31,8 +37,12 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 
 
 def remark(text: str) -> None:
-    """A line that is not a result: on stderr, so that results stay clean."""
-    print(one_line(text), file=sys.stderr, flush=True)
+    """A line that is not a result: on stderr, so that results stay clean.
+
+    Where that can't be written to, results count all the same, and there is nowhere to say so.
+    """
+    with suppress(OSError):
+        print(one_line(text), file=sys.stderr, flush=True)
 
 
 def one_line(text: str) -> str:

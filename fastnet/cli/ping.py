@@ -7,10 +7,11 @@ from typing import Any
 
 from fastnet._backend import unix
 from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, add_way, duration, integer
+from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer, number
 from fastnet.cli.output import print_json, remark
 from fastnet.ping import (
     ENGINES,
+    MAX_BACKOFF,
     MAX_COUNT,
     MAX_ENOUGH,
     MAX_RETRIES,
@@ -75,7 +76,7 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-B",
         "--backoff",
-        type=float,
+        type=number(1, MAX_BACKOFF),
         default=1.5,
         metavar="FACTOR",
         help="by which the timeout grows with each retry (1.5)",
@@ -143,7 +144,7 @@ def patience(text: str) -> Timeout:
 def run(args: argparse.Namespace) -> int:
     if args.mtu:
         return find_mtus(args)
-    options = {name: getattr(args, name) for name in OPTIONS}
+    options = chosen(args, OPTIONS)
     with Pinger(dont_fragment=FRAGMENT.get(args.fragment), **options) as pinger:
         destinations = pinger.resolve(args.hosts)
         if args.json:
@@ -158,9 +159,7 @@ def run(args: argparse.Namespace) -> int:
 def find_mtus(args: argparse.Namespace) -> int:
     """One host after the other; each size takes a socket of its own, so the capabilities are kept."""
     seconds = 1.0 if args.timeout == "auto" else args.timeout
-    options = {
-        name: getattr(args, name) for name in ("tos", "source", "interface", "mark", "family", "engine")
-    }
+    options = chosen(args, ("tos", "source", "interface", "mark", "family", "engine"))
     known = []
     for host in args.hosts:
         found = path_mtu(host, seconds, **options)

@@ -1,9 +1,12 @@
 """How a subcommand that serves is ended: Ctrl-C, SIGTERM, or by itself."""
 
+import os
 import signal
-from queue import SimpleQueue
+from collections import deque
 
 from fastnet.cli import exits
+
+_CODES: dict[int, int] = {signal.SIGTERM: exits.YES, signal.SIGINT: exits.INTERRUPTED}
 
 
 class Ending:
@@ -13,15 +16,20 @@ class Ending:
     """
 
     def __init__(self) -> None:
-        # Its put may be called from a signal handler in mid-get.
-        self._codes: SimpleQueue[int] = SimpleQueue()
-        signal.signal(signal.SIGTERM, lambda *_: self._codes.put(exits.YES))
-        signal.signal(signal.SIGINT, lambda *_: self._codes.put(exits.INTERRUPTED))
+        # Each signal writes its number: one that comes just before the wait begins is not slept through.
+        self._reasons, self._tell = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._tell, False)
+        signal.set_wakeup_fd(self._tell)
+        for number in _CODES:
+            signal.signal(number, lambda *_: None)
+        self._own: deque[int] = deque()
 
     def end(self, code: int) -> None:
         """Let ``wait`` return this, for a server that has its own reason to stop."""
-        self._codes.put(code)
+        self._own.append(code)
+        os.write(self._tell, b"\0")
 
     def wait(self) -> int:
         """The exit code, once there is a reason to stop."""
-        return self._codes.get()
+        number = os.read(self._reasons, 1)[0]
+        return _CODES[number] if number else self._own.popleft()

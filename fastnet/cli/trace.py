@@ -4,7 +4,7 @@ import argparse
 
 from fastnet._backend import unix
 from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, add_way, duration, integer
+from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer
 from fastnet.cli.output import print_json, remark
 from fastnet.ping import MAX_SIZE
 from fastnet.trace import ENGINES, MAX_HOPS, MAX_TRIES, Hop, TraceResult, name_of, trace
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    options = {name: getattr(args, name) for name in OPTIONS}
+    options = chosen(args, OPTIONS)
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
     if args.engine == "udp" and not args.mark:

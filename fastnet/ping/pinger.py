@@ -243,7 +243,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def source_of(source: str | None, family: int) -> tuple[int, str]:
     """The numeric address to send from, where one is given, and the family that it leaves."""
-    if not source:
+    if source is None:
         return family, ""
     found = resolve(source, family=family)[0]
     return found.family, found.host

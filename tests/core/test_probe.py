@@ -228,7 +228,7 @@ class TestOptions:
         assert tags(prober, 1) == [7]
         prober.close()
 
-    @pytest.mark.parametrize("name", ["nosuch0", "a-name-that-is-too-long", "lo\0x"])
+    @pytest.mark.parametrize("name", ["nosuch0", "a-name-that-is-too-long", "lo\0x", "\udcff"])
     def test_an_interface_that_there_is_not(self, root, core, name):
         with pytest.raises(NoSuchInterface, match="lo") as caught:
             core.Prober(socket.AF_INET, "raw", interface=name)

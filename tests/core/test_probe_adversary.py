@@ -174,6 +174,28 @@ print(bytes(sweeper.states) == bytes([core.ALIVE]) * 256)
 """
         assert script(code) == "True\n"
 
+    def test_what_never_leaves_is_not_remembered_for_ever(self, core, linked, python):
+        left, right = linked
+        left.ip("neighbour", "add", "10.77.0.9", "lladdr", "02:00:00:00:00:09", "dev", "veth0")
+        right.ip(
+            "link", "set", "veth0", "down"
+        )  # an interface without a carrier takes packets, and drops them
+        code = f"""
+import socket, tracemalloc
+from {core.__name__} import Prober
+prober = Prober(socket.AF_INET, "udp", transmit_timestamps=True)
+
+def send():
+    for tag in range(1 << 15):
+        prober.send(("10.77.0.9", 0), tag, 0.0)
+    return tracemalloc.get_traced_memory()[0]
+
+tracemalloc.start()
+print(-send() + send() < 1 << 18)
+"""
+        result = python("-c", code, prefix=left.prefix)
+        assert (result.stdout, result.stderr) == ("True\n", "")
+
     def test_a_thousand_runs_leave_nothing(self, script):
         code = """
 def run():

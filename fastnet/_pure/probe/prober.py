@@ -166,6 +166,8 @@ class Prober:
             raise
         if self._departing is not None:
             self._departing[self._departed] = sent
+            # What never leaves, as where a neighbour is absent, is never told of: so many are remembered.
+            self._departing.pop(self._departed - self._slots & 0xFFFFFFFF, None)
             self._departed = self._departed + 1 & 0xFFFFFFFF
 
     def _ttl_message(self, ttl: int | None) -> list[tuple[int, int, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from array import array
@@ -86,19 +87,23 @@ def prepare_reading(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
 
-def check_name(interface: str) -> None:
-    """Refuse what can't be an interface's name. Raises NoSuchInterface."""
-    name = interface.encode()
+def check_name(interface: str) -> bytes:
+    """An interface's name as the kernel takes it. Raises NoSuchInterface for what can't be one."""
+    try:
+        name = os.fsencode(interface)
+    except UnicodeEncodeError:
+        raise failure(interface, errno.ENODEV, "") from None
     # The kernel would cut a longer name to one that there may be.
     if len(name) > _LONGEST_NAME or 0 in name:
         raise failure(interface, errno.ENODEV, "")
+    return name
 
 
 def bind_to_interface(sock: socket.socket, interface: str) -> None:
     """Send and receive by this interface only. Raises NoSuchInterface, NotPermitted."""
-    check_name(interface)
+    name = check_name(interface)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
     except PermissionError as error:
         raise NotPermitted(
             error.errno, f"interface {interface}: before Linux 5.7 this needs the capability CAP_NET_RAW"
