@@ -123,7 +123,7 @@ def test_localhost_listens_on_both_loopbacks() -> None:
 def test_what_is_no_host_is_refused_by_name(host: str) -> None:
     with pytest.raises(NameNotResolved) as refused:
         resolve(host)
-    assert str(refused.value).startswith(f"{host}: ")
+    assert str(refused.value).startswith(f"{host or repr(host)}: ")
 
 
 def test_everywhere_is_no_place_to_connect_to() -> None:
