@@ -48,8 +48,11 @@ _RULES = {
     socket.AF_INET6: ((0, _LOCAL), (32766, _MAIN)),
 }
 """The priorities and the tables of the rules that a kernel begins with (ip-rule(8))."""
-_SCOPED = (0xFE80 << 112, 0xFEBF << 112 | (1 << 112) - 1)
-"""Link-local addresses of IPv6: the number does not say on which link."""
+_LEFT_OUT = {
+    socket.AF_INET: ((0, 0), FAMILIES[socket.AF_INET].multicast, (0xFFFFFFFF, 0xFFFFFFFF)),
+    socket.AF_INET6: ((0, 0), (0xFE80 << 112, (0xFEC0 << 112) - 1), FAMILIES[socket.AF_INET6].multicast),
+}
+"""What is nobody's address, whatever route it has; of IPv6 also the link-local ones, as many as links."""
 _UNTOLD = (errno.EAGAIN, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 """Changes at each try; no such family here; a kernel that knows no rules."""
 
@@ -82,9 +85,9 @@ def on_link(family: int) -> list[Route]:
 
     They are of Ethernet interfaces that are up and speak ARP; the most specific routes' come first, and no
     two of them overlap. What another route takes away is left out: by a gateway, to addresses of our own,
-    broadcast, unreachable; so is what goes several ways at once, and IPv6's link-local addresses. Empty
-    where other rules (ip-rule(8)) than the kernel's own decide which route is taken, or where routes change
-    all the time: nothing is guessed. Raises OSError.
+    broadcast, unreachable; so is what goes several ways at once, multicast, and IPv6's link-local addresses.
+    Empty where other rules (ip-rule(8)) than the kernel's own decide which route is taken, or where routes
+    change all the time: nothing is guessed. Raises OSError.
     """
     return _routes(family, has_gateway=False)
 
@@ -109,8 +112,8 @@ def _routes(family: int, has_gateway: bool) -> list[Route]:
             raise
         candidates = (
             (first, last, entry)
-            for first, last, entry in _decided(entries)
-            if entry.has_gateway == has_gateway and entry.interface in names and not _is_scoped(first)
+            for first, last, entry in _decided(entries, family)
+            if entry.has_gateway == has_gateway and entry.interface in names
         )
         found = (
             _asked(kernel, family, first, last, entry, names[entry.interface])
@@ -119,16 +122,12 @@ def _routes(family: int, has_gateway: bool) -> list[Route]:
         return [route for route in found if route]
 
 
-def _is_scoped(number: int) -> bool:
-    return _SCOPED[0] <= number <= _SCOPED[1]
-
-
 def _asked(
     kernel: socket.socket, family: int, first: int, last: int, entry: _Entry, interface: str
 ) -> Route | None:
-    """What the kernel itself says of the first address of an interval; None where it sees it otherwise."""
+    """What the kernel itself says of the last address of an interval; None where it sees it otherwise."""
     size = FAMILIES[socket.AddressFamily(family)].address_size
-    destination = _ATTRIBUTE.pack(_ATTRIBUTE.size + size, _DESTINATION) + first.to_bytes(size, "big")
+    destination = _ATTRIBUTE.pack(_ATTRIBUTE.size + size, _DESTINATION) + last.to_bytes(size, "big")
     question = _ROUTE.pack(family, size * 8, 0, 0, 0, 0, 0, 0, 0) + destination
     try:
         _, answer = next(_answers(kernel, _GET_ROUTE, 0, question))
@@ -144,10 +143,9 @@ def _asked(
     return Route(interface, first, last, source, gateway)
 
 
-def _decided(entries: list[_Entry]) -> Iterator[tuple[int, int, _Entry]]:
+def _decided(entries: list[_Entry], family: int) -> Iterator[tuple[int, int, _Entry]]:
     """The intervals for which each entry decides, apart from each other: what those before it left."""
-    firsts: list[int] = []
-    lasts: list[int] = []
+    firsts, lasts = map(list, zip(*_LEFT_OUT[socket.AddressFamily(family)], strict=True))
     for entry in entries:
         low, high = bisect_left(lasts, entry.first), bisect_right(firsts, entry.last)
         start = entry.first
