@@ -1,6 +1,7 @@
 /*
- * What is believed to be a reply is one to a target, by a cookie that is right; the first byte chooses family and
- * socket, and whether the rest is given the cookie and the checksum that it lacks.
+ * What is believed to be a reply is one to a target: of echo requests by a cookie that is right, of a link by a
+ * hardware address that the frame tells. The first byte chooses what is parsed, family and socket, and whether the
+ * rest is given the cookie and the checksum that it lacks.
  */
 #define _GNU_SOURCE
 #include "checksum.h"
@@ -17,13 +18,22 @@ static void require(int condition)
         abort();
 }
 
-static struct fn_sweep *sweep_of(bool ipv4, bool raw)
+/* Bits of the first byte. */
+enum { IPV4 = 1, RAW = 2, LENT = 4, LINK = 8 };
+
+static struct fn_sweep *sweep_of(uint8_t choice)
 {
     const struct fn_span span = {.first.low = 0x0a000000, .count = 256};
-    const struct fn_sweep_options options = {.fd = -1, .engine = raw ? FN_RAW : FN_DATAGRAM,
-                                             .family = ipv4 ? AF_INET : AF_INET6,
-                                             .ident = 0x1234, .payload = FN_SWEEP_PAYLOAD, .window = 1,
-                                             .shard_step = 1};
+    const struct fn_sweep_options options = {
+        .engine = choice & LINK ? FN_LINK : choice & RAW ? FN_RAW : FN_DATAGRAM,
+        .fd = -1,
+        .family = choice & IPV4 ? AF_INET : AF_INET6,
+        .ident = 0x1234,
+        .payload = FN_SWEEP_PAYLOAD,
+        .window = 1,
+        .shard_step = 1,
+        .link = {.mac = {2, 0, 0, 0, 0, 1}, .source.low = 0x0a000001},
+    };
     struct fn_sweep *sweep;
 
     require(fn_sweep_new(&sweep, &options, &span, 1, NULL) == 0);
@@ -35,8 +45,16 @@ static uint32_t word_at(const uint8_t *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
+static void seal(uint8_t *icmp, size_t size, uint16_t initial)
+{
+    icmp[2] = icmp[3] = 0;
+    const uint16_t sum = (uint16_t)~fn_checksum_scalar(icmp, size, initial);
+    icmp[2] = (uint8_t)(sum >> 8);
+    icmp[3] = (uint8_t)sum;
+}
+
 /* The cookie and the checksum: where the fuzzer would have to guess. */
-static void lend(struct fn_sweep *sweep, uint8_t *message, size_t size)
+static void lend_cookie(struct fn_sweep *sweep, uint8_t *message, size_t size)
 {
     const size_t header = sweep->options.engine == FN_RAW && sweep->options.family == AF_INET ? FN_IPV4_HEADER : 0;
     const size_t at = header + FN_ICMP_HEADER;
@@ -46,29 +64,57 @@ static void lend(struct fn_sweep *sweep, uint8_t *message, size_t size)
     const uint32_t ticks = word_at(message + at), number = word_at(message + at + 4);
     sweep->wire->request(sweep, 0, 9, number, ticks);
     memcpy(message + at, sweep->out.packets + FN_ICMP_HEADER, FN_SWEEP_PAYLOAD);
-    memset(message + header + 2, 0, 2);
-    const uint16_t sum = (uint16_t)~fn_checksum_scalar(message + header, size - header, 0);
-    message[header + 2] = (uint8_t)(sum >> 8);
-    message[header + 3] = (uint8_t)sum;
+    seal(message + header, size - header, 0);
+}
+
+/* An advertisement's checksum, of as many bytes as it claims to have. */
+static void lend_checksum(uint8_t *frame, size_t size)
+{
+    uint8_t *const ip = frame + 14;
+    const size_t headers = 14 + 40;
+
+    if (size < headers + 4)
+        return;
+    const size_t claimed = (size_t)ip[4] << 8 | ip[5];
+    if (claimed >= 4 && claimed <= size - headers)
+        seal(frame + headers, claimed,
+             fn_checksum_pseudo_ipv6(ip + 8, ip + 24, IPPROTO_ICMPV6, (uint32_t)claimed));
+}
+
+static void try_icmp(struct fn_sweep *sweep, uint8_t *message, size_t size, bool lent)
+{
+    const struct fn_number from = fn_sweep_address(sweep, 9);
+    struct fn_answer answer;
+
+    if (lent)
+        lend_cookie(sweep, message, size);
+    if (fn_icmp_parse_reply(sweep, message, size, from, &answer))
+        require(answer.target == 9 && answer.whole && lent);
+    if (fn_icmp_parse_quoted(sweep, message, size, from, &answer))
+        require(answer.target == 9 && (!answer.whole || lent));
+}
+
+static void try_link(struct fn_sweep *sweep, uint8_t *frame, size_t size, bool lent)
+{
+    uint64_t target;
+
+    if (lent)
+        lend_checksum(frame, size);
+    const uint8_t *const mac = fn_link_parse_reply(sweep, frame, size, &target);
+    if (mac)
+        require(target < fn_sweep_size(sweep) && mac >= frame + 14 && mac + 6 <= frame + size && !(mac[0] & 1));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct fn_answer answer;
-
     if (size == 0)
         return 0;
-    struct fn_sweep *const sweep = sweep_of(data[0] & 1, data[0] & 2);
-    uint8_t *const message = malloc(size);
-    require(message != NULL);
-    memcpy(message, data + 1, size - 1);
-    if (data[0] & 4)
-        lend(sweep, message, size - 1);
-    const struct fn_number from = fn_sweep_address(sweep, 9);
-    if (fn_icmp_parse_reply(sweep, message, size - 1, from, &answer))
-        require(answer.target == 9 && answer.whole && data[0] & 4);
-    if (fn_icmp_parse_quoted(sweep, message, size - 1, from, &answer))
-        require(answer.target == 9 && (!answer.whole || data[0] & 4));
+    struct fn_sweep *const sweep = sweep_of(data[0]);
+    uint8_t *const message = malloc(size - 1);
+    require(message || size == 1);
+    if (size > 1)
+        memcpy(message, data + 1, size - 1);
+    (data[0] & LINK ? try_link : try_icmp)(sweep, message, size - 1, data[0] & LENT);
     free(message);
     fn_sweep_free(sweep);
     return 0;
