@@ -397,6 +397,19 @@ class TestReplies:
             core.SILENT: len(NOT_BELIEVED[family]),
         }
 
+    def test_a_reply_with_one_byte_wrong(self, core, hosts, family):
+        left, right = hosts
+        size = 42 if family == socket.AF_INET else 86
+
+        def wrong(offset: int) -> Alter:
+            return lambda frame: [put(frame, offset, bytes((frame[offset] ^ 0x80,)))]
+
+        with answering(right, family, [wrong(offset) for offset in range(size)]):
+            sweeper = swept(core, left, family, size, timeout=0.5)
+        # Who sent it may be a proxy; beside that a wrong MAC, or a wrong flow label, is like any other.
+        unsaid = {*range(22, 28)} if family == socket.AF_INET else {*range(15, 18)}
+        assert found(core, sweeper) == {*range(6, 12)} | unsaid
+
     def test_what_came_before_it_was_asked_for_is_no_answer(self, core, hosts, family):
         left, right = hosts
         heard_before: list[bytes] = []
