@@ -98,6 +98,14 @@ class Targets:
             return socket.AF_INET, self.ipv4[which].first + index - before
         return socket.AF_INET6, self.ipv6[which - len(self.ipv4)].first + index - before
 
+    def before(self, family: int, number: int) -> int:
+        """How many of the targets come before an address, be it one of them or not."""
+        spans = self.spans(family)
+        which = bisect_right(spans, number, key=lambda span: span.first)
+        behind = max(0, spans[which - 1].last + 1 - number) if which else 0
+        skipped = len(self.ipv4) if family == socket.AF_INET6 else 0
+        return self._starts[skipped + which] - behind
+
     def __contains__(self, address: object) -> bool:
         if not isinstance(address, str):
             return False

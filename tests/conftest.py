@@ -168,6 +168,10 @@ class Namespace:
         while "state UP" not in self.ip("link", "show", "dev", "veth0"):
             time.sleep(0.02)
 
+    def mac(self) -> str:
+        """The hardware address of ``veth0``."""
+        return re.findall("link/ether (\\S+)", self.ip("link", "show", "dev", "veth0"))[0]
+
     def call(self, function: Callable[[], T]) -> T:
         """Call a function in a thread that has moved inside."""
 

@@ -385,7 +385,7 @@ class TestInterrupted:
     def test_ctrl_c_says_what_is_known(self, met):
         left, _ = met
         command = (*left.prefix, *INTERRUPTIBLE, sys.executable, "-m", "fastnet")
-        words = [*command, "sweep", "--timeout=60s", "10.77.0.1-3"]
+        words = [*command, "sweep", "--engine=raw", "--timeout=60s", "10.77.0.1-3"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             while "10.77.0.3" not in left.ip("neighbour", "show"):  # the last one to be sent to
                 time.sleep(0.05)
@@ -403,16 +403,17 @@ class TestInterrupted:
 
 class TestCommand:
     def test_what_it_prints(self, met, fastnet):
-        left, _ = met
+        left, right = met
         words = ("sweep", "--timeout=200ms", "--retries=0")
         ran = fastnet(*words, "10.77.0.2-3", "10.77.0.255", prefix=left.prefix)
         assert ran.returncode == 0
+        mac = right.mac()
         assert re.sub(r"\d+\.\d+ ms", "RTT", ran.stdout) == (
-            "10.77.0.2       alive        RTT\n"
+            f"10.77.0.2       alive        RTT     {mac}\n"
             "10.77.0.3       inactive\n"
             f"10.77.0.255     not probed   {BROADCAST}\n"
         )
-        assert ran.stderr == "3 targets: 1 alive, 1 inactive, 0 unreachable, 1 not probed (raw)\n"
+        assert ran.stderr == "3 targets: 1 alive, 1 inactive, 0 unreachable, 1 not probed (link+raw)\n"
         ran = fastnet(*words, "--inactive", "10.77.0.2-4", "--exclude", "10.77.0.4", prefix=left.prefix)
         assert (ran.returncode, ran.stdout) == (0, "10.77.0.3\n")
         ran = fastnet(*words, "--alive", "10.77.0.3-4", prefix=left.prefix)
@@ -421,7 +422,9 @@ class TestCommand:
     def test_json(self, root, fastnet):
         ran = fastnet("sweep", "--json", "--rate=1000", "127.0.0.1-2")
         records = [json.loads(line) for line in ran.stdout.splitlines()]
-        assert [list(record) for record in records] == [["round", "address", "state", "rtt_ms", "reason"]] * 2
+        assert [list(record) for record in records] == [
+            ["round", "address", "state", "rtt_ms", "reason", "mac"]
+        ] * 2
         assert all(record["state"] in STATES and record["round"] == 0 for record in records)
 
     def test_targets_from_files(self, root, fastnet, tmp_path):

@@ -31,15 +31,15 @@ def test_csv(met, fastnet) -> None:
     ran = fastnet(*QUICK, "--csv", "10.77.0.2-3", "224.0.0.1", prefix=met[0].prefix)
     assert ran.returncode == 0
     rows = list(csv.reader(ran.stdout.splitlines()))
-    assert rows[0] == ["round", "address", "state", "rtt_ms", "reason"]
+    assert rows[0] == ["round", "address", "state", "rtt_ms", "reason", "mac"]
     assert 0 < float(rows[1][3]) < 1000
     rows[1][3] = "RTT"
     assert rows[1:] == [
-        ["0", "10.77.0.2", "alive", "RTT", ""],
-        ["0", "10.77.0.3", "inactive", "", ""],
-        ["0", "224.0.0.1", "not probed", "", "not the address of one host"],
+        ["0", "10.77.0.2", "alive", "RTT", "", met[1].mac()],
+        ["0", "10.77.0.3", "inactive", "", "", ""],
+        ["0", "224.0.0.1", "not probed", "", "not the address of one host", ""],
     ]
-    assert ran.stderr == "3 targets: 1 alive, 1 inactive, 0 unreachable, 1 not probed (raw)\n"
+    assert ran.stderr == "3 targets: 1 alive, 1 inactive, 0 unreachable, 1 not probed (link+raw)\n"
 
 
 def test_xml_that_ndiff_reads(met, fastnet, peer: Callable[[str], str], tmp_path: Path) -> None:
@@ -61,7 +61,11 @@ def test_xml_that_ndiff_reads(met, fastnet, peer: Callable[[str], str], tmp_path
     other = subprocess.run([peer("ndiff"), *files], capture_output=True, text=True, check=False)
     assert (other.returncode, other.stderr) == (1, "")
     assert "fd77::1" in other.stdout
-    assert "10.77.0.3:\n-Host is down.\n+Host is up.\n" in other.stdout
+    mac = right.mac().upper()
+    assert f"-10.77.0.3:\n+10.77.0.3, {mac}:\n-Host is down.\n+Host is up.\n" in other.stdout
+    up = next(document.iter("host"))
+    assert [each.attrib["addr"] for each in up.iter("address")] == ["10.77.0.2", mac]
+    assert up.find("status").attrib["reason"] == "arp-response"  # type: ignore[union-attr]
 
 
 def test_streamed_verdicts_are_all_of_them_once(met) -> None:
@@ -135,7 +139,7 @@ def test_excluded_by_a_file(root, fastnet, tmp_path: Path) -> None:
 
 def test_timeout_auto(met, fastnet) -> None:
     ran = fastnet("sweep", "--timeout=auto", "--csv", "10.77.0.2-5", prefix=met[0].prefix)
-    assert ran.stderr == "4 targets: 1 alive, 3 inactive, 0 unreachable, 0 not probed (raw)\n"
+    assert ran.stderr == "4 targets: 1 alive, 3 inactive, 0 unreachable, 0 not probed (link)\n"
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnet
+from fastnet._pure.probe import Route
 from fastnet.errors import InvalidArgument
 from fastnet.sweep import StateFile, Sweep
-from fastnet.sweep.plan import segments, shard_size, split_bits
+from fastnet.sweep.plan import segments, shard_size
 from fastnet.sweep.tcp import PORTS
 from fastnet.targets import Targets
 
@@ -29,31 +32,61 @@ some_targets = st.lists(
 ).map(lambda texts: Targets(*texts))
 
 
-@given(some_targets, st.integers(1, 40))
-def test_shards_are_disjoint_and_cover_all(targets: Targets, of: int) -> None:
+# As a kernel's: apart, of several links, some of them without any target.
+ROUTES = [
+    (family, Route(interface, int(ip_address(first)), int(ip_address(last)), "me"))
+    for family, interface, first, last in (
+        (socket.AF_INET, "eth0", "10.0.0.0", "10.0.0.6"),
+        (socket.AF_INET, "eth1", "10.0.0.7", "10.0.0.7"),
+        (socket.AF_INET, "eth0", "10.0.0.9", "10.0.1.3"),
+        (socket.AF_INET, "eth2", "10.2.2.0", "10.2.3.255"),
+        (socket.AF_INET, "eth3", "10.9.0.0", "10.9.255.255"),
+        (socket.AF_INET6, "eth0", "fd00::4", "fd00::ffff"),
+    )
+]
+some_routes = st.lists(st.sampled_from(ROUTES), unique=True)
+
+
+def interface_of(routes: list[tuple[int, Route]], family: int, number: int) -> str:
+    return next((r.interface for f, r in routes if f == family and r.first <= number <= r.last), "")
+
+
+@given(some_targets, some_routes, st.integers(1, 40))
+def test_shards_are_disjoint_and_cover_all(
+    targets: Targets, routes: list[tuple[int, Route]], of: int
+) -> None:
     shards = []
     for which in range(1, of + 1):
-        cut = segments(targets, (which, of))
-        shards.append([index for segment in cut for index in segment.indices])
-        assert len(shards[-1]) == shard_size(targets, (which, of))
+        cut = segments(targets, (which, of), routes)
+        places = sorted(place for segment in cut for own in segment.own for place in own)
+        assert places == [*range(shard_size(targets, (which, of)))]
+        shards += [which - 1 + place * of for place in places]
         for segment in cut:
             first, step = segment.shard
-            own = [number for span in segment.spans for number in range(span.first, span.last + 1)]
-            assert own[first::step] == [segment.at(place)[1] for place in range(len(segment.indices))]
-    assert sorted(index for shard in shards for index in shard) == [*range(targets.size)]
+            numbers = [number for span in segment.spans for number in range(span.first, span.last + 1)]
+            assert numbers[first::step] == [segment.at(place)[1] for place in range(len(segment.indices))]
+            for place in (place for own in segment.own for place in own):
+                address = segment.at(place - segment.begin)
+                assert address == targets.at(which - 1 + place * of)
+                assert segment.interface == interface_of(routes, *address)
+    assert sorted(shards) == [*range(targets.size)]
 
 
-@given(some_targets, st.integers(1, 5), st.data())
-def test_a_bitmap_is_split_as_the_targets_are(targets: Targets, of: int, data: st.DataObject) -> None:
-    cut = segments(targets, (1, of))
+@given(some_targets, some_routes, st.integers(1, 5), st.data())
+def test_each_place_is_asked_about_by_one_unless_it_is_decided(
+    targets: Targets, routes: list[tuple[int, Route]], of: int, data: st.DataObject
+) -> None:
+    cut = segments(targets, (1, of), routes)
     size = shard_size(targets, (1, of))
     chosen = data.draw(st.sets(st.integers(0, size - 1)))
     bits = sum(1 << place for place in chosen).to_bytes((size + 7) // 8, "little")
-    left, start = [], 0
-    for segment, part in zip(cut, split_bits(bits, cut), strict=True):
-        left += [start + place for place in segment.order(None, part)]
-        start += len(segment.indices)
-    assert left == sorted({*range(size)} - chosen)
+    for decided, left in ((bits, {*range(size)} - chosen), (None, {*range(size)})):
+        asked = [
+            segment.begin + place
+            for segment in cut
+            for place in segment.order(None, segment.left_out(decided))
+        ]
+        assert sorted(asked) == sorted(left)
 
 
 @given(st.integers(0, (1 << 64) - 1))

@@ -1,44 +1,75 @@
 """Which part of the targets is swept by what.
 
 The targets in ascending order are cut into segments, each of which one worker sweeps: the addresses of one
-family. They are swept one after the other, so that a rate and a window hold for all of them together.
+family that are on one link, or that are on none. A segment reaches from its first address to its last one;
+those between them that are another's are left out of it. So a shard is the same wherever it is swept from.
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 from fastnet._backend import permute
+from fastnet._backend import probe as _core
 from fastnet.targets import Span, Targets
 
 
 class Segment(NamedTuple):
-    """Those of ``spans``, a contiguous run of the targets, that belong to the shard."""
+    """Those of the targets that one worker sweeps."""
 
     targets: Targets
     family: int
-    spans: tuple[Span, ...]
-    start: int
-    """Where the first address of the spans stands among all targets."""
+    interface: str
+    """The link that they are on; empty where they are on none, or it does not matter."""
+    source: str
+    """Our own address on that link."""
+    own: tuple[range, ...]
+    """Their places in the result, ascending and apart."""
     indices: range
-    """Where each address that is to be probed stands among all targets."""
+    """Where each address from the first to the last of them stands among all targets."""
+
+    @property
+    def begin(self) -> int:
+        """The place in the result of the first address."""
+        return self.own[0].start
 
     @property
     def shard(self) -> tuple[int, int]:
         """The core's: which address of the spans is the first one, and how far the next one is."""
-        return self.indices.start - self.start, self.indices.step
+        return 0, self.indices.step
+
+    @property
+    def spans(self) -> list[Span]:
+        """The intervals of the targets, from the first address to the last one."""
+        (_, lowest), (_, highest) = self.at(0), self.at(-1)
+        return [
+            Span(max(first, lowest), min(last, highest))
+            for first, last in self.targets.spans(self.family)
+            if first <= highest and last >= lowest
+        ]
 
     def at(self, place: int) -> tuple[int, int]:
-        """The family and the number of an address that is to be probed."""
+        """The family and the number of an address."""
         return self.targets.at(self.indices[place])
 
-    def order(self, seed: int | None, decided: bytes | None) -> Iterator[int]:
-        """The places in the order of a seed, or ascending, without those that are decided."""
+    def left_out(self, decided: bytes | None) -> bytes | None:
+        """A bit for each address that is not to be probed: another's, or decided as a bitmap of all says."""
+        if decided is None and len(self.own) == 1:
+            return None
+        size = len(self.indices)
+        bits = int.from_bytes(decided or b"", "little") >> self.begin & (1 << size) - 1
+        for before, after in pairwise(self.own):
+            bits |= (1 << after.start - self.begin) - (1 << before.stop - self.begin)
+        return bits.to_bytes((size + 7) // 8, "little")
+
+    def order(self, seed: int | None, left_out: bytes | None) -> Iterator[int]:
+        """The places of the addresses in the order of a seed, or ascending, without those left out."""
         size = len(self.indices)
         numbers: Iterator[int] = iter(range(size))
         if seed is not None:
             numbers = map(permute.Permutation(size, seed).at, numbers)
-        return (place for place in numbers if not (decided and decided[place >> 3] >> (place & 7) & 1))
+        return (place for place in numbers if not (left_out and left_out[place >> 3] >> (place & 7) & 1))
 
 
 class Worker(Protocol):
@@ -62,10 +93,6 @@ class Part(NamedTuple):
     segment: Segment
     worker: Worker
 
-    @property
-    def size(self) -> int:
-        return len(self.segment.indices)
-
 
 class Options(NamedTuple):
     """What each worker is told."""
@@ -85,24 +112,49 @@ def shard_size(targets: Targets, shard: tuple[int, int]) -> int:
     return (targets.size - which) // of + 1 if which <= targets.size else 0
 
 
-def segments(targets: Targets, shard: tuple[int, int]) -> list[Segment]:
-    """The targets of shard i of n (from 1): those at i - 1, i - 1 + n, ... of all, cut into segments."""
-    which, of = shard
-    found, start = [], 0
-    for family in (socket.AF_INET, socket.AF_INET6):
-        spans = targets.spans(family)
-        end = start + sum(last - first + 1 for first, last in spans)
-        indices = range(start + (which - 1 - start) % of, end, of)
-        if indices:
-            found.append(Segment(targets, family, spans, start, indices))
-        start = end
-    return found
+def segments(
+    targets: Targets, shard: tuple[int, int], routes: Iterable[tuple[int, _core.Route]] = ()
+) -> list[Segment]:
+    """The targets of shard i of n (from 1): those at i - 1, i - 1 + n, ... of all, cut into segments.
+
+    ``routes``, each with its family, are the links whose targets are to be segments of their own.
+    """
+    owned: dict[tuple[int, str, str], list[range]] = {}
+    for family, route in routes:
+        begin, end = targets.before(family, route.first), targets.before(family, route.last + 1)
+        if places := _of_shard(begin, end, shard):
+            owned.setdefault((family, route.interface, route.source), []).append(places)
+    v4 = targets.before(socket.AF_INET6, 0)
+    for family, begin, end in ((socket.AF_INET, 0, v4), (socket.AF_INET6, v4, targets.size)):
+        taken = sorted((places for key in owned if key[0] == family for places in owned[key]), key=_start)
+        owned[family, "", ""] = [*_gaps(_of_shard(begin, end, shard), taken)]
+    return [_segment(targets, shard, key, ranges) for key, ranges in owned.items() if ranges]
 
 
-def split_bits(bits: bytes | None, cut: list[Segment]) -> Iterator[bytes | None]:
-    """What a bitmap over all targets of the shard says about those of each segment."""
-    whole = int.from_bytes(bits, "little") if bits else 0
-    for segment in cut:
-        size = len(segment.indices)
-        yield (whole & (1 << size) - 1).to_bytes((size + 7) // 8, "little") if bits else None
-        whole >>= size
+def _segment(
+    targets: Targets, shard: tuple[int, int], key: tuple[int, str, str], places: list[range]
+) -> Segment:
+    own, first, step = tuple(sorted(places, key=_start)), shard[0] - 1, shard[1]
+    indices = range(first + own[0].start * step, first + own[-1].stop * step, step)
+    return Segment(targets, *key, own, indices)
+
+
+def _start(places: range) -> int:
+    return places.start
+
+
+def _of_shard(begin: int, end: int, shard: tuple[int, int]) -> range:
+    """The places in the shard's result of those targets that are in an interval of all."""
+    first, step = shard[0] - 1, shard[1]
+    return range(-((first - begin) // step), -((first - end) // step))
+
+
+def _gaps(places: range, taken: Iterable[range]) -> Iterator[range]:
+    """What ranges that are ascending and apart leave of one that holds them."""
+    begin = places.start
+    for own in taken:
+        if own.start > begin:
+            yield range(begin, own.start)
+        begin = own.stop
+    if places.stop > begin:
+        yield range(begin, places.stop)

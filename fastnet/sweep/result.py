@@ -2,8 +2,7 @@
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 from fastnet._backend import probe as _core
@@ -52,6 +51,8 @@ class Verdict(NamedTuple):
     """The round-trip time of an alive one."""
     reason: str | None
     """Why it is unreachable, or was not probed."""
+    mac: str | None = None
+    """The hardware address with which an alive one answered on our own link, as ``02:00:00:00:00:07``."""
 
 
 class Counts(NamedTuple):
@@ -69,23 +70,24 @@ class SweepResult(Sequence[Verdict]):
     def __init__(self, targets: Targets, parts: Sequence[Part], engine: str) -> None:
         self.targets = targets
         self.engine = engine
-        """``raw``, ``datagram``, ``tcp`` or ``scapy``."""
+        """What it went over: ``link``, ``raw``, ``datagram``, ``link+raw``, ``tcp`` or ``scapy``."""
         self.complete = all(part.worker.finished for part in parts)
         """False where it was interrupted: a target without a verdict counts as not probed."""
-        self.states = b"".join(_states(part, _SO_FAR) for part in parts)
+        self.states = _joined_states(parts, _SO_FAR)
         """A byte for each target: the place of its state in ``STATES``."""
         self._parts = parts
-        self._starts = [*accumulate((part.size for part in parts), initial=0)]
+        owned = sorted((own.start, number) for number, part in enumerate(parts) for own in part.segment.own)
+        self._starts = [start for start, _ in owned]
+        self._owners = [parts[number] for _, number in owned]
 
     @property
     def rtts_ms(self) -> memoryview:
         """A float32 for each target: the round-trip time of an alive one. Others' say nothing."""
         if len(self._parts) == 1:
             return memoryview(self._parts[0].worker.rtts_ms)
-        joined = array("f")
-        for part in self._parts:
-            joined.frombytes(memoryview(part.worker.rtts_ms).cast("B"))
-        return memoryview(joined)
+        joined = memoryview(array("f", bytes(4 * len(self))))
+        _join(self._parts, (part.worker.rtts_ms for part in self._parts), joined)
+        return joined
 
     @property
     def counts(self) -> Counts:
@@ -142,11 +144,13 @@ class SweepResult(Sequence[Verdict]):
             return [self[place] for place in range(*index.indices(len(self)))]
         state = self.states[index]
         index %= len(self)
-        which = bisect_right(self._starts, index) - 1
-        part, place = self._parts[which], index - self._starts[which]
-        family, number = part.segment.at(place)
-        rtt_ms = round(part.worker.rtts_ms[place], 4) if state == _core.ALIVE else None
-        return Verdict(address_text(family, number), STATES[state], rtt_ms, _why(part, place, state))
+        part = self._owners[bisect_right(self._starts, index) - 1]
+        place = index - part.segment.begin
+        address = address_text(*part.segment.at(place))
+        if state == _core.ALIVE:
+            rtt_ms = round(part.worker.rtts_ms[place], 4)
+            return Verdict(address, STATES[state], rtt_ms, None, _mac(part, place))
+        return Verdict(address, STATES[state], None, _why(part, place, state))
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={value}" for name, value in self.counts._asdict().items())
@@ -198,18 +202,46 @@ def differing(before: bytes, after: bytes) -> Iterator[int]:
 
 def final_states(parts: Sequence[Part]) -> bytes:
     """The states that nothing can change any more; a value of no state for the others."""
-    return b"".join(_states(part, _FINAL_SO_FAR) for part in parts)
+    return _joined_states(parts, _FINAL_SO_FAR)
 
 
 def decided_bits(parts: Sequence[Part]) -> bytes:
     """A bit for each target that needs no other sweep: bit k % 8 of byte k / 8."""
-    bits = b"".join(bytes(part.worker.states).translate(_BITS[part.worker.finished]) for part in parts)
+    columns = [bytes(part.worker.states).translate(_BITS[part.worker.finished]) for part in parts]
+    bits = _joined(parts, columns)
     return int(bits[::-1] or b"0", 2).to_bytes((len(bits) + 7) // 8, "little")
+
+
+def _joined_states(parts: Sequence[Part], so_far: bytes) -> bytes:
+    return _joined(parts, [_states(part, so_far) for part in parts])
 
 
 def _states(part: Part, so_far: bytes) -> bytes:
     states = bytes(part.worker.states)
     return states if part.worker.finished else states.translate(so_far)
+
+
+def _joined(parts: Sequence[Part], columns: Sequence[bytes]) -> bytes:
+    """A byte for each target, out of those for each part's."""
+    if len(parts) == 1:
+        return columns[0]
+    joined = bytearray(sum(len(own) for part in parts for own in part.segment.own))
+    _join(parts, columns, memoryview(joined))
+    return bytes(joined)
+
+
+def _join(parts: Iterable[Part], columns: Iterable[Any], joined: memoryview) -> None:
+    """Put what each part has a column of where its targets stand among all."""
+    for part, values in zip(parts, columns, strict=True):
+        column, begin = memoryview(values), part.segment.begin
+        for own in part.segment.own:
+            joined[own.start : own.stop] = column[own.start - begin : own.stop - begin]
+
+
+def _mac(part: Part, place: int) -> str | None:
+    sweeper: Any = part.worker
+    mac = sweeper.mac(place) if part.segment.interface else None
+    return mac.hex(":") if mac else None
 
 
 def _why(part: Part, place: int, state: int) -> str | None:
@@ -218,4 +250,6 @@ def _why(part: Part, place: int, state: int) -> str | None:
     reason: Any = part.worker.reason(place)
     if reason is None:
         return "interrupted" if state == _core.PENDING else None
+    if isinstance(reason, str):
+        return reason
     return explain_refusal(reason) if isinstance(reason, int) else explain(part.segment.family, reason)

@@ -1,12 +1,16 @@
 """A sweep under way: its sockets, its parts, and what is known so far."""
 
+import select
 import socket
+import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from fastnet._backend import probe as _core
 from fastnet._limits import bounded, check_seconds
-from fastnet.errors import InvalidArgument
-from fastnet.sweep.plan import Options, Part, Segment, Worker, segments, shard_size, split_bits
+from fastnet.errors import InvalidArgument, NotPermitted
+from fastnet.sweep.offlink import OffLink
+from fastnet.sweep.plan import Options, Part, Segment, Worker, segments, shard_size
 from fastnet.sweep.result import (
     DECIDED,
     UNDECIDED,
@@ -18,7 +22,7 @@ from fastnet.sweep.result import (
 )
 from fastnet.targets import Targets
 
-ENGINES = ("auto", *_core.ENGINES, "tcp", "scapy")
+ENGINES = ("auto", "link", *_core.ENGINES, "tcp", "scapy")
 MAX_TARGETS = 1 << 24
 MAX_RETRIES = 100
 MAX_WINDOW = 4096
@@ -29,6 +33,8 @@ LONGEST_AUTO_TIMEOUT = 1.0
 """What ``timeout="auto"`` begins with, and never exceeds."""
 
 _SLICE_SECONDS = 0.1
+_PAUSE_MS = 1
+"""How long several workers that have nothing to send wait for what comes back to any of them."""
 
 
 class Sweep:
@@ -59,16 +65,20 @@ class Sweep:
         self.targets = as_targets(targets, exclude, family)
         self.engine = engine
         """What was asked for, and once it is open, which it is."""
+        self._asked = engine
         self.size = _size(self.targets, shard)
         """How many of the targets belong to the shard."""
         if decided is not None and len(decided) != (self.size + 7) // 8:
             raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
-        self._segments = segments(self.targets, shard)
-        self._probers: dict[int, _core.Prober] = {}
+        self._icmp_engine = engine
+        self._sockets: dict[tuple[int, str, str], _core.Prober | _core.Link] = {}
+        self._arrivals = select.poll()
         self._parts: list[Part] = []
         self._told = b""
         try:
+            self._segments = self._cut(shard)
             self._begin(decided)
+            self.engine = self._used()
         except BaseException:
             self.close()
             raise
@@ -85,9 +95,13 @@ class Sweep:
 
     def run(self, seconds: float = _SLICE_SECONDS) -> bool:
         """Work for about that long at most. True once every target has its verdict."""
-        waiting = (part.worker for part in self._parts if not part.worker.finished)
-        worker = next(waiting, None)
-        return worker is None or (worker.run(seconds) and next(waiting, None) is None)
+        until = time.monotonic() + seconds
+        left = self._unfinished()
+        if len(left) > 1 and self._sockets:
+            left = self._take_turns(left, until)
+        if left:
+            left[0].run(max(0.0, until - time.monotonic()))
+        return not self._unfinished()
 
     def news(self) -> Iterator[Verdict]:
         """The verdicts that became final since the last call: alive at once, any other at the end."""
@@ -112,8 +126,8 @@ class Sweep:
 
     def close(self) -> None:
         self._close_parts()
-        for prober in self._probers.values():
-            prober.close()
+        for sock in self._sockets.values():
+            sock.close()
 
     def __enter__(self) -> "Sweep":
         return self
@@ -121,39 +135,94 @@ class Sweep:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _cut(self, shard: tuple[int, int]) -> list[Segment]:
+        """Segments by the links they are on, where frames of our own are wanted and permitted."""
+        if self._asked in ("auto", "link"):
+            families = [family for family in (socket.AF_INET, socket.AF_INET6) if self.targets.spans(family)]
+            routes = ((family, route) for family in families for route in _core.on_link(family))
+            cut = segments(self.targets, shard, routes)
+            try:
+                for segment in cut:
+                    if segment.interface:
+                        self._opened(segment)
+                return cut
+            except NotPermitted:
+                if self._asked == "link":
+                    raise
+        return segments(self.targets, shard)
+
     def _begin(self, decided: bytes | None) -> None:
         self._parts = []
-        for segment, bits in zip(self._segments, split_bits(decided, self._segments), strict=True):
-            self._parts.append(Part(segment, self._worker(segment, bits)))
+        for segment in self._segments:
+            self._parts.append(Part(segment, self._worker(segment, segment.left_out(decided))))
+        if self._sockets:
+            self._share_rate(self._unfinished())
         self._told = bytes([UNDECIDED]) * self.size
 
     def _close_parts(self) -> None:
         for part in self._parts:
             part.worker.close()
 
-    def _worker(self, segment: Segment, decided: bytes | None) -> Worker:
-        if self.engine == "tcp":
+    def _unfinished(self) -> list[Any]:
+        return [part.worker for part in self._parts if not part.worker.finished]
+
+    def _take_turns(self, left: list[Any], until: float) -> list[Any]:
+        """Let several workers send a batch each again and again: those of them that are left in the end.
+
+        Together they keep the rate: each has an equal share of it.
+        """
+        while len(left) > 1 and time.monotonic() < until:
+            sent = self.sent
+            for worker in left:
+                worker.run(0)
+            if self.sent == sent:
+                self._arrivals.poll(_PAUSE_MS)
+            if len(left) != len(left := self._unfinished()):
+                self._share_rate(left)
+        return left
+
+    def _share_rate(self, left: list[Any]) -> None:
+        for worker in left:
+            worker.pace(self._options.rate and self._options.rate / len(left))
+
+    def _worker(self, segment: Segment, left_out: bytes | None) -> Worker:
+        if self._asked == "tcp":
             from fastnet.sweep.tcp import TcpSweeper
 
-            return TcpSweeper(segment, self._options, decided)
-        if self.engine == "scapy":
+            return TcpSweeper(segment, self._options, left_out)
+        if self._asked == "scapy":
             from fastnet.sweep.scapy import ScapySweeper
 
-            return ScapySweeper(segment, self._options, decided)
-        return _core.Sweeper(
-            self._prober(segment.family),
+            return ScapySweeper(segment, self._options, left_out)
+        if self._asked == "link" and not segment.interface:
+            return OffLink(segment, left_out)
+        sweeper = _core.LinkSweeper if segment.interface else _core.Sweeper
+        return sweeper(
+            self._opened(segment),
             segment.spans,
             shard=segment.shard,
-            decided=decided,
+            decided=left_out,
             **self._options._asdict(),
         )
 
-    def _prober(self, family: int) -> _core.Prober:
-        prober = self._probers.get(family)
-        if prober is None:
-            prober = self._probers[family] = _core.Prober(family, self.engine)
-            self.engine = prober.engine
-        return prober
+    def _opened(self, segment: Segment) -> Any:
+        """The socket for a segment, opened once: a sweep that begins again may lack the privilege."""
+        key = (segment.family, segment.interface, segment.source)
+        sock = self._sockets.get(key)
+        if sock is None:
+            if segment.interface:
+                sock = _core.Link(segment.interface, segment.family, segment.source)
+            else:
+                sock = _core.Prober(segment.family, self._icmp_engine)
+                self._icmp_engine = sock.engine
+            self._sockets[key] = sock
+            self._arrivals.register(sock.fileno(), select.POLLIN)
+        return sock
+
+    def _used(self) -> str:
+        """Which engines the segments are swept with."""
+        used = {"link" if interface else self._icmp_engine for _, interface, _ in self._sockets}
+        return "+".join(sorted(used)) or self._asked
 
 
 def checked_options(

@@ -23,7 +23,8 @@ class Table:
             print(verdict.address)
             return
         rtt = "" if verdict.rtt_ms is None else f"{verdict.rtt_ms:.3f} ms"
-        print(f"{verdict.address:{self._width}} {verdict.state:12} {verdict.reason or rtt}".rstrip())
+        words = (f"{verdict.state:12}", f"{verdict.reason or rtt:12}", verdict.mac or "")
+        print(f"{verdict.address:{self._width}} {' '.join(words)}".rstrip())
 
     def end(self, result: SweepResult) -> None:
         sys.stdout.flush()
@@ -83,8 +84,12 @@ class Xml:
         state, reason = self._statuses[verdict.state]
         comment = f" comment={self._quoted(verdict.reason)}" if verdict.reason else ""
         kind = "ipv6" if ":" in verdict.address else "ipv4"
+        if verdict.mac:
+            reason = "nd-response" if kind == "ipv6" else "arp-response"
         print(f'<host{comment}><status state="{state}" reason="{reason}" reason_ttl="0"/>', end="")
         print(f'<address addr="{verdict.address}" addrtype="{kind}"/>', end="")
+        if verdict.mac:
+            print(f'<address addr="{verdict.mac.upper()}" addrtype="mac"/>', end="")
         if verdict.rtt_ms is not None:
             print(f'<times srtt="{verdict.rtt_ms * 1000:.0f}" rttvar="0" to="0"/>', end="")
         print("</host>")
