@@ -20,7 +20,7 @@ _IPV6_AT, _ICMP_AT, _OPTIONS_AT = 14, 54, 78
 _SHORTEST_ADVERTISEMENT = _OPTIONS_AT - _ICMP_AT
 
 
-def _is_host_s(mac: bytes) -> bool:
+def _is_station(mac: bytes) -> bool:
     return not mac[0] & 1 and any(mac)
 
 
@@ -47,7 +47,7 @@ class ARP:
         if frame[:6] != self._mac or frame[12:22] != _REPLY or frame[32:42] != self._asker:
             return None
         mac = frame[22:28]
-        if frame[6] & 1 or not _is_host_s(mac):
+        if frame[6] & 1 or not _is_station(mac):
             return None
         return int.from_bytes(frame[28:32], "big"), mac
 
@@ -122,7 +122,7 @@ class NDP:
         if (int.from_bytes(summed, "big") + length + _ICMPV6) % 0xFFFF:
             return None
         mac = _target_mac(frame[_OPTIONS_AT:end])
-        if mac is None or not _is_host_s(mac):
+        if mac is None or not _is_station(mac):
             return None
         return int.from_bytes(frame[62:78], "big"), mac
 

@@ -53,8 +53,8 @@ _LEFT_OUT = {
     socket.AF_INET6: ((0, 0), (0xFE80 << 112, (0xFEC0 << 112) - 1), FAMILIES[socket.AF_INET6].multicast),
 }
 """What is nobody's address, whatever route it has; of IPv6 also the link-local ones, as many as links."""
-_UNTOLD = (errno.EAGAIN, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
-"""Changes at each try; no such family here; a kernel that knows no rules."""
+_UNTOLD = (errno.EAGAIN, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
+"""Changes at each try; no such family here; a kernel that knows no rules; a sandbox that forbids asking."""
 
 
 class Route(NamedTuple):
@@ -86,8 +86,8 @@ def on_link(family: int) -> list[Route]:
     They are of Ethernet interfaces that are up and speak ARP; the most specific routes' come first, and no
     two of them overlap. What another route takes away is left out: by a gateway, to addresses of our own,
     broadcast, unreachable; so is what goes several ways at once, multicast, and IPv6's link-local addresses.
-    Empty where other rules (ip-rule(8)) than the kernel's own decide which route is taken, or where routes
-    change all the time: nothing is guessed. Raises OSError.
+    Empty where other rules (ip-rule(8)) than the kernel's own decide which route is taken, where routes
+    change all the time, or where the kernel may not be asked: nothing is guessed. Raises OSError.
     """
     return _routes(family, has_gateway=False)
 
@@ -101,25 +101,22 @@ def gatewayed(family: int) -> list[Route]:
 
 
 def _routes(family: int, has_gateway: bool) -> list[Route]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        try:
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
             if _rules(kernel, family) != _RULES[socket.AddressFamily(family)]:
                 return []
-            names, entries = _neighbourly(kernel), sorted(_entries(kernel, family), key=attrgetter("order"))
-        except OSError as error:
-            if error.errno in _UNTOLD:
-                return []
-            raise
-        candidates = (
-            (first, last, entry)
-            for first, last, entry in _decided(entries, family)
-            if entry.has_gateway == has_gateway and entry.interface in names
-        )
-        found = (
-            _asked(kernel, family, first, last, entry, names[entry.interface])
-            for first, last, entry in candidates
-        )
-        return [route for route in found if route]
+            names = _neighbourly(kernel)
+            entries = sorted(_entries(kernel, family), key=attrgetter("order"))
+            found = (
+                _asked(kernel, family, first, last, entry, names[entry.interface])
+                for first, last, entry in _decided(entries, family)
+                if entry.has_gateway == has_gateway and entry.interface in names
+            )
+            return [route for route in found if route]
+    except OSError as error:
+        if error.errno in _UNTOLD:
+            return []
+        raise
 
 
 def _asked(
@@ -155,8 +152,8 @@ def _decided(entries: list[_Entry], family: int) -> Iterator[tuple[int, int, _En
             start = lasts[taken] + 1
         if start <= entry.last:
             yield start, entry.last, entry
-        firsts[low:high] = [min(entry.first, *firsts[low:high][:1])] if low < high else [entry.first]
-        lasts[low:high] = [max(entry.last, *lasts[low:high][-1:])] if low < high else [entry.last]
+        firsts[low:high] = [min([entry.first, *firsts[low:high]])]
+        lasts[low:high] = [max([entry.last, *lasts[low:high]])]
 
 
 def _entries(kernel: socket.socket, family: int) -> Iterator[_Entry]:
