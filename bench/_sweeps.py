@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from ipaddress import ip_address
 from json import loads
 from pathlib import Path
 from typing import NamedTuple
@@ -76,7 +77,8 @@ def python(name: str, first: int, count: int, file: Path) -> list[str]:
 
 
 def command(first: int, count: int, file: Path) -> list[str]:
-    return [sys.executable, "-m", "fastnet", "sweep", "--alive", "-f", str(file)]
+    ends = f"{ip_address(first)}-{ip_address(first + count - 1)}"
+    return [sys.executable, "-m", "fastnet", "sweep", "--alive", ends]
 
 
 def fping(first: int, count: int, file: Path) -> list[str]:
@@ -103,11 +105,14 @@ def arp_scan(first: int, count: int, file: Path) -> list[str]:
     return ["arp-scan", *options, f"--timeout={TIMEOUT * 1000:.0f}", f"--file={file}"]
 
 
+WHOLE = Contender(COMMAND, command, lines, environment=NATIVE)
+
+
 def on_link(implementations: Sequence[str]) -> list[Contender]:
     """Who sweeps a prefix that is on the link, where each host must be asked for its MAC first."""
     names = ("fping", "nmap -sn")
     pure = Contender("fastnet pure link", partial(python, "link"), environment=PURE_ONLY)
-    mine = [Contender(LINK, partial(python, "link"), environment=NATIVE), pure]
+    mine = [Contender(LINK, partial(python, "link"), environment=NATIVE), pure, WHOLE]
     if "native" not in implementations:
         mine = [pure]
     arp = Contender("arp-scan", arp_scan, lines, needs="arp-scan")
@@ -122,7 +127,7 @@ def ours(implementations: Sequence[str]) -> list[Contender]:
         Contender(RAW, partial(python, "raw"), environment=NATIVE),
         Contender(DATAGRAM, partial(python, "datagram"), environment=NATIVE),
         pure,
-        Contender(COMMAND, command, lines, environment=NATIVE),
+        WHOLE,
     ]
 
 
