@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastnet.forward import relay_async as relay
     from fastnet.ipc import connect_async as connect
     from fastnet.ping import multiping_async as multiping
+    from fastnet.ping import path_mtu_async as path_mtu
     from fastnet.ping import ping_async as ping
     from fastnet.portscan import portscan_async as portscan
     from fastnet.sweep import sweep_async as sweep
@@ -21,6 +22,7 @@ _HOME = {
     "connect": "ipc",
     "echo": "echo",
     "multiping": "ping",
+    "path_mtu": "ping",
     "ping": "ping",
     "portscan": "portscan",
     "relay": "forward",
@@ -30,7 +32,7 @@ _HOME = {
 }
 """The module of each: ``aio.NAME`` is ``fastnet.MODULE.NAME_async``."""
 
-__all__ = ["connect", "echo", "multiping", "ping", "portscan", "relay", "sweep", "trace", "wait"]
+__all__ = ["connect", "echo", "multiping", "path_mtu", "ping", "portscan", "relay", "sweep", "trace", "wait"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,18 +7,18 @@ Without any privilege by UDP: the errors that come back are read from the socket
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._callable import make_callable
 from fastnet._limits import bounded, check_seconds
 from fastnet._steps import READABLE, Steps, Wait, run, run_async
-from fastnet.endpoints import Resolved, resolve
+from fastnet.endpoints import Resolved
 from fastnet.errors import InvalidArgument
-from fastnet.ping.mtu import PathMTU, search
-from fastnet.ping.pinger import source_of
+from fastnet.ping.mtu import MTUSearch, PathMTU
+from fastnet.ping.pinger import one_host, source_of
 from fastnet.ping.reasons import PASSED, describe, explain_refusal, has_arrived
 
 ENGINES = ("udp", "icmp", "raw", "datagram")
@@ -70,111 +70,103 @@ class TraceResult(NamedTuple):
 Tell = Callable[[Hop], object]
 
 
-def trace(
-    host: str,
-    max_hops: int = 30,
-    tries: int = 3,
-    timeout: float = 1.0,
-    *,
-    source: str | None = None,
-    family: int = socket.AF_UNSPEC,
-    engine: str = "udp",
-    mtu: bool = False,
-    on_hop: Tell | None = None,
-    **options: Any,
-) -> TraceResult:
-    """Find each hop up to ``max_hops`` on the way to a host, by ``tries`` probes, each awaited ``timeout``.
+class Tracer:
+    """A trace of the way to one host: made, its host is looked up and its sockets are open; see ``trace``.
 
-    ``mtu`` looks for the MTU of the path too. ``on_hop`` is told each hop as soon as it and those before it
-    are known. ``options`` are ``size``, ``interface``, ``mark`` and ``tos``, as of ``Pinger``. A
-    host that is not reached is a result. Raises NameNotResolved, NotPermitted, InvalidArgument, NoAddress.
+    A context manager.
     """
-    family, options["source"] = source_of(source, family)
-    route = _Route(host, resolve(host, family=family)[0], max_hops, tries, timeout, engine, options)
-    return run(route.steps(mtu, on_hop))
-
-
-async def trace_async(
-    host: str,
-    max_hops: int = 30,
-    tries: int = 3,
-    timeout: float = 1.0,
-    *,
-    source: str | None = None,
-    family: int = socket.AF_UNSPEC,
-    engine: str = "udp",
-    mtu: bool = False,
-    on_hop: Tell | None = None,
-    **options: Any,
-) -> TraceResult:
-    """``trace`` as a coroutine. The name is looked up in a thread."""
-    import asyncio
-
-    family, options["source"] = await asyncio.to_thread(source_of, source, family)
-    found = await asyncio.to_thread(resolve, host, family=family)
-    route = _Route(host, found[0], max_hops, tries, timeout, engine, options)
-    return await run_async(route.steps(mtu, on_hop))
-
-
-def name_of(address: str) -> str | None:
-    """The name of a responder, looked up in the DNS; None where it has none."""
-    try:
-        return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
-    except socket.gaierror:
-        return None
-
-
-class _Route:
-    """A trace under way: which probes are out, and what came back."""
 
     def __init__(
         self,
         host: str,
-        to: Resolved,
-        max_hops: int,
-        tries: int,
-        timeout: float,
-        engine: str,
-        options: dict[str, Any],
+        max_hops: int = 30,
+        tries: int = 3,
+        timeout: float = 1.0,
+        *,
+        source: str | None = None,
+        family: int = socket.AF_UNSPEC,
+        engine: str = "udp",
+        mtu: bool = False,
+        to: Resolved | None = None,
+        **options: Any,
     ) -> None:
         bounded("max_hops", max_hops, 1, MAX_HOPS)
         bounded("tries", tries, 1, MAX_TRIES)
         check_seconds("timeout", timeout, 0.001)
         if engine not in ENGINES:
             raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
-        if not _core.is_host(to.family, int.from_bytes(socket.inet_pton(to.family, to.address[0]), "big")):
-            raise InvalidArgument(f"{host}: not the address of one host")
-        self._host, self._to = host, to
+        family, source = source_of(source, family)
+        self._to = to or one_host(host, family)
         self._tries, self._timeout = tries, timeout
-        self._engine = "auto" if engine == "icmp" else engine
-        self._options = options
         self._last = max_hops
-        self._reached = False
         self._next = 0
         self._any_sent = False
         self._responses: dict[int, Response] = {}
         self._deadlines: deque[tuple[int, int]] = deque()
         """When each probe is given up, and its ticket, which is its place among all probes."""
         self._hops: list[Hop] = []
+        self._reached = False
+        self._mtu: PathMTU | None = None
+        with ExitStack() as opened:
+            kind = "auto" if engine == "icmp" else engine
+            prober = _core.Prober(self._to.family, kind, source=source, **options)
+            self._prober = opened.enter_context(closing(prober))
+            self.host, self.address, self.engine = host, self._to.host, prober.engine
+            self._search = None
+            if mtu:
+                options.pop("size", None)
+                search = MTUSearch(host, source=source or None, engine=prober.engine, to=self._to, **options)
+                self._search = opened.enter_context(search)
+            self._opened = opened.pop_all()
 
-    def steps(self, mtu: bool, on_hop: Tell | None) -> Steps[TraceResult]:
-        with closing(_core.Prober(self._to.family, self._engine, **self._options)) as prober:
-            while len(self._hops) < self._last:
-                for answer in prober.receive():
-                    self._take(answer)
-                self._give_up()
-                self._send_more(prober)
-                for hop in self._known():
-                    if on_hop:
-                        on_hop(hop)
-                if len(self._hops) < self._last:
-                    yield Wait(prober.fileno(), READABLE, self._until())
-        found = None
-        if mtu:
-            known = {name: value for name, value in self._options.items() if name != "size"}
-            found = yield from search(self._host, self._to, self._timeout, 2, prober.engine, known)
-        hops = tuple(self._hops)
-        return TraceResult(self._host, self._to.host, prober.engine, hops, self._reached, found)
+    def close(self) -> None:
+        self._opened.close()
+
+    def __enter__(self) -> "Tracer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def result(self) -> TraceResult:
+        """What is known so far."""
+        return TraceResult(self.host, self.address, self.engine, tuple(self._hops), self._reached, self._mtu)
+
+    def run(self, on_hop: Tell | None = None) -> TraceResult:
+        """Trace, waiting in this thread."""
+        return run(self.steps(on_hop))
+
+    async def run_async(self, on_hop: Tell | None = None) -> TraceResult:
+        """``run`` as a coroutine."""
+        return await run_async(self.steps(on_hop))
+
+    def steps(self, on_hop: Tell | None) -> Steps[TraceResult]:
+        """The steps of ``run``."""
+        while len(self._hops) < self._last:
+            self._read()
+            self._give_up()
+            self._send_more()
+            self._tell_known(on_hop)
+            if len(self._hops) < self._last:
+                yield Wait(self._prober.fileno(), READABLE, self._until())
+        if self._search:
+            self._mtu = yield from self._search.steps(self._timeout, 2)
+        return self.result
+
+    def break_off(self, on_hop: Tell | None = None) -> TraceResult:
+        """Wait for no more: what is known of hops behind one that has not answered is told too."""
+        self._read()
+        answered = (ticket for ticket, each in self._responses.items() if each.responder)
+        self._last = min(self._last, max(answered, default=-1) // self._tries + 1)
+        for ticket in range(self._last * self._tries):
+            self._responses.setdefault(ticket, Response(None, None, "interrupted"))
+        self._tell_known(on_hop)
+        return self.result
+
+    def _read(self) -> None:
+        for answer in self._prober.receive():
+            self._take(answer)
 
     def _until(self) -> float:
         self._drop_answered()
@@ -191,17 +183,17 @@ class _Route:
             self._responses[self._deadlines.popleft()[1]] = Response(None, None, "no answer")
             self._drop_answered()
 
-    def _send_more(self, prober: "_core.Prober") -> None:
+    def _send_more(self) -> None:
         waiting = sum(ticket not in self._responses for _, ticket in self._deadlines)
         while waiting < _WINDOW and self._next < self._last * self._tries:
-            waiting += self._send(prober, self._next)
+            waiting += self._send(self._next)
             self._next += 1
 
-    def _send(self, prober: "_core.Prober", ticket: int) -> bool:
+    def _send(self, ticket: int) -> bool:
         deadline_ns = time.monotonic_ns() + int(self._timeout * _NANOSECOND)
         ttl = ticket // self._tries + 1
         try:
-            prober.send(self._to.address, ticket, self._timeout, ttl=ttl)
+            self._prober.send(self._to.address, ticket, self._timeout, ttl=ttl)
         except OSError as error:
             reason = f"not sent: {explain_refusal(error.errno or 0)}"
             self._responses[ticket] = Response(None, None, reason)
@@ -224,8 +216,8 @@ class _Route:
             self._last = min(self._last, ticket // self._tries + 1)
             self._reached = self._reached or arrived
 
-    def _known(self) -> Iterator[Hop]:
-        """The hops that are complete, as those before them are, each once."""
+    def _tell_known(self, on_hop: Tell | None) -> None:
+        """Tell of the hops that are complete, as those before them are, each once."""
         while len(self._hops) < self._last:
             first = len(self._hops) * self._tries
             found = [self._responses.get(ticket) for ticket in range(first, first + self._tries)]
@@ -233,7 +225,56 @@ class _Route:
             if len(responses) < self._tries:
                 return
             self._hops.append(Hop(len(self._hops) + 1, responses))
-            yield self._hops[-1]
+            if on_hop:
+                on_hop(self._hops[-1])
+
+
+def trace(
+    host: str,
+    max_hops: int = 30,
+    tries: int = 3,
+    timeout: float = 1.0,
+    *,
+    on_hop: Tell | None = None,
+    **options: Any,
+) -> TraceResult:
+    """Find each hop up to ``max_hops`` on the way to a host, by ``tries`` probes, each awaited ``timeout``.
+
+    ``on_hop`` is told each hop as soon as it and those before it are known. ``options`` are ``engine``, one
+    of ``ENGINES`` (``udp``); ``mtu``, to look for the MTU of the path too; ``source`` and ``family``, and
+    ``size``, ``interface``, ``mark`` and ``tos``, as of ``Pinger``. A host that is not reached is a result.
+    Raises NameNotResolved, NotPermitted, InvalidArgument, NoAddress.
+    """
+    with Tracer(host, max_hops, tries, timeout, **options) as tracer:
+        return tracer.run(on_hop)
+
+
+async def trace_async(
+    host: str,
+    max_hops: int = 30,
+    tries: int = 3,
+    timeout: float = 1.0,
+    *,
+    source: str | None = None,
+    family: int = socket.AF_UNSPEC,
+    on_hop: Tell | None = None,
+    **options: Any,
+) -> TraceResult:
+    """``trace`` as a coroutine. The name is looked up in a thread."""
+    import asyncio
+
+    family, source = await asyncio.to_thread(source_of, source, family)
+    found = await asyncio.to_thread(one_host, host, family)
+    with Tracer(host, max_hops, tries, timeout, source=source or None, to=found, **options) as tracer:
+        return await tracer.run_async(on_hop)
+
+
+def name_of(address: str) -> str | None:
+    """The name of a responder, looked up in the DNS; None where it has none."""
+    try:
+        return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
+    except socket.gaierror:
+        return None
 
 
 make_callable(__name__)

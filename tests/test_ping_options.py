@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -61,6 +62,23 @@ class TestOnTheWire:
             assert each["error"] == "not sent: Message too long"
         assert ran.returncode == 1
         assert fastnet(*words, "-M", "yes", prefix=linked[0].prefix).returncode in (0, 1)
+
+    def test_what_the_system_refuses(self, linked, fastnet, peer) -> None:
+        left, _ = linked
+        table = "table ip t { chain c { type filter hook output priority 0; ip daddr 10.77.0.3 drop; }; }"
+        left.run(peer("nft"), table)
+        queue = ("tbf", "rate", "4kbit", "burst", "250", "limit", "250")
+        left.run(peer("tc"), "qdisc", "add", "dev", "veth0", "root", *queue)
+        left.ip("neighbour", "add", SILENT, "lladdr", "02:00:00:00:00:09", "dev", "veth0")
+        ran = fastnet("ping", "-c1", "10.77.0.3", prefix=left.prefix)
+        assert ran.stdout.splitlines() == [
+            "10.77.0.3: seq=0 not sent: Operation not permitted",
+            "10.77.0.3: 0 sent, 0 received, 0% loss, 1 not sent, 1 s outage",
+        ]
+        ran = fastnet("ping", "-c20", "-i0", "-W50ms", SILENT, prefix=left.prefix)
+        full = "not sent: No buffer space available (the send queue or the neighbour table is full)"
+        assert full in ran.stdout
+        assert (ran.returncode, ran.stderr) == (1, "")
 
     def test_a_mark_needs_a_capability(self, linked, fastnet) -> None:
         linked[0].run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
@@ -150,6 +168,31 @@ class TestTiming:
             fastnet.multiping(["127.0.0.1"], **bad)
 
 
+class TestAllAddresses:
+    def test_the_command(self, root, fastnet, tmp_path) -> None:
+        hosts = tmp_path / "hosts"
+        hosts.write_text("127.0.0.1 many\n127.0.0.2 many\n::1 many\n")
+        prefix = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
+        ran = fastnet("ping", "-A", "-c2", "-i0", "--json", "many", "127.0.0.2", prefix=prefix)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        found = {(each["host"], each["address"]): each["received"] for each in records(ran.stdout, "summary")}
+        addresses = ("127.0.0.1", "127.0.0.2", "::1")
+        assert found == {**{("many", address): 2 for address in addresses}, ("127.0.0.2", "127.0.0.2"): 2}
+        ran = fastnet("ping", "-A4", "-v", "-c1", "many", prefix=prefix)
+        assert ran.stderr.splitlines() == [f"many is 127.0.0.{n}, by a raw socket" for n in (1, 2)]
+        ran = fastnet("ping", "-v", "-c1", "-4", "many", prefix=prefix)
+        assert ran.stderr.splitlines() == ["many is 127.0.0.1, by a raw socket"]
+
+    def test_an_address_of_a_name_that_is_no_host_s(self, root, fastnet, tmp_path) -> None:
+        hosts = tmp_path / "hosts"
+        hosts.write_text("127.0.0.1 some\n224.0.0.1 some\n")
+        prefix = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
+        assert fastnet("ping", "-c1", "some", prefix=prefix).returncode == 0
+        ran = fastnet("ping", "-A", "-c1", "some", prefix=prefix)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert ran.stderr == "fastnet ping: some: not the address of one host\n"
+
+
 class TestTelling:
     def test_a_loop_with_sums_gives_up_its_capabilities(self, root) -> None:
         words = ("ping", "-l", "-i10ms", "-Q50ms", "--json", "127.0.0.1")
@@ -165,6 +208,14 @@ class TestTelling:
         assert (process.returncode, errors) == (130, "")
         (summary,) = records(output, "summary")
         assert summary["received"] >= sum(each["received"] for each in sums) > 0
+
+    def test_sums_as_text_are_told_from_the_summary_by_the_time(self, root, fastnet) -> None:
+        ran = fastnet("ping", "-c20", "-i10ms", "-Q50ms", "127.0.0.1")
+        *sums, summary = ran.stdout.splitlines()
+        assert all(re.fullmatch(r"\[\d\d:\d\d:\d\d\]", line) for line in sums[::2])
+        assert all(line.startswith("127.0.0.1: ") for line in (*sums[1::2], summary))
+        assert len(sums) >= 2
+        assert summary.startswith("127.0.0.1: 20 sent, 20 received, 0% loss, rtt ")
 
     def test_quiet(self, root, fastnet) -> None:
         ran = fastnet("ping", "-q", "-c2", "-i0", "127.0.0.1")

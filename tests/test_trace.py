@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from conftest import Namespace
 
 import fastnet
+from fastnet import aio
 from fastnet.errors import InvalidArgument, NameNotResolved
+from fastnet.ping import PathMTU
 from fastnet.trace import Hop, TraceResult, trace_async
 
 pytestmark = pytest.mark.xdist_group("icmp")
@@ -26,6 +30,7 @@ WAYS = {
 }
 """Who answers along the chain, by version; the last is the host at its end."""
 QUICK = ("-W", "700ms")
+SILENT = "10.77.0.9"
 
 
 def chain_route(hosts: list[Namespace], place: int) -> None:
@@ -159,6 +164,70 @@ class TestChain:
         assert ran.returncode == 1
 
 
+class TestAtWork:
+    """Asked of a neighbour that is silent, so that there is time to look."""
+
+    @pytest.fixture
+    def silent(self, linked: tuple[Namespace, Namespace]) -> tuple[str, ...]:
+        linked[0].ip("neighbour", "add", SILENT, "lladdr", "02:00:00:00:00:09", "dev", "veth0")
+        return linked[0].prefix
+
+    def run(self, prefix: tuple[str, ...], *words: str) -> tuple[str, subprocess.CompletedProcess[str]]:
+        """The process's status once its sockets are open, and how it ends at Ctrl-C."""
+        command = [*prefix, sys.executable, "-m", "fastnet", *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith(f"{SILENT} is {SILENT}, by a ")
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=30)
+        return status, subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("ping", "--mtu"),
+            ("trace", "--mtu"),
+            ("trace", "--mtu", "-m7"),
+            ("trace", "--engine=icmp", "--mtu"),
+        ],
+    )
+    def test_capabilities_are_given_up(self, silent, words: tuple[str, ...]) -> None:
+        status, ended = self.run(silent, *words, "-v", "-W100s", SILENT)
+        assert "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n" in status
+        assert (ended.returncode, ended.stderr) == (130, "")
+
+    def test_ctrl_c_says_what_is_known(self, silent) -> None:
+        _, ended = self.run(silent, "trace", "-v", "-W100s", SILENT)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (
+            130,
+            f"{SILENT}: interrupted after 0 hops\n",
+            "",
+        )
+        _, ended = self.run(silent, "trace", "-v", "-W100s", "--json", SILENT)
+        hops, summary = records(ended.stdout)
+        assert (hops, summary["address"], summary["reached"], summary["hops"]) == ([], SILENT, False, 0)
+
+    def test_hops_behind_a_silent_one_are_told(self, chain) -> None:
+        rules = (
+            "table inet quiet { chain o { type filter hook output priority 0; meta l4proto icmp drop; }; }"
+        )
+        chain[2].run("nft", rules)
+        command = [*chain[0].prefix, sys.executable, "-m", "fastnet", "trace", "-W100s", "10.60.3.2"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            # What the others say has come when this has arrived: they were asked before.
+            chain[0].run(sys.executable, "-m", "fastnet", "ping", "-c1", "10.60.3.2")
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=30)
+        assert first.split()[1] == "10.60.0.2"
+        silent, third, fourth, end = rest.splitlines()
+        assert silent == "  2  *  *  *"
+        assert (third.split()[1], fourth.split()[1]) == ("10.60.2.2", "10.60.3.2")
+        assert (end, process.returncode) == ("10.60.3.2: interrupted after 4 hops", 130)
+
+
 class TestAlone:
     def test_loopback(self, root: None) -> None:
         told: list[Hop] = []
@@ -172,6 +241,24 @@ class TestAlone:
             return await asyncio.gather(trace_async("127.0.0.1", tries=1), trace_async("127.0.0.1", tries=1))
 
         assert [result.reached for result in asyncio.run(both())] == [True, True]
+
+    def test_the_mtu_as_a_coroutine(self) -> None:
+        async def find() -> PathMTU:
+            return await aio.path_mtu("127.0.0.1", engine="udp")
+
+        found = asyncio.run(find())
+        assert (found.mtu, found.engine, found.error) == (65535, "udp", None)
+
+    @pytest.mark.parametrize("words", [("trace",), ("ping", "--mtu")])
+    def test_what_is_nobody_s_address(self, root, fastnet, words: tuple[str, ...]) -> None:
+        for host, why in (
+            ("224.0.0.1", "not the address of one host"),
+            ("0.0.0.0", "not the address of one host"),
+            ("fe80::1", "a link-local address needs its interface, as fe80::1%eth0"),
+        ):
+            ran = fastnet(*words, host)
+            assert (ran.returncode, ran.stdout) == (2, "")
+            assert ran.stderr == f"fastnet {words[0]}: {host}: {why}\n"
 
     def test_names_only_where_asked_for(self, fastnet) -> None:
         plain, named = (fastnet("trace", *more, "127.0.0.1").stdout for more in ((), ("--names",)))

@@ -3,6 +3,8 @@
 import argparse
 import re
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from fastnet._backend import unix
@@ -17,18 +19,21 @@ from fastnet.ping import (
     MAX_RETRIES,
     MAX_SIZE,
     Destination,
+    MTUSearch,
     PathMTU,
     Pinger,
     Reply,
     Summary,
     Timeout,
-    path_mtu,
 )
 
 FIELDS = ("host", "address", "engine", "sent", "not_sent", "received", "duplicates", "loss_percent")
 FRAGMENT = {"no": True, "yes": False}
 PATTERN = re.compile("(?:[0-9a-fA-F]{2}){1,16}")
-OPTIONS = ("size", "pattern", "ttl", "tos", "source", "interface", "mark", "family", "engine")
+OPTIONS = (
+    *("size", "pattern", "ttl", "tos", "source", "interface", "mark"),
+    *("family", "all_addresses", "engine"),
+)
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
 
 
@@ -111,6 +116,9 @@ def add_packet(parser: argparse.ArgumentParser) -> None:
     )
     add_way(parser)
     add_family(parser)
+    parser.add_argument(
+        "-A", "--all-addresses", action="store_true", help="ping each address of a name, not the first alone"
+    )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="insist on a kind of socket")
 
 
@@ -147,28 +155,37 @@ def run(args: argparse.Namespace) -> int:
     options = chosen(args, OPTIONS)
     with Pinger(dont_fragment=FRAGMENT.get(args.fragment), **options) as pinger:
         destinations = pinger.resolve(args.hosts)
-        if args.json:
-            import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
-        unix.drop_capabilities()
-        if args.verbose:
-            for each in destinations:
-                remark(f"{each.host} is {each.address}, by a {each.engine} socket")
+        begin(args, destinations)
         return converse(pinger, destinations, args)
 
 
+def begin(args: argparse.Namespace, hosts: Sequence[Destination | MTUSearch]) -> None:
+    """Give up the capabilities, which nothing needs once the sockets are open, and say which these are."""
+    if args.json:
+        import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
+    unix.drop_capabilities()
+    if args.verbose:
+        for each in hosts:
+            remark(f"{each.host} is {each.address}, by a {each.engine} socket")
+
+
 def find_mtus(args: argparse.Namespace) -> int:
-    """One host after the other; each size takes a socket of its own, so the capabilities are kept."""
+    """One host after the other."""
     seconds = 1.0 if args.timeout == "auto" else args.timeout
     options = chosen(args, ("tos", "source", "interface", "mark", "family", "engine"))
-    known = []
-    for host in args.hosts:
-        found = path_mtu(host, seconds, **options)
-        known.append(found.mtu)
-        if args.json:
-            print_json({"kind": "mtu", **found._asdict()})
-        else:
-            print(f"{name_of(found)}: {found}", flush=True)
-    return exits.YES if all(known) else exits.NO
+    with ExitStack() as opened:
+        searches = [opened.enter_context(MTUSearch(host, **options)) for host in dict.fromkeys(args.hosts)]
+        begin(args, searches)
+        found = [tell_mtu(search.run(seconds), args.json) for search in searches]
+    return exits.YES if all(each.mtu for each in found) else exits.NO
+
+
+def tell_mtu(found: PathMTU, as_json: bool) -> PathMTU:
+    if as_json:
+        print_json({"kind": "mtu", **found._asdict()})
+    else:
+        print(f"{name_of(found)}: {found}", flush=True)
+    return found
 
 
 def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Namespace) -> int:
@@ -208,9 +225,9 @@ class Telling:
         self.whole = self._summaries()
         self._begin()
 
-    def _summaries(self) -> dict[str, Summary]:
+    def _summaries(self) -> dict[tuple[str, str], Summary]:
         return {
-            each.host: Summary(each.host, each.address, each.engine, self._interval)
+            (each.host, each.address): Summary(each.host, each.address, each.engine, self._interval)
             for each in self._destinations
         }
 
@@ -220,12 +237,14 @@ class Telling:
         self._now = self._summaries()
 
     def tell(self, reply: Reply) -> None:
-        self.whole[reply.host].add(reply)
+        self.whole[reply.host, reply.address].add(reply)
         if self._each:
             print_reply(reply, self._json)
         if self._every is not None:
-            self._now[reply.host].add(reply)
+            self._now[reply.host, reply.address].add(reply)
             if time.monotonic() >= self._until:
+                if not self._json:
+                    print(time.strftime("[%H:%M:%S]"))
                 print_summaries(self._now, "interval", self._json)
                 self._begin()
 
@@ -248,7 +267,7 @@ def print_reply(reply: Reply, as_json: bool) -> None:
     print(f"{name_of(reply)}: seq={reply.seq} {news}{notes}", flush=True)
 
 
-def print_summaries(summaries: dict[str, Summary], kind: str, as_json: bool) -> None:
+def print_summaries(summaries: dict[tuple[str, str], Summary], kind: str, as_json: bool) -> None:
     for each in summaries.values():
         if as_json:
             print_json(record(each, kind))

@@ -1,13 +1,14 @@
 """Show each hop on the way to a host: by UDP, which needs no privilege, or by ICMP where it is permitted."""
 
 import argparse
+from functools import partial
 
 from fastnet._backend import unix
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer
 from fastnet.cli.output import print_json, remark
 from fastnet.ping import MAX_SIZE
-from fastnet.trace import ENGINES, MAX_HOPS, MAX_TRIES, Hop, TraceResult, name_of, trace
+from fastnet.trace import ENGINES, MAX_HOPS, MAX_TRIES, Hop, Tracer, TraceResult, name_of
 
 OPTIONS = ("size", "tos", "source", "interface", "mark", "family", "engine")
 
@@ -48,22 +49,17 @@ def run(args: argparse.Namespace) -> int:
     options = chosen(args, OPTIONS)
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
-    if args.engine == "udp" and not args.mark:
+    tell = partial(print_hop_json if args.json else print_hop, names=args.names)
+    with Tracer(args.host, args.max_hops, args.tries, args.timeout, mtu=args.mtu, **options) as tracer:
         unix.drop_capabilities()
-    tell = print_hop_json if args.json else print_hop
-    result = trace(
-        args.host,
-        args.max_hops,
-        args.tries,
-        args.timeout,
-        mtu=args.mtu,
-        on_hop=lambda hop: tell(hop, args.names),
-        **options,
-    )
-    if args.verbose:
-        remark(f"{result.host} is {result.address}, by a {result.engine} socket")
-    print_end(result, args.json)
-    return exits.YES if result.reached else exits.NO
+        if args.verbose:
+            remark(f"{tracer.host} is {tracer.address}, by a {tracer.engine} socket")
+        try:
+            print_end(tracer.run(tell), args.json)
+        except KeyboardInterrupt:
+            print_end(tracer.break_off(tell), args.json, interrupted=True)
+            return exits.INTERRUPTED
+        return exits.YES if tracer.result.reached else exits.NO
 
 
 def print_hop(hop: Hop, names: bool) -> None:
@@ -90,7 +86,7 @@ def print_hop_json(hop: Hop, names: bool) -> None:
     print_json({"kind": "hop", "ttl": hop.ttl, "responses": responses})
 
 
-def print_end(result: TraceResult, as_json: bool) -> None:
+def print_end(result: TraceResult, as_json: bool, interrupted: bool = False) -> None:
     if as_json:
         found = {name: getattr(result, name) for name in ("host", "address", "engine", "reached")}
         mtu = result.mtu and result.mtu._asdict()
@@ -98,5 +94,7 @@ def print_end(result: TraceResult, as_json: bool) -> None:
         return
     if result.mtu:
         print(result.mtu)
-    if not result.reached:
+    if interrupted:
+        print(f"{result.host}: interrupted after {len(result.hops)} hops")
+    elif not result.reached:
         print(f"{result.host}: not reached in {len(result.hops)} hops")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastnet._callable import make_callable
-from fastnet.ping.mtu import PathMTU, path_mtu
+from fastnet.ping.mtu import MTUSearch, PathMTU, path_mtu, path_mtu_async
 from fastnet.ping.pinger import ENGINES, MAX_MARK, MAX_SIZE, Pinger, summarize
 from fastnet.ping.reasons import describe, explain, explain_refusal
 from fastnet.ping.results import PingResult, Reply, Summary
@@ -24,6 +24,7 @@ __all__ = [
     "MAX_RETRIES",
     "MAX_SIZE",
     "Destination",
+    "MTUSearch",
     "PathMTU",
     "PingResult",
     "Pinger",
@@ -36,6 +37,7 @@ __all__ = [
     "multiping",
     "multiping_async",
     "path_mtu",
+    "path_mtu_async",
     "ping",
     "ping_async",
 ]

@@ -3,14 +3,13 @@
 import errno
 import socket
 import time
-from contextlib import closing
 from typing import Any, NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._limits import bounded, check_seconds
-from fastnet._steps import READABLE, Steps, Wait, run
-from fastnet.endpoints import Resolved, resolve
-from fastnet.ping.pinger import source_of
+from fastnet._steps import READABLE, Steps, Wait, run, run_async
+from fastnet.endpoints import Resolved
+from fastnet.ping.pinger import one_host, source_of
 from fastnet.ping.reasons import TOO_BIG, explain, explain_refusal, has_arrived
 
 _HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}
@@ -49,6 +48,91 @@ class _Verdict(NamedTuple):
     error: str = "no answer"
 
 
+class MTUSearch:
+    """A search for the size at which packets that must not be fragmented still arrive.
+
+    Its host is looked up and its one socket open once it is made; see ``path_mtu``. A context manager.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        source: str | None = None,
+        family: int = socket.AF_UNSPEC,
+        engine: str = "auto",
+        to: Resolved | None = None,
+        **options: Any,
+    ) -> None:
+        family, options["source"] = source_of(source, family)
+        self._to = to or one_host(host, family)
+        largest = _LARGEST - _HEADERS[self._to.family]
+        self._prober = _core.Prober(self._to.family, engine, size=largest, dont_fragment=True, **options)
+        self.host, self.address, self.engine = host, self._to.host, self._prober.engine
+
+    def close(self) -> None:
+        self._prober.close()
+
+    def __enter__(self) -> "MTUSearch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, timeout: float = 1.0, retries: int = 2) -> PathMTU:
+        """Search, waiting in this thread. Raises InvalidArgument."""
+        return run(self.steps(timeout, retries))
+
+    async def run_async(self, timeout: float = 1.0, retries: int = 2) -> PathMTU:
+        """``run`` as a coroutine."""
+        return await run_async(self.steps(timeout, retries))
+
+    def steps(self, timeout: float, retries: int) -> Steps[PathMTU]:
+        """The steps of ``run``."""
+        check_timing(timeout, retries)
+        host, address, engine = self.host, self.address, self.engine
+        low, high, size = 0, _LARGEST, _SMALLEST[self._to.family]
+        limits: list[tuple[str, int]] = []
+        hint = _USUAL
+        while low < high:
+            verdict = yield from self._try(size, timeout, retries)
+            if verdict.arrived:
+                low = size
+            elif not low:
+                return PathMTU(host, address, engine, None, (), verdict.error)
+            else:
+                high = size - 1
+                if verdict.limit:
+                    limits.append(verdict.limit)
+                    # A router that knows no RFC 1191 says 0; and none is believed that contradicts what was
+                    # seen.
+                    if low <= verdict.limit[1] <= high:
+                        high = hint = verdict.limit[1]
+            size = hint if low < hint <= high else (low + high + 1) // 2
+        return PathMTU(host, address, engine, low, tuple(limits), None)
+
+    def _try(self, size: int, timeout: float, retries: int) -> Steps[_Verdict]:
+        """Whether a packet of this size arrives whole."""
+        prober = self._prober
+        verdict = _Verdict(False)
+        for _ in range(retries + 1):
+            deadline = time.monotonic() + timeout
+            try:
+                prober.send(self._to.address, size, timeout, size=size - _HEADERS[self._to.family])
+            except OSError as error:
+                verdict = _Verdict(False, error=f"not sent: {explain_refusal(error.errno or 0)}")
+                if error.errno == errno.EMSGSIZE:
+                    return verdict
+                continue
+            while (yield Wait(prober.fileno(), READABLE, deadline)):
+                # What concerns another size comes late.
+                for answer in (each for each in prober.receive() if each.tag == size):
+                    verdict = _judge(self._to, answer)
+                    if verdict.arrived or verdict.limit:
+                        return verdict
+        return verdict
+
+
 def path_mtu(
     host: str,
     timeout: float = 1.0,
@@ -65,61 +149,35 @@ def path_mtu(
     big and says nothing costs that much a step. ``engine`` may be ``udp``, which needs no privilege;
     ``options`` are ``interface``, ``mark`` and ``tos``, as of ``Pinger``. Raises what ``ping`` does.
     """
+    check_timing(timeout, retries)
+    with MTUSearch(host, source=source, family=family, engine=engine, **options) as search:
+        return search.run(timeout, retries)
+
+
+async def path_mtu_async(
+    host: str,
+    timeout: float = 1.0,
+    *,
+    retries: int = 2,
+    source: str | None = None,
+    family: int = socket.AF_UNSPEC,
+    engine: str = "auto",
+    **options: Any,
+) -> PathMTU:
+    """``path_mtu`` as a coroutine. The name is looked up in a thread."""
+    import asyncio
+
+    check_timing(timeout, retries)
+    family, source = await asyncio.to_thread(source_of, source, family)
+    found = await asyncio.to_thread(one_host, host, family)
+    with MTUSearch(host, source=source or None, to=found, engine=engine, **options) as search:
+        return await search.run_async(timeout, retries)
+
+
+def check_timing(timeout: float, retries: int) -> None:
+    """Raises InvalidArgument for what is out of range."""
     check_seconds("timeout", timeout, 0.001)
     bounded("retries", retries, 0, 100)
-    family, options["source"] = source_of(source, family)
-    found = resolve(host, family=family)[0]
-    return run(search(host, found, timeout, retries, engine, options))
-
-
-def search(
-    host: str, to: Resolved, timeout: float, retries: int, engine: str, options: dict[str, Any]
-) -> Steps[PathMTU]:
-    """The steps of ``path_mtu``, its host resolved."""
-    with closing(_core.Prober(to.family, engine, **options)) as prober:
-        engine = prober.engine
-    low, high, size = 0, _LARGEST, _SMALLEST[to.family]
-    limits: list[tuple[str, int]] = []
-    hint = _USUAL
-    while low < high:
-        verdict = yield from _try(to, size, timeout, retries, engine, options)
-        if verdict.arrived:
-            low = size
-        elif not low:
-            return PathMTU(host, to.host, engine, None, (), verdict.error)
-        else:
-            high = size - 1
-            if verdict.limit:
-                limits.append(verdict.limit)
-                # A router that knows no RFC 1191 says 0; and none is believed that contradicts what was seen.
-                if low <= verdict.limit[1] <= high:
-                    high = hint = verdict.limit[1]
-        size = hint if low < hint <= high else (low + high + 1) // 2
-    return PathMTU(host, to.host, engine, low, tuple(limits), None)
-
-
-def _try(
-    to: Resolved, size: int, timeout: float, retries: int, engine: str, options: dict[str, Any]
-) -> Steps[_Verdict]:
-    """Whether a packet of this size arrives whole."""
-    payload = size - _HEADERS[to.family]
-    verdict = _Verdict(False)
-    with closing(_core.Prober(to.family, engine, size=payload, dont_fragment=True, **options)) as prober:
-        for tag in range(retries + 1):
-            deadline = time.monotonic() + timeout
-            try:
-                prober.send(to.address, tag, timeout)
-            except OSError as error:
-                verdict = _Verdict(False, error=f"not sent: {explain_refusal(error.errno or 0)}")
-                if error.errno == errno.EMSGSIZE:
-                    return verdict
-                continue
-            while (yield Wait(prober.fileno(), READABLE, deadline)):
-                for answer in prober.receive():
-                    verdict = _judge(to, answer)
-                    if verdict.arrived or verdict.limit:
-                        return verdict
-    return verdict
 
 
 def _judge(to: Resolved, answer: "_core.Answer") -> _Verdict:

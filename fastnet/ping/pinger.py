@@ -11,7 +11,7 @@ from typing import Any
 
 from fastnet._backend import probe as _core
 from fastnet._limits import bounded
-from fastnet.endpoints import resolve
+from fastnet.endpoints import Resolved, resolve
 from fastnet.errors import InvalidArgument
 from fastnet.ping.results import PingResult, Reply
 from fastnet.ping.session import Destination, Plan, Session, Timeout
@@ -29,7 +29,8 @@ class Pinger:
     (``net.ipv4.ping_group_range``). ``size`` is the payload in bytes, which ``pattern`` fills behind the
     cookie of 16; ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class (the DSCP times 4),
     ``source`` the address to send from, ``interface`` the only one to use, ``mark`` a firewall mark (needs
-    CAP_NET_ADMIN), ``family`` what names resolve to. With ``dont_fragment`` True packets go whole or not at
+    CAP_NET_ADMIN), ``family`` what names resolve to; with ``all_addresses`` each address of a name is pinged,
+    not the first alone. With ``dont_fragment`` True packets go whole or not at
     all, whatever the kernel knows of the path; False lets them be cut to pieces; None is the kernel's way.
     Sockets open when they are first needed, and anew in a child after ``fork``. A context manager; close
     it when no thread uses it.
@@ -47,6 +48,7 @@ class Pinger:
         interface: str = "",
         mark: int = 0,
         family: int = socket.AF_UNSPEC,
+        all_addresses: bool = False,
         engine: str = "auto",
     ) -> None:
         bounded("size", size, 0, MAX_SIZE)
@@ -58,6 +60,7 @@ class Pinger:
             raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
         self._engine = engine
         self._family, address = source_of(source, family)
+        self._all_addresses = all_addresses
         self._options: dict[str, Any] = {
             "size": size,
             "pattern": pattern,
@@ -112,7 +115,7 @@ class Pinger:
         timeout: Timeout = 1.0,
         **more: Any,
     ) -> list[PingResult]:
-        """Ping many hosts at once; one result each, in the order given. See the function ``ping``."""
+        """Ping many hosts at once; one result for each address, in order. See the function ``ping``."""
         destinations = self.resolve(hosts)
         return summarize(destinations, self.replies(destinations, count, interval, timeout, **more), interval)
 
@@ -174,22 +177,23 @@ class Pinger:
                 session.close()
 
     def resolve(self, hosts: Iterable[str | Destination]) -> list[Destination]:
-        """Each host's first address, and the socket for it; a host that is named twice counts once.
+        """Each host's address, or all of them, with the socket for it; what is named twice counts once.
 
         Raises NameNotResolved, InvalidArgument for what is not the address of one host, NotPermitted.
         """
         if isinstance(hosts, str):
             raise InvalidArgument(f"{hosts!r}: expected several hosts, as [{hosts!r}]")
-        return [self._destination(host) if isinstance(host, str) else host for host in dict.fromkeys(hosts)]
+        found: dict[Destination, None] = {}
+        for host in dict.fromkeys(hosts):
+            found |= dict.fromkeys(self._destinations(host) if isinstance(host, str) else [host])
+        return list(found)
 
-    def _destination(self, host: str) -> Destination:
-        found = resolve(host, family=self._family)[0]
-        address = socket.inet_pton(found.family, found.address[0])
-        if not _core.is_host(found.family, int.from_bytes(address, "big")):
-            raise InvalidArgument(f"{host}: not the address of one host")
-        if found.host.startswith("fe80:") and "%" not in found.host:
-            raise InvalidArgument(f"{host}: a link-local address needs its interface, as {found.host}%eth0")
-        return Destination(host, found.host, self.prober(found.family).engine, found)
+    def _destinations(self, host: str) -> list[Destination]:
+        found = resolve(host, family=self._family)[: None if self._all_addresses else 1]
+        return [
+            Destination(host, each.host, self.prober(each.family).engine, _checked(host, each))
+            for each in found
+        ]
 
     def prober(self, family: int) -> "_core.Prober":
         """The socket of a family, opened when it is first needed."""
@@ -249,14 +253,28 @@ def source_of(source: str | None, family: int) -> tuple[int, str]:
     return found.family, found.host
 
 
+def one_host(host: str, family: int) -> Resolved:
+    """A host's first address. Raises NameNotResolved, InvalidArgument for what is not that of one host."""
+    return _checked(host, resolve(host, family=family)[0])
+
+
+def _checked(host: str, found: Resolved) -> Resolved:
+    address = socket.inet_pton(found.family, found.address[0])
+    if not _core.is_host(found.family, int.from_bytes(address, "big")):
+        raise InvalidArgument(f"{host}: not the address of one host")
+    if found.host.startswith("fe80:") and "%" not in found.host:
+        raise InvalidArgument(f"{host}: a link-local address needs its interface, as {found.host}%eth0")
+    return found
+
+
 def summarize(
     destinations: Iterable[Destination], replies: Iterable[Reply], interval: float
 ) -> list[PingResult]:
     """What ``Pinger.replies`` told, put together to one result for each destination."""
-    of: dict[str, list[Reply]] = {}
+    of: dict[tuple[str, str], list[Reply]] = {}
     for reply in replies:
-        of.setdefault(reply.host, []).append(reply)
+        of.setdefault((reply.host, reply.address), []).append(reply)
     return [
-        PingResult(each.host, each.address, each.engine, of.get(each.host, ()), interval)
+        PingResult(each.host, each.address, each.engine, of.get((each.host, each.address), ()), interval)
         for each in destinations
     ]

@@ -193,6 +193,15 @@ class TestOptions:
     def test_pattern(self, root, core):
         assert self.on_the_wire(core, size=23, pattern=b"abc")[20 + 8 + 16 :] == b"abcabca"
 
+    def test_a_size_for_one_probe(self, root, core, family):
+        with closing(core.Prober(family, "raw", size=1000)) as prober:
+            for size in (0, 7, 16, 17, 999, 1000):
+                prober.send(LOOPBACK[family], size, 5.0, size=size)
+            assert sorted(tags(prober, 6)) == [0, 7, 16, 17, 999, 1000]
+            for size in (-1, 1001):
+                with pytest.raises(InvalidArgument, match=f"size {size}: expected 0 to 1000"):
+                    prober.send(LOOPBACK[family], 1, 5.0, size=size)
+
     @pytest.mark.parametrize("engine", ["raw", "datagram"])
     @pytest.mark.parametrize("host", ["10.77.0.2", "fd77::2"])
     def test_a_packet_above_the_mtu(self, core, engines, engine, host):

@@ -30,6 +30,7 @@ from fastnet._pure.probe.sockets import (
     set_mark,
     stamp_of,
 )
+from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -141,15 +142,28 @@ class Prober:
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, destination: tuple[Any, ...], tag: int, timeout: float, *, ttl: int | None = None) -> None:
-        """Send one probe to a socket address, with a TTL or hop limit of its own; its answers bear ``tag``.
+    def send(
+        self,
+        destination: tuple[Any, ...],
+        tag: int,
+        timeout: float,
+        *,
+        ttl: int | None = None,
+        size: int | None = None,
+    ) -> None:
+        """Send one probe to a socket address; its answers bear ``tag``.
 
-        Its sequence number or port is not given to another probe for ``timeout`` seconds, or until it is
-        answered. Raises OSError where it was not sent: ENOBUFS too where all sequence numbers wait.
+        It may have a TTL or hop limit of its own, and a payload smaller than the prober's. Its sequence
+        number or port is not given to another probe for ``timeout`` seconds, or until it is answered. Raises
+        OSError where it was not sent: ENOBUFS too where all sequence numbers wait. InvalidArgument for a
+        payload that is larger than the prober's.
         """
+        size = self.size if size is None else size
+        if not 0 <= size <= self.size:
+            raise InvalidArgument(f"size {size}: expected 0 to {self.size}")
         slot = self._free_slot()
-        cookie = self._cookie(destination)
-        packet = cookie[: self.size] + self._filler
+        cookie = self._cookie(destination)[:size]
+        packet = cookie + self._filler[: max(0, size - _COOKIE)]
         if self.engine == "udp":
             destination = (destination[0], _FIRST_PORT + slot, *destination[2:])
         else:
@@ -253,8 +267,7 @@ class Prober:
         sent = self._sent.get(failure.address[1] - _FIRST_PORT)
         if sent is None or not _is_of(sent, failure.address):
             return None
-        cookie = sent.cookie[: self.size]
-        return sent if cookie.startswith(failure.quoted[: len(cookie)]) else None
+        return sent if sent.cookie.startswith(failure.quoted[: len(sent.cookie)]) else None
 
     def _icmp_part(self, data: bytes) -> bytes:
         """The ICMP message, or nothing where its checksum is wrong: only raw IPv4 is left to us to check."""
@@ -273,7 +286,7 @@ class Prober:
             return None
         if not _is_of(sent, address):
             return None
-        cookie = sent.cookie[: self.size]
+        cookie = sent.cookie
         returned = icmp[ICMP.size :][: len(cookie)]
         # A router need not quote the payload (RFC 792); a reply must return it.
         whole = len(returned) == len(cookie) or kind == self._family.echo_request
