@@ -405,7 +405,7 @@ class TestReplies:
             return lambda frame: [put(frame, offset, bytes((frame[offset] ^ 0x80,)))]
 
         with answering(right, family, [wrong(offset) for offset in range(size)]):
-            sweeper = swept(core, left, family, size, timeout=0.5)
+            sweeper = swept(core, left, family, size, timeout=0.3)
         # Who sent it may be a proxy; beside that a wrong MAC, or a wrong flow label, is like any other.
         unsaid = {*range(22, 28)} if family == socket.AF_INET else {*range(15, 18)}
         assert found(core, sweeper) == {*range(6, 12)} | unsaid
@@ -452,7 +452,7 @@ class TestLink:
         answer_for(right, family, range(0, 64, 3))
         with closing(left.call(lambda: core.Link("veth0", family, OURS[family]))) as link:
             for _ in range(3):
-                sweeper = finish(core.LinkSweeper(link, span(family, 64), timeout=0.2))
+                sweeper = finish(core.LinkSweeper(link, span(family, 64), timeout=0.1))
                 assert found(core, sweeper) == {*range(0, 64, 3)}
 
     def test_the_privilege_is_needed_only_to_open_it(self, core, hosts, python):
@@ -507,24 +507,22 @@ class TestLink:
             core.Link("lo", family, source)
 
 
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"timeout": float("nan")}, "timeout nan: expected 0"),
+    ({"retries": -1}, "retries -1: expected 0"),
+    ({"window": 0}, "window 0: expected 1"),
+    ({"rate": 0}, "rate 0: expected more than 0"),
+    ({"shard": (2, 2)}, "shard"),
+    ({"decided": b""}, "decided: 0 bytes for 2 targets"),
+]
+
+
 class TestSweeper:
-    @pytest.mark.parametrize(
-        ("options", "words"),
-        [
-            ({"timeout": float("nan")}, "timeout nan: expected 0"),
-            ({"retries": -1}, "retries -1: expected 0"),
-            ({"window": 0}, "window 0: expected 1"),
-            ({"rate": 0}, "rate 0: expected more than 0"),
-            ({"shard": (2, 2)}, "shard"),
-            ({"decided": b""}, "decided: 0 bytes for 2 targets"),
-        ],
-    )
-    def test_what_is_refused(self, core, hosts, options, words):
-        with (
-            closing(hosts[0].call(lambda: core.Link("veth0", socket.AF_INET, "10.77.0.1"))) as link,
-            pytest.raises(InvalidArgument, match=words),
-        ):
-            core.LinkSweeper(link, span(socket.AF_INET, 2), **options)
+    def test_what_is_refused(self, core, hosts):
+        with closing(hosts[0].call(lambda: core.Link("veth0", socket.AF_INET, "10.77.0.1"))) as link:
+            for options, words in REFUSED:
+                with pytest.raises(InvalidArgument, match=words):
+                    core.LinkSweeper(link, span(socket.AF_INET, 2), **options)
 
     def test_its_members(self, core, hosts):
         with closing(hosts[0].call(lambda: core.Link("veth0", socket.AF_INET, "10.77.0.1"))) as link:

@@ -272,20 +272,17 @@ class TestRoutes:
         own = 256 + 2 + lowest_is_broadcast
         assert sum(route.last - route.first + 1 for route in ours) == (1 << 24) - 3000 * 128 - own
 
-    @pytest.mark.parametrize(
-        "rule", ["from 10.77.0.1 lookup 100", "fwmark 1 lookup main", "not to 10.0.0.0/8 lookup main"]
-    )
-    def test_rules_of_somebody_s_own(self, core, host, family, rule):
-        option = "-4" if family == socket.AF_INET else "-6"
-        words = (
-            rule.replace("10.77.0.1", "fd77::1").replace("10.0.0.0/8", "fd00::/8") if option == "-6" else rule
+    def test_rules_of_somebody_s_own(self, core, host, family):
+        option, own, net = (
+            ("-4", "10.77.0.1", "10.0.0.0/8") if family == socket.AF_INET else ("-6", "fd77::1", "fd00::/8")
         )
         before = found(core, host, family)
         assert before[0]
-        host.ip(option, "rule", "add", *words.split())
-        assert found(core, host, family) == ([], [])
-        host.ip(option, "rule", "delete", *words.split())
-        assert found(core, host, family) == before
+        for rule in (f"from {own} lookup 100", "fwmark 1 lookup main", f"not to {net} lookup main"):
+            host.ip(option, "rule", "add", *rule.split())
+            assert found(core, host, family) == ([], [])
+            host.ip(option, "rule", "delete", *rule.split())
+            assert found(core, host, family) == before
         host.ip(option, "rule", "delete", "priority", "32766")
         assert found(core, host, family) == ([], [])
 
