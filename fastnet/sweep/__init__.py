@@ -80,14 +80,16 @@ def sweep(
     seed: int | None = None,
     shard: tuple[int, int] = (1, 1),
 ) -> SweepResult:
-    """Send an echo request to each target, and say of each what came of it.
+    """Send an echo request to each target, or on our own links ask for it, and say what came of each.
 
     ``targets`` are Targets, or what they are made from, as ``["10.0.2.2-4", "fd00::/120"]``. Each request
     is waited for ``timeout`` seconds (``"auto"``: for as long as the round-trip times make sense, at most
     one). Who did not answer is asked ``retries`` times more. At most ``window`` requests are out past the
     newest answer; ``rate`` is a limit in requests a second. ``family`` is what names resolve to.
 
-    ``engine`` is ``raw``, ``datagram``, ``auto`` (the first of them that is permitted), ``tcp`` (no ICMP and
+    ``engine`` is ``link`` (ARP and neighbour discovery for what is on a link of this machine, which needs a
+    packet socket; nothing for the others), ``raw`` or ``datagram`` (ICMP for all), ``auto`` (``link`` where
+    that applies and is permitted, else the first permitted of the other two), ``tcp`` (no ICMP and
     no privilege: alive is who accepts or refuses a connection to port 80, 443 or 22) or ``scapy``. With a
     ``seed`` the targets are asked in an order of its own; the result stays in theirs. ``shard`` (i, n), i
     from 1, takes every n-th target: those of all n shards are all of them, each once. A shard has at most
