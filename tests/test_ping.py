@@ -203,6 +203,31 @@ class TestTogether:
             assert fastnet.ping("127.0.0.1", 1).alive
         assert descriptors() == before
 
+    def test_a_thousand_pings_leave_no_memory(self, root, python):
+        program = """if True:
+            import asyncio, gc, fastnet
+            from fastnet.ping import ping_async
+
+            def bare():
+                assert fastnet.ping("127.0.0.1", 1).alive
+
+            async def many():
+                for _ in range(500):
+                    assert (await ping_async("127.0.0.1", 1)).alive
+
+            def grown(run, times):
+                run()
+                gc.collect()
+                before = len(gc.get_objects())
+                for _ in range(times):
+                    run()
+                gc.collect()
+                return len(gc.get_objects()) - before
+
+            print(grown(bare, 1000) < 50, grown(lambda: asyncio.run(many()), 2) < 50)
+        """
+        assert python("-c", program).stdout == "True True\n"
+
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
     def test_a_flood_loses_nothing(self, root, host):
         result = fastnet.ping(host, 5000, 0)

@@ -41,6 +41,8 @@ _FIRST_PORT = 33434
 """Where traceroute began, and nobody listens."""
 _PORTS = (1 << 16) - _FIRST_PORT
 _CLOCK_TOLERANCE_NS = 50_000
+_REMEMBERED = 4096
+"""Probes that are remembered at least: late answers and duplicates are still known as such."""
 
 
 class _Sent:
@@ -114,6 +116,7 @@ class Prober:
         self._key = os.urandom(32)
         self._slots = _PORTS if self.engine == "udp" else _SEQUENCES
         self._serial = -1 if self.engine == "udp" else int.from_bytes(os.urandom(2), "big")
+        self._oldest = self._serial + 1
         self._sent: dict[int, _Sent] = {}
         self._departing: dict[int, _Sent] | None = {} if transmit_timestamps else None
         """Those whose departure the kernel has yet to tell, by its number."""
@@ -180,8 +183,8 @@ class Prober:
             raise
         if self._departing is not None:
             self._departing[self._departed] = sent
-            # What never leaves, as where a neighbour is absent, is never told of: so many are remembered.
-            self._departing.pop(self._departed - self._slots & 0xFFFFFFFF, None)
+            # What never leaves, as where a neighbour is absent, is never told of.
+            self._departing.pop(self._departed - _REMEMBERED & 0xFFFFFFFF, None)
             self._departed = self._departed + 1 & 0xFFFFFFFF
 
     def _ttl_message(self, ttl: int | None) -> list[tuple[int, int, bytes]]:
@@ -210,8 +213,20 @@ class Prober:
             self._serial += 1
             sent = self._sent.get(self._serial % self._slots)
             if sent is None or sent.answered or sent.held_until <= now:
+                self._forget_oldest(now)
                 return self._serial % self._slots
         raise OSError(errno.ENOBUFS, "every sequence number waits for its answer")
+
+    def _forget_oldest(self, now: int) -> None:
+        """Two at most, for the one that is sent: a conversation without end takes no more and more memory."""
+        for _ in range(2):
+            slot = self._oldest % self._slots
+            if self._serial - self._oldest < _REMEMBERED or (
+                slot in self._sent and self._sent[slot].held_until > now
+            ):
+                return
+            self._sent.pop(slot, None)
+            self._oldest += 1
 
     def _cookie(self, destination: tuple[Any, ...]) -> bytes:
         told = f"{self._serial} {_identity(destination)}".encode()
