@@ -132,22 +132,36 @@ static void take_reply(struct fn_sweep *sweep, const struct fn_answer *answer, i
     sweep->unanswered--;
 }
 
+/* Whether it answers a newer request than every answer before. */
+static bool is_newest(struct fn_sweep *sweep, const struct fn_answer *answer)
+{
+    const uint64_t number = sweep->sent - (uint32_t)((uint32_t)sweep->sent - answer->number);
+
+    if (!answer->whole || number <= sweep->newest || number > sweep->sent)
+        return false;
+    sweep->newest = number;
+    return true;
+}
+
+static void note_progress(struct fn_sweep *sweep, int64_t now)
+{
+    sweep->answered_since_stall = true;
+    sweep->silent_stalls = 0;
+    sweep->progress = now;
+    if (sweep->window < sweep->options.window)
+        sweep->window++;
+}
+
 static void take(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t now)
 {
     const uint8_t state = sweep->states[answer->target];
 
     if (state != FN_SILENT && state != FN_UNREACHABLE && state != FN_ALIVE)
         return;
-    if (answer->whole) {
-        const uint64_t number = sweep->sent - (uint32_t)((uint32_t)sweep->sent - answer->number);
-        if (number > sweep->newest && number <= sweep->sent)
-            sweep->newest = number;
-    }
-    sweep->answered_since_stall = true;
-    sweep->silent_stalls = 0;
-    sweep->progress = now;
-    if (sweep->window < sweep->options.window)
-        sweep->window++;
+    /* What was said before is no progress: who repeats it without end would keep the window from ageing. */
+    const bool first = state == FN_SILENT || (state == FN_UNREACHABLE && !answer->reason);
+    if (is_newest(sweep, answer) || first)
+        note_progress(sweep, now);
     if (state == FN_ALIVE)
         return;
     if (answer->reason) {

@@ -403,6 +403,46 @@ static void test_quoted(int family)
     fn_sweep_free(exchange.sweep);
 }
 
+/* Progress */
+
+static int send_all(struct fn_sweep *sweep)
+{
+    return (int)sweep->out.count;
+}
+
+static int read_one(struct fn_sweep *sweep)
+{
+    return sweep->sent ? 1 : -EAGAIN;
+}
+
+static bool first_one_answers(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
+{
+    (void)sweep;
+    *out = (struct fn_answer){.target = place, .whole = true, .number = 1};
+    return true;
+}
+
+/* Whoever says without end that he is there does not hold up the sweep, however narrow its window. */
+static void test_an_answer_without_end(void)
+{
+    static const struct fn_span span = {.first.low = 0x0a000001, .count = 5};
+    struct fn_sweep_options options = options_of(AF_INET, true);
+    struct fn_wire wire = fn_icmp_wire;
+
+    options.window = options.retries = 1;
+    options.timeout = FN_MILLISECOND;
+    struct fn_sweep *const sweep = sweep_of(&options, &span, 1);
+    wire.send = send_all;
+    wire.read = read_one;
+    wire.reply = first_one_answers;
+    sweep->wire = &wire;
+    assert(fn_sweep_run(sweep, sweep->progress + 60 * FN_SECOND) == 1);
+    assert(fn_sweep_sent(sweep) == 1 + 2 * 4);
+    for (uint64_t target = 0; target < 5; target++)
+        assert(fn_sweep_states(sweep)[target] == (target ? FN_SILENT : FN_ALIVE));
+    fn_sweep_free(sweep);
+}
+
 int main(void)
 {
     test_siphash();
@@ -427,5 +467,6 @@ int main(void)
     test_an_ip_header_that_is_none();
     test_quoted(AF_INET);
     test_quoted(AF_INET6);
+    test_an_answer_without_end();
     return 0;
 }

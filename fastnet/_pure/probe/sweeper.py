@@ -351,10 +351,11 @@ class Sweep(Generic[Over]):
             self._read_errors()  # what was reported is their first notice
         if replies:
             *_, (_, _, number, _) = replies
-            self._note_answers(len(replies), self._place(number))
-            self._take_replies(replies)
+            self._note_answers(self._take_replies(replies), self._place(number))
 
-    def _take_replies(self, replies: list[Reply]) -> None:
+    def _take_replies(self, replies: list[Reply]) -> int:
+        """Of how many targets they are the first ones."""
+        left = self._left
         states, slots, rtt_of = self._states, self._slots, self._clocks.rtt_ns
         self._clocks.read()
         now_ns, rtt_ns = monotonic_ns(), 0
@@ -367,6 +368,7 @@ class Sweep(Generic[Over]):
                 self._left -= 1
         if rtt_ns:
             self._expectation.learn(rtt_ns)
+        return left - self._left
 
     def _read_errors(self) -> int:
         """Read what is in the error queue; how many errors that were, ours or not."""
@@ -374,13 +376,14 @@ class Sweep(Generic[Over]):
         for target, number, failure in errors:
             if target is None or isinstance(failure, Departure):
                 continue
-            if self._states[target] in (SILENT, UNREACHABLE):
+            first = self._states[target] == SILENT
+            if first or self._states[target] == UNREACHABLE:
                 itself = failure.reporter == failure.address[0]
                 reporter = "" if itself else failure.reporter
                 reason = Answer(0, reporter, 0, None, failure.error, failure.info)
                 self._states[target] = UNREACHABLE
                 self._slots[target] = self._number_of(reason)
-            self._note_answers(1, self._place(number) if number else 0)
+            self._note_answers(int(first), self._place(number) if number else 0)
         return len(errors)
 
     def _place(self, number: int) -> int:
@@ -388,6 +391,10 @@ class Sweep(Generic[Over]):
         return self._sent - (self._sent - number & NUMBERS)
 
     def _note_answers(self, count: int, newest: int) -> None:
+        """Answers that came, the first ones of so many targets, up to that of the newest request."""
+        # What was said before is no progress: who repeats it without end would keep the window from ageing.
+        if not count and newest <= self._newest:
+            return
         self._newest = max(self._newest, newest)
         self._answered_since_stall = True
         self._silent_stalls = 0
