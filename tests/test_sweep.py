@@ -311,6 +311,14 @@ class TestScapy:
         ]
         assert all((each.rtt_ms is not None) == (each.state == "alive") for each in theirs)
 
+    def test_again_and_again(self, root, reference, fastnet):
+        reference("scapy")
+        words = ("--engine=scapy", "--timeout=5s", "--every=10ms", "--count=3", "127.0.0.1-70", "::1")
+        ran = fastnet("sweep", "--alive", *words)
+        assert ran.returncode == 0
+        assert ran.stdout.split() == [*Targets("127.0.0.1-70", "::1")]
+        assert ran.stderr.count("71 targets: 71 alive, 0 inactive, 0 unreachable, 0 not probed (scapy)") == 3
+
     def test_it_is_said_that_it_is_missing(self, root, monkeypatch):
         def missing(name: str) -> None:
             raise ModuleNotFoundError(f"No module named {name!r}", name="scapy")

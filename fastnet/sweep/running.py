@@ -71,7 +71,7 @@ class Sweep:
         if decided is not None and len(decided) != (self.size + 7) // 8:
             raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
         self._icmp_engine = engine
-        self._sockets: dict[tuple[int, str, str], _core.Prober | _core.Link] = {}
+        self._sockets: dict[tuple[int, str, str], Any] = {}
         self._arrivals = select.poll()
         self._parts: list[Part] = []
         self._told = b""
@@ -193,7 +193,7 @@ class Sweep:
         if self._asked == "scapy":
             from fastnet.sweep.scapy import ScapySweeper
 
-            return ScapySweeper(segment, self._options, left_out)
+            return ScapySweeper(self._opened(segment), segment, self._options, left_out)
         if self._asked == "link" and not segment.interface:
             return OffLink(segment, left_out)
         sweeper = _core.LinkSweeper if segment.interface else _core.Sweeper
@@ -212,6 +212,10 @@ class Sweep:
         if sock is None:
             if segment.interface:
                 sock = _core.Link(segment.interface, segment.family, segment.source)
+            elif self._asked == "scapy":
+                from fastnet.sweep.scapy import open_socket
+
+                sock = open_socket(segment.family)
             else:
                 sock = _core.Prober(segment.family, self._icmp_engine)
                 self._icmp_engine = sock.engine

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from array import array
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -19,9 +20,9 @@ class ScapySweeper:
 
     _CHUNK = 64
 
-    def __init__(self, segment: Segment, options: Options, decided: bytes | None) -> None:
+    def __init__(self, sock: Any, segment: Segment, options: Options, decided: bytes | None) -> None:
         self._scapy = reference("scapy.all")
-        self._segment, self._options = segment, options
+        self._socket, self._segment, self._options = sock, segment, options
         self._order = segment.order(options.seed, decided)
         size = len(segment.indices)
         self.states = bytearray([_core.DECIDED]) * size
@@ -29,14 +30,17 @@ class ScapySweeper:
             self.states[place] = _core.PENDING
         self.rtts_ms = array("f", bytes(4 * size))
         self._reasons: dict[int, Any] = {}
-        self.sent = 0
+        self.sent, self._sent_before = 0, sock.sent
         self.finished = False
 
     def reason(self, index: int) -> Any:
         return self._reasons.get(index)
 
+    def pace(self, rate: float | None) -> None:
+        """Nothing: scapy sends as it does."""
+
     def close(self) -> None:
-        """Nothing: each chunk closes its own socket."""
+        """Nothing is held but the socket, which whoever opened it closes."""
 
     def run(self, seconds: float) -> bool:
         """Sweep one chunk, however long it takes: scapy does not stop in the middle of it."""
@@ -53,19 +57,17 @@ class ScapySweeper:
         return self.finished
 
     def _sweep(self, addresses: dict[str, int]) -> None:
-        refused: dict[str, int] = {}
-        sock = self._socket(refused)
-        try:
-            answered, unanswered = self._scapy.sndrcv(
-                sock,
-                [self._request(address, place) for address, place in addresses.items()],
-                timeout=self._options.timeout,
-                retry=self._options.retries,
-                verbose=0,
-                chainCC=True,
-            )
-        finally:
-            sock.close()
+        self._socket.forget()
+        answered, unanswered = self._scapy.sndrcv(
+            self._socket,
+            [self._request(address, place) for address, place in addresses.items()],
+            timeout=self._options.timeout,
+            retry=self._options.retries,
+            verbose=0,
+            chainCC=True,
+        )
+        refused = self._socket.refused
+        self.sent = self._socket.sent - self._sent_before
         for request in unanswered:
             place = addresses[request.dst]
             if request.dst in refused:
@@ -90,27 +92,39 @@ class ScapySweeper:
             return scapy.IP(dst=address) / scapy.ICMP(id=os.getpid() & 0xFFFF, seq=seq)
         return scapy.IPv6(dst=address) / scapy.ICMPv6EchoRequest(id=os.getpid() & 0xFFFF, seq=seq)
 
-    def _socket(self, refused: dict[str, int]) -> Any:
-        """Scapy's socket that lets the kernel route; it notes a failure where theirs only logs it."""
-        sweeper = self
-        v4 = self._segment.family == socket.AF_INET
-        base = self._scapy.L3RawSocket if v4 else self._scapy.L3RawSocket6
 
-        class Noting(base):  # type: ignore[misc, valid-type]
-            def send(self, packet: Any) -> int:
-                packet.sent_time = time.time()
-                try:
-                    sent: int = self.outs.sendto(bytes(packet), (packet.dst, 0))
-                except OSError as error:
-                    refused[packet.dst] = error.errno or 0
-                    return 0
-                refused.pop(packet.dst, None)
-                sweeper.sent += 1
-                return sent
+def open_socket(family: int) -> Any:
+    """Scapy's socket that lets the kernel route; it notes a failure where theirs only logs it."""
+    scapy = reference("scapy.all")
+    base = scapy.L3RawSocket if family == socket.AF_INET else scapy.L3RawSocket6
 
-        try:
-            return Noting()
-        except PermissionError as error:
-            raise NotPermitted(
-                error.errno, "engine scapy needs raw sockets: run as root or with the capability CAP_NET_RAW"
-            ) from None
+    class Noting(base):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__()
+            self.sent = 0
+            self.refused: dict[str, int] = {}
+
+        def send(self, packet: Any) -> int:
+            packet.sent_time = time.time()
+            try:
+                sent: int = self.outs.sendto(bytes(packet), (packet.dst, 0))
+            except OSError as error:
+                self.refused[packet.dst] = error.errno or 0
+                return 0
+            self.refused.pop(packet.dst, None)
+            self.sent += 1
+            return sent
+
+        def forget(self) -> None:
+            """Drop what came for earlier requests, which these ones resemble."""
+            self.refused = {}
+            with suppress(BlockingIOError):
+                while True:
+                    self.ins.recv(1, socket.MSG_DONTWAIT)
+
+    try:
+        return Noting()
+    except PermissionError as error:
+        raise NotPermitted(
+            error.errno, "engine scapy needs raw sockets: run as root or with the capability CAP_NET_RAW"
+        ) from None

@@ -34,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
         state = opened.enter_context(StateFile(args.resume, targets, args.shard)) if args.resume else None
         running = opened.enter_context(open_sweep(targets, args, state))
         command = Command(args, running, state, output_for(args, targets))
-        if args.engine != "scapy":  # which opens a socket of its own again and again
-            unix.drop_capabilities()
+        unix.drop_capabilities()
         for number in rounds(args.every or 0, args.count if args.every is not None else 1):
             if not command.round(number):
                 return exits.INTERRUPTED
