@@ -142,6 +142,8 @@ def resolve(
         names = [None]
     elif passive and host == "localhost":
         names = [name for version, name in _LOOPBACK.items() if family in (socket.AF_UNSPEC, version)]
+    elif "\0" in host:  # the C library would see no more than what is before it
+        raise NameNotResolved(f"{host}: not a host name")
     elif host == "*":  # glibc would take it for the loopback
         raise NameNotResolved("*: not a host name: expected one to connect to")
     flags = socket.AI_PASSIVE if passive else 0

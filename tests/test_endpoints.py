@@ -118,7 +118,7 @@ def test_localhost_listens_on_both_loopbacks() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "no-such-host.invalid", "x" * 300, "a..b", "a\0b", "\udcff", "1.2.3.4.5"]
+    "host", ["", "no-such-host.invalid", "x" * 300, "a..b", "a\0b", "127.0.0.1\0", "\udcff", "1.2.3.4.5"]
 )
 def test_what_is_no_host_is_refused_by_name(host: str) -> None:
     with pytest.raises(NameNotResolved) as refused:

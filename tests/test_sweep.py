@@ -442,6 +442,23 @@ class TestCommand:
         ran = fastnet(*words, input="127.0.0.3\n")
         assert ran.stdout.split() == [f"127.0.0.{n}" for n in (1, 2, 3, 4)]
 
+    def test_a_list_that_no_editor_meant(self, root, fastnet, tmp_path):
+        listed = tmp_path / "targets"
+        listed.write_bytes(b"\xef\xbb\xbf127.0.0.1\r\n127.0.0.2\r\n")
+        assert fastnet("sweep", "--alive", "-f", str(listed)).stdout.split() == ["127.0.0.1", "127.0.0.2"]
+        listed.write_bytes(b"127.0.0.1\n\xff\xfe\n")
+        for where in (["-f", str(listed)], ["-f", "-"]):
+            with listed.open() as stdin:
+                ran = fastnet("sweep", *where, stdin=stdin, env={"PYTHONIOENCODING": "utf-8:strict"})
+            assert (ran.returncode, ran.stdout) == (2, "")
+            assert ran.stderr == "fastnet sweep: \\udcff\\udcfe: not a host name\n"
+        ran = subprocess.run(
+            ["sh", "-c", '"$@" sweep -f - <&-', "sh", sys.executable, "-m", "fastnet"],
+            capture_output=True,
+            check=False,
+        )
+        assert (ran.returncode, ran.stdout, ran.stderr.count(b"\n")) == (2, b"", 1)
+
     def test_every(self, root, fastnet):
         ran = fastnet("sweep", "--json", "--every", "10ms", "--count", "3", "127.0.0.1")
         assert [json.loads(line)["round"] for line in ran.stdout.splitlines()] == [0]  # nothing changed

@@ -267,6 +267,16 @@ class TestAlone:
         hops, _ = records(fastnet("trace", "--names", "--json", "127.0.0.1").stdout)
         assert hops[0]["responses"][0]["name"] == "localhost"  # type: ignore[index]
 
+    def test_one_family(self, root, fastnet, tmp_path) -> None:
+        hosts = tmp_path / "hosts"
+        hosts.write_text("127.0.0.1 both\n::1 both\n")
+        prefix = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
+        for version, address in (("4", "127.0.0.1"), ("6", "::1")):
+            ran = fastnet("trace", f"-{version}", "-v", "both", prefix=prefix)
+            assert (ran.returncode, ran.stderr) == (0, f"both is {address}, by a udp socket\n")
+            ran = fastnet("ping", f"-{version}", "-v", "-c1", "both", prefix=prefix)
+            assert (ran.returncode, ran.stderr) == (0, f"both is {address}, by a raw socket\n")
+
     def test_no_way_out(self, namespace, fastnet) -> None:
         ran = fastnet("trace", "192.0.2.1", prefix=namespace().prefix)
         assert ran.stdout.splitlines() == [

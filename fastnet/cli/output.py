@@ -10,14 +10,16 @@ from typing import Any, TextIO
 
 
 def prepare_streams() -> None:
-    """Let there be stdout and stderr, which the shell's ``>&-`` takes away, and let stdout take any text.
+    """Let there be the three streams, which the shell's ``>&-`` takes away, and let them take any text.
 
-    Interface names and arguments may hold what its encoding does not.
+    Interface names, arguments and lists may hold what an encoding does not.
     """
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream, errors in (sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace"):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors=errors)
 
 
 def print_json(record: Mapping[str, Any]) -> None:

@@ -58,7 +58,8 @@ def listed(files: list[str]) -> list[str]:
         if name == "-":
             texts += read_targets(sys.stdin)
         else:
-            with open(name, encoding="utf-8") as lines:
+            # What is not UTF-8 is refused as the target that it is meant to be.
+            with open(name, encoding="utf-8-sig", errors="surrogateescape") as lines:
                 texts += read_targets(lines)
     return texts
 
