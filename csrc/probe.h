@@ -74,8 +74,11 @@ struct fn_reason {
 /* The errno of a target that is never sent to: unspecified or multicast. */
 #define FN_NOT_A_HOST 89
 
-/* What a sweep goes over: an ICMP datagram socket, a raw one, or an interface's packet socket (ARP or NDP). */
-enum fn_engine { FN_DATAGRAM, FN_RAW, FN_LINK };
+/*
+ * What a sweep goes over: an ICMP datagram socket, a raw one, an interface's packet socket (ARP or NDP), or a raw one and
+ * its fast way (probe/turbo.h).
+ */
+enum fn_engine { FN_DATAGRAM, FN_RAW, FN_LINK, FN_TURBO };
 
 /* Our own addresses on the link of a packet socket. */
 struct fn_link {
@@ -83,12 +86,15 @@ struct fn_link {
     struct fn_number source;
 };
 
+struct fn_turbo;
+
 struct fn_sweep_options {
     enum fn_engine engine;
     int fd;
     int family;
     uint16_t ident;
     uint8_t key[16];
+    struct fn_turbo *turbo;    /* of FN_TURBO: an open one, of the same family, ident and payload */
     unsigned payload;          /* bytes behind the ICMP header: FN_SWEEP_PAYLOAD to 65507 */
     int64_t timeout;
     bool adaptive;             /* less than `timeout` where the round-trip times allow it (RFC 6298) */

@@ -90,6 +90,8 @@ static void try_icmp(struct fn_sweep *sweep, uint8_t *message, size_t size, bool
         lend_cookie(sweep, message, size);
     if (fn_icmp_parse_reply(sweep, message, size, from, &answer))
         require(answer.target == 9 && answer.whole && lent);
+    if (fn_turbo_parse_reply(sweep, message, size, &answer))
+        require(answer.target == 9 && answer.whole && lent);
     if (fn_icmp_parse_quoted(sweep, message, size, from, &answer))
         require(answer.target == 9 && (!answer.whole || lent));
 }

@@ -3,6 +3,7 @@
 #include "probe/sweep.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -61,4 +62,11 @@ int64_t fn_stamp_of(const struct msghdr *message)
         }
     }
     return 0;
+}
+
+bool fn_batch_wait(struct fn_sweep *sweep, const struct timespec *longest)
+{
+    struct pollfd ready = {.fd = sweep->options.fd, .events = POLLIN};
+
+    return ppoll(&ready, 1, longest, NULL) > 0 && ready.revents & POLLERR;
 }

@@ -47,47 +47,66 @@ static struct fn_number number_of(const struct sockaddr_in6 *address)
     return (struct fn_number){get64(address->sin6_addr.s6_addr), get64(address->sin6_addr.s6_addr + 8)};
 }
 
-static int wire_init(struct fn_sweep *sweep)
+int fn_icmp_init(struct fn_sweep *sweep, size_t headroom)
 {
-    struct fn_outgoing *const out = &sweep->out;
+    const size_t size = FN_ICMP_HEADER + sweep->options.payload;
 
     if (sweep->options.payload < FN_SWEEP_PAYLOAD || sweep->options.payload > 65507)
         return -EINVAL;
-    sweep->packet_size = FN_ICMP_HEADER + sweep->options.payload;
-    sweep->read_size = sweep->packet_size + FN_IPV4_HEADER_MAX;
+    sweep->headroom = headroom;
+    sweep->packet_size = headroom + size;
+    sweep->read_size = size + FN_IPV4_HEADER_MAX;
     const int code = fn_batches_init(sweep);
     if (code < 0)
         return code;
     for (unsigned i = 0; i < FN_BATCH; i++) {
-        uint8_t *const packet = out->packets + i * sweep->packet_size;
-        packet[0] = is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6;
-        put16(packet + AT_IDENT, sweep->options.ident);
-        for (size_t at = AT_COOKIE + 8; at < sweep->packet_size; at++)
-            packet[at] = (uint8_t)at;
+        uint8_t *const icmp = sweep->out.packets + i * sweep->packet_size + headroom;
+        icmp[0] = is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6;
+        put16(icmp + AT_IDENT, sweep->options.ident);
+        for (size_t at = AT_COOKIE + 8; at < size; at++)
+            icmp[at] = (uint8_t)at;
+    }
+    sweep->constant_sum = fn_checksum_scalar(sweep->out.packets + headroom, size, 0);
+    return 0;
+}
+
+static int wire_init(struct fn_sweep *sweep)
+{
+    struct fn_outgoing *const out = &sweep->out;
+    const int code = fn_icmp_init(sweep, 0);
+
+    for (unsigned i = 0; i < FN_BATCH; i++) {
         out->messages[i].msg_hdr.msg_name = &out->to[i];
         out->messages[i].msg_hdr.msg_namelen = is_ipv4(sweep) ? sizeof out->to[i].in : sizeof out->to[i].in6;
     }
-    sweep->constant_sum = fn_checksum_scalar(out->packets, sweep->packet_size, 0);
-    return 0;
+    return code;
+}
+
+void fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, struct fn_number to, uint32_t number, uint32_t ticks)
+{
+    uint8_t *const icmp = sweep->out.packets + place * sweep->packet_size + sweep->headroom;
+    const uint64_t cookie = cookie_of(sweep, to, number, ticks);
+
+    put16(icmp + AT_SEQUENCE, (uint16_t)number);
+    put32(icmp + AT_TICKS, ticks);
+    put32(icmp + AT_NUMBER, number);
+    put64(icmp + AT_COOKIE, cookie);
+    /* The kernel computes it anew for a datagram socket, and for IPv6, whose addresses it covers. */
+    uint32_t sum = sweep->constant_sum + (number & 0xffff) + words(ticks) + words(number) + words(cookie);
+    if (!is_ipv4(sweep))
+        sum += words(to.high) + words(to.low);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    put16(icmp + AT_CHECKSUM, (uint16_t)~sum);
 }
 
 static void wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks)
 {
     struct fn_outgoing *const out = &sweep->out;
-    uint8_t *const packet = out->packets + place * sweep->packet_size;
     const struct fn_number address = fn_sweep_address(sweep, target);
-    const uint64_t cookie = cookie_of(sweep, address, number, ticks);
 
-    put16(packet + AT_SEQUENCE, (uint16_t)number);
-    put32(packet + AT_TICKS, ticks);
-    put32(packet + AT_NUMBER, number);
-    put64(packet + AT_COOKIE, cookie);
+    fn_icmp_write_request(sweep, place, address, number, ticks);
     if (is_ipv4(sweep)) {
-        /* The kernel computes it anew for a datagram socket. */
-        uint32_t sum = sweep->constant_sum + (number & 0xffff) + words(ticks) + words(number) + words(cookie);
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        put16(packet + AT_CHECKSUM, (uint16_t)~sum);
         out->to[place].in = (struct sockaddr_in){
             .sin_family = AF_INET, .sin_addr.s_addr = htonl((uint32_t)address.low)};
     } else {
@@ -120,7 +139,7 @@ bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, s
                          struct fn_answer *out)
 {
     /* Of the other sockets the kernel keeps the IP header, and checks the checksum. */
-    const bool bare = !(sweep->options.engine == FN_RAW && is_ipv4(sweep));
+    const bool bare = sweep->options.engine == FN_DATAGRAM || !is_ipv4(sweep);
     const size_t header = bare || len == 0 ? 0 : (size_t)(message[0] & 0xf) * 4;
 
     if (len < header || (!bare && header < FN_IPV4_HEADER))
@@ -220,5 +239,5 @@ static int wire_error(struct fn_sweep *sweep, struct fn_answer *out)
     return 1;
 }
 
-const struct fn_wire fn_icmp_wire = {wire_init, fn_batches_free, wire_request, fn_batch_send,
-                                     fn_batch_read, wire_reply, wire_error};
+const struct fn_wire fn_icmp_wire = {wire_init,     fn_batches_free, wire_request, fn_batch_send,
+                                     fn_batch_read, wire_reply,      wire_error,   fn_batch_wait};

@@ -257,7 +257,7 @@ static int wire_error(struct fn_sweep *sweep, struct fn_answer *out)
 }
 
 const struct fn_wire fn_link_wire = {wire_init, wire_free, wire_request, fn_batch_send,
-                                     fn_batch_read, wire_reply, wire_error};
+                                     fn_batch_read, wire_reply, wire_error, fn_batch_wait};
 
 const uint8_t *fn_sweep_mac(const struct fn_sweep *sweep, uint64_t target)
 {

@@ -3,7 +3,6 @@
 #include "probe/sweep.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -26,6 +25,7 @@ static const struct fn_wire *const WIRES[] = {
     [FN_DATAGRAM] = &fn_icmp_wire,
     [FN_RAW] = &fn_icmp_wire,
     [FN_LINK] = &fn_link_wire,
+    [FN_TURBO] = &fn_turbo_wire,
 };
 
 static int64_t clock_now(clockid_t clock)
@@ -423,10 +423,9 @@ static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
 
 static void wait_until(struct fn_sweep *sweep, int64_t wake, int64_t now)
 {
-    struct pollfd ready = {.fd = sweep->options.fd, .events = POLLIN};
     const struct timespec left = {.tv_sec = (wake - now) / FN_SECOND, .tv_nsec = (wake - now) % FN_SECOND};
 
-    if (ppoll(&ready, 1, &left, NULL) > 0 && ready.revents & POLLERR)
+    if (sweep->wire->wait(sweep, &left))
         read_errors(sweep);
 }
 

@@ -1,7 +1,8 @@
 /*
- * What the files of a sweep share: targets.c (which address is which target), icmp.c (requests, and whether
- * what came back is one's answer), link.c (the same over a link), batch.c (messages that are sent and read
- * together), reasons.c, timing.c (round-trip times), and sweep.c (when to send, what an answer means, whatever it went over).
+ * What the files of a sweep share: targets.c (which address is which target), icmp.c (requests, and whether what
+ * came back is one's answer), link.c (the same over a link), turbo.c (as frames, and out of a ring: ring.c), batch.c
+ * (messages that are sent and read together), reasons.c, timing.c (round-trip times), and sweep.c (when to send,
+ * what an answer means, whatever it went over).
  */
 #ifndef FN_PROBE_SWEEP_H
 #define FN_PROBE_SWEEP_H
@@ -10,6 +11,7 @@
 #include "probe.h"
 
 #include <sys/socket.h>
+#include <time.h>
 
 #define FN_MICROSECOND INT64_C(1000)
 #define FN_MILLISECOND INT64_C(1000000)
@@ -88,12 +90,15 @@ struct fn_wire {
     bool (*reply)(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out);
     /* Takes one error that came back: 1, its answer in `out`; 0: one that is not ours; -EAGAIN: no more. */
     int (*error)(struct fn_sweep *sweep, struct fn_answer *out);
+    /* Waits until something came, or so long; true: errors did. */
+    bool (*wait)(struct fn_sweep *sweep, const struct timespec *longest);
 };
 
 struct fn_sweep {
     struct fn_sweep_options options;
     const struct fn_wire *wire;
     void *own; /* the wire's */
+    size_t headroom; /* of a request that is a frame: what is before its ICMP message */
     size_t packet_size, read_size; /* of a request, and of the longest message that is read whole */
     uint16_t constant_sum; /* of a request but for what the wire puts in */
 
@@ -150,11 +155,16 @@ int fn_batches_init(struct fn_sweep *sweep);
 void fn_batches_free(struct fn_sweep *sweep);
 int fn_batch_send(struct fn_sweep *sweep);
 int fn_batch_read(struct fn_sweep *sweep);
+bool fn_batch_wait(struct fn_sweep *sweep, const struct timespec *longest);
 /* When the kernel got a message, by the wall clock; 0: it does not say. */
 int64_t fn_stamp_of(const struct msghdr *message);
 
 /* icmp.c: over an ICMP socket. */
 extern const struct fn_wire fn_icmp_wire;
+/* For requests with so much headroom: batches, and all of an ICMP message that is the same in each. */
+int fn_icmp_init(struct fn_sweep *sweep, size_t headroom);
+void fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, struct fn_number to, uint32_t number,
+                           uint32_t ticks);
 /* What a message from this address answers (a raw IPv4 socket's begins with its IP header); false: nothing of ours. */
 bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
                          struct fn_answer *out);
@@ -166,5 +176,9 @@ bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, siz
 extern const struct fn_wire fn_link_wire;
 /* The hardware address of a target that a frame tells us, within the frame; NULL: it is no answer to us. */
 const uint8_t *fn_link_parse_reply(const struct fn_sweep *sweep, const uint8_t *frame, size_t len, uint64_t *target);
+
+/* turbo.c: as frames and out of a ring. What a packet answers; false: nothing of ours. */
+extern const struct fn_wire fn_turbo_wire;
+bool fn_turbo_parse_reply(const struct fn_sweep *sweep, const uint8_t *packet, size_t len, struct fn_answer *out);
 
 #endif

@@ -29,6 +29,7 @@ from fastnet._pure.probe import (
     on_link,
 )
 from fastnet._pure.probe.sweeper import check_engine, check_options, check_rate
+from fastnet._pure.probe.turbo import find_path, refusal
 
 cdef extern from "<time.h>" nogil:
     enum:
@@ -59,6 +60,7 @@ cdef extern from "probe.h" nogil:
         FN_DATAGRAM
         FN_RAW
         FN_LINK
+        FN_TURBO
     struct fn_link:
         uint8_t mac[6]
         fn_number source
@@ -68,6 +70,7 @@ cdef extern from "probe.h" nogil:
         int family
         uint16_t ident
         uint8_t key[16]
+        fn_turbo *turbo
         unsigned payload
         int64_t timeout
         bint adaptive
@@ -80,6 +83,8 @@ cdef extern from "probe.h" nogil:
         uint64_t seed
         fn_link link
     struct fn_sweep:
+        pass
+    struct fn_turbo:
         pass
     enum:
         FN_SWEEP_PAYLOAD
@@ -96,6 +101,19 @@ cdef extern from "probe.h" nogil:
     const fn_reason *fn_sweep_reason(const fn_sweep *sweep, uint32_t number)
     const uint8_t *fn_sweep_mac(const fn_sweep *sweep, uint64_t target)
     fn_number fn_sweep_address(const fn_sweep *sweep, uint64_t target)
+
+cdef extern from "probe/turbo.h" nogil:
+    struct fn_turbo_path:
+        unsigned interface
+        uint8_t hardware[6]
+        uint8_t next_hop[6]
+        int family
+        fn_number source
+        uint16_t ident
+        unsigned payload
+    int fn_turbo_open(fn_turbo **out, const fn_turbo_path *path)
+    void fn_turbo_close(fn_turbo *turbo)
+    void fn_turbo_free(fn_turbo *turbo)
 
 cdef object NANOSECOND = 1_000_000_000
 cdef object WORD = (1 << 64) - 1
@@ -122,6 +140,56 @@ cdef fn_number split(object number):
 
 cdef object number_of(fn_number number):
     return (<object>number.high) << 64 | <object>number.low
+
+
+cdef class _Turbo:
+    """What open_turbo() opens: it takes the prober's place."""
+
+    cdef fn_turbo *turbo
+    cdef object prober
+    cdef readonly str engine
+
+    def __cinit__(self, prober, path):
+        cdef fn_turbo_path given
+        cdef int code
+        given.interface = path.interface
+        memcpy(given.hardware, <const uint8_t *>path.hardware, sizeof(given.hardware))
+        memcpy(given.next_hop, <const uint8_t *>path.next_hop, sizeof(given.next_hop))
+        given.family = prober.family
+        given.source = fn_number(path.source >> 64, path.source & WORD)
+        given.ident = prober.ident
+        given.payload = max(prober.size, FN_SWEEP_PAYLOAD)
+        code = fn_turbo_open(&self.turbo, &given)
+        if code < 0:
+            raise refusal(-code)
+        self.prober = prober
+        self.engine = "turbo"
+
+    def __dealloc__(self):
+        fn_turbo_free(self.turbo)
+
+    def __getattr__(self, name):
+        return getattr(self.prober, name)
+
+    def close(self):
+        fn_turbo_close(self.turbo)
+
+
+def open_turbo(prober, route):
+    """The fast way of a raw prober to what one gateway reaches: ``route`` is one of ``gatewayed()``.
+
+    A Sweeper takes it in the prober's place. Requests leave as whole frames to the gateway (packet(7)), past
+    the firewall's rules for output; replies are taken by an eBPF program at the interface's ingress, before
+    the kernel's own stack sees them, and judged as ever. Whatever else comes goes on to the stack; a reply in
+    an unusual form, and every error, comes by the prober's socket. ``close()`` detaches the program, and so
+    does the end of the process, whatever ended it. The prober stays the caller's, and open as long.
+
+    Needs Linux 6.6, CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF. Raises EngineMissing where the kernel is older or
+    the implementation is not native, NotPermitted, InvalidArgument for a prober that is not raw or a route
+    without a gateway, NoSuchInterface, NoAddress for an interface without a MAC address, and OSError where
+    the gateway does not tell its own.
+    """
+    return _Turbo(prober, find_path(prober, route))
 
 
 cdef class _Column:
@@ -312,8 +380,12 @@ cdef class Sweeper(_Sweep):
     def __cinit__(self, prober, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
                   seed=None, decided=None, adaptive=False):
         cdef fn_sweep_options options
-        check_engine(prober)
-        options.engine = FN_RAW if prober.engine == "raw" else FN_DATAGRAM
+        if isinstance(prober, _Turbo):
+            options.engine = FN_TURBO
+            options.turbo = (<_Turbo>prober).turbo
+        else:
+            check_engine(prober)
+            options.engine = FN_RAW if prober.engine == "raw" else FN_DATAGRAM
         options.ident = prober.ident
         options.payload = max(prober.size, FN_SWEEP_PAYLOAD)
         self.begin(&options, prober, spans, timeout, retries, window, rate, shard, seed, decided, adaptive)

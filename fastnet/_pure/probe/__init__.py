@@ -20,6 +20,7 @@ from fastnet._pure.probe.link import Link, LinkSweeper
 from fastnet._pure.probe.prober import Prober
 from fastnet._pure.probe.routes import Route, gatewayed, on_link
 from fastnet._pure.probe.sweeper import Sweeper
+from fastnet._pure.probe.turbo import open_turbo
 
 __all__ = [
     "ALIVE",
@@ -38,4 +39,5 @@ __all__ = [
     "gatewayed",
     "is_host",
     "on_link",
+    "open_turbo",
 ]

@@ -25,7 +25,8 @@ _NUMBER = struct.Struct("=I")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 """Family, lengths of destination and source, TOS, table, protocol, scope, type, flags; a rule's alike."""
 _INTERFACE = struct.Struct("=BxHiII")
-_GET_LINK, _GET_ROUTE, _GET_RULE = 18, 26, 34
+_GET_LINK, _GET_ROUTE, _GET_NEIGHBOUR, _GET_RULE = 18, 26, 30, 34
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP, _CHANGED = 1, 0x300, 0x10
 _ROOM = 1 << 16
@@ -38,6 +39,9 @@ _SEVERAL_WAYS = {9, 18, 22}
 _UNICAST = 1
 _DEAD, _LINK_DOWN = 1, 16
 _ETHERNET, _UP, _NO_ARP = 1, 1, 0x80
+
+_HARDWARE, _NOT_KNOWN = 2, 0x01 | 0x20
+"""NDA_LLADDR; NUD_INCOMPLETE and NUD_FAILED."""
 
 _RULE_PRIORITY, _RULE_SUPPRESSED, _RULE_TABLE, _RULE_PROTOCOL = 6, 14, 15, 21
 _NO_PREFIX = 0xFFFFFFFF
@@ -98,6 +102,22 @@ def gatewayed(family: int) -> list[Route]:
     What it says of the intervals and of what is left out holds here too. Raises OSError.
     """
     return _routes(family, has_gateway=True)
+
+
+def neighbour(family: int, interface: int, address: str) -> bytes:
+    """The MAC address that the kernel has for a neighbour; empty where it does not know it (yet)."""
+    packed = socket.inet_pton(family, address)
+    destination = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _DESTINATION) + packed
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        question = _NEIGHBOUR.pack(family, interface, 0, 0, 0) + destination
+        try:
+            _, answer = next(_answers(kernel, _GET_NEIGHBOUR, 0, question))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return b""
+            raise
+    state = _NEIGHBOUR.unpack_from(answer)[2]
+    return b"" if state & _NOT_KNOWN else _attributes(answer, _NEIGHBOUR.size).get(_HARDWARE, b"")
 
 
 def _routes(family: int, has_gateway: bool) -> list[Route]:
