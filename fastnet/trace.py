@@ -39,7 +39,7 @@ class Response(NamedTuple):
     rtt_ms: float | None
     error: str | None
     """Why it went no further, other than that it had lived long enough or arrived: ``no answer``,
-    ``host unreachable``, ``not sent: ...``."""
+    ``host unreachable``, ``not sent: ...``, ``interrupted``."""
 
 
 class Hop(NamedTuple):

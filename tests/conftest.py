@@ -208,6 +208,19 @@ def namespace(root: None, peer: Callable[[str], str]) -> Iterator[Callable[[], N
 
 
 @pytest.fixture
+def knowing(namespace: Callable[[], Namespace], tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
+    """``knowing(lines)``: words that run a command inside a namespace whose hosts(5) holds these lines."""
+
+    def make(lines: str) -> tuple[str, ...]:
+        hosts = tmp_path / "hosts"
+        hosts.write_text(lines)
+        # `ip netns exec` has unshared the mounts.
+        return (*namespace().prefix, "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
+
+    return make
+
+
+@pytest.fixture
 def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
     """Two hosts joined by a veth pair, ``veth0`` on either: 10.77.0.1 and fd77::1, 10.77.0.2 and fd77::2."""
     left, right = namespace(), namespace()

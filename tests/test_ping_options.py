@@ -169,10 +169,8 @@ class TestTiming:
 
 
 class TestAllAddresses:
-    def test_the_command(self, root, fastnet, tmp_path) -> None:
-        hosts = tmp_path / "hosts"
-        hosts.write_text("127.0.0.1 many\n127.0.0.2 many\n::1 many\n")
-        prefix = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
+    def test_the_command(self, knowing, fastnet) -> None:
+        prefix = knowing("127.0.0.1 many\n127.0.0.2 many\n::1 many\n")
         ran = fastnet("ping", "-A", "-c2", "-i0", "--json", "many", "127.0.0.2", prefix=prefix)
         assert (ran.returncode, ran.stderr) == (0, "")
         found = {(each["host"], each["address"]): each["received"] for each in records(ran.stdout, "summary")}
@@ -183,10 +181,8 @@ class TestAllAddresses:
         ran = fastnet("ping", "-v", "-c1", "-4", "many", prefix=prefix)
         assert ran.stderr.splitlines() == ["many is 127.0.0.1, by a raw socket"]
 
-    def test_an_address_of_a_name_that_is_no_host_s(self, root, fastnet, tmp_path) -> None:
-        hosts = tmp_path / "hosts"
-        hosts.write_text("127.0.0.1 some\n224.0.0.1 some\n")
-        prefix = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
+    def test_an_address_of_a_name_that_is_no_host_s(self, knowing, fastnet) -> None:
+        prefix = knowing("127.0.0.1 some\n224.0.0.1 some\n")
         assert fastnet("ping", "-c1", "some", prefix=prefix).returncode == 0
         ran = fastnet("ping", "-A", "-c1", "some", prefix=prefix)
         assert (ran.returncode, ran.stdout) == (2, "")

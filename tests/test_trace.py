@@ -151,13 +151,15 @@ class TestChain:
     def test_ping_finds_the_mtu_too(self, chain, fastnet) -> None:
         chain[1].ip("link", "set", "right", "mtu", "1300")
         chain[2].ip("link", "set", "left", "mtu", "1300")
-        ran = fastnet("ping", "--mtu", "10.60.3.2", "fd60:3::2", "10.60.0.2", prefix=chain[0].prefix)
-        assert ran.stdout.splitlines() == [
-            "10.60.3.2: path MTU 1300, 1300 behind 10.60.0.2",
-            "fd60:3::2: path MTU 1300, 1300 behind fd60::2",
-            "10.60.0.2: path MTU 1500",
-        ]
-        assert (ran.returncode, ran.stderr) == (0, "")
+        for engine in ("raw", "datagram"):
+            words = ("ping", "--mtu", "--engine", engine, "10.60.3.2", "fd60:3::2", "10.60.0.2")
+            ran = fastnet(*words, prefix=chain[0].prefix)
+            assert ran.stdout.splitlines() == [
+                "10.60.3.2: path MTU 1300, 1300 behind 10.60.0.2",
+                "fd60:3::2: path MTU 1300, 1300 behind fd60::2",
+                "10.60.0.2: path MTU 1500",
+            ]
+            assert (ran.returncode, ran.stderr) == (0, "")
         ran = fastnet("ping", "--mtu", "-W10ms", "--json", "10.60.0.9", prefix=chain[0].prefix)
         (told,) = map(json.loads, ran.stdout.splitlines())
         assert (told["kind"], told["mtu"], told["error"]) == ("mtu", None, "no answer")
@@ -267,10 +269,8 @@ class TestAlone:
         hops, _ = records(fastnet("trace", "--names", "--json", "127.0.0.1").stdout)
         assert hops[0]["responses"][0]["name"] == "localhost"  # type: ignore[index]
 
-    def test_one_family(self, root, fastnet, tmp_path) -> None:
-        hosts = tmp_path / "hosts"
-        hosts.write_text("127.0.0.1 both\n::1 both\n")
-        prefix = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
+    def test_one_family(self, knowing, fastnet) -> None:
+        prefix = knowing("127.0.0.1 both\n::1 both\n")
         for version, address in (("4", "127.0.0.1"), ("6", "::1")):
             ran = fastnet("trace", f"-{version}", "-v", "both", prefix=prefix)
             assert (ran.returncode, ran.stderr) == (0, f"both is {address}, by a udp socket\n")

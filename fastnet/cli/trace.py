@@ -51,10 +51,10 @@ def run(args: argparse.Namespace) -> int:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
     tell = partial(print_hop_json if args.json else print_hop, names=args.names)
     with Tracer(args.host, args.max_hops, args.tries, args.timeout, mtu=args.mtu, **options) as tracer:
-        unix.drop_capabilities()
-        if args.verbose:
-            remark(f"{tracer.host} is {tracer.address}, by a {tracer.engine} socket")
         try:
+            unix.drop_capabilities()
+            if args.verbose:
+                remark(f"{tracer.host} is {tracer.address}, by a {tracer.engine} socket")
             print_end(tracer.run(tell), args.json)
         except KeyboardInterrupt:
             print_end(tracer.break_off(tell), args.json, interrupted=True)

@@ -210,21 +210,26 @@ class Pinger:
 
     def _advance(self, session: "Session") -> None:
         """Send what is due, and wait for news: one thread reads for all, the others are told."""
-        with self.lock:
-            seconds = session.step()
-            if session.news:
-                return
-            if self._reading:
-                self.lock.wait(seconds)
-                return
-            self._reading = True
+        reader = False
         try:
+            with self.lock:
+                seconds = session.step()
+                if session.news:
+                    return
+                if self._reading:
+                    self.lock.wait(seconds)
+                    return
+                reader = self._reading = True  # In one step: Ctrl-C may come between any two.
             self._poller.poll(seconds)
         finally:
-            with self.lock:
-                self._reading = False
-                self.receive()
-                self.lock.notify_all()
+            if reader:
+                self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        with self.lock:
+            self._reading = False
+            self.receive()
+            self.lock.notify_all()
 
     def receive(self) -> None:
         """Hand what has arrived to the conversations that it is for."""
