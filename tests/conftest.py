@@ -231,6 +231,10 @@ def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
         host.ip("link", "set", "veth0", "up")
     for host in (left, right):
         host.carry()
+    # All namespaces share the kernel's neighbour table, which a test beside these may have filled.
+    for host, number, other in ((left, 2, right), (right, 1, left)):
+        for address in (f"10.77.0.{number}", f"fd77::{number}"):
+            host.ip("neighbour", "replace", address, "lladdr", other.mac(), "dev", "veth0", "nud", "permanent")
     return left, right
 
 

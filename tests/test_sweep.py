@@ -247,7 +247,7 @@ class TestNamespaces:
 
     def test_a_queue_that_stays_full_is_not_inactivity(self, linked, peer, fastnet):
         left, _ = linked
-        left.ip("neighbour", "add", "10.77.0.2", "lladdr", "02:00:00:00:00:02", "dev", "veth0")
+        left.ip("neighbour", "replace", "10.77.0.2", "lladdr", "02:00:00:00:00:02", "dev", "veth0")
         left.ip("route", "add", "10.88.0.0/16", "via", "10.77.0.2")
         queue = ("root", "tbf", "rate", "8bit", "burst", "90", "limit", "100")
         left.run(peer("tc"), "qdisc", "add", "dev", "veth0", *queue)

@@ -33,6 +33,8 @@ def hosts(linked: Hosts) -> Hosts:
     """The left one has 10.9.0.0/16 and fd99::/64 on its link; the right one has what it is given of it."""
     left, right = linked
     right.ip("link", "set", "veth0", "address", MAC)
+    for address in ("10.77.0.2", "fd77::2"):
+        left.ip("neighbour", "replace", address, "lladdr", MAC, "dev", "veth0", "nud", "permanent")
     left.ip("address", "add", "10.9.0.1/16", "dev", "veth0")
     left.ip("address", "add", "fd99::1/64", "dev", "veth0", "nodad")
     right.ip("route", "add", "10.9.0.0/16", "dev", "veth0")
