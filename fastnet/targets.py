@@ -176,7 +176,9 @@ def _parse(text: str, family: int) -> tuple[int, list[Span]]:
     if not text or text != text.strip():
         raise InvalidArgument(f"{text!r}: expected a host, a prefix or a range of addresses")
     if "%" in text:
-        raise InvalidArgument(f"{text}: a target has no scope; `fastnet ping` takes a scoped address")
+        raise InvalidArgument(
+            f"{text}: a target has no scope: name its interface beside it, --interface eth0"
+        )
     if not _is_numeric(text):
         found = resolve(text, family=family)[0]
         return found.family, [_single(found.family, found.address[0])]

@@ -255,6 +255,33 @@ class TestEngines:
         assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (3, "", 1)
         assert "CAP_NET_RAW" in ran.stderr
 
+    @pytest.mark.parametrize("engine", ["auto", "raw", "datagram"])
+    def test_link_local_ones_on_the_interface_that_is_named(self, hosts: Hosts, fastnet, engine: str) -> None:
+        left, right = hosts
+        left.run(*PING_GROUPS)
+        right.ip("address", "add", "fe80::7/64", "dev", "veth0", "nodad")
+        words = ("sweep", "--alive", "--timeout=300ms", "--engine", engine, "--interface=veth0")
+        ran = fastnet(*words, "fe80::6-fe80::8", "10.77.0.2-3", prefix=left.prefix)
+        assert ran.stdout.split() == ["10.77.0.2", "fe80::7"]
+        assert ran.stderr.endswith(f" ({'link+raw' if engine == 'auto' else engine})\n")
+
+    def test_only_the_interface_that_is_named(self, hosts: Hosts, fastnet) -> None:
+        left, _ = hosts
+        ran = fastnet("sweep", "--interface=lo", "--engine=link", "10.77.0.2", prefix=left.prefix)
+        assert ran.stdout == "10.77.0.2       not probed   not on a link of this machine\n"
+        ran = fastnet("sweep", "--interface=lo", "127.0.0.1", prefix=left.prefix)
+        assert ran.returncode == 0
+        for words, complaint, code in (
+            (("--interface=veth9", "10.77.0.2"), "veth9", 3),
+            (("--interface=veth9", "--engine=link", "10.77.0.2"), "veth9", 3),
+            (("--interface=", "10.77.0.2"), "expected the name of an interface", 2),
+            (("--interface=lo", "--engine=tcp", "127.0.0.1"), "engine tcp leaves that to the routes", 2),
+            (("fe80::7%veth0",), "--interface", 2),
+        ):
+            ran = fastnet("sweep", *words, prefix=left.prefix)
+            assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (code, "", 1)
+            assert complaint in ran.stderr
+
     def test_again_and_again_without_capabilities(self, hosts: Hosts, fastnet) -> None:
         words = ("sweep", "--every=10ms", "--count=3", "--alive", "10.77.0.2", "127.0.0.1", "fd77::2")
         ran = fastnet(*words, prefix=hosts[0].prefix)

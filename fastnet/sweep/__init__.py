@@ -79,6 +79,7 @@ def sweep(
     engine: str = "auto",
     seed: int | None = None,
     shard: tuple[int, int] = (1, 1),
+    interface: str = "",
 ) -> SweepResult:
     """Send an echo request to each target, or on our own links ask for it, and say what came of each.
 
@@ -93,10 +94,12 @@ def sweep(
     no privilege: alive is who accepts or refuses a connection to port 80, 443 or 22) or ``scapy``. With a
     ``seed`` the targets are asked in an order of its own; the result stays in theirs. ``shard`` (i, n), i
     from 1, takes every n-th target: those of all n shards are all of them, each once. A shard has at most
-    2^24 targets. Raises InvalidArgument, NameNotResolved, NotPermitted, EngineMissing.
+    2^24 targets. ``interface`` is the only one to use; it says on which link a link-local target is.
+    Raises InvalidArgument, NameNotResolved, NoSuchInterface, NotPermitted, EngineMissing.
     """
     options: dict[str, Any] = {"timeout": timeout, "retries": retries, "window": window, "rate": rate}
     options |= {"exclude": exclude, "family": family, "engine": engine, "seed": seed, "shard": shard}
+    options["interface"] = interface
     with Sweep(targets, **options) as running:
         while not running.run():
             pass

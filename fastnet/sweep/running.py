@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fastnet._backend import netif
 from fastnet._backend import probe as _core
 from fastnet._limits import bounded, check_seconds
 from fastnet.errors import InvalidArgument, NotPermitted
@@ -57,11 +58,16 @@ class Sweep:
         engine: str = "auto",
         seed: int | None = None,
         shard: tuple[int, int] = (1, 1),
+        interface: str = "",
         decided: bytes | None = None,
     ) -> None:
         self._options = checked_options(timeout, retries, window, rate, seed)
         if engine not in ENGINES:
             raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
+        if interface:
+            netif.get_flags(interface)  # there is one of this name
+            if engine in ("tcp", "scapy"):
+                raise InvalidArgument(f"interface {interface}: engine {engine} leaves that to the routes")
         self.targets = as_targets(targets, exclude, family)
         self.engine = engine
         """What was asked for, and once it is open, which it is."""
@@ -70,7 +76,7 @@ class Sweep:
         """How many of the targets belong to the shard."""
         if decided is not None and len(decided) != (self.size + 7) // 8:
             raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
-        self._icmp_engine = engine
+        self._icmp_engine, self._interface = engine, interface
         self._sockets: dict[tuple[int, str, str], Any] = {}
         self._arrivals = select.poll()
         self._parts: list[Part] = []
@@ -140,7 +146,8 @@ class Sweep:
         if self._asked in ("auto", "link"):
             families = [family for family in (socket.AF_INET, socket.AF_INET6) if self.targets.spans(family)]
             routes = ((family, route) for family in families for route in _core.on_link(family))
-            cut = segments(self.targets, shard, routes)
+            wanted = (each for each in routes if self._interface in ("", each[1].interface))
+            cut = segments(self.targets, shard, wanted)
             try:
                 for segment in cut:
                     if segment.interface:
@@ -217,7 +224,7 @@ class Sweep:
 
                 sock = open_socket(segment.family)
             else:
-                sock = _core.Prober(segment.family, self._icmp_engine)
+                sock = _core.Prober(segment.family, self._icmp_engine, interface=self._interface)
                 self._icmp_engine = sock.engine
             self._sockets[key] = sock
             self._arrivals.register(sock.fileno(), select.POLLIN)

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from fastnet._backend import unix
 from fastnet.cli import exits
+from fastnet.cli.arguments import chosen
 from fastnet.cli.output import remark
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
@@ -65,9 +66,8 @@ def listed(files: list[str]) -> list[str]:
 
 
 def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | None) -> Sweep:
-    names = ("timeout", "retries", "rate", "engine", "seed", "shard")
-    options = {name: getattr(args, name) for name in names}
-    return Sweep(targets, decided=state.decided if state else None, **options)
+    names = ("timeout", "retries", "rate", "engine", "seed", "shard", "interface")
+    return Sweep(targets, decided=state.decided if state else None, **chosen(args, names))
 
 
 class NoticedInterrupt:

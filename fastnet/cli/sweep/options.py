@@ -4,7 +4,7 @@ import argparse
 import re
 from typing import Any
 
-from fastnet.cli.arguments import add_family, duration, integer
+from fastnet.cli.arguments import add_family, duration, integer, interface
 from fastnet.errors import InvalidArgument
 from fastnet.sweep import ALIVE, ENGINES, INACTIVE, MAX_RETRIES, MAX_SEED, MAX_SHARDS
 
@@ -52,6 +52,7 @@ def _add_targets(group: Any) -> None:
 
 def _add_probing(group: Any) -> None:
     group.add_argument("--engine", choices=ENGINES, default="auto", help="insist on a way to probe")
+    group.add_argument("--interface", type=interface, metavar="NAME", help="the only interface to use")
     group.add_argument(
         "--timeout",
         type=timeout,
