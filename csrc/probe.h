@@ -19,8 +19,9 @@
  *
  * Sending is windowed by what comes back: at most `window` requests are out past the newest one that was
  * answered (a forward acknowledgment). Where nothing comes back they age out of the window, not out of the
- * sweep; it narrows where answers had come and stopped, and widens with each of them. A queue or a
- * neighbour table that is full (ENOBUFS, EAGAIN, ENOMEM) is waited for, 30 s at most.
+ * sweep; it narrows where answers had come and stopped, and widens with each of them. Once all were sent to,
+ * those that have not answered within `timeout` are asked again, each in its turn. A queue or a neighbour
+ * table that is full (ENOBUFS, EAGAIN, ENOMEM) is waited for, 30 s at most.
  *
  * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS set, an ICMP socket with IP_RECVERR or IPV6_RECVERR
  * too; a packet socket is bound to its interface and to ARP or IPv6, and refuses frames with a VLAN tag, which

@@ -18,6 +18,8 @@
 #define PATIENCE (30 * FN_SECOND)
 /* The least that an adaptive timeout comes down to. */
 #define SHORTEST_TIMEOUT (100 * FN_MILLISECOND)
+/* So long targets that are to be asked again are left to gather. */
+#define TOGETHER FN_MILLISECOND
 /* So many messages are read before it is looked at whether to send, or to stop. */
 #define READ_MOST (64 * FN_BATCH)
 
@@ -85,7 +87,7 @@ int fn_sweep_new(struct fn_sweep **out, const struct fn_sweep_options *options, 
     sweep->passes_left = options->retries;
     sweep->window = options->window;
     sweep->finished = sweep->decided == sweep->size;
-    sweep->progress = sweep->last_sent = sweep->not_before = time_now();
+    sweep->progress = sweep->pass_begin = sweep->last_sent = sweep->not_before = time_now();
     fn_clocks_start(&sweep->clocks, sweep->progress, clock_now(CLOCK_REALTIME));
     *out = sweep;
     return 0;
@@ -233,15 +235,34 @@ static void note_refusal(struct fn_sweep *sweep, uint64_t target, int error)
         sweep->slots[target].reason = fn_reason_number(sweep, &reason);
 }
 
-/* Fills the batch with the next targets of this pass that are to be sent to. */
-static void fill_batch(struct fn_sweep *sweep, unsigned room, int64_t now)
+static int64_t patience(const struct fn_sweep *sweep)
+{
+    const int64_t timeout = sweep->options.timeout;
+
+    return sweep->options.adaptive ? fn_expect_within(&sweep->expect, SHORTEST_TIMEOUT, timeout) : timeout;
+}
+
+/* When a target that has not answered is to be asked again: its own time is over, or everybody's of the last pass. */
+static int64_t due(const struct fn_sweep *sweep, uint64_t target, int64_t now)
+{
+    const uint32_t since = fn_ticks(now) - sweep->slots[target].ticks;
+    const int64_t sent = now - ((int64_t)since << FN_TICK_BITS);
+
+    return (sent < sweep->last_pass_end ? sent : sweep->last_pass_end) + patience(sweep);
+}
+
+/* Fills the batch with the next targets of this pass that are to be sent to; of an empty one, when to look again. */
+static int64_t fill_batch(struct fn_sweep *sweep, unsigned room, int64_t now)
 {
     struct fn_outgoing *const out = &sweep->out;
 
     out->count = 0;
     while (out->count < room && sweep->place < sweep->size) {
-        const uint64_t place = sweep->place++, target = target_at(sweep, place);
+        const uint64_t place = sweep->place, target = target_at(sweep, place);
         const uint8_t state = sweep->states[target];
+        if (state == FN_SILENT && due(sweep, target, now) > now)
+            return due(sweep, target, now) + TOGETHER;
+        sweep->place++;
         if (state == FN_ALIVE || state == FN_DECIDED)
             continue;
         if (!fn_is_host(sweep->options.family, fn_sweep_address(sweep, target))) {
@@ -252,6 +273,7 @@ static void fill_batch(struct fn_sweep *sweep, unsigned room, int64_t now)
         sweep->wire->request(sweep, out->count, target, (uint32_t)(sweep->sent + 1 + out->count), fn_ticks(now));
         out->count++;
     }
+    return now;
 }
 
 static void note_sent(struct fn_sweep *sweep, unsigned count, int64_t before, int64_t after)
@@ -339,13 +361,6 @@ static void stall(struct fn_sweep *sweep, int64_t now)
     sweep->progress = now;
 }
 
-static int64_t patience(const struct fn_sweep *sweep)
-{
-    const int64_t timeout = sweep->options.timeout;
-
-    return sweep->options.adaptive ? fn_expect_within(&sweep->expect, SHORTEST_TIMEOUT, timeout) : timeout;
-}
-
 static void finish(struct fn_sweep *sweep)
 {
     sweep->finished = true;
@@ -354,19 +369,25 @@ static void finish(struct fn_sweep *sweep)
             sweep->slots[target].ticks = 0;
 }
 
-/* Waits for the last request's answer, then turns once more to those that did not answer. */
+/*
+ * Turns once more to those that did not answer, as soon as the first of them has had its time; after the last pass
+ * the last one is waited for.
+ */
 static int64_t end_pass(struct fn_sweep *sweep, int64_t now)
 {
-    const int64_t deadline = sweep->last_sent + patience(sweep);
+    const bool last = sweep->passes_left == 0 || sweep->alive + sweep->decided == sweep->size;
+    const int64_t deadline = (last ? sweep->last_sent : sweep->pass_begin) + patience(sweep);
 
     if (now < deadline && sweep->unanswered)
         return deadline;
-    if (sweep->passes_left == 0 || sweep->alive + sweep->decided == sweep->size) {
+    if (last) {
         finish(sweep);
         return now;
     }
     sweep->passes_left--;
     sweep->place = 0;
+    sweep->pass_begin = now;
+    sweep->last_pass_end = sweep->last_sent;
     sweep->refused_since = 0;
     return now;
 }
@@ -403,9 +424,9 @@ static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
 
     if (places == 0)
         return 0;
-    fill_batch(sweep, places, now);
+    const int64_t held = fill_batch(sweep, places, now);
     if (sweep->out.count == 0) {
-        *wake = end_pass(sweep, now);
+        *wake = sweep->place < sweep->size ? held : end_pass(sweep, now);
         return 0;
     }
     const int64_t before = time_now();

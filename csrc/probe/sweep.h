@@ -115,6 +115,7 @@ struct fn_sweep {
 
     uint64_t place; /* in this pass */
     unsigned passes_left;
+    int64_t pass_begin, last_pass_end;
     bool finished;
 
     uint64_t sent, newest; /* how many requests were sent, and the newest one that was answered */

@@ -372,9 +372,9 @@ cdef class Sweeper(_Sweep):
     (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
     sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
     counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
-    ``timeout`` is what a pass waits for after its last probe, in seconds; ``adaptive`` makes it less
-    where the round-trip times allow that (RFC 6298). A queue or a neighbour table that is full is waited
-    for, up to 30 seconds. Raises InvalidArgument for what is out of range.
+    ``timeout`` is how long an answer is waited for, in seconds, before its target is asked again or given
+    up; ``adaptive`` makes it less where the round-trip times allow that (RFC 6298). A queue or a neighbour
+    table that is full is waited for, up to 30 seconds. Raises InvalidArgument for what is out of range.
     """
 
     def __cinit__(self, prober, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
