@@ -190,6 +190,9 @@ class TestOptions:
     def test_dont_fragment(self, root, core, wanted, bit):
         assert self.on_the_wire(core, dont_fragment=wanted)[6] & 0x40 == bit
 
+    def test_what_no_path_cuts_has_no_id(self, root, core):
+        assert self.on_the_wire(core)[4:8] == b"\0\0\x40\0"
+
     def test_pattern(self, root, core):
         assert self.on_the_wire(core, size=23, pattern=b"abc")[20 + 8 + 16 :] == b"abcabca"
 

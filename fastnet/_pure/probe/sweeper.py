@@ -45,7 +45,7 @@ MAX_WINDOW = 32_767
 """Fewer than half of the sequence numbers."""
 MAX_SECONDS = 1_000_000
 
-_BATCH = 16
+_BATCH = 64
 _READ_MOST = 1024
 """So many messages are read before it is looked at whether to send, or to stop."""
 _AGE_NS = 10_000_000
@@ -358,15 +358,16 @@ class Sweep(Generic[Over]):
         left = self._left
         states, slots, rtt_of = self._states, self._slots, self._clocks.rtt_ns
         self._clocks.read()
-        now_ns, rtt_ns = monotonic_ns(), 0
+        now_ns, rtt_ns, taken = monotonic_ns(), 0, 0
         for target, ticks, _, stamp_ns in replies:
-            if states[target] in (SILENT, UNREACHABLE):
+            if PENDING < states[target] < ALIVE:
                 rtt_ns = rtt_of(ticks, stamp_ns, now_ns)
                 states[target] = ALIVE
                 slots[target] = rtt_ns / 1e6
-                self._unanswered -= 1
-                self._left -= 1
-        if rtt_ns:
+                taken += 1
+        self._unanswered -= taken
+        self._left -= taken
+        if taken:
             self._expectation.learn(rtt_ns)
         return left - self._left
 
@@ -415,9 +416,9 @@ class Sweeper(Sweep["Prober"]):
     (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
     sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
     counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
-    ``timeout`` is what a pass waits for after its last probe, in seconds; ``adaptive`` makes it less
-    where the round-trip times allow that (RFC 6298). A queue or a neighbour table that is full is waited
-    for, up to 30 seconds. Raises InvalidArgument for what is out of range.
+    ``timeout`` is how long an answer is waited for, in seconds, before its target is asked again or given
+    up; ``adaptive`` makes it less where the round-trip times allow that (RFC 6298). A queue or a neighbour
+    table that is full is waited for, up to 30 seconds. Raises InvalidArgument for what is out of range.
     """
 
     def _make_wire(self) -> Wire:
