@@ -51,12 +51,28 @@ def link() -> Sweep:
     return sweep
 
 
-def finish(sweeper: Any, channel: Any) -> int:
+def turbo() -> Sweep:
+    from fastnet._backend import probe
+
+    def sweep(first: int, count: int) -> int:
+        family = family_of(first)
+        prober = probe.Prober(family, "raw")
+        route = next(route for route in probe.gatewayed(family) if route.first <= first <= route.last)
+        opened = probe.open_turbo(prober, route)
+        spans = [(first, first + count - 1)]
+        sweeper = probe.Sweeper(opened, spans, timeout=TIMEOUT, retries=RETRIES, seed=1)
+        return finish(sweeper, opened, prober)
+
+    return sweep
+
+
+def finish(sweeper: Any, *channels: Any) -> int:
     from fastnet._backend import probe
 
     while not sweeper.run(1):
         pass
-    channel.close()
+    for channel in channels:
+        channel.close()
     return bytes(sweeper.states).count(probe.ALIVE)
 
 
@@ -106,6 +122,7 @@ SWEEPS: dict[str, Callable[[], Sweep]] = {
     "raw": lambda: fastnet("raw"),
     "datagram": lambda: fastnet("datagram"),
     "link": link,
+    "turbo": turbo,
     "icmplib": icmplib,
     "scapy": scapy,
     "pythonping": pythonping,

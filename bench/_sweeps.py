@@ -18,9 +18,10 @@ from bench._sweepers import RETRIES, TIMEOUT, addresses
 ALL = 1 << 16
 FEW = 1 << 10
 """What slow contenders sweep."""
-RAW, DATAGRAM, PURE, COMMAND, LINK = (
+RAW, DATAGRAM, TURBO, PURE, COMMAND, LINK = (
     "fastnet raw",
     "fastnet datagram",
+    "fastnet turbo",
     "fastnet pure",
     "fastnet sweep",
     "fastnet link",
@@ -126,6 +127,7 @@ def ours(implementations: Sequence[str]) -> list[Contender]:
     return [
         Contender(RAW, partial(python, "raw"), environment=NATIVE),
         Contender(DATAGRAM, partial(python, "datagram"), environment=NATIVE),
+        Contender(TURBO, partial(python, "turbo"), environment=NATIVE),
         pure,
         WHOLE,
     ]
