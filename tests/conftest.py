@@ -234,7 +234,8 @@ def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
     # All namespaces share the kernel's neighbour table, which a test beside these may have filled.
     for host, number, other in ((left, 2, right), (right, 1, left)):
         for address in (f"10.77.0.{number}", f"fd77::{number}"):
-            host.ip("neighbour", "replace", address, "lladdr", other.mac(), "dev", "veth0", "nud", "permanent")
+            neighbour = (address, "lladdr", other.mac(), "dev", "veth0", "nud", "permanent")
+            host.ip("neighbour", "replace", *neighbour)
     return left, right
 
 
