@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastnet._pure.probe.sockets import TIMESTAMP, prepare_reading, read, stamp_of
 from fastnet.errors import InvalidArgument, NoAddress, NoSuchInterface
 from fastnet.packet import ICMPEcho, IPv4, parse
 
@@ -398,6 +399,28 @@ class TestSweeper:
     def test_nothing_to_sweep(self, root, core):
         sweeper = self.sweep(core, [])
         assert (sweeper.size, sweeper.finished) == (0, True)
+
+    def test_each_is_asked_again_in_turn_when_its_time_is_over(self, core, namespace):
+        """The pass lasts longer than a timeout: it does not begin again with those who were asked last."""
+        silent = namespace()
+        silent.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
+        spans = self.spans("127.0.0.1-127.0.0.64")
+
+        def heard() -> dict[bytes, list[int]]:
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listening:
+                prepare_reading(listening)
+                sweeper = self.sweep(core, spans, timeout=0.4, rate=100)
+                assert bytes(sweeper.states) == bytes([core.SILENT] * 64)
+                times: dict[bytes, list[int]] = {}
+                for packet, messages, _ in read(listening, 2000, 1000):
+                    times.setdefault(packet[16:20], []).append(stamp_of(messages[TIMESTAMP]))
+                return times
+
+        times = silent.call(heard)
+        assert [len(each) for each in times.values()] == [2] * 64
+        assert [*times] == sorted(times, key=lambda each: times[each][1])
+        # A request may be noted a little before it leaves.
+        assert all(again - first > 0.2e9 for first, again in times.values())
 
     def test_run_works_a_little_each_time(self, root, core):
         prober = core.Prober(socket.AF_INET, "raw")

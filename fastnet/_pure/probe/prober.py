@@ -74,7 +74,8 @@ class Prober:
     unreachable. ``source`` is a numeric address to send from, ``interface`` the only one to use, ``mark``
     a firewall mark, ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class. ``dont_fragment``
     True sends packets up to the interface's MTU whole whatever the kernel knows of the path, so that a
-    router which can't pass one on says so; False lets them be cut to pieces; None is the kernel's way.
+    router which can't pass one on says so; False lets them be cut to pieces; None is the kernel's way, but
+    that what any path takes whole goes whole and without an IP id.
     ``pattern`` is repeated to fill the payload behind the cookie, which takes 16 bytes.
     ``transmit_timestamps`` reckons round-trip times from when the kernel handed a probe to the driver, else
     from right before it was sent. One thread at a time may call it. Raises NotPermitted, which names the
