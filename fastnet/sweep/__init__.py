@@ -90,7 +90,8 @@ def sweep(
 
     ``engine`` is ``link`` (ARP and neighbour discovery for what is on a link of this machine, which needs a
     packet socket; nothing for the others), ``raw`` or ``datagram`` (ICMP for all), ``auto`` (``link`` where
-    that applies and is permitted, else the first permitted of the other two), ``tcp`` (no ICMP and
+    that applies and is permitted, else the first permitted of the other two), ``turbo`` (frames and eBPF to
+    what is behind a router on an Ethernet link, ``raw`` for the others; native only), ``tcp`` (no ICMP and
     no privilege: alive is who accepts or refuses a connection to port 80, 443 or 22) or ``scapy``. With a
     ``seed`` the targets are asked in an order of its own; the result stays in theirs. ``shard`` (i, n), i
     from 1, takes every n-th target: those of all n shards are all of them, each once. A shard has at most

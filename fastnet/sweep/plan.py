@@ -1,8 +1,9 @@
 """Which part of the targets is swept by what.
 
 The targets in ascending order are cut into segments, each of which one worker sweeps: the addresses of one
-family that are on one link, or that are on none. A segment reaches from its first address to its last one;
-those between them that are another's are left out of it. So a shard is the same wherever it is swept from.
+family that are on one link, or behind one router where that matters, or neither. A segment reaches from its
+first address to its last one; those between them that are another's are left out of it. So a shard is the
+same wherever it is swept from.
 """
 
 import socket
@@ -14,6 +15,9 @@ from fastnet._backend import permute
 from fastnet._backend import probe as _core
 from fastnet.targets import Span, Targets
 
+_Way = tuple[int, str, str, str]
+"""Family, interface, source, gateway."""
+
 
 class Segment(NamedTuple):
     """Those of the targets that one worker sweeps."""
@@ -21,13 +25,19 @@ class Segment(NamedTuple):
     targets: Targets
     family: int
     interface: str
-    """The link that they are on; empty where they are on none, or it does not matter."""
+    """By which frames of our own reach them; empty where the kernel routes, or where it does not matter."""
     source: str
     """Our own address on that link."""
+    gateway: str
+    """The router that the frames are sent to; empty where the targets are on the link themselves."""
     own: tuple[range, ...]
     """Their places in the result, ascending and apart."""
     indices: range
     """Where each address from the first to the last of them stands among all targets."""
+
+    @property
+    def on_link(self) -> bool:
+        return self.interface != "" and self.gateway == ""
 
     @property
     def begin(self) -> int:
@@ -117,23 +127,21 @@ def segments(
 ) -> list[Segment]:
     """The targets of shard i of n (from 1): those at i - 1, i - 1 + n, ... of all, cut into segments.
 
-    ``routes``, each with its family, are the links whose targets are to be segments of their own.
+    ``routes``, each with its family, are the ways whose targets are to be segments of their own.
     """
-    owned: dict[tuple[int, str, str], list[range]] = {}
+    owned: dict[_Way, list[range]] = {}
     for family, route in routes:
         begin, end = targets.before(family, route.first), targets.before(family, route.last + 1)
         if places := _of_shard(begin, end, shard):
-            owned.setdefault((family, route.interface, route.source), []).append(places)
+            owned.setdefault((family, route.interface, route.source, route.gateway), []).append(places)
     v4 = targets.before(socket.AF_INET6, 0)
     for family, begin, end in ((socket.AF_INET, 0, v4), (socket.AF_INET6, v4, targets.size)):
         taken = sorted((places for key in owned if key[0] == family for places in owned[key]), key=_start)
-        owned[family, "", ""] = [*_gaps(_of_shard(begin, end, shard), taken)]
+        owned[family, "", "", ""] = [*_gaps(_of_shard(begin, end, shard), taken)]
     return [_segment(targets, shard, key, ranges) for key, ranges in owned.items() if ranges]
 
 
-def _segment(
-    targets: Targets, shard: tuple[int, int], key: tuple[int, str, str], places: list[range]
-) -> Segment:
+def _segment(targets: Targets, shard: tuple[int, int], key: _Way, places: list[range]) -> Segment:
     own, first, step = tuple(sorted(places, key=_start)), shard[0] - 1, shard[1]
     indices = range(first + own[0].start * step, first + own[-1].stop * step, step)
     return Segment(targets, *key, own, indices)

@@ -240,7 +240,7 @@ def _join(parts: Iterable[Part], columns: Iterable[Any], joined: memoryview) -> 
 
 def _mac(part: Part, place: int) -> str | None:
     sweeper: Any = part.worker
-    mac = sweeper.mac(place) if part.segment.interface else None
+    mac = sweeper.mac(place) if part.segment.on_link else None
     return mac.hex(":") if mac else None
 
 

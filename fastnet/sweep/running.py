@@ -3,7 +3,7 @@
 import select
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fastnet._backend import netif
@@ -23,7 +23,7 @@ from fastnet.sweep.result import (
 )
 from fastnet.targets import Targets
 
-ENGINES = ("auto", "link", *_core.ENGINES, "tcp", "scapy")
+ENGINES = ("auto", "link", *_core.ENGINES, "turbo", "tcp", "scapy")
 MAX_TARGETS = 1 << 24
 MAX_RETRIES = 100
 MAX_WINDOW = 4096
@@ -76,8 +76,8 @@ class Sweep:
         """How many of the targets belong to the shard."""
         if decided is not None and len(decided) != (self.size + 7) // 8:
             raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
-        self._icmp_engine, self._interface = engine, interface
-        self._sockets: dict[tuple[int, str, str], Any] = {}
+        self._icmp_engine, self._interface = "raw" if engine == "turbo" else engine, interface
+        self._sockets: dict[tuple[int, str, str, str], Any] = {}
         self._arrivals = select.poll()
         self._parts: list[Part] = []
         self._told = b""
@@ -143,11 +143,15 @@ class Sweep:
 
     def _cut(self, shard: tuple[int, int]) -> list[Segment]:
         """Segments by the links they are on, where frames of our own are wanted and permitted."""
+        if self._asked == "turbo":
+            cut = segments(self.targets, shard, self._routes(_core.gatewayed))
+            if not any(segment.gateway for segment in cut):
+                raise InvalidArgument(
+                    "engine turbo: no target is behind a router on an Ethernet link; take raw"
+                )
+            return cut
         if self._asked in ("auto", "link"):
-            families = [family for family in (socket.AF_INET, socket.AF_INET6) if self.targets.spans(family)]
-            routes = ((family, route) for family in families for route in _core.on_link(family))
-            wanted = (each for each in routes if self._interface in ("", each[1].interface))
-            cut = segments(self.targets, shard, wanted)
+            cut = segments(self.targets, shard, self._routes(_core.on_link))
             try:
                 for segment in cut:
                     if segment.interface:
@@ -157,6 +161,12 @@ class Sweep:
                 if self._asked == "link":
                     raise
         return segments(self.targets, shard)
+
+    def _routes(self, known: Callable[[int], list[_core.Route]]) -> Iterator[tuple[int, _core.Route]]:
+        """The ways of a kind, each with its family, by the interfaces that may be used."""
+        families = [family for family in (socket.AF_INET, socket.AF_INET6) if self.targets.spans(family)]
+        routes = ((family, route) for family in families for route in known(family))
+        return (each for each in routes if self._interface in ("", each[1].interface))
 
     def _begin(self, decided: bytes | None) -> None:
         self._parts = []
@@ -203,7 +213,7 @@ class Sweep:
             return ScapySweeper(self._opened(segment), segment, self._options, left_out)
         if self._asked == "link" and not segment.interface:
             return OffLink(segment, left_out)
-        sweeper = _core.LinkSweeper if segment.interface else _core.Sweeper
+        sweeper = _core.LinkSweeper if segment.on_link else _core.Sweeper
         return sweeper(
             self._opened(segment),
             segment.spans,
@@ -214,10 +224,12 @@ class Sweep:
 
     def _opened(self, segment: Segment) -> Any:
         """The socket for a segment, opened once: a sweep that begins again may lack the privilege."""
-        key = (segment.family, segment.interface, segment.source)
+        key = (segment.family, segment.interface, segment.source, segment.gateway)
         sock = self._sockets.get(key)
         if sock is None:
-            if segment.interface:
+            if segment.gateway:
+                sock = self._opened_turbo(segment)
+            elif segment.interface:
                 sock = _core.Link(segment.interface, segment.family, segment.source)
             elif self._asked == "scapy":
                 from fastnet.sweep.scapy import open_socket
@@ -230,9 +242,21 @@ class Sweep:
             self._arrivals.register(sock.fileno(), select.POLLIN)
         return sock
 
+    def _opened_turbo(self, segment: Segment) -> _core.Prober:
+        prober = _core.Prober(segment.family, "raw", interface=self._interface)
+        try:
+            route = _core.Route(segment.interface, 0, 0, segment.source, segment.gateway)
+            return _core.open_turbo(prober, route)
+        except BaseException:
+            prober.close()
+            raise
+
     def _used(self) -> str:
         """Which engines the segments are swept with."""
-        used = {"link" if interface else self._icmp_engine for _, interface, _ in self._sockets}
+        used = {
+            "turbo" if gateway else "link" if interface else self._icmp_engine
+            for _, interface, _, gateway in self._sockets
+        }
         return "+".join(sorted(used)) or self._asked
 
 

@@ -27,8 +27,8 @@ def open_turbo(prober: Prober, route: Route) -> Prober:
     A Sweeper takes it in the prober's place. Requests leave as whole frames to the gateway (packet(7)), past
     the firewall's rules for output; replies are taken by an eBPF program at the interface's ingress, before
     the kernel's own stack sees them, and judged as ever. Whatever else comes goes on to the stack; a reply in
-    an unusual form, and every error, comes by the prober's socket. ``close()`` detaches the program, and so
-    does the end of the process, whatever ended it. The prober stays the caller's, and open as long.
+    an unusual form, and every error, comes by the prober's socket. ``close()`` detaches the program, and
+    closes the prober; the end of the process detaches it too, whatever ended it.
 
     Needs Linux 6.6, CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF. Raises EngineMissing where the kernel is older or
     the implementation is not native, NotPermitted, InvalidArgument for a prober that is not raw or a route
