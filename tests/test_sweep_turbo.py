@@ -23,7 +23,7 @@ Hosts = tuple[Namespace, Namespace]
 
 @pytest.fixture
 def hosts(met: Hosts, peer: Callable[[str], str]) -> Hosts:
-    """The right one is the left one's router to 10.99.0.0/23, where odd addresses are dead, one prohibited."""
+    """The right one is the left one's router to 10.99.0.0/23. Odd addresses are dead, one is prohibited."""
     left, right = met
     right.ip("route", "add", "local", "10.99.0.0/23", "dev", "lo")
     left.ip("route", "add", "10.99.0.0/23", "via", "10.77.0.2")
