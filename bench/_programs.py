@@ -27,7 +27,7 @@ from bench._harness import Measurement, Result
 CORES = sorted(os.sched_getaffinity(0))
 LIMIT = 10.0
 """Seconds after which a program is ended."""
-ENOUGH = 5.0
+ENOUGH = 4.0
 """A program whose runs in a case have taken so many seconds gets no more."""
 WATCH_MS = 10
 
