@@ -54,7 +54,9 @@ class Targets:
     def _some_in_order(self, first: int) -> Iterator[tuple[int, int]]:
         assert self._order is not None
         targets = self._order.fill(first, 1, min(_AT_ONCE, self.size - first))
-        return zip(targets, map(self.number, targets), strict=True)
+        whole = self._step == 1 and len(self._firsts) == 1
+        number = self._firsts[0].__add__ if whole else self.number
+        return zip(targets, map(number, targets), strict=True)
 
     def _of_shard(self, which: int) -> range:
         """Those addresses of an interval that are the shard's."""

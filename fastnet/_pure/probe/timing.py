@@ -34,9 +34,11 @@ class Clocks:
         To ``now_ns``, when it was read, where there is no stamp (0) or where the wall clock was stepped.
         """
         elapsed_ns = ((now_ns >> TICK_BITS) - sent & TICKS) << TICK_BITS
-        waited_ns = now_ns - (stamp_ns - self._lead_ns)
-        steady = now_ns - elapsed_ns >= self._steady_since_ns
-        return elapsed_ns - waited_ns if stamp_ns and steady and 0 <= waited_ns <= elapsed_ns else elapsed_ns
+        waited_ns = now_ns - stamp_ns + self._lead_ns
+        # A stamp that there is not is of 1970.
+        if 0 <= waited_ns <= elapsed_ns <= now_ns - self._steady_since_ns:
+            return elapsed_ns - waited_ns
+        return elapsed_ns
 
 
 class Expectation:
