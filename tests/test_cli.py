@@ -6,9 +6,13 @@ import argparse
 import errno
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
@@ -120,6 +124,38 @@ def test_interrupted_by_a_signal(root: None) -> None:
         summary, remarks = child.communicate(timeout=30)
     assert (child.returncode, remarks) == (exits.INTERRUPTED, b"")
     assert summary.startswith(b"127.0.0.1: 1 sent, 1 received, 0% loss")
+
+
+@pytest.mark.parametrize(
+    ("words", "last"),
+    [
+        ("ping -l -i1ms 127.0.0.1 ::1", r"::1: \d+ sent, \d+ received, 0% loss, rtt .* ms"),
+        ("ping -l -i1ms --json ::1", r'\{"kind": "summary", .*\}'),
+        ("ping -l -f -Q1ms --json ::1", r'\{"kind": "summary", .*\}'),
+        ("sweep --stream --alive --json 127.0.0.0/12", r'\{.* "state": "alive".*\}'),
+        ("sweep --every=1ms 127.0.0.1", "127.0.0.1 +alive .*"),
+    ],
+)
+def test_ctrl_c_at_any_moment(root: None, words: str, last: str) -> None:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    for _ in range(10):
+        with subprocess.Popen([*COMMAND, *words.split()], **pipes, text=True, env=ENVIRONMENT) as child:
+            assert child.stdout
+            assert child.stderr
+            watchdog = threading.Timer(60, child.kill)
+            watchdog.start()
+            lines = [child.stdout.readline()]
+            time.sleep(random.uniform(0, 0.03))
+            child.send_signal(signal.SIGINT)
+            lines += child.stdout
+            remarks = child.stderr.read()
+            child.wait()
+            watchdog.cancel()
+        assert child.returncode == exits.INTERRUPTED
+        assert "Traceback" not in remarks
+        assert re.fullmatch(last + "\n", lines[-1])
+        if "--json" in words:
+            assert all(json.loads(line) for line in lines)
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["tour"], ["tour", "--json"]])

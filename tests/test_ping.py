@@ -12,9 +12,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import HAS_SOURCES
 
 import fastnet
 from fastnet.errors import InvalidArgument, NameNotResolved, NoAddress
@@ -491,6 +493,9 @@ class TestCommand:
             *("rtt_p50_ms", "rtt_p90_ms", "rtt_p99_ms", "jitter_ms", "outage_s"),
         ]
         assert summary["rtt_min_ms"] == summary["rtt_max_ms"] == reply["rtt_ms"]
+        if HAS_SOURCES:
+            page = Path(__file__).parent.parent.joinpath("docs", "ping.md").read_text()
+            assert [key for key in (*reply, *summary) if f"`{key}`" not in page] == ["kind"] * 2
 
     def test_size_source_and_timeout(self, namespace, fastnet):
         alone = namespace()

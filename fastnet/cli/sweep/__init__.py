@@ -96,6 +96,7 @@ class Command:
     ) -> None:
         self._args, self._running, self._state, self._output = args, running, state, output
         self._before: SweepResult | None = None
+        self._interrupted = False
 
     def round(self, number: int) -> bool:
         """Sweep once and print what came of it, or what is known of it at Ctrl-C: then False."""
@@ -110,7 +111,7 @@ class Command:
         self._before = result
         self._output.end(result)
         self._sum_up(result)
-        return finished
+        return not self._interrupted  # which may have come when all was known already
 
     def _sweep(self, number: int) -> bool:
         progress = Progress(self._args.retries)
@@ -122,6 +123,7 @@ class Command:
                     sys.stdout.flush()
                 progress.show(self._running)
         progress.clear()
+        self._interrupted = interrupt.came
         if not finished:
             remark("interrupted")
         return finished
