@@ -21,15 +21,10 @@ from fastnet._pure.probe import (
     SILENT,
     UNREACHABLE,
     Answer,
-    Link,
     Prober,
-    Route,
-    gatewayed,
     is_host,
-    on_link,
 )
-from fastnet._pure.probe.sweeper import check_engine, check_options, check_rate
-from fastnet._pure.probe.turbo import find_path, refusal
+from fastnet._pure.probe.options import check_engine, check_options, check_rate
 
 cdef extern from "<time.h>" nogil:
     enum:
@@ -120,6 +115,15 @@ cdef object WORD = (1 << 64) - 1
 cdef object FAR_OFF = 1 << 60
 
 
+def __getattr__(name):
+    # Loaded when it is named, as the pure module does: a ping starts sooner.
+    if name not in ("Link", "Route", "gatewayed", "on_link"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from fastnet._pure import probe
+
+    return getattr(probe, name)
+
+
 cdef int64_t time_now() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
@@ -161,6 +165,8 @@ cdef class _Turbo:
         given.payload = max(prober.size, FN_SWEEP_PAYLOAD)
         code = fn_turbo_open(&self.turbo, &given)
         if code < 0:
+            from fastnet._pure.probe.turbo import refusal
+
             raise refusal(-code)
         self.prober = prober
         self.engine = "turbo"
@@ -190,6 +196,8 @@ def open_turbo(prober, route):
     without a gateway, NoSuchInterface, NoAddress for an interface without a MAC address, and OSError where
     the gateway does not tell its own.
     """
+    from fastnet._pure.probe.turbo import find_path
+
     return _Turbo(prober, find_path(prober, route))
 
 

@@ -5,6 +5,9 @@ keyed cookie in its payload is the one that was sent. Errors are read from the s
 (IP_RECVERR, ip(7)), where the kernel has already matched the quoted packet with the socket.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fastnet._pure.probe.common import (
     ALIVE,
     DECIDED,
@@ -16,11 +19,13 @@ from fastnet._pure.probe.common import (
     Answer,
     is_host,
 )
-from fastnet._pure.probe.link import Link, LinkSweeper
 from fastnet._pure.probe.prober import Prober
-from fastnet._pure.probe.routes import Route, gatewayed, on_link
-from fastnet._pure.probe.sweeper import Sweeper
-from fastnet._pure.probe.turbo import open_turbo
+
+if TYPE_CHECKING:
+    from fastnet._pure.probe.link import Link, LinkSweeper
+    from fastnet._pure.probe.routes import Route, gatewayed, on_link
+    from fastnet._pure.probe.sweeper import Sweeper
+    from fastnet._pure.probe.turbo import open_turbo
 
 __all__ = [
     "ALIVE",
@@ -41,3 +46,21 @@ __all__ = [
     "on_link",
     "open_turbo",
 ]
+
+_HOME = {
+    "Link": "link",
+    "LinkSweeper": "link",
+    "Route": "routes",
+    "Sweeper": "sweeper",
+    "gatewayed": "routes",
+    "on_link": "routes",
+    "open_turbo": "turbo",
+}
+"""What sweeps alone need is loaded when it is named: a ping starts sooner."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value

@@ -8,7 +8,6 @@ import select
 import socket
 from array import array
 from itertools import chain, islice
-from math import inf
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -16,7 +15,6 @@ from fastnet._pure.probe import icmp
 from fastnet._pure.probe.common import (
     ALIVE,
     DECIDED,
-    ENGINES,
     FAMILIES,
     NANOSECOND,
     NOT_A_HOST,
@@ -26,10 +24,10 @@ from fastnet._pure.probe.common import (
     Answer,
 )
 from fastnet._pure.probe.icmp import NUMBERS
+from fastnet._pure.probe.options import check_engine, check_options, check_rate
 from fastnet._pure.probe.sockets import Departure
 from fastnet._pure.probe.targets import Targets
 from fastnet._pure.probe.timing import Clocks, Expectation
-from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,13 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from fastnet._pure.probe.icmp import Reply
-    from fastnet._pure.probe.prober import Prober
     from fastnet._pure.probe.sockets import Failure
-
-MAX_RETRIES = 65_535
-MAX_WINDOW = 32_767
-"""Fewer than half of the sequence numbers."""
-MAX_SECONDS = 1_000_000
 
 _BATCH = 64
 _READ_MOST = 1024
@@ -426,50 +418,5 @@ class Sweeper(Sweep["Prober"]):
         return icmp.Wire(self._channel, self._targets)
 
 
-def check_engine(prober: Prober) -> None:
-    """Refuse a socket that no echo request can be sent by. Raises InvalidArgument."""
-    if prober.engine not in ENGINES:
-        raise InvalidArgument(f"engine {prober.engine}: a sweep needs an ICMP socket")
-
-
-def check_options(
-    spans: Sequence[tuple[int, int]],
-    timeout: float,
-    retries: int,
-    window: int,
-    rate: float | None,
-    shard: tuple[int, int],
-    decided: Buffer | None,
-) -> None:
-    """Refuse what a sweep can't be made of. Raises InvalidArgument."""
-    _bounded("timeout", timeout, 0, MAX_SECONDS)
-    _bounded("retries", retries, 0, MAX_RETRIES)
-    _bounded("window", window, 1, MAX_WINDOW)
-    check_rate(rate)
-    first, step = shard
-    if not 0 <= first < step:
-        raise InvalidArgument(f"shard {shard}: expected (i, n), i from 0 to n - 1")
-    after = -1
-    for low, high in spans:
-        if not after < low <= high:
-            raise InvalidArgument("spans: expected intervals (first, last), ascending and apart")
-        after = high
-    total = sum(high - low + 1 for low, high in spans)
-    size = len(range(first, total, step))
-    if decided is not None and memoryview(decided).nbytes < (size + 7) // 8:
-        raise InvalidArgument(f"decided: {memoryview(decided).nbytes} bytes for {size} targets")
-
-
-def check_rate(rate: float | None) -> None:
-    """Refuse what can't be a rate. Raises InvalidArgument."""
-    if rate is not None and not 0 < rate < inf:
-        raise InvalidArgument(f"rate {rate}: expected more than 0")
-
-
 def _gap_ns(rate: float | None) -> int:
     return int(NANOSECOND / rate) if rate else 0
-
-
-def _bounded(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InvalidArgument(f"{name} {value}: expected {low} to {high}")
