@@ -112,7 +112,9 @@ def test_changes_between_two_results(root) -> None:
         assert [*late.changes(early)] == [*late]
         assert [*late.changes(late)] == []
         running.restart()
-        assert [each.reason for each in running.result()] == ["interrupted"] * 3
+        again = running.result()
+        assert [each.reason for each in again] == ["interrupted"] * 3
+        assert [*again.known] == [*again.changes(late)] == []
 
 
 def test_a_result_is_a_view_over_buffers(root) -> None:

@@ -123,14 +123,34 @@ class SweepResult(Sequence[Verdict]):
         """Those left out of this sweep because an earlier one, that it resumes, had their verdicts."""
         return Verdicts(self, _core.DECIDED)
 
+    @property
+    def known(self) -> Iterator[Verdict]:
+        """This sweep's own verdicts: none of what an interruption left open, or an earlier one decided."""
+        return (self[index] for index in range(len(self)) if self._is_known(index))
+
     def changes(self, before: "SweepResult") -> Iterator[Verdict]:
-        """The verdicts whose state or reason is another than in an earlier result of the same targets."""
+        """The verdicts whose state or reason is another than in an earlier result of the same targets.
+
+        What an interruption left open is none of them.
+        """
         changed = {*differing(before.states, self.states)}
         for state in (_core.UNREACHABLE, _core.PENDING):
             for index in places(self.states, state):
                 if index not in changed and self[index].reason != before[index].reason:
                     changed.add(index)
-        return (self[index] for index in sorted(changed))
+        return (self[index] for index in sorted(changed) if self._is_known(index))
+
+    def _is_known(self, index: int) -> bool:
+        state = self.states[index]
+        if state == _core.PENDING and not self.complete:
+            part, place = self._place(index)
+            return part.worker.reason(place) is not None
+        return state != _core.DECIDED
+
+    def _place(self, index: int) -> tuple[Part, int]:
+        """The part that has a target, and where in it."""
+        part = self._owners[bisect_right(self._starts, index) - 1]
+        return part, index - part.segment.begin
 
     def __len__(self) -> int:
         return len(self.states)
@@ -144,8 +164,7 @@ class SweepResult(Sequence[Verdict]):
             return [self[place] for place in range(*index.indices(len(self)))]
         state = self.states[index]
         index %= len(self)
-        part = self._owners[bisect_right(self._starts, index) - 1]
-        place = index - part.segment.begin
+        part, place = self._place(index)
         address = address_text(*part.segment.at(place))
         if state == _core.ALIVE:
             rtt_ms = round(part.worker.rtts_ms[place], 4)

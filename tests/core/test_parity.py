@@ -80,14 +80,14 @@ def differences(where: str, native: object, pure: object) -> list[str]:
 
 def test_names(twins: Twins) -> None:
     native, pure = twins
-    assert promised(pure) - set(dir(native)) == set(), "missing in native"
+    assert {name for name in promised(pure) if not hasattr(native, name)} == set(), "missing in native"
     assert defined(native) - promised(pure) == set(), "only in native"
     assert promised(pure), "a topic without a public name"
 
 
 def test_each_is_the_same_to_a_user(twins: Twins) -> None:
     native, pure = twins
-    shared = sorted(promised(pure) & set(dir(native)))
+    shared = sorted(name for name in promised(pure) if hasattr(native, name))
     found = [
         line for name in shared for line in differences(name, getattr(native, name), getattr(pure, name))
     ]

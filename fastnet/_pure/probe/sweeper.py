@@ -25,6 +25,7 @@ from fastnet._pure.probe.common import (
 )
 from fastnet._pure.probe.icmp import NUMBERS
 from fastnet._pure.probe.options import check_engine, check_options, check_rate
+from fastnet._pure.probe.prober import Prober
 from fastnet._pure.probe.sockets import Departure
 from fastnet._pure.probe.targets import Targets
 from fastnet._pure.probe.timing import Clocks, Expectation
@@ -395,7 +396,7 @@ class Sweep(Generic[Over]):
         self._window = min(self._widest, self._window + count)
 
 
-class Sweeper(Sweep["Prober"]):
+class Sweeper(Sweep[Prober]):
     """One echo request to each target, and ``retries`` more to those that did not answer.
 
     ``spans`` are (first, last) intervals of addresses as integers, ascending and apart. The targets are
