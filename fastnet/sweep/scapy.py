@@ -14,6 +14,8 @@ from fastnet.errors import NotPermitted
 from fastnet.sweep.plan import Options, Segment
 from fastnet.targets import address_text
 
+_RECEIVE_BUFFER = 4 << 20
+
 
 class ScapySweeper:
     """Sweeps a segment as the core's ``Sweeper`` does; of the options it knows timeout, retries and seed."""
@@ -101,6 +103,8 @@ def open_socket(family: int) -> Any:
     class Noting(base):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             super().__init__()
+            # All that comes to this machine comes here too, and scapy's own buffer holds 64 KiB.
+            self.ins.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             self.sent = 0
             self.refused: dict[str, int] = {}
 
