@@ -25,8 +25,8 @@
  *
  * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS set, an ICMP socket with IP_RECVERR or IPV6_RECVERR
  * too; a packet socket is bound to its interface and to ARP or IPv6, and refuses frames with a VLAN tag, which
- * is not seen here. Nobody else reads it while a sweep runs. One thread at a time uses a sweep; nothing is shared between two of them.
- * Times are nanoseconds of CLOCK_MONOTONIC.
+ * is not seen here. Nobody else reads it while a sweep runs. One thread at a time uses a sweep; nothing is shared
+ * between two of them. Times are nanoseconds of CLOCK_MONOTONIC.
  */
 #ifndef FN_PROBE_H
 #define FN_PROBE_H
@@ -76,8 +76,8 @@ struct fn_reason {
 #define FN_NOT_A_HOST 89
 
 /*
- * What a sweep goes over: an ICMP datagram socket, a raw one, an interface's packet socket (ARP or NDP), or a raw one and
- * its fast way (probe/turbo.h).
+ * What a sweep goes over: an ICMP datagram socket, a raw one, an interface's packet socket (ARP or NDP), or a raw
+ * one and its fast way (probe/turbo.h).
  */
 enum fn_engine { FN_DATAGRAM, FN_RAW, FN_LINK, FN_TURBO };
 

@@ -152,7 +152,9 @@ def test_timeout_auto(met, fastnet) -> None:
         (["--shard=1"], "expected I/N"),
         (["--seed=-1"], "expected a whole number"),
         (["--timeout=soon"], "expected a time"),
-        (["--max-rate=0"], "rate 0.0"),
+        (["--max-rate=0"], "'0': expected a number from 0.001 to 1e+06"),
+        (["--max-rate=1_0"], "'1_0': expected a number"),
+        (["--max-rate=nan"], "'nan': expected a number"),
         (["--resume=x", "--every=1"], "--resume: not with --every"),
         (["--xml", "--every=1"], "--xml: not with --every"),
         (["--xml", "--csv"], "not allowed with"),
@@ -162,6 +164,12 @@ def test_bad_options(fastnet, words: list[str], complaint: str) -> None:
     ran = fastnet("sweep", "127.0.0.1", *words)
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
     assert complaint in ran.stderr
+
+
+def test_a_resume_file_without_a_name_is_refused(fastnet) -> None:
+    ran = fastnet("sweep", "127.0.0.1", "--resume=")
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert ran.stderr == "fastnet sweep: '': No such file or directory\n"
 
 
 @pytest.mark.parametrize("engine", ["auto", "raw", "scapy"])

@@ -34,6 +34,7 @@ from fastnet.sweep.running import (
     MAX_SHARDS,
     MAX_TARGETS,
     MAX_WINDOW,
+    MIN_RATE,
     Sweep,
     as_targets,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "MAX_SHARDS",
     "MAX_TARGETS",
     "MAX_WINDOW",
+    "MIN_RATE",
     "NOT_PROBED",
     "STATES",
     "UNREACHABLE",

@@ -70,7 +70,7 @@ class SweepResult(Sequence[Verdict]):
     def __init__(self, targets: Targets, parts: Sequence[Part], engine: str) -> None:
         self.targets = targets
         self.engine = engine
-        """What it went over: ``link``, ``raw``, ``datagram``, ``link+raw``, ``tcp`` or ``scapy``."""
+        """What it went over: one of ``ENGINES`` but ``auto``, or two of them as in ``link+raw``."""
         self.complete = all(part.worker.finished for part in parts)
         """False where it was interrupted: a target without a verdict counts as not probed."""
         self.states = _joined_states(parts, _SO_FAR)

@@ -27,7 +27,7 @@ ENGINES = ("auto", "link", *_core.ENGINES, "turbo", "tcp", "scapy")
 MAX_TARGETS = 1 << 24
 MAX_RETRIES = 100
 MAX_WINDOW = 4096
-MAX_RATE = 1_000_000.0
+MIN_RATE, MAX_RATE = 0.001, 1_000_000.0
 MAX_SHARDS = 1 << 32
 MAX_SEED = (1 << 64) - 1
 LONGEST_AUTO_TIMEOUT = 1.0
@@ -272,7 +272,7 @@ def checked_options(
     bounded("retries", retries, 0, MAX_RETRIES)
     bounded("window", window, 1, MAX_WINDOW)
     if rate is not None:
-        bounded("rate", rate, 0.001, MAX_RATE)
+        bounded("rate", rate, MIN_RATE, MAX_RATE)
     if seed is not None:
         bounded("seed", seed, 0, MAX_SEED)
     return Options(seconds, adaptive, retries, window, rate, seed)

@@ -32,7 +32,11 @@ def run(args: argparse.Namespace) -> int:
     check_together(args)
     targets = collect_targets(args)
     with ExitStack() as opened:
-        state = opened.enter_context(StateFile(args.resume, targets, args.shard)) if args.resume else None
+        state = (
+            opened.enter_context(StateFile(args.resume, targets, args.shard))
+            if args.resume is not None
+            else None
+        )
         running = opened.enter_context(open_sweep(targets, args, state))
         command = Command(args, running, state, output_for(args, targets))
         unix.drop_capabilities()

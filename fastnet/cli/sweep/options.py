@@ -4,9 +4,9 @@ import argparse
 import re
 from typing import Any
 
-from fastnet.cli.arguments import add_family, duration, integer, interface
+from fastnet.cli.arguments import add_family, duration, integer, interface, number
 from fastnet.errors import InvalidArgument
-from fastnet.sweep import ALIVE, ENGINES, INACTIVE, MAX_RETRIES, MAX_SEED, MAX_SHARDS
+from fastnet.sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
 
 _SHARD = re.compile(r"([0-9]{1,10})/([0-9]{1,10})")
 
@@ -22,7 +22,7 @@ def check_together(args: argparse.Namespace) -> None:
     """Raises InvalidArgument for options that make no sense together."""
     if args.count and args.every is None:
         raise InvalidArgument("--count: only with --every")
-    if args.resume and args.every is not None:
+    if args.resume is not None and args.every is not None:
         raise InvalidArgument("--resume: not with --every")
     if args.xml and args.every is not None:
         raise InvalidArgument("--xml: not with --every: it is one document")
@@ -68,7 +68,12 @@ def _add_probing(group: Any) -> None:
         help="how often to ask again who did not answer (1)",
     )
     group.add_argument(
-        "--max-rate", "--rate", dest="rate", type=float, metavar="N", help="at most N requests a second"
+        "--max-rate",
+        "--rate",
+        dest="rate",
+        type=number(MIN_RATE, MAX_RATE),
+        metavar="N",
+        help="at most N requests a second",
     )
     group.add_argument(
         "--seed", type=integer(0, MAX_SEED), metavar="N", help="ask in the scattered order of this number"
