@@ -488,9 +488,9 @@ class TestCommand:
             "tries",
         ]
         assert list(summary) == [
-            *("kind", "host", "address", "engine", "sent", "not_sent", "received", "duplicates"),
-            *("loss_percent", "error", "rtt_min_ms", "rtt_avg_ms", "rtt_max_ms", "rtt_stddev_ms"),
-            *("rtt_p50_ms", "rtt_p90_ms", "rtt_p99_ms", "jitter_ms", "outage_s"),
+            *("kind", "host", "address", "engine", "sent", "not_sent", "received", "waiting"),
+            *("duplicates", "loss_percent", "error", "rtt_min_ms", "rtt_avg_ms", "rtt_max_ms"),
+            *("rtt_stddev_ms", "rtt_p50_ms", "rtt_p90_ms", "rtt_p99_ms", "jitter_ms", "outage_s"),
         ]
         assert summary["rtt_min_ms"] == summary["rtt_max_ms"] == reply["rtt_ms"]
         if HAS_SOURCES:

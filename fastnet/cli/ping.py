@@ -3,7 +3,7 @@
 import argparse
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -27,7 +27,10 @@ from fastnet.ping import (
     Timeout,
 )
 
-FIELDS = ("host", "address", "engine", "sent", "not_sent", "received", "duplicates", "loss_percent")
+FIELDS = (
+    *("host", "address", "engine", "sent", "not_sent", "received", "waiting", "duplicates"),
+    "loss_percent",
+)
 FRAGMENT = {"no": True, "yes": False}
 PATTERN = re.compile("(?:[0-9a-fA-F]{2}){1,16}")
 OPTIONS = (
@@ -192,21 +195,23 @@ def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Nam
     """Ping until it is over, telling what comes, and then what it amounts to."""
     told = Telling(destinations, args)
     interrupted = False
+    session = pinger.begin(
+        destinations,
+        None if args.loop else args.count,
+        0 if args.flood else args.interval,
+        args.timeout,
+        retries=args.retries,
+        backoff=args.backoff,
+        enough=args.enough,
+    )
     try:
-        replies = pinger.replies(
-            destinations,
-            None if args.loop else args.count,
-            0 if args.flood else args.interval,
-            args.timeout,
-            retries=args.retries,
-            backoff=args.backoff,
-            enough=args.enough,
-        )
-        for reply in replies:
+        for reply in pinger.follow(session):
             told.tell(reply)
     except KeyboardInterrupt:
         interrupted = True
-    told.summarize()
+        for reply in session.told():  # what came at the last moment
+            told.tell(reply)
+    told.summarize(session.waiting())
     if interrupted:
         return exits.INTERRUPTED
     alive = sum(each.alive for each in told.whole.values())
@@ -248,7 +253,9 @@ class Telling:
                 print_summaries(self._now, "interval", self._json)
                 self._begin()
 
-    def summarize(self) -> None:
+    def summarize(self, waiting: Iterable[Reply]) -> None:
+        for reply in waiting:
+            self.whole[reply.host, reply.address].add(reply, waiting=True)
         print_summaries(self.whole, "summary", self._json)
 
 
@@ -287,6 +294,8 @@ def record(summary: Summary, kind: str) -> dict[str, Any]:
 def line(summary: Summary) -> str:
     told = f"{name_of(summary)}: {summary.sent} sent, {summary.received} received"
     told += f", {summary.loss_percent:.0f}% loss"
+    if summary.waiting:
+        told += f", {summary.waiting} still awaited"
     if summary.not_sent:
         told += f", {summary.not_sent} not sent"
     if summary.duplicates:

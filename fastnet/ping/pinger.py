@@ -131,7 +131,21 @@ class Pinger:
 
         The arguments are those of the function ``ping``.
         """
-        session = Session(self, self.resolve(hosts), Plan(count, interval, timeout, **more))
+        return self.follow(self.begin(hosts, count, interval, timeout, **more))
+
+    def begin(
+        self,
+        hosts: Iterable[str | Destination],
+        count: int | None = 4,
+        interval: float = 1.0,
+        timeout: Timeout = 1.0,
+        **more: Any,
+    ) -> Session:
+        """A conversation to ``follow``. The arguments are those of ``replies``."""
+        return Session(self, self.resolve(hosts), Plan(count, interval, timeout, **more))
+
+    def follow(self, session: Session) -> Iterator[Reply]:
+        """What becomes of each request, as soon as it is known. Broken off, ``waiting`` has the others."""
         try:
             while session.unfinished:
                 self._advance(session)

@@ -45,6 +45,8 @@ class Summary:
         self.not_sent = 0
         """How many more the system refused to send."""
         self.received = 0
+        self.waiting = 0
+        """How many of those that were sent were still awaited when it was broken off."""
         self.duplicates = 0
         self.rtt_min_ms: float | None = None
         self.rtt_max_ms: float | None = None
@@ -52,8 +54,8 @@ class Summary:
         self._mean = self._squares = self._differences = 0.0
         self._last_error: str | None = None
 
-    def add(self, reply: Reply) -> None:
-        """Count one more."""
+    def add(self, reply: Reply, waiting: bool = False) -> None:
+        """Count one more, or one that a reply is still awaited to."""
         if reply.duplicate:
             self.duplicates += 1
             return
@@ -61,6 +63,7 @@ class Summary:
             self.sent += 1
         else:
             self.not_sent += 1
+        self.waiting += waiting
         if reply.rtt_ms is None:
             self._last_error = reply.error
             return
@@ -85,8 +88,9 @@ class Summary:
 
     @property
     def loss_percent(self) -> float:
-        """Of those that were sent."""
-        return 100.0 * (self.sent - self.received) / self.sent if self.sent else 0.0
+        """Of those that were sent and are not awaited any more."""
+        known = self.sent - self.waiting
+        return 100.0 * (known - self.received) / known if known else 0.0
 
     @property
     def rtt_avg_ms(self) -> float | None:
@@ -122,8 +126,8 @@ class Summary:
 
     @property
     def outage_s(self) -> float:
-        """How long the host was not there: ``interval`` for each request without a reply, sent or not."""
-        return (self.sent + self.not_sent - self.received) * self.interval
+        """How long the host was not there: ``interval`` for each request that was lost or not sent."""
+        return (self.sent + self.not_sent - self.received - self.waiting) * self.interval
 
     @property
     def error(self) -> str | None:

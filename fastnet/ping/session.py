@@ -163,7 +163,12 @@ class Session:
 
     def close(self) -> None:
         """Answers to these requests concern nobody any more."""
-        self._forget([*self._probes])
+        for ticket in self._probes:
+            self._pinger.sessions.pop(ticket, None)
+
+    def waiting(self) -> Iterator[Reply]:
+        """Of one that was broken off, what is known so far of each request that was still awaited."""
+        return (probe.failed() for probe in dict.fromkeys(self._probes.values()) if not probe.answered)
 
     def _forget(self, tickets: list[int]) -> None:
         for ticket in tickets:
@@ -194,14 +199,16 @@ class Session:
         return self._next[0]
 
     def _expire(self, probe: Probe) -> None:
-        if not probe.answered:
-            self._waiting -= 1
-            if probe.tries <= self._plan.retries:
-                self._send(probe)
-                return
-            probe.target.patience.missed()
-            self.news.append(probe.failed())
-        self._forget(probe.tickets)
+        if probe.answered:
+            self._forget(probe.tickets)
+            return
+        self._waiting -= 1
+        if probe.tries <= self._plan.retries:
+            self._send(probe)
+            return
+        self._forget(probe.tickets)  # before it is told: broken off between the two, it is not told twice
+        probe.target.patience.missed()
+        self.news.append(probe.failed())
 
     def _send(self, probe: Probe) -> None:
         ticket = next(self._pinger.tickets)
