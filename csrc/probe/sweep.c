@@ -128,10 +128,10 @@ static void take_reply(struct fn_sweep *sweep, const struct fn_answer *answer, i
     const int64_t rtt = fn_clocks_rtt(&sweep->clocks, sent_at(sweep, answer), answer->stamp, now);
 
     fn_expect_learn(&sweep->expect, rtt);
+    sweep->unanswered -= sweep->states[answer->target] != FN_PENDING;
     sweep->states[answer->target] = FN_ALIVE;
     sweep->slots[answer->target].rtt_ms = (float)rtt / 1e6f;
     sweep->alive++;
-    sweep->unanswered--;
 }
 
 /* Whether it answers a newer request than every answer before. */
@@ -158,10 +158,11 @@ static void take(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t
 {
     const uint8_t state = sweep->states[answer->target];
 
-    if (state != FN_SILENT && state != FN_UNREACHABLE && state != FN_ALIVE)
+    /* One that could not be asked again may still answer what it was asked before. */
+    if (state == FN_DECIDED || (state == FN_PENDING && (answer->reason || !answer->whole)))
         return;
     /* What was said before is no progress: who repeats it without end would keep the window from ageing. */
-    const bool first = state == FN_SILENT || (state == FN_UNREACHABLE && !answer->reason);
+    const bool first = state != FN_ALIVE && (state != FN_UNREACHABLE || !answer->reason);
     if (is_newest(sweep, answer) || first)
         note_progress(sweep, now);
     if (state == FN_ALIVE)
@@ -227,10 +228,15 @@ static uint64_t target_at(const struct fn_sweep *sweep, uint64_t place)
     return sweep->options.permuted ? fn_permute_at(&sweep->order, place) : place;
 }
 
+/* The silence of one that can't be asked again says nothing: what hinders us may have swallowed its answer too. */
 static void note_refusal(struct fn_sweep *sweep, uint64_t target, int error)
 {
     const struct fn_reason reason = {.refused = error};
 
+    if (sweep->states[target] == FN_SILENT) {
+        sweep->states[target] = FN_PENDING;
+        sweep->unanswered--;
+    }
     if (sweep->states[target] == FN_PENDING)
         sweep->slots[target].reason = fn_reason_number(sweep, &reason);
 }

@@ -97,6 +97,37 @@ class TestRefusals:
         assert reasons == {1: errno.EHOSTUNREACH, 2: errno.EACCES, 3: errno.EPERM, 8: errno.ENETUNREACH}
         assert {state for index, state in enumerate(sweeper.states) if index not in reasons} == {core.ALIVE}
 
+    def test_who_can_not_be_asked_again_is_not_silent_but_may_still_answer(
+        self, core, linked, responder, peer
+    ):
+        left, _ = linked
+        names = ("late", "cookie", "silence")
+        blocked = f"{responder('late')}, {responder('cookie')}"
+        hook = f"type filter hook output priority 0; ip daddr {{ {blocked} }} drop;"
+
+        def sweep() -> Any:
+            with closing(core.Prober(socket.AF_INET)) as prober:
+                spans = sorted((number(responder(name)),) * 2 for name in names)
+                sweeper = core.Sweeper(prober, spans, timeout=0.4)
+                while sweeper.sent < 3:
+                    assert not sweeper.run(0)
+                left.run(peer("nft"), f"table ip t {{ chain c {{ {hook} }}; }}")
+                while not sweeper.run(0.5):
+                    pass
+                return sweeper
+
+        sweeper = left.call(sweep)
+        assert sweeper.sent == 4
+        found = {
+            name: (sweeper.states[index], sweeper.reason(index))
+            for index, name in enumerate(sorted(names, key=lambda each: number(responder(each))))
+        }
+        assert found == {
+            "late": (core.ALIVE, None),
+            "cookie": (core.PENDING, errno.EPERM),
+            "silence": (core.SILENT, None),
+        }
+
     def test_too_big(self, core, engines):
         sweeper = engines[0].call(
             lambda: swept(core, ("10.77.0.2", "10.77.0.2"), size=2000, dont_fragment=True, timeout=0.2)
@@ -133,9 +164,8 @@ class TestRefusals:
         counts = Counter(states)
         assert counts[core.ALIVE] > 0
         assert counts[core.PENDING] > 0
-        # What had left when it went down has no answer, and nothing else is said of anybody.
-        assert counts[core.ALIVE] + counts[core.SILENT] + counts[core.PENDING] == 4096
-        assert counts[core.SILENT] <= 128
+        # Nobody is silent: what had left when it went down could not be asked again.
+        assert counts[core.ALIVE] + counts[core.PENDING] == 4096
         pending = [index for index, state in enumerate(states) if state == core.PENDING]
         assert {sweeper.reason(index) for index in pending} == {errno.ENETUNREACH}
 

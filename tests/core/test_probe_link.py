@@ -170,8 +170,8 @@ class TestExactSets:
         sweeper = left.call(sweep)
         counts = Counter(sweeper.states)
         assert counts[core.ALIVE] > 0
-        # What had left when it went down has no answer, and nothing else is said of anybody.
-        assert counts[core.SILENT] + counts[core.ALIVE] < 4096
+        # Nobody is silent: what had left when it went down could not be asked again.
+        assert counts[core.ALIVE] + counts[core.PENDING] == 4096
         pending = [index for index, state in enumerate(sweeper.states) if state == core.PENDING]
         assert {sweeper.reason(index) for index in pending} == {errno.ENETDOWN}
 

@@ -324,6 +324,11 @@ class Sweep(Generic[Over]):
             self._batch = []
 
     def _note_refusal(self, target: int, code: int) -> None:
+        # The silence of one that can't be asked again says nothing: what hinders us may have swallowed its
+        # answer too.
+        if self._states[target] == SILENT:
+            self._states[target] = PENDING
+            self._unanswered -= 1
         if self._states[target] == PENDING:
             self._slots[target] = self._number_of(code)
 
@@ -351,14 +356,16 @@ class Sweep(Generic[Over]):
         left = self._left
         states, slots, rtt_of = self._states, self._slots, self._clocks.rtt_ns
         self._clocks.read()
-        now_ns, rtt_ns, taken = monotonic_ns(), 0, 0
+        now_ns, rtt_ns, taken, pending = monotonic_ns(), 0, 0, 0
         for target, ticks, _, stamp_ns in replies:
-            if PENDING < states[target] < ALIVE:
+            # A pending one that could not be asked again may still answer what it was asked before.
+            if states[target] < ALIVE:
                 rtt_ns = rtt_of(ticks, stamp_ns, now_ns)
+                pending += states[target] == PENDING
                 states[target] = ALIVE
                 slots[target] = rtt_ns / 1e6
                 taken += 1
-        self._unanswered -= taken
+        self._unanswered -= taken - pending
         self._left -= taken
         if taken:
             self._expectation.learn(rtt_ns)
