@@ -166,8 +166,13 @@ def address_text(family: int, number: int) -> str:
 def _collect(texts: Iterable[str], family: int) -> dict[int, list[Span]]:
     spans: dict[int, list[Span]] = {key: [] for key in _BITS}
     for text in texts:
-        found, more = _parse(text, family)
-        spans[found] += more
+        try:
+            # A long list is mostly plain addresses: this reads them faster than what can tell a slip's reason.
+            number = int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
+            spans[socket.AF_INET].append(Span(number, number))
+        except (OSError, ValueError):
+            found, more = _parse(text, family)
+            spans[found] += more
     return spans
 
 
@@ -297,15 +302,15 @@ def _merge(spans: Iterable[Span]) -> list[Span]:
 
 def _subtract(wanted: list[Span], unwanted: list[Span]) -> Iterator[Span]:
     """What remains of merged spans without the others, in one walk over both."""
-    start = 0
+    holes = iter(unwanted)
+    hole = next(holes, None)
     for first, last in wanted:
-        while start < len(unwanted) and unwanted[start].last < first:
-            start += 1
-        for hole in unwanted[start:]:
-            if hole.first > last:
-                break
-            if hole.first > first:
+        while hole and hole.first <= last:
+            if first < hole.first:
                 yield Span(first, hole.first - 1)
-            first = hole.last + 1
+            first = max(first, hole.last + 1)
+            if hole.last > last:
+                break  # it reaches into the next ones
+            hole = next(holes, None)
         if first <= last:
             yield Span(first, last)
