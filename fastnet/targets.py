@@ -167,7 +167,7 @@ def _collect(texts: Iterable[str], family: int) -> dict[int, list[Span]]:
     spans: dict[int, list[Span]] = {key: [] for key in _BITS}
     for text in texts:
         try:
-            # A long list is mostly plain addresses: this reads them faster than what can tell a slip's reason.
+            # A long list is mostly plain addresses, which this reads faster than what can say what is wrong.
             number = int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
             spans[socket.AF_INET].append(Span(number, number))
         except (OSError, ValueError):
