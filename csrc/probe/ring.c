@@ -18,7 +18,8 @@ enum { SKB_PKT_TYPE = 4, SKB_VLAN_PRESENT = 20, SKB_DATA = 76, SKB_DATA_END = 80
 enum {
     LOAD_8 = 0x71, LOAD_16 = 0x69, LOAD_32 = 0x61, STORE_64 = 0x7b, LOAD_IMMEDIATE_64 = 0x18,
     MOVE = 0xbf, SET = 0xb7, ADD = 0x07, AND_32 = 0x54,
-    JUMP_IF_ABOVE = 0x2d, JUMP_IF_EQUAL = 0x15, JUMP_UNLESS_EQUAL_32 = 0x56, CALL = 0x85, EXIT = 0x95,
+    JUMP_IF_ABOVE = 0x2d, JUMP_IF_EQUAL = 0x15, JUMP_UNLESS_EQUAL_32 = 0x56, JUMP_UNLESS_SAME_32 = 0x5e,
+    CALL = 0x85, EXIT = 0x95,
 };
 #define MAP_FD 1 /* of a 64-bit immediate: that it is a map's descriptor */
 
@@ -88,12 +89,19 @@ static uint32_t value_of(const uint8_t *bytes, size_t size)
 static void put_match(struct program *program, const uint8_t *wanted, const struct fn_match *match)
 {
     const uint32_t mask = value_of(match->mask, match->size);
+    const uint8_t load = match->size == 1 ? LOAD_8 : match->size == 2 ? LOAD_16 : LOAD_32;
     uint8_t bytes[4] = {0};
 
-    memcpy(bytes, wanted + match->at, match->size);
-    put(program, match->size == 1 ? LOAD_8 : match->size == 2 ? LOAD_16 : LOAD_32, 3, 2, match->at, 0);
+    put(program, load, 3, 2, match->at, 0);
     put(program, AND_32, 3, 0, 0, (int32_t)mask);
-    put(program, JUMP_UNLESS_EQUAL_32, 3, 0, PASS, (int32_t)(value_of(bytes, match->size) & mask));
+    if (match->like) {
+        put(program, load, 4, 2, match->like, 0);
+        put(program, AND_32, 4, 0, 0, (int32_t)mask);
+        put(program, JUMP_UNLESS_SAME_32, 3, 4, PASS, 0);
+    } else {
+        memcpy(bytes, wanted + match->at, match->size);
+        put(program, JUMP_UNLESS_EQUAL_32, 3, 0, PASS, (int32_t)(value_of(bytes, match->size) & mask));
+    }
 }
 
 static void assemble(struct program *program, int ring, const uint8_t *wanted, size_t size,

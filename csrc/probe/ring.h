@@ -9,9 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What of a frame must be as in a wanted one, in the bits of the mask. */
+/* What of a frame must be, in the bits of the mask, as in a wanted one, or as it is elsewhere in the frame itself. */
 struct fn_match {
     uint8_t at, size; /* 1, 2 or 4 bytes */
+    uint8_t like;     /* where else in the frame; 0: as in the wanted one */
     uint8_t mask[4];
 };
 

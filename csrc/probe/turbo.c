@@ -41,26 +41,28 @@ struct fn_turbo {
 
 /* What says that a frame is one of our replies. */
 static const struct fn_match IPV4_MATCHES[] = {
-    {12, 2, {0xff, 0xff}},             /* EtherType */
-    {14, 1, {0xff}},                   /* version, header length */
-    {16, 2, {0xff, 0xff}},             /* length */
-    {20, 2, {0x3f, 0xff}},             /* no fragment: neither an offset nor that more follow */
-    {23, 1, {0xff}},                   /* protocol */
-    {30, 4, {0xff, 0xff, 0xff, 0xff}}, /* to us */
-    {34, 2, {0xff, 0xff}},             /* type, code */
-    {38, 2, {0xff, 0xff}},             /* ident */
+    {12, 2, 0, {0xff, 0xff}},             /* EtherType */
+    {14, 1, 0, {0xff}},                   /* version, header length */
+    {16, 2, 0, {0xff, 0xff}},             /* length */
+    {20, 2, 0, {0x3f, 0xff}},             /* no fragment: neither an offset nor that more follow */
+    {23, 1, 0, {0xff}},                   /* protocol */
+    {30, 4, 0, {0xff, 0xff, 0xff, 0xff}}, /* to us */
+    {34, 2, 0, {0xff, 0xff}},             /* type, code */
+    {38, 2, 0, {0xff, 0xff}},             /* ident */
+    {40, 2, 48, {0xff, 0xff}},            /* sequence: the lower half of the request's number */
 };
 static const struct fn_match IPV6_MATCHES[] = {
-    {12, 2, {0xff, 0xff}},
-    {14, 1, {0xf0}}, /* version */
-    {18, 2, {0xff, 0xff}}, /* length */
-    {20, 1, {0xff}}, /* next header */
-    {38, 4, {0xff, 0xff, 0xff, 0xff}},
-    {42, 4, {0xff, 0xff, 0xff, 0xff}},
-    {46, 4, {0xff, 0xff, 0xff, 0xff}},
-    {50, 4, {0xff, 0xff, 0xff, 0xff}},
-    {54, 2, {0xff, 0xff}}, /* type, code */
-    {58, 2, {0xff, 0xff}}, /* ident */
+    {12, 2, 0, {0xff, 0xff}},
+    {14, 1, 0, {0xf0}}, /* version */
+    {18, 2, 0, {0xff, 0xff}}, /* length */
+    {20, 1, 0, {0xff}}, /* next header */
+    {38, 4, 0, {0xff, 0xff, 0xff, 0xff}},
+    {42, 4, 0, {0xff, 0xff, 0xff, 0xff}},
+    {46, 4, 0, {0xff, 0xff, 0xff, 0xff}},
+    {50, 4, 0, {0xff, 0xff, 0xff, 0xff}},
+    {54, 2, 0, {0xff, 0xff}}, /* type, code */
+    {58, 2, 0, {0xff, 0xff}}, /* ident */
+    {60, 2, 68, {0xff, 0xff}}, /* sequence: the lower half of the request's number */
 };
 
 static size_t ip_header(int family)

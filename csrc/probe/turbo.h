@@ -4,8 +4,9 @@
  * kernel's own stack has seen them, out of a ring buffer that is mapped (BPF_MAP_TYPE_RINGBUF).
  *
  * The program takes a frame to this host that has no VLAN tag, is all in the buffer's linear data, and whose packet is
- * whole, has no IP options (no extension header), and is an echo reply to our address with our ident and of
- * exactly our size. Every other frame, and any while the ring is full, goes on to the stack as if there were no
+ * whole, has no IP options (no extension header), and is an echo reply to our address with our ident, of exactly
+ * our size, and with a request's number where a sweep has it: to take another's ping for ours it would have to agree
+ * in 32 bits. Every other frame, and any while the ring is full, goes on to the stack as if there were no
  * program. The replies among those come by the sweep's raw socket, and so do those by another interface, and all
  * errors. Nothing is believed for being in the ring: it is judged as what a raw socket gives.
  *
