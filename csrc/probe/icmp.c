@@ -1,4 +1,4 @@
-/* Requests, and whether what came back is one's answer. */
+/* A sweep's requests, and whether what came back is one's answer. */
 #define _GNU_SOURCE
 #include "probe/bytes.h"
 #include "probe/sweep.h"
@@ -10,11 +10,8 @@
 
 #include <linux/errqueue.h>
 
-enum { ECHO_REPLY_4 = 0, REDIRECT_4 = 5, ECHO_REQUEST_4 = 8 };
-enum { ECHO_REQUEST_6 = 128, ECHO_REPLY_6 = 129, REDIRECT_6 = 137 };
-
-/* A request: type, code, checksum, ident, sequence; time, number, cookie, filler. */
-enum { AT_CHECKSUM = 2, AT_IDENT = 4, AT_SEQUENCE = 6, AT_TICKS = 8, AT_NUMBER = 12, AT_COOKIE = 16 };
+/* Of a request, behind its ICMP header: time, number, cookie, filler. */
+enum { AT_TICKS = 8, AT_NUMBER = 12, AT_COOKIE = 16 };
 
 static bool is_ipv4(const struct fn_sweep *sweep)
 {
@@ -38,15 +35,6 @@ static uint32_t words(uint64_t value)
     return (uint32_t)(value >> 48) + (value >> 32 & 0xffff) + (value >> 16 & 0xffff) + (value & 0xffff);
 }
 
-static struct fn_number number_of(const struct sockaddr_in6 *address)
-{
-    if (address->sin6_family == AF_INET) {
-        const struct sockaddr_in *const ipv4 = (const struct sockaddr_in *)address;
-        return (struct fn_number){.low = ntohl(ipv4->sin_addr.s_addr)};
-    }
-    return (struct fn_number){get64(address->sin6_addr.s6_addr), get64(address->sin6_addr.s6_addr + 8)};
-}
-
 int fn_icmp_init(struct fn_sweep *sweep, size_t headroom)
 {
     const size_t size = FN_ICMP_HEADER + sweep->options.payload;
@@ -61,8 +49,8 @@ int fn_icmp_init(struct fn_sweep *sweep, size_t headroom)
         return code;
     for (unsigned i = 0; i < FN_BATCH; i++) {
         uint8_t *const icmp = sweep->out.packets + i * sweep->packet_size + headroom;
-        icmp[0] = is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6;
-        put16(icmp + AT_IDENT, sweep->options.ident);
+        icmp[0] = is_ipv4(sweep) ? FN_ECHO_REQUEST_4 : FN_ECHO_REQUEST_6;
+        put16(icmp + FN_AT_IDENT, sweep->options.ident);
         for (size_t at = AT_COOKIE + 8; at < size; at++)
             icmp[at] = (uint8_t)at;
     }
@@ -87,7 +75,7 @@ void fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, struct fn_num
     uint8_t *const icmp = sweep->out.packets + place * sweep->packet_size + sweep->headroom;
     const uint64_t cookie = cookie_of(sweep, to, number, ticks);
 
-    put16(icmp + AT_SEQUENCE, (uint16_t)number);
+    put16(icmp + FN_AT_SEQUENCE, (uint16_t)number);
     put32(icmp + AT_TICKS, ticks);
     put32(icmp + AT_NUMBER, number);
     put64(icmp + AT_COOKIE, cookie);
@@ -97,7 +85,7 @@ void fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, struct fn_num
         sum += words(to.high) + words(to.low);
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
-    put16(icmp + AT_CHECKSUM, (uint16_t)~sum);
+    put16(icmp + FN_AT_CHECKSUM, (uint16_t)~sum);
 }
 
 static void wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks)
@@ -126,13 +114,8 @@ static bool read_cookie(const struct fn_sweep *sweep, const uint8_t *icmp, size_
     out->ticks = get32(icmp + AT_TICKS);
     out->number = get32(icmp + AT_NUMBER);
     out->whole = get64(icmp + AT_COOKIE) == cookie_of(sweep, address, out->number, out->ticks) &&
-                 (uint16_t)out->number == get16(icmp + AT_SEQUENCE);
+                 (uint16_t)out->number == get16(icmp + FN_AT_SEQUENCE);
     return out->whole;
-}
-
-static bool is_ours(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, uint8_t type)
-{
-    return len >= FN_ICMP_HEADER && icmp[0] == type && icmp[1] == 0 && get16(icmp + AT_IDENT) == sweep->options.ident;
 }
 
 bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
@@ -140,14 +123,9 @@ bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, s
 {
     /* Of the other sockets the kernel keeps the IP header, and checks the checksum. */
     const bool bare = sweep->options.engine == FN_DATAGRAM || !is_ipv4(sweep);
-    const size_t header = bare || len == 0 ? 0 : (size_t)(message[0] & 0xf) * 4;
+    const uint8_t *const icmp = bare ? message : fn_icmp_within(message, &len);
 
-    if (len < header || (!bare && header < FN_IPV4_HEADER))
-        return false;
-    const uint8_t *const icmp = message + header;
-    len -= header;
-    if (!is_ours(sweep, icmp, len, is_ipv4(sweep) ? ECHO_REPLY_4 : ECHO_REPLY_6) ||
-        (!bare && fn_checksum_scalar(icmp, len, 0) != 0xffff))
+    if (!icmp || !fn_is_echo(icmp, len, is_ipv4(sweep) ? FN_ECHO_REPLY_4 : FN_ECHO_REPLY_6, sweep->options.ident))
         return false;
     out->target = fn_sweep_target(sweep, from);
     out->stamp = 0;
@@ -158,7 +136,7 @@ bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, s
 bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number to,
                           struct fn_answer *out)
 {
-    if (!is_ours(sweep, icmp, len, is_ipv4(sweep) ? ECHO_REQUEST_4 : ECHO_REQUEST_6))
+    if (!fn_is_echo(icmp, len, is_ipv4(sweep) ? FN_ECHO_REQUEST_4 : FN_ECHO_REQUEST_6, sweep->options.ident))
         return false;
     out->target = fn_sweep_target(sweep, to);
     out->stamp = 0;
@@ -174,32 +152,10 @@ static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_a
 
     if (message->msg_flags & MSG_TRUNC ||
         !fn_icmp_parse_reply(sweep, sweep->in.packets + place * sweep->read_size, sweep->in.messages[place].msg_len,
-                             number_of(&sweep->in.from[place]), out))
+                             fn_number_of(&sweep->in.from[place]), out))
         return false;
     out->stamp = fn_stamp_of(message);
     return true;
-}
-
-/* The error that came with a message of the error queue; NULL where it is none, or a local one. */
-static const struct sock_extended_err *extended_error(const struct fn_sweep *sweep, struct msghdr *message)
-{
-    const int level = is_ipv4(sweep) ? IPPROTO_IP : IPPROTO_IPV6;
-    const int type = is_ipv4(sweep) ? IP_RECVERR : IPV6_RECVERR;
-    const size_t size = sizeof(struct sock_extended_err) +
-                        (is_ipv4(sweep) ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
-
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part))
-        if (part->cmsg_level == level && part->cmsg_type == type && part->cmsg_len >= CMSG_LEN(size)) {
-            const struct sock_extended_err *const error = (const void *)CMSG_DATA(part);
-            return error->ee_origin == SO_EE_ORIGIN_LOCAL ? NULL : error;
-        }
-    return NULL;
-}
-
-/* The router that sends a redirect has passed the request on. */
-static bool is_redirect(const struct fn_sweep *sweep, const struct sock_extended_err *error)
-{
-    return error->ee_type == (is_ipv4(sweep) ? REDIRECT_4 : REDIRECT_6);
 }
 
 /* What an error that came back for a request to this address says. */
@@ -207,12 +163,8 @@ static struct fn_reason reason_of(const struct fn_sweep *sweep, const struct soc
                                   struct fn_number to)
 {
     struct fn_reason reason = {.type = error->ee_type, .code = error->ee_code, .info = error->ee_info};
-    struct sockaddr_in6 offender = {0};
+    const struct fn_number reporter = fn_reporter_of(error, sweep->options.family);
 
-    memcpy(&offender, SO_EE_OFFENDER(error),
-           is_ipv4(sweep) ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
-    offender.sin6_family = (sa_family_t)sweep->options.family;
-    const struct fn_number reporter = number_of(&offender);
     reason.itself = reporter.high == to.high && reporter.low == to.low;
     if (!reason.itself)
         reason.reporter = reporter;
@@ -230,11 +182,11 @@ static int wire_error(struct fn_sweep *sweep, struct fn_answer *out)
 
     if (len < 0)
         return -EAGAIN;
-    const struct sock_extended_err *const error = extended_error(sweep, &message);
-    if (!error || is_redirect(sweep, error) ||
-        !fn_icmp_parse_quoted(sweep, icmp, (size_t)len, number_of(&to), out))
+    const struct sock_extended_err *const error = fn_report_of(&message, sweep->options.family);
+    if (!error || !fn_is_error(error, sweep->options.family) ||
+        !fn_icmp_parse_quoted(sweep, icmp, (size_t)len, fn_number_of(&to), out))
         return 0;
-    const struct fn_reason reason = reason_of(sweep, error, number_of(&to));
+    const struct fn_reason reason = reason_of(sweep, error, fn_number_of(&to));
     out->reason = fn_reason_number(sweep, &reason);
     return 1;
 }

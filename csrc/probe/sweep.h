@@ -1,49 +1,24 @@
 /*
  * What the files of a sweep share: targets.c (which address is which target), icmp.c (requests, and whether what
  * came back is one's answer), link.c (the same over a link), turbo.c (as frames, and out of a ring: ring.c), batch.c
- * (messages that are sent and read together), reasons.c, timing.c (round-trip times), and sweep.c (when to send,
- * what an answer means, whatever it went over).
+ * (messages that are sent and read together), reasons.c, and sweep.c (when to send, what an answer means, whatever
+ * it went over); message.c and timing.c are a conversation's too (prober.h).
  */
 #ifndef FN_PROBE_SWEEP_H
 #define FN_PROBE_SWEEP_H
 
 #include "permute.h"
 #include "probe.h"
-
-#include <sys/socket.h>
-#include <time.h>
-
-#define FN_MICROSECOND INT64_C(1000)
-#define FN_MILLISECOND INT64_C(1000000)
-#define FN_SECOND INT64_C(1000000000)
-#define FN_NEVER INT64_MAX
-
-/* Send times are kept in ticks of 64 ns, which go round in 274 s. */
-#define FN_TICK_BITS 6
+#include "probe/message.h"
+#include "probe/timing.h"
 
 #define FN_NO_TARGET UINT64_MAX
-#define FN_BATCH 16
-#define FN_ICMP_HEADER 8
-#define FN_IPV4_HEADER 20
-#define FN_IPV4_HEADER_MAX 60
-#define FN_CONTROL 256
 
 struct fn_reasons {
     struct fn_reason *list; /* number n is list[n - 1] */
     uint32_t count, capacity;
     uint32_t *buckets;      /* open addressing over the numbers; 0 is empty */
     uint32_t bucket_count;
-};
-
-/* The wall clock's lead over CLOCK_MONOTONIC, when that was looked at, and since when it was not stepped. */
-struct fn_clocks {
-    int64_t lead, read, steady_since;
-};
-
-/* The smoothed round-trip time and its deviation (RFC 6298), once one was learnt. */
-struct fn_expect {
-    bool known;
-    int64_t rtt, deviation;
 };
 
 /* Requests that leave together. */
@@ -57,15 +32,6 @@ struct fn_outgoing {
     uint64_t targets[FN_BATCH], places[FN_BATCH];
     uint8_t *packets; /* FN_BATCH of them, the constant part filled in */
     unsigned count;
-};
-
-/* What is read together. */
-struct fn_incoming {
-    struct mmsghdr messages[FN_BATCH];
-    struct iovec data[FN_BATCH];
-    struct sockaddr_in6 from[FN_BATCH];
-    _Alignas(struct cmsghdr) uint8_t control[FN_BATCH][FN_CONTROL];
-    uint8_t *packets;
 };
 
 /* What came back for a request. */
@@ -138,27 +104,12 @@ bool fn_is_host(int family, struct fn_number address);
 uint32_t fn_reason_number(struct fn_sweep *sweep, const struct fn_reason *reason);
 void fn_reasons_free(struct fn_reasons *reasons);
 
-/* timing.c. A time in ticks. */
-uint32_t fn_ticks(int64_t time);
-void fn_clocks_start(struct fn_clocks *clocks, int64_t now, int64_t wall);
-void fn_clocks_read(struct fn_clocks *clocks, int64_t now, int64_t wall);
-/*
- * The time from `sent`, in ticks, to the kernel's receive timestamp, which is of the wall clock; to `now`, when it
- * was read, where there is none (0) or where that clock was stepped meanwhile.
- */
-int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t stamp, int64_t now);
-void fn_expect_learn(struct fn_expect *expect, int64_t rtt);
-/* Within which time an answer is to be expected: the longest, while nothing is known. */
-int64_t fn_expect_within(const struct fn_expect *expect, int64_t shortest, int64_t longest);
-
 /* batch.c, for wires whose requests and replies are one socket's: buffers of packet_size and read_size. */
 int fn_batches_init(struct fn_sweep *sweep);
 void fn_batches_free(struct fn_sweep *sweep);
 int fn_batch_send(struct fn_sweep *sweep);
 int fn_batch_read(struct fn_sweep *sweep);
 bool fn_batch_wait(struct fn_sweep *sweep, const struct timespec *longest);
-/* When the kernel got a message, by the wall clock; 0: it does not say. */
-int64_t fn_stamp_of(const struct msghdr *message);
 
 /* icmp.c: over an ICMP socket. */
 extern const struct fn_wire fn_icmp_wire;

@@ -1,6 +1,5 @@
 /* Round-trip times: how one is reckoned, and what is to be expected after some. */
-#define _GNU_SOURCE
-#include "probe/sweep.h"
+#include "probe/timing.h"
 
 #include <stdlib.h>
 
@@ -27,14 +26,18 @@ void fn_clocks_read(struct fn_clocks *clocks, int64_t now, int64_t wall)
     clocks->read = now;
 }
 
+int64_t fn_clocks_when(const struct fn_clocks *clocks, int64_t stamp, int64_t from, int64_t until, int64_t otherwise)
+{
+    const int64_t when = stamp - clocks->lead;
+
+    return stamp && from >= clocks->steady_since && from <= when && when <= until ? when : otherwise;
+}
+
 int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t stamp, int64_t now)
 {
     const int64_t elapsed = (int64_t)(uint32_t)(fn_ticks(now) - sent) << FN_TICK_BITS;
-    const int64_t arrived = stamp - clocks->lead;
 
-    if (stamp && now - elapsed >= clocks->steady_since && arrived <= now && arrived >= now - elapsed)
-        return elapsed - (now - arrived);
-    return elapsed;
+    return fn_clocks_when(clocks, stamp, now - elapsed, now, now) - (now - elapsed);
 }
 
 void fn_expect_learn(struct fn_expect *expect, int64_t rtt)

@@ -1,0 +1,61 @@
+/*
+ * What comes in by an ICMP socket, for a sweep and for a conversation: messages that are read together, what the
+ * kernel says of each, and the ICMP message in it. Nothing is read beyond a message's length.
+ */
+#ifndef FN_PROBE_MESSAGE_H
+#define FN_PROBE_MESSAGE_H
+
+#include "probe.h"
+
+#include <sys/socket.h>
+
+#define FN_BATCH 16
+#define FN_ICMP_HEADER 8
+#define FN_IPV4_HEADER 20
+#define FN_IPV4_HEADER_MAX 60
+#define FN_CONTROL 256
+
+enum { FN_ECHO_REPLY_4 = 0, FN_REDIRECT_4 = 5, FN_ECHO_REQUEST_4 = 8 };
+enum { FN_ECHO_REQUEST_6 = 128, FN_ECHO_REPLY_6 = 129, FN_REDIRECT_6 = 137 };
+
+/* Of an echo message: type, code, checksum, ident, sequence. */
+enum { FN_AT_CHECKSUM = 2, FN_AT_IDENT = 4, FN_AT_SEQUENCE = 6 };
+
+/* What is read together. */
+struct fn_incoming {
+    struct mmsghdr messages[FN_BATCH];
+    struct iovec data[FN_BATCH];
+    struct sockaddr_in6 from[FN_BATCH];
+    _Alignas(struct cmsghdr) uint8_t control[FN_BATCH][FN_CONTROL];
+    uint8_t *packets;
+};
+
+/* Room for messages of so many bytes: 0, or -ENOMEM. What was init'ed is freed, whatever that gave. */
+int fn_incoming_init(struct fn_incoming *in, size_t size);
+void fn_incoming_free(struct fn_incoming *in);
+/* Reads at most `limit` (up to FN_BATCH) of what has arrived, without waiting: how many, or -errno. */
+int fn_incoming_read(struct fn_incoming *in, int fd, unsigned limit, int flags);
+
+/* What the kernel adds to a message, where it is of this size at least; else NULL. */
+const void *fn_control_of(const struct msghdr *message, int level, int type, size_t size);
+/* When the kernel got a message, by the wall clock; 0: it does not say. */
+int64_t fn_stamp_of(const struct msghdr *message);
+
+/* An IPv4 or IPv6 socket address as a number. */
+struct fn_number fn_number_of(const struct sockaddr_in6 *address);
+
+/* The ICMP message in what a raw IPv4 socket gives, and its length; NULL: none, or its checksum is wrong. */
+const uint8_t *fn_icmp_within(const uint8_t *message, size_t *len);
+/* Whether it is an echo message of this type and ident. */
+bool fn_is_echo(const uint8_t *icmp, size_t len, uint8_t type, uint16_t ident);
+
+struct sock_extended_err;
+
+/* What a message of the error queue reports, an error or a departure; NULL: nothing. */
+const struct sock_extended_err *fn_report_of(const struct msghdr *message, int family);
+/* Whether that is an error that came back, and none of our own, and no redirect: the probe was passed on. */
+bool fn_is_error(const struct sock_extended_err *report, int family);
+/* Who reported it. */
+struct fn_number fn_reporter_of(const struct sock_extended_err *error, int family);
+
+#endif
