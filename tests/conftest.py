@@ -20,10 +20,15 @@ from importlib import import_module
 from itertools import count
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from forwarding import Command, Server, Web, WebServer
+
+if TYPE_CHECKING:
+    from command_table import Hosts
+
+pytest.register_assert_rewrite("command_table")
 
 IN_CI = bool(os.environ.get("CI"))
 COMMAND_TIMEOUT = 60
@@ -189,40 +194,56 @@ class Namespace:
                 raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
 
 
-@pytest.fixture
-def namespace(root: None, peer: Callable[[str], str]) -> Iterator[Callable[[], Namespace]]:
-    """``namespace()`` makes one more network namespace; all of them go when the test ends."""
-    ip = peer("ip")
+MakeNamespace = Callable[[], Namespace]
+_numbers = count()
+
+
+@contextlib.contextmanager
+def namespaces(ip: str) -> Iterator[MakeNamespace]:
+    """What makes network namespaces, all of which go in the end."""
     names: list[str] = []
 
     def make() -> Namespace:
-        name = f"fastnet-{os.getpid()}-{len(names)}"
+        name = f"fastnet-{os.getpid()}-{next(_numbers)}"
         if subprocess.run([ip, "netns", "add", name], check=False).returncode != 0:
             absent("the privilege to make a network namespace")
         names.append(name)
         return Namespace(name, ip)
 
-    yield make
-    for name in names:
-        subprocess.run([ip, "netns", "delete", name], check=True)
+    try:
+        yield make
+    finally:
+        for name in names:
+            subprocess.run([ip, "netns", "delete", name], check=True)
 
 
 @pytest.fixture
-def knowing(namespace: Callable[[], Namespace], tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
+def namespace(root: None, peer: Callable[[str], str]) -> Iterator[MakeNamespace]:
+    """``namespace()`` makes one more network namespace; all of them go when the test ends."""
+    with namespaces(peer("ip")) as make:
+        yield make
+
+
+def with_hosts(namespace: Namespace, hosts: Path, lines: str) -> tuple[str, ...]:
+    """The words that run a command inside, where hosts(5) is this file and holds these lines."""
+    hosts.write_text(lines)
+    # `ip netns exec` has unshared the mounts.
+    return (*namespace.prefix, "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
+
+
+@pytest.fixture
+def knowing(namespace: MakeNamespace, tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
     """``knowing(lines)``: words that run a command inside a namespace whose hosts(5) holds these lines."""
-
-    def make(lines: str) -> tuple[str, ...]:
-        hosts = tmp_path / "hosts"
-        hosts.write_text(lines)
-        # `ip netns exec` has unshared the mounts.
-        return (*namespace().prefix, "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
-
-    return make
+    return lambda lines: with_hosts(namespace(), tmp_path / "hosts", lines)
 
 
 @pytest.fixture
-def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
+def linked(namespace: MakeNamespace) -> tuple[Namespace, Namespace]:
     """Two hosts joined by a veth pair, ``veth0`` on either: 10.77.0.1 and fd77::1, 10.77.0.2 and fd77::2."""
+    return link_two(namespace)
+
+
+def link_two(namespace: MakeNamespace) -> tuple[Namespace, Namespace]:
     left, right = namespace(), namespace()
     left.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", right.name)
     for number, host in enumerate((left, right), 1):
@@ -237,6 +258,18 @@ def linked(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
             neighbour = (address, "lladdr", other.mac(), "dev", "veth0", "nud", "permanent")
             host.ip("neighbour", "replace", *neighbour)
     return left, right
+
+
+@pytest.fixture(scope="module")
+def hosts(
+    root: None, peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Hosts]:
+    """The hosts that the tables of commands are for; a module's tests share them."""
+    from command_table import some_hosts
+
+    files = tmp_path_factory.mktemp("hosts")
+    with namespaces(peer("ip")) as make, some_hosts(make, peer("nft"), files) as made:
+        yield made
 
 
 @pytest.fixture

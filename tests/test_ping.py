@@ -6,17 +6,13 @@ import asyncio
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HAS_SOURCES
 
 import fastnet
 from fastnet.errors import InvalidArgument, NameNotResolved, NoAddress
@@ -26,8 +22,6 @@ from fastnet.ping import Pinger, PingResult, Reply, multiping_async, ping_async
 pytestmark = pytest.mark.xdist_group("icmp")
 UNPRIVILEGED = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 """No capability at all; still root's files, since the interpreter may lie in root's home."""
-INTERRUPTIBLE = ("env", "--default-signal=INT")
-"""A shell's background job ignores SIGINT, and so would what the test starts."""
 PING_GROUPS = ("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
 NO_PING_GROUPS = ("sysctl", "-qw", "net.ipv4.ping_group_range=1 0")
 QUICK: dict[str, Any] = {"count": 2, "interval": 0.01, "timeout": 0.3}
@@ -458,97 +452,6 @@ class TestPrivilege:
         ran = python("-c", program, prefix=(*alone.prefix, *UNPRIVILEGED))
         assert ran.stdout.count("True no ICMP socket is permitted here: allow") == 2
         assert ran.stderr == ""
-
-
-class TestCommand:
-    def test_what_it_prints(self, root, fastnet):
-        ran = fastnet("ping", "-c", "2", "-i", "10ms", "localhost", "-4")
-        assert ran.returncode == 0
-        assert ran.stderr == ""
-        assert re.fullmatch(
-            r"localhost \(127\.0\.0\.1\): seq=0 rtt=\d+\.\d{3} ms ttl=64\n"
-            r"localhost \(127\.0\.0\.1\): seq=1 rtt=\d+\.\d{3} ms ttl=64\n"
-            r"localhost \(127\.0\.0\.1\): 2 sent, 2 received, 0% loss, "
-            r"rtt min/avg/max/stddev/p50/p90/p99 = (\d+\.\d{3}/){6}\d+\.\d{3} ms, jitter \d+\.\d{3} ms\n",
-            ran.stdout,
-        )
-
-    def test_json(self, root, fastnet):
-        ran = fastnet("ping", "-c1", "--json", "::1")
-        reply, summary = map(json.loads, ran.stdout.splitlines())
-        assert list(reply) == [
-            "kind",
-            "host",
-            "address",
-            "seq",
-            "rtt_ms",
-            "ttl",
-            "error",
-            "duplicate",
-            "tries",
-        ]
-        assert list(summary) == [
-            *("kind", "host", "address", "engine", "sent", "not_sent", "received", "waiting"),
-            *("duplicates", "loss_percent", "error", "rtt_min_ms", "rtt_avg_ms", "rtt_max_ms"),
-            *("rtt_stddev_ms", "rtt_p50_ms", "rtt_p90_ms", "rtt_p99_ms", "jitter_ms", "outage_s"),
-        ]
-        assert summary["rtt_min_ms"] == summary["rtt_max_ms"] == reply["rtt_ms"]
-        if HAS_SOURCES:
-            page = Path(__file__).parent.parent.joinpath("docs", "ping.md").read_text()
-            assert [key for key in (*reply, *summary) if f"`{key}`" not in page] == ["kind"] * 2
-
-    def test_size_source_and_timeout(self, namespace, fastnet):
-        alone = namespace()
-        ran = fastnet(
-            "ping", "-c1", "-s", "9000", "-I", "127.0.0.9", "-W", "2s", "127.0.0.1", prefix=alone.prefix
-        )
-        assert (ran.returncode, ran.stderr) == (0, "")
-        ran = fastnet("ping", "-c1", "-I", "192.0.2.1", "127.0.0.1", prefix=alone.prefix)
-        assert ran.returncode == 3
-        assert ran.stderr == "fastnet ping: source 192.0.2.1: not an address of this machine\n"
-
-    @pytest.mark.parametrize(
-        ("words", "complaint"),
-        [
-            ([], "required: HOST"),
-            (["no..name"], "no..name: not a host name"),
-            (["127.0.0.1", "no..name"], "no..name: not a host name"),
-            (["-6", "127.0.0.1"], "127.0.0.1: "),
-            (["-4", "-6", "::1"], "not allowed with"),
-            (["-c0", "::1"], "expected a whole number from 1 to 65535"),
-            (["-i", "soon", "::1"], "expected a time"),
-            (["-i", "-1", "::1"], "expected"),
-            (["-W", "0", "::1"], "timeout 0.0: expected seconds, 0.001"),
-            (["-s", "65508", "::1"], "expected a whole number from 0 to 65507"),
-            (["-t", "0", "::1"], "expected a whole number from 1 to 255"),
-            (["--engine", "magic", "::1"], "invalid choice"),
-            (["224.0.0.1"], "224.0.0.1: not the address of one host"),
-            (["-4", "-I", "::1", "127.0.0.1"], "::1: "),
-        ],
-    )
-    def test_bad_input(self, root, fastnet, words, complaint):
-        ran = fastnet("ping", *words)
-        assert ran.returncode == 2
-        assert ran.stdout == ""
-        assert complaint in ran.stderr
-        assert ran.stderr.count("\n") == 1
-
-    @pytest.mark.parametrize("as_json", [False, True])
-    def test_ctrl_c_prints_the_summary(self, root, as_json):
-        words = [*INTERRUPTIBLE, sys.executable, "-m", "fastnet", "ping", "-c100", "127.0.0.1"]
-        words += ["--json"] if as_json else []
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=10)
-        assert process.returncode == 130
-        assert errors == ""
-        summary = output.splitlines()[-1]
-        if as_json:
-            assert json.loads(summary)["received"] >= 1
-        else:
-            assert re.match(r"127\.0\.0\.1: \d+ sent, \d+ received, 0% loss, rtt ", summary)
 
 
 class TestResult:

@@ -27,6 +27,7 @@ from fastnet.ping import (
     Timeout,
 )
 
+INTERMIXED = True
 FIELDS = (
     *("host", "address", "engine", "sent", "not_sent", "received", "waiting", "duplicates"),
     "loss_percent",
@@ -226,7 +227,7 @@ class Telling:
         self._interval = 0.0 if args.flood else args.interval
         self._json = args.json
         self._every: float | None = args.every
-        self._each = not (args.quiet or args.flood or args.every)
+        self._each = not (args.quiet or args.flood) and args.every is None
         self.whole = self._summaries()
         self._begin()
 

@@ -115,7 +115,7 @@ def bind_to_interface(sock: socket.socket, interface: str) -> None:
 def set_mark(sock: socket.socket, mark: int) -> None:
     """Give what is sent a firewall mark. Raises NotPermitted."""
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", mark))
     except PermissionError as error:
         raise NotPermitted(
             error.errno, f"mark {mark}: needs the capability CAP_NET_ADMIN (or CAP_NET_RAW since Linux 5.17)"
