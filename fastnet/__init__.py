@@ -4,12 +4,16 @@ Nothing is loaded until it is named: ``fastnet.checksum`` imports the checksum c
 the pinger, and ``import fastnet`` neither.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False
+"""As type checkers know the name: typing's own would have all of typing loaded."""
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from fastnet import aio as aio
     from fastnet import echo as echo
     from fastnet import errors as errors
@@ -69,6 +73,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module  # only here: who names nothing needs none of it
+
     if name in _MODULES:
         return import_module(f"fastnet.{name}")
     if name not in _HOME:

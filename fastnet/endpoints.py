@@ -149,12 +149,21 @@ def resolve(
     flags = socket.AI_PASSIVE if passive else 0
     try:
         answers = [
-            answer for name in names for answer in socket.getaddrinfo(name, port, family, type, 0, flags)
+            answer
+            for name in names
+            for answer in socket.getaddrinfo(_plain(name), port, family, type, 0, flags)
         ]
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
         raise NameNotResolved(f"{host or repr(host)}: {reason}") from None
     return list(dict.fromkeys(Resolved(answer[0], answer[4]) for answer in answers))
+
+
+def _plain(name: str | None) -> str | bytes | None:
+    """ASCII names and numbers as bytes: for text Python loads its IDNA codec, which only others need."""
+    if name and name.isascii() and all(0 < len(label) < 64 for label in name.removesuffix(".").split(".")):
+        return name.encode()
+    return name
 
 
 _FREE_PORT_TRIES = 16

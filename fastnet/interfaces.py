@@ -103,7 +103,7 @@ class InterfaceStatus(NamedTuple):
     administratively_up: bool
     running: bool
     addresses: tuple[InterfaceAddress, ...]
-    ports: "tuple[PortState, ...] | None"
+    ports: tuple["PortState", ...] | None
 
     @property
     def up(self) -> bool:

@@ -93,7 +93,7 @@ def test_the_installed_command_is_the_module() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["fastnet.cli", "argparse", "shutil", "fastnet.cli.arguments", "fastnet.ping.pinger"]
+    "module", ["fastnet.cli", "argparse", "locale", "fastnet.cli.arguments", "fastnet.ping.pinger"]
 )
 def test_ctrl_c_while_it_begins(python: Run, module: str) -> None:
     code = (

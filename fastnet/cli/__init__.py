@@ -2,7 +2,8 @@
 
 A subcommand is a module of this package with ``configure(parser)`` and ``run(args) -> exit code``. Only
 the one that was called is imported. One with ``RUNS_COMMAND = True`` gets the words after ``--`` as
-``args.command``; one with ``INTERMIXED = True`` takes options among repeated positionals.
+``args.command``; one with ``INTERMIXED = True`` takes options among repeated positionals, and has
+a ``parser.usage``, which argparse would otherwise lay out before each run.
 """
 
 import argparse
@@ -10,8 +11,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import fastnet
 from fastnet.cli import exits
@@ -38,7 +40,21 @@ COMMANDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line instead of printing the whole usage before it."""
+    """Says what was wrong in one line instead of printing the whole usage before it.
+
+    argparse makes a formatter for each argument that is added, and each would ask how wide the terminal is,
+    for which shutil and three compression libraries are loaded: only that of the help asks.
+    """
+
+    def __init__(
+        self, *, formatter_class: type[argparse.HelpFormatter] = argparse.HelpFormatter, **options: Any
+    ) -> None:
+        super().__init__(formatter_class=partial(formatter_class, width=80), **options)
+        self._help_formatter = formatter_class
+
+    def format_help(self) -> str:
+        self.formatter_class = self._help_formatter
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         self.exit(exits.USAGE, f"{one_line(f'{self.prog}: {message} (see {self.prog} --help)')}\n")

@@ -11,13 +11,13 @@ from fastnet.errors import InvalidArgument
 T = TypeVar("T")
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
-_DURATION = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e-?[0-9]+)?)(ms|s|m|h)?")
-_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+", re.ASCII)
-_INTEGER = re.compile(r"-?[0-9]{1,20}")
-_DSCP = re.compile(r"cs(?P<class>[0-7])|af(?P<af>[1-4])(?P<drop>[1-3])|ef")
-_TOS = re.compile(r"0x[0-9a-fA-F]{1,2}|0|[1-9][0-9]{0,2}")
+_DURATION = r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e-?[0-9]+)?)(ms|s|m|h)?"
+_NUMBER = r"[0-9]+\.?[0-9]*|\.[0-9]+"
+_INTEGER = r"-?[0-9]{1,20}"
+_DSCP = r"cs(?P<class>[0-7])|af(?P<af>[1-4])(?P<drop>[1-3])|ef"
+_TOS = r"0x[0-9a-fA-F]{1,2}|0|[1-9][0-9]{0,2}"
 _PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-_SIZE = re.compile(r"([0-9]{1,15})([kMG]?)")
+_SIZE = r"([0-9]{1,15})([kMG]?)"
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -34,7 +34,7 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 def duration(text: str) -> float:
     """Seconds: ``1.5``, ``250ms``, ``10s``, ``2m``, ``1h``."""
-    match = _DURATION.fullmatch(text)
+    match = re.fullmatch(_DURATION, text)
     seconds = float(match[1]) * _UNITS[match[2]] if match else -1.0
     if not 0 <= seconds <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(
@@ -47,7 +47,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     """A whole number from low to high."""
 
     def parsed(text: str) -> int:
-        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
+        if not re.fullmatch(_INTEGER, text) or not low <= int(text) <= high:
             raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {low} to {high}")
         return int(text)
 
@@ -58,7 +58,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
     """A number from low to high, as people write it: float() takes more, as ``1_0`` and ``nan``."""
 
     def parsed(text: str) -> float:
-        if not _NUMBER.fullmatch(text) or not low <= float(text) <= high:
+        if not re.fullmatch(_NUMBER, text) or not low <= float(text) <= high:
             raise argparse.ArgumentTypeError(f"{text!r}: expected a number from {low:g} to {high:g}")
         return float(text)
 
@@ -74,7 +74,7 @@ def interface(text: str) -> str:
 
 def size(text: str) -> int:
     """A number of bytes: ``65536``, ``64k``, ``10M``, ``1G``; the letters are powers of 1000."""
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of bytes, as 65536, 64k, 10M or 1G")
     return int(match[1]) * _PREFIXES[match[2]]
@@ -82,11 +82,11 @@ def size(text: str) -> int:
 
 def tos(text: str) -> int:
     """A TOS byte: ``16``, ``0xb8``, or a DSCP's name: ``ef``, ``af41``, ``cs1`` (RFC 2474, 2597, 3246)."""
-    if match := _DSCP.fullmatch(text.lower()):
+    if match := re.fullmatch(_DSCP, text.lower()):
         if match["class"]:
             return int(match["class"]) << 5
         return int(match["af"]) << 5 | int(match["drop"]) << 3 if match["af"] else 46 << 2
-    number = int(text, 0) if _TOS.fullmatch(text) else -1
+    number = int(text, 0) if re.fullmatch(_TOS, text) else -1
     if not 0 <= number <= 255:
         raise argparse.ArgumentTypeError(f"{text!r}: expected 0 to 255, 0xb8, or a DSCP as ef, af41 or cs1")
     return number

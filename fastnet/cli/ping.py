@@ -42,6 +42,7 @@ TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [options] HOST [HOST ...]"
     parser.add_argument("hosts", nargs="+", metavar="HOST", help="a name or an address; fe80::1%%eth0 too")
     add_timing(parser)
     add_packet(parser)

@@ -19,10 +19,10 @@ from fastnet._pure.probe.common import (
     Answer,
     is_host,
 )
-from fastnet._pure.probe.prober import Prober
 
 if TYPE_CHECKING:
     from fastnet._pure.probe.link import Link, LinkSweeper
+    from fastnet._pure.probe.prober import Prober
     from fastnet._pure.probe.routes import Route, gatewayed, on_link
     from fastnet._pure.probe.sweeper import Sweeper
     from fastnet._pure.probe.turbo import open_turbo
@@ -50,13 +50,14 @@ __all__ = [
 _HOME = {
     "Link": "link",
     "LinkSweeper": "link",
+    "Prober": "prober",
     "Route": "routes",
     "Sweeper": "sweeper",
     "gatewayed": "routes",
     "on_link": "routes",
     "open_turbo": "turbo",
 }
-"""What sweeps alone need is loaded when it is named: a ping starts sooner."""
+"""What a ping, or the native module, has no use for is loaded when it is named: they start sooner."""
 
 
 def __getattr__(name: str) -> Any:

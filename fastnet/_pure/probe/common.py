@@ -1,7 +1,5 @@
 """What all probes share: the two families, what comes back, and a target's states."""
 
-from __future__ import annotations
-
 import errno
 import socket
 from typing import NamedTuple

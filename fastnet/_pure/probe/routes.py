@@ -1,22 +1,18 @@
 """What the kernel reaches without a gateway, as it says itself over rtnetlink(7)."""
 
-from __future__ import annotations
-
 import errno
 import os
 import socket
 import struct
 import sys
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fastnet._pure.probe.common import FAMILIES
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    Attributes = dict[int, bytes]
+Attributes = dict[int, bytes]
 
 # linux/netlink.h, rtnetlink.h, fib_rules.h, if_link.h, if_arp.h, if.h
 _HEADER = struct.Struct("=IHHII")

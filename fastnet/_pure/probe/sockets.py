@@ -1,24 +1,20 @@
 """Probers' sockets: which are permitted, what the kernel is asked to do, and their error queue."""
 
-from __future__ import annotations
-
 import errno
 import os
 import socket
 import struct
 from array import array
+from collections.abc import Iterator
 from itertools import chain, starmap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fastnet._pure.netif import failure
 from fastnet._pure.probe.common import ENGINES, FAMILIES, NANOSECOND
 from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    Message = tuple[bytes, dict[tuple[int, int], bytes], tuple[Any, ...]]
-    """What was read: the data, the ancillary data by level and type, the address."""
+Message = tuple[bytes, dict[tuple[int, int], bytes], tuple[Any, ...]]
+"""What was read: the data, the ancillary data by level and type, the address."""
 
 ICMP = struct.Struct("!BBHHH")
 

@@ -12,6 +12,7 @@ _SHARD = re.compile(r"([0-9]{1,10})/([0-9]{1,10})")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [options] [TARGETS ...]"
     parser.add_argument("targets", nargs="*", metavar="TARGETS")
     _add_targets(parser.add_argument_group("which targets"))
     _add_probing(parser.add_argument_group("how they are probed"))
