@@ -37,6 +37,7 @@ KNOWN = """\
 fd77::2 both
 fd78::2 many
 """
+A_TIME = "expected a time, as 1.5, 250ms, 10s or 2m, up to 1000000 seconds SEE"
 PLACEHOLDERS = {
     "RTT": r"\d+\.\d{3}",
     "NUMBER": r"\d+(?:\.\d+)?(?:e-\d+)?",
@@ -77,7 +78,7 @@ class Hosts(NamedTuple):
     """A folder for what rows read and write."""
 
     def check(self, fastnet: Run, command: str, row: Row) -> None:
-        """Run a row, and compare. ``{files}`` and ``{mac}``, the router's, are filled in."""
+        """Run a row, and compare. ``{files}``, and ``{mac}`` or ``{MAC}``, the router's, are filled in."""
         with self._counted(row.packets):
             ran = fastnet(command, *self._filled(row.words).split(), prefix=self.prefix, input=row.stdin)
         assert re.fullmatch(pattern(self._filled(row.stderr)), ran.stderr), ran.stderr
@@ -85,7 +86,8 @@ class Hosts(NamedTuple):
         assert ran.returncode == row.code
 
     def _filled(self, text: str) -> str:
-        return text.replace("{files}", str(self.files)).replace("{mac}", self.router.mac())
+        mac = self.router.mac()
+        return text.replace("{files}", str(self.files)).replace("{mac}", mac).replace("{MAC}", mac.upper())
 
     @contextlib.contextmanager
     def _counted(self, packets: tuple[str, int] | None) -> Iterator[None]:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_table import LATE, SILENT, THREE, Hosts, Row, options_in, options_of, refused
+from command_table import A_TIME, LATE, SILENT, THREE, Hosts, Row, options_in, options_of, refused
 from conftest import HAS_SOURCES, Run
 
 from fastnet.ping import Reply, Summary
@@ -67,7 +67,6 @@ THRICE = (
 )
 UNCUT = "".join(f"{ROUTER}: seq={seq} not sent: Message too long\n" for seq in (0, 1))
 BOTH = {version: f"both ({address})" for version, address in ((4, ROUTER), (6, "fd77::2"))}
-A_TIME = "expected a time, as 1.5, 250ms, 10s or 2m, up to 1000000 seconds SEE"
 REQUEST, REQUEST6 = "icmp type echo-request", "icmpv6 type echo-request"
 
 USES = [
@@ -192,6 +191,8 @@ REFUSED = [
         ("no..name", "no..name: not a host name"),
         (f"{ROUTER} no..name", "no..name: not a host name"),
         ("224.0.0.1", "224.0.0.1: not the address of one host"),
+        ("--mtu 224.0.0.1", "224.0.0.1: not the address of one host"),
+        ("--mtu fe80::1", "fe80::1: a link-local address needs its interface, as fe80::1%eth0"),
         ("0.0.0.0", "0.0.0.0: not the address of one host"),
         ("fe80::1", "fe80::1: a link-local address needs its interface, as fe80::1%eth0"),
         ("-6 10.77.0.2", "10.77.0.2: Address family for hostname not supported"),

@@ -17,7 +17,7 @@ import pytest
 
 import fastnet
 from fastnet.errors import EngineMissing, InvalidArgument, NameNotResolved
-from fastnet.sweep import MAX_TARGETS, STATES, SweepResult, rounds, sweep_async, sweep_every
+from fastnet.sweep import MAX_TARGETS, SweepResult, rounds, sweep_async, sweep_every
 from fastnet.targets import Targets
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
@@ -415,38 +415,6 @@ class TestInterrupted:
 
 
 class TestCommand:
-    def test_what_it_prints(self, met, fastnet):
-        left, right = met
-        words = ("sweep", "--timeout=200ms", "--retries=0")
-        ran = fastnet(*words, "10.77.0.2-3", "10.77.0.255", prefix=left.prefix)
-        assert ran.returncode == 0
-        mac = right.mac()
-        assert re.sub(r"\d+\.\d+ ms", "RTT", ran.stdout) == (
-            f"10.77.0.2       alive        RTT     {mac}\n"
-            "10.77.0.3       inactive\n"
-            f"10.77.0.255     not probed   {BROADCAST}\n"
-        )
-        assert ran.stderr == "3 targets: 1 alive, 1 inactive, 0 unreachable, 1 not probed (link+raw)\n"
-        ran = fastnet(*words, "--inactive", "10.77.0.2-4", "--exclude", "10.77.0.4", prefix=left.prefix)
-        assert (ran.returncode, ran.stdout) == (0, "10.77.0.3\n")
-        ran = fastnet(*words, "--alive", "10.77.0.3-4", prefix=left.prefix)
-        assert (ran.returncode, ran.stdout) == (1, "")
-
-    def test_json(self, root, fastnet):
-        ran = fastnet("sweep", "--json", "--rate=1000", "127.0.0.1-2")
-        records = [json.loads(line) for line in ran.stdout.splitlines()]
-        assert [list(record) for record in records] == [
-            ["round", "address", "state", "rtt_ms", "reason", "mac"]
-        ] * 2
-        assert all(record["state"] in STATES and record["round"] == 0 for record in records)
-
-    def test_targets_from_files(self, root, fastnet, tmp_path):
-        listed = tmp_path / "targets"
-        listed.write_text("127.0.0.1 127.0.0.2 # two\n")
-        words = ("sweep", "--alive", "-f", str(listed), "-f", "-", "127.0.0.4")
-        ran = fastnet(*words, input="127.0.0.3\n")
-        assert ran.stdout.split() == [f"127.0.0.{n}" for n in (1, 2, 3, 4)]
-
     def test_a_list_that_no_editor_meant(self, root, fastnet, tmp_path):
         listed = tmp_path / "targets"
         listed.write_bytes(b"\xef\xbb\xbf127.0.0.1\r\n127.0.0.2\r\n")
@@ -463,43 +431,3 @@ class TestCommand:
             check=False,
         )
         assert (ran.returncode, ran.stdout, ran.stderr.count(b"\n")) == (2, b"", 1)
-
-    def test_every(self, root, fastnet):
-        ran = fastnet("sweep", "--json", "--every", "10ms", "--count", "3", "127.0.0.1")
-        assert [json.loads(line)["round"] for line in ran.stdout.splitlines()] == [0]  # nothing changed
-        assert ran.returncode == 0
-        assert ran.stderr.count("1 targets: 1 alive") == 3
-
-    def test_family(self, root, fastnet):
-        ran = fastnet("sweep", "-4", "--alive", "localhost")
-        assert ran.stdout == "127.0.0.1\n"
-
-    @pytest.mark.parametrize(
-        ("words", "complaint", "code"),
-        [
-            ([], "no targets: give some", 2),
-            (["10.0.0.0/33"], "expected 0 to 32", 2),
-            (["010.0.0.1"], "leading zero", 2),
-            (["10.0.0.4-2"], "reversed", 2),
-            (["10.0.0.0/7"], "at most 16777216", 2),
-            (["no..name"], "not a host name", 2),
-            (["127.0.0.1", "--exclude", "127.0.0.0/8"], "no targets are left", 2),
-            (["127.0.0.1", "--exclude", "127.0.0.0/40"], "expected 0 to 32", 2),
-            (["127.0.0.1", "--count", "2"], "--count: only with --every", 2),
-            (["127.0.0.1", "--count", "0"], "expected a whole number", 2),
-            (["127.0.0.1", "--every", "often"], "expected a time", 2),
-            (["127.0.0.1", "--timeout", "0"], "timeout 0.0", 2),
-            (["127.0.0.1", "--retries=-1"], "expected a whole number from 0 to 100", 2),
-            (["127.0.0.1", "--rate", "0"], "--rate: '0': expected a number", 2),
-            (["127.0.0.1", "--rate", "nan"], "--rate: 'nan': expected a number", 2),
-            (["127.0.0.1", "--engine", "magic"], "invalid choice", 2),
-            (["127.0.0.1", "--alive", "--inactive"], "not allowed with", 2),
-            (["-f", "/nonexistent"], "/nonexistent: No such file", 3),
-        ],
-    )
-    def test_bad_input(self, root, fastnet, words, complaint, code):
-        ran = fastnet("sweep", *words)
-        assert ran.returncode == code
-        assert ran.stdout == ""
-        assert complaint in ran.stderr
-        assert ran.stderr.count("\n") == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import pty
@@ -25,21 +24,6 @@ from fastnet.targets import Targets
 pytestmark = pytest.mark.xdist_group("icmp")
 NO_PRIVILEGE = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 QUICK = ("sweep", "--timeout=200ms", "--retries=0")
-
-
-def test_csv(met, fastnet) -> None:
-    ran = fastnet(*QUICK, "--csv", "10.77.0.2-3", "224.0.0.1", prefix=met[0].prefix)
-    assert ran.returncode == 0
-    rows = list(csv.reader(ran.stdout.splitlines()))
-    assert rows[0] == ["round", "address", "state", "rtt_ms", "reason", "mac"]
-    assert 0 < float(rows[1][3]) < 1000
-    rows[1][3] = "RTT"
-    assert rows[1:] == [
-        ["0", "10.77.0.2", "alive", "RTT", "", met[1].mac()],
-        ["0", "10.77.0.3", "inactive", "", "", ""],
-        ["0", "224.0.0.1", "not probed", "", "not the address of one host", ""],
-    ]
-    assert ran.stderr == "3 targets: 1 alive, 1 inactive, 0 unreachable, 1 not probed (link+raw)\n"
 
 
 def test_xml_that_ndiff_reads(met, fastnet, peer: Callable[[str], str], tmp_path: Path) -> None:
@@ -128,48 +112,6 @@ def test_a_result_is_a_view_over_buffers(root) -> None:
     assert result.down == result.inactive == []
     assert result.down != result.alive
     assert repr(result.down) == "<0 verdicts: inactive>"
-
-
-def test_excluded_by_a_file(root, fastnet, tmp_path: Path) -> None:
-    blocked = tmp_path / "blocked"
-    blocked.write_text("127.0.0.2-3 # these\n127.0.0.8/29\n")
-    ran = fastnet("sweep", "--alive", "--exclude-file", str(blocked), "--exclude=127.0.0.5", "127.0.0.1-9")
-    assert (ran.returncode, ran.stdout.split()) == (0, [f"127.0.0.{n}" for n in (1, 4, 6, 7)])
-    ran = fastnet("sweep", "--exclude-file=/nonexistent", "127.0.0.1")
-    assert (ran.returncode, ran.stdout) == (3, "")
-
-
-def test_timeout_auto(met, fastnet) -> None:
-    ran = fastnet("sweep", "--timeout=auto", "--csv", "10.77.0.2-5", prefix=met[0].prefix)
-    assert ran.stderr == "4 targets: 1 alive, 3 inactive, 0 unreachable, 0 not probed (link)\n"
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        (["--shard=0/3"], "expected I/N"),
-        (["--shard=4/3"], "expected I/N"),
-        (["--shard=1"], "expected I/N"),
-        (["--seed=-1"], "expected a whole number"),
-        (["--timeout=soon"], "expected a time"),
-        (["--max-rate=0"], "'0': expected a number from 0.001 to 1e+06"),
-        (["--max-rate=1_0"], "'1_0': expected a number"),
-        (["--max-rate=nan"], "'nan': expected a number"),
-        (["--resume=x", "--every=1"], "--resume: not with --every"),
-        (["--xml", "--every=1"], "--xml: not with --every"),
-        (["--xml", "--csv"], "not allowed with"),
-    ],
-)
-def test_bad_options(fastnet, words: list[str], complaint: str) -> None:
-    ran = fastnet("sweep", "127.0.0.1", *words)
-    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
-    assert complaint in ran.stderr
-
-
-def test_a_resume_file_without_a_name_is_refused(fastnet) -> None:
-    ran = fastnet("sweep", "127.0.0.1", "--resume=")
-    assert (ran.returncode, ran.stdout) == (3, "")
-    assert ran.stderr == "fastnet sweep: '': No such file or directory\n"
 
 
 @pytest.mark.parametrize("engine", ["auto", "raw", "scapy"])

@@ -141,13 +141,6 @@ class TestChain:
         program = "import fastnet.ping as p; print(p.path_mtu('10.60.3.2', 0.3, retries=1)[3:5])"
         assert chain[0].run(sys.executable, "-c", program).stdout == "(1400, ())\n"
 
-    def test_no_further_than_asked_for(self, chain, fastnet) -> None:
-        words = ("trace", "--max-hops=2", "-c1", "-s0", "-O", "ef", "--interface=right", "-m7")
-        ran = fastnet(*words, "-I", "10.60.0.1", "10.60.3.2", prefix=chain[0].prefix)
-        assert [line.split()[1] for line in ran.stdout.splitlines()[:2]] == WAYS["4"][:2]
-        assert ran.stdout.endswith("\n10.60.3.2: not reached in 2 hops\n")
-        assert (ran.returncode, ran.stderr) == (1, "")
-
     def test_ping_finds_the_mtu_too(self, chain, fastnet) -> None:
         chain[1].ip("link", "set", "right", "mtu", "1300")
         chain[2].ip("link", "set", "left", "mtu", "1300")
@@ -251,32 +244,6 @@ class TestAlone:
         found = asyncio.run(find())
         assert (found.mtu, found.engine, found.error) == (65535, "udp", None)
 
-    @pytest.mark.parametrize("words", [("trace",), ("ping", "--mtu")])
-    def test_what_is_nobody_s_address(self, root, fastnet, words: tuple[str, ...]) -> None:
-        for host, why in (
-            ("224.0.0.1", "not the address of one host"),
-            ("0.0.0.0", "not the address of one host"),
-            ("fe80::1", "a link-local address needs its interface, as fe80::1%eth0"),
-        ):
-            ran = fastnet(*words, host)
-            assert (ran.returncode, ran.stdout) == (2, "")
-            assert ran.stderr == f"fastnet {words[0]}: {host}: {why}\n"
-
-    def test_names_only_where_asked_for(self, fastnet) -> None:
-        plain, named = (fastnet("trace", *more, "127.0.0.1").stdout for more in ((), ("--names",)))
-        assert plain.split()[1] == "127.0.0.1"
-        assert named.split()[1] == "localhost"
-        hops, _ = records(fastnet("trace", "--names", "--json", "127.0.0.1").stdout)
-        assert hops[0]["responses"][0]["name"] == "localhost"  # type: ignore[index]
-
-    def test_one_family(self, knowing, fastnet) -> None:
-        prefix = knowing("127.0.0.1 both\n::1 both\n")
-        for version, address in (("4", "127.0.0.1"), ("6", "::1")):
-            ran = fastnet("trace", f"-{version}", "-v", "both", prefix=prefix)
-            assert (ran.returncode, ran.stderr) == (0, f"both is {address}, by a udp socket\n")
-            ran = fastnet("ping", f"-{version}", "-v", "-c1", "both", prefix=prefix)
-            assert (ran.returncode, ran.stderr) == (0, f"both is {address}, by a raw socket\n")
-
     def test_no_way_out(self, namespace, fastnet) -> None:
         ran = fastnet("trace", "192.0.2.1", prefix=namespace().prefix)
         assert ran.stdout.splitlines() == [
@@ -297,10 +264,3 @@ class TestAlone:
             fastnet.trace("224.0.0.1")
         with pytest.raises(NameNotResolved):
             fastnet.trace("no..name")
-
-    @pytest.mark.parametrize(
-        "words", [[], ["--max-hops=0", "::1"], ["-O", "256", "::1"], ["-c0", "::1"], ["--engine=tcp", "::1"]]
-    )
-    def test_bad_input(self, fastnet, words: list[str]) -> None:
-        ran: subprocess.CompletedProcess[str] = fastnet("trace", *words)
-        assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
