@@ -87,6 +87,7 @@ def test_turned_off_by_sysctl(host: Any) -> None:
 def test_an_address_that_a_neighbour_has_too(linked: Any) -> None:
     left, right = linked
     right.ip("-6", "address", "add", "fd77::99/64", "dev", "veth0", "nodad")
+    left.run("sysctl", "-qw", "net.ipv6.conf.veth0.accept_dad=1")
     left.ip("-6", "address", "add", "fd77::99/64", "dev", "veth0")
     # Tentative at first, failed in the end: usable never.
     assert left.call(support).addresses == ("fd77::1",)
