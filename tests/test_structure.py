@@ -173,3 +173,9 @@ def test_the_examples_of_the_checksum_page_run() -> None:
     failed, tried = doctest.testfile(str(ROOT / "docs/checksums.md"), module_relative=False)
     assert tried > 10
     assert failed == 0
+
+
+@pytest.mark.xdist_group("icmp")
+def test_what_is_in_one_group_is_run_in_turn(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist, whose name for a group this is, loses it where pytest is newer than it knows."""
+    assert request.node.nodeid.endswith("@icmp") == request.config.getoption("loadgroup", False)
