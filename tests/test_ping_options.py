@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,24 @@ class TestTiming:
     def test_what_is_out_of_range(self, root, bad) -> None:
         with pytest.raises(InvalidArgument, match=str(*bad)):
             fastnet.multiping(["127.0.0.1"], **bad)
+
+
+class TestStalled:
+    """Whoever is stopped between sending and reading, as by a debugger or for want of a processor."""
+
+    def stalled(self, host: str, timeout: float, seconds: float) -> list[str | None]:
+        with Pinger() as pinger:
+            session = pinger.begin([host], 1, timeout=timeout)
+            session.step()
+            time.sleep(seconds)
+            return [reply.error for reply in pinger.follow(session)]
+
+    def test_what_came_in_time_counts(self, root) -> None:
+        assert self.stalled("127.0.0.1", 0.05, 0.2) == [None]
+
+    def test_what_came_late_does_not(self, linked, responder) -> None:
+        late = responder("late")
+        assert linked[0].call(lambda: self.stalled(late, 0.2, 1.0)) == ["no answer"]
 
 
 class TestAllAddresses:

@@ -222,6 +222,10 @@ class Pinger:
         """Readable when there is something for one of the conversations."""
         return self._poller.fileno()
 
+    def has_unread(self) -> bool:
+        """Whether something has arrived that nobody has read yet."""
+        return bool(self._poller.poll(0))
+
     def _advance(self, session: "Session") -> None:
         """Send what is due, and wait for news: one thread reads for all, the others are told."""
         reader = False

@@ -5,7 +5,7 @@ Nothing here waits, so that threads and asyncio both can drive it.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import count as numbers
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -30,6 +30,8 @@ _BURST = 64
 """Sent at most before what has arrived is read; in a flood, awaited at most, or one a host."""
 _FLOOD_PAUSE_NS = 10_000_000
 """In a flood, sent even though nothing comes back: a hundred a second, as ping(8) does."""
+_READS = 64
+"""Tried at most before a request is given up: noise may come faster than it is read."""
 _SPREAD_NS = 1_000_000
 """Between the probes of one round to many hosts, so that they do not all leave in one burst."""
 _FIRST, _SHORTEST, _LONGEST = 1.0, 0.1, 10.0
@@ -113,13 +115,15 @@ class Target:
 class Probe:
     """One request, and what is known of it."""
 
-    __slots__ = ("answered", "error", "seq", "target", "tickets", "tries")
+    __slots__ = ("answered", "deadline_ns", "error", "seq", "target", "tickets", "tries")
 
     def __init__(self, target: Target, seq: int) -> None:
         self.target = target
         self.seq = seq
         self.tries = 0
-        self.tickets: list[int] = []
+        self.tickets: dict[int, int] = {}
+        """When each try was sent, by its ticket."""
+        self.deadline_ns = 0
         self.error = "no answer"
         self.answered = False
 
@@ -150,6 +154,7 @@ class Session:
         self._waiting = 0
         self._alive = 0
         self._sent_ns = 0
+        self._put_off = 0
         self.news: deque[Reply] = deque()
 
     @property
@@ -170,7 +175,7 @@ class Session:
         """Of one that was broken off, what is known so far of each request that was still awaited."""
         return (probe.failed() for probe in dict.fromkeys(self._probes.values()) if not probe.answered)
 
-    def _forget(self, tickets: list[int]) -> None:
+    def _forget(self, tickets: Iterable[int]) -> None:
         for ticket in tickets:
             self._pinger.sessions.pop(ticket, None)
             self._probes.pop(ticket, None)
@@ -179,6 +184,8 @@ class Session:
         """Give up what is over its time and send what is due. The seconds until there is more to do."""
         now_ns = time.monotonic_ns()
         while self._deadlines and self._deadlines[0][0] <= now_ns:
+            if not self._deadlines[0][2].answered and self._must_read():
+                return 0.0
             self._expire(heappop(self._deadlines)[2])
         for _ in range(_BURST):
             due_ns = self._due_ns()
@@ -197,6 +204,11 @@ class Session:
         if self._plan.interval == 0 and self._waiting >= self._window:
             return self._sent_ns + _FLOOD_PAUSE_NS
         return self._next[0]
+
+    def _must_read(self) -> bool:
+        """Whether there is something to read first: what came in time counts, however late it is read."""
+        self._put_off = self._put_off + 1 if self._pinger.has_unread() else 0
+        return 0 < self._put_off <= _READS
 
     def _expire(self, probe: Probe) -> None:
         if probe.answered:
@@ -223,11 +235,12 @@ class Session:
             self.news.append(probe.failed())
             return
         probe.tries += 1
-        probe.tickets.append(ticket)
+        probe.tickets[ticket] = self._sent_ns
+        probe.deadline_ns = self._sent_ns + int(timeout * _NANOSECOND)
         self._waiting += 1
         self._probes[ticket] = probe
         self._pinger.sessions[ticket] = self
-        heappush(self._deadlines, (self._sent_ns + int(timeout * _NANOSECOND), ticket, probe))
+        heappush(self._deadlines, (probe.deadline_ns, ticket, probe))
 
     def take(self, answer: "_core.Answer") -> None:
         """An answer to one of these requests. What comes after the timeout is no answer any more."""
@@ -235,6 +248,8 @@ class Session:
         target = probe.target
         if answer.error is not None:
             probe.error = explain(target.destination.resolved.family, answer)
+            return
+        if probe.tickets[answer.tag] + answer.rtt_ns > probe.deadline_ns:
             return
         if not probe.answered:
             self._waiting -= 1
