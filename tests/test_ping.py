@@ -70,7 +70,7 @@ class TestOnLoopback:
         asked = []
         real = socket.getaddrinfo
         monkeypatch.setattr(
-            socket, "getaddrinfo", lambda *args, **kw: asked.append(args[0]) or real(*args, **kw)
+            socket, "getaddrinfo", lambda *args, **kw: asked.append(os.fsdecode(args[0])) or real(*args, **kw)
         )
         result = fastnet.ping("localhost", family=socket.AF_INET, **QUICK)
         assert (result.host, result.address, result.received) == ("localhost", "127.0.0.1", 2)
