@@ -33,8 +33,10 @@ def fastnet(engine: str) -> Sweep:
     from fastnet._backend import probe
 
     def sweep(first: int, count: int) -> int:
-        prober = probe.Prober(family_of(first), engine)
-        spans = [(first, first + count - 1)]
+        family, spans = family_of(first), [(first, first + count - 1)]
+        # As ``fastnet.sweep`` opens it.
+        source = probe.only_ipv6_source(spans) if family == socket.AF_INET6 else ""
+        prober = probe.Prober(family, engine, source=source)
         return finish(probe.Sweeper(prober, spans, timeout=TIMEOUT, retries=RETRIES, seed=1), prober)
 
     return sweep

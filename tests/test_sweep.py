@@ -10,14 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from ipaddress import IPv6Address
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fastnet
 from fastnet.errors import EngineMissing, InvalidArgument, NameNotResolved
-from fastnet.sweep import MAX_TARGETS, SweepResult, rounds, sweep_async, sweep_every
+from fastnet.sweep import MAX_TARGETS, Sweep, SweepResult, rounds, sweep_async, sweep_every
 from fastnet.targets import Targets
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
@@ -431,3 +433,93 @@ class TestCommand:
             check=False,
         )
         assert (ran.returncode, ran.stdout, ran.stderr.count(b"\n")) == (2, b"", 1)
+
+
+class TestSource:
+    """Many IPv6 targets are sent to from the one address that the kernel would choose each time."""
+
+    MANY = "fd80::/116"
+
+    @pytest.fixture
+    def behind(self, engines):
+        left, right = engines
+        left.ip("-6", "route", "add", "fd80::/64", "via", "fd77::2")
+        right.ip("-6", "route", "add", "local", "fd80::/64", "dev", "lo")
+        return left
+
+    def bound(self, of: str | int = "thread-self") -> set[str]:
+        """The addresses of the ICMPv6 sockets in a process's namespace, or this thread's."""
+        lines = [
+            line
+            for name in ("raw6", "icmp6")
+            for line in Path(f"/proc/{of}/net/{name}").read_text().splitlines()[1:]
+        ]
+        words = [bytes.fromhex(line.split()[1][:32]) for line in lines]
+        return {str(IPv6Address(b"".join(word[k : k + 4][::-1] for k in (0, 4, 8, 12)))) for word in words}
+
+    @pytest.mark.parametrize("engine", ["raw", "datagram"])
+    def test_sockets_are_bound_to_it_and_every_reply_comes(self, behind, engine):
+        def work() -> tuple[set[str], int]:
+            with Sweep(self.MANY, engine=engine) as running:
+                bound = self.bound()
+                while not running.run():
+                    pass
+                return bound, running.result().counts.alive
+
+        assert behind.call(work) == ({"fd77::1"}, 4096)
+
+    @pytest.mark.parametrize(
+        ("targets", "options"),
+        [
+            ("fd80::/117", {}),
+            (MANY, {"rate": 1_000_000.0}),
+            (MANY, {"repeated": True}),
+            (MANY, {"interface": "veth0"}),
+            (["fd80::/117", "fd81::/117"], {}),
+        ],
+        ids=str,
+    )
+    def test_not_where_there_are_few_or_it_may_change_or_is_not_all_s(self, behind, targets, options):
+        def work() -> set[str]:
+            with Sweep(targets, engine="raw", **options):
+                return self.bound()
+
+        assert behind.call(work) == {"::"}
+
+    def test_not_where_there_is_another(self, behind):
+        behind.ip("address", "add", "fd80:1::1/64", "dev", "veth0", "nodad")
+
+        def work() -> set[str]:
+            with Sweep(self.MANY, engine="raw"):
+                return self.bound()
+
+        assert behind.call(work) == {"::"}
+
+    def test_what_begins_again_heeds_changes(self, behind):
+        def work() -> tuple[int, int]:
+            with Sweep(self.MANY, engine="raw", retries=3, repeated=True) as running:
+                while not running.run():
+                    pass
+                before = running.result().counts.alive
+                behind.ip("address", "add", "fd77::3/64", "dev", "veth0", "nodad")
+                behind.ip("address", "delete", "fd77::1/64", "dev", "veth0")
+                running.restart()
+                while not running.run():
+                    pass
+                return before, running.result().counts.alive
+
+        assert behind.call(work) == (4096, 4096)
+
+    @pytest.mark.parametrize(("every", "bound"), [([], {"fd77::1"}), (["--every=1h"], {"::"})], ids=str)
+    def test_the_command_says_whether_it_begins_again(self, behind, every, bound):
+        # Behind the many is somebody who never answers: it goes on while it is looked at.
+        words = ("-m", "fastnet", "sweep", "--engine=raw", "--timeout=60s", "--stream", *every)
+        targets = (self.MANY, "fd77::9-fd77::a")
+        command = [*behind.prefix, sys.executable, *words, *targets]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline()
+                assert self.bound(process.pid) == bound
+            finally:
+                process.kill()

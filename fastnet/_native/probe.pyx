@@ -117,7 +117,7 @@ cdef object FAR_OFF = 1 << 60
 
 def __getattr__(name):
     # Loaded when it is named, as the pure module does: a ping starts sooner.
-    if name not in ("Link", "Route", "gatewayed", "on_link"):
+    if name not in ("Link", "Route", "gatewayed", "on_link", "only_ipv6_source"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from fastnet._pure import probe
 

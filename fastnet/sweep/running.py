@@ -33,6 +33,8 @@ MAX_SEED = (1 << 64) - 1
 LONGEST_AUTO_TIMEOUT = 1.0
 """What ``timeout="auto"`` begins with, and never exceeds."""
 
+_WORTH_ASKING = 4096
+"""For fewer targets it takes longer to ask for their source than it saves."""
 _SLICE_SECONDS = 0.1
 _PAUSE_MS = 1
 """How long several workers that have nothing to send wait for what comes back to any of them."""
@@ -42,7 +44,8 @@ class Sweep:
     """A sweep that is run bit by bit and can be interrupted: ``run`` until it is True, then ``result``.
 
     Takes and raises what the function ``sweep`` does, and ``decided``: what ``decided()`` of an earlier
-    sweep of the same targets and shard said; those are not probed again. A context manager: it holds sockets.
+    sweep of the same targets and shard said; those are not probed again; and ``repeated``, where ``restart``
+    is to be called: its sockets heed changes of our addresses. A context manager: it holds sockets.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Sweep:
         shard: tuple[int, int] = (1, 1),
         interface: str = "",
         decided: bytes | None = None,
+        repeated: bool = False,
     ) -> None:
         self._options = checked_options(timeout, retries, window, rate, seed)
         if engine not in ENGINES:
@@ -76,6 +80,7 @@ class Sweep:
         """How many of the targets belong to the shard."""
         if decided is not None and len(decided) != (self.size + 7) // 8:
             raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
+        self._repeated = repeated
         self._icmp_engine, self._interface = "raw" if engine == "turbo" else engine, interface
         self._sockets: dict[tuple[int, str, str, str], Any] = {}
         self._arrivals = select.poll()
@@ -236,11 +241,23 @@ class Sweep:
 
                 sock = open_socket(segment.family)
             else:
-                sock = _core.Prober(segment.family, self._icmp_engine, interface=self._interface)
+                sock = self._opened_prober(segment)
                 self._icmp_engine = sock.engine
             self._sockets[key] = sock
             self._arrivals.register(sock.fileno(), select.POLLIN)
         return sock
+
+    def _opened_prober(self, segment: Segment) -> _core.Prober:
+        """Bound to its source where the kernel would always choose that one: it takes 6 % of the time less.
+
+        But not where a sweep may last so long that our addresses change.
+        """
+        lasting = self._repeated or self._options.rate is not None
+        worth_it = segment.family == socket.AF_INET6 and len(segment.indices) >= _WORTH_ASKING
+        source = ""
+        if worth_it and not lasting and not self._interface:
+            source = _core.only_ipv6_source(segment.spans)
+        return _core.Prober(segment.family, self._icmp_engine, interface=self._interface, source=source)
 
     def _opened_turbo(self, segment: Segment) -> _core.Prober:
         prober = _core.Prober(segment.family, "raw", interface=self._interface)

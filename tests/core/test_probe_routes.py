@@ -302,3 +302,81 @@ class TestRoutes:
         )
         ran = python("-c", code, prefix=(*host.prefix, *UNPRIVILEGED))
         assert (set(ran.stdout.split()), ran.stderr) == ({"veth0", "veth1"}, "")
+
+
+def spans(*texts: str) -> list[tuple[int, int]]:
+    """``fd77::2-fd77::9`` or a prefix, as numbers."""
+    ends = [text.split("-") if "-" in text else (ip_network(text)[0], ip_network(text)[-1]) for text in texts]
+    return [(int(IPv6Address(first)), int(IPv6Address(last))) for first, last in ends]
+
+
+class TestOnlyIPv6Source:
+    def source(self, core: ModuleType, host: Namespace, *texts: str) -> str:
+        return host.call(lambda: core.only_ipv6_source(spans(*texts)))  # type: ignore[no-any-return]
+
+    @pytest.mark.parametrize(
+        "texts",
+        [
+            ["fd77::2-fd77::9"],
+            ["fd77::2-fd77::9", "fd77::100-fd77::1ff"],
+            ["2001:db8::/112", "fd77::/128", "fd77::2/128"],
+            ["fd79:ffff::-fd7a::5"],
+            ["fd99::5:0/112", "fd99::6:0/112"],
+        ],
+        ids=" ".join,
+    )
+    def test_it_is_the_kernel_s_own_for_every_address(self, core, host, texts):
+        add(host, socket.AF_INET6, "default via fd77::2\nfd99::/64 dev veth0\nfd99::5:0/112 via fd77::2")
+        assert self.source(core, host, *texts) == "fd77::1"
+        rng = random.Random(7)
+        addresses = [
+            str(IPv6Address(number))
+            for first, last in spans(*texts)
+            for number in {first, last, *(rng.randint(first, last) for _ in range(5))}
+        ]
+        truth = asked(host, socket.AF_INET6, addresses)
+        assert truth.keys() == {*addresses}
+        assert {source for _, source, _ in truth.values()} == {"fd77::1"}
+
+    @pytest.mark.parametrize(
+        "texts",
+        [
+            ["fd77::2/128", "fd78::2/128"],
+            ["fd77::-fd77::9"],
+            ["::1/128", "fd77::2/128"],
+            ["fd77::2/128", "fe80::2/128"],
+            ["fd77::2/128", "ff02::1/128"],
+            ["fd77::2/128", "fd99::13:2/128"],
+            ["fd77::2/128", "fd99::13:ff00-fd99::14:3"],
+            ["fd77::2/128", "fd99::6:0/112"],
+            ["fd77::2/128", "fda0::/128"],
+            ["::1/128"],
+        ],
+        ids=" ".join,
+    )
+    def test_none_where_the_kernel_may_choose_another_or_sends_nothing(self, core, host, texts):
+        add(
+            host,
+            socket.AF_INET6,
+            "fd99::13:0/112 dev veth0 src fd78::1\nfd99::14:0/112 dev veth0\nblackhole fd99::6:0/112",
+        )
+        assert self.source(core, host, "fd77::2/128") == "fd77::1"
+        assert self.source(core, host, *texts) == ""
+
+    def test_none_where_the_interface_has_several(self, core, host):
+        for more in (["fd77::5/64"], ["2001:db8::1/64"], ["fd77::5/64", "preferred_lft", "0"]):
+            address = [*more[:1], "dev", "veth0"]
+            host.ip("address", "add", *address, *more[1:], "nodad")
+            assert self.source(core, host, "fd77::8-fd77::9") == ""
+            assert self.source(core, host, "fd78::8-fd78::9") == "fd78::1"
+            host.ip("address", "delete", *address)
+            assert self.source(core, host, "fd77::8-fd77::9") == "fd77::1"
+
+    def test_none_where_its_only_one_is_not_wanted_any_more(self, core, host):
+        host.ip("address", "change", "fd77::1/64", "dev", "veth0", "preferred_lft", "0")
+        assert {source for _, source, _ in asked(host, socket.AF_INET6, ["fd77::8"]).values()} == {"fd78::1"}
+        assert self.source(core, host, "fd77::8-fd77::9") == ""
+
+    def test_none_where_rules_are_somebody_s_own(self, core, host):
+        host.ip("-6", "rule", "add", "from", "fd77::1", "lookup", "100")
+        assert self.source(core, host, "fd77::8-fd77::9") == ""

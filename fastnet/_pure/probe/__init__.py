@@ -23,7 +23,7 @@ from fastnet._pure.probe.common import (
 if TYPE_CHECKING:
     from fastnet._pure.probe.link import Link, LinkSweeper
     from fastnet._pure.probe.prober import Prober
-    from fastnet._pure.probe.routes import Route, gatewayed, on_link
+    from fastnet._pure.probe.routes import Route, gatewayed, on_link, only_ipv6_source
     from fastnet._pure.probe.sweeper import Sweeper
     from fastnet._pure.probe.turbo import open_turbo
 
@@ -44,6 +44,7 @@ __all__ = [
     "gatewayed",
     "is_host",
     "on_link",
+    "only_ipv6_source",
     "open_turbo",
 ]
 
@@ -55,6 +56,7 @@ _HOME = {
     "Sweeper": "sweeper",
     "gatewayed": "routes",
     "on_link": "routes",
+    "only_ipv6_source": "routes",
     "open_turbo": "turbo",
 }
 """What a ping, or the native module, has no use for is loaded when it is named: they start sooner."""

@@ -1,4 +1,4 @@
-"""What the kernel reaches without a gateway, as it says itself over rtnetlink(7)."""
+"""Which way the kernel sends what, as it says itself over rtnetlink(7)."""
 
 import errno
 import os
@@ -6,10 +6,11 @@ import socket
 import struct
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+from fastnet._pure.netif import list_ipv6
 from fastnet._pure.probe.common import FAMILIES
 
 Attributes = dict[int, bytes]
@@ -89,7 +90,7 @@ def on_link(family: int) -> list[Route]:
     Empty where other rules (ip-rule(8)) than the kernel's own decide which route is taken, where routes
     change all the time, or where the kernel may not be asked: nothing is guessed. Raises OSError.
     """
-    return _routes(family, has_gateway=False)
+    return _routes(family, lambda entry, *_: not entry.has_gateway)
 
 
 def gatewayed(family: int) -> list[Route]:
@@ -97,7 +98,36 @@ def gatewayed(family: int) -> list[Route]:
 
     What it says of the intervals and of what is left out holds here too. Raises OSError.
     """
-    return _routes(family, has_gateway=True)
+    return _routes(family, lambda entry, *_: entry.has_gateway)
+
+
+def only_ipv6_source(spans: Sequence[tuple[int, int]]) -> str:
+    """The address from which the kernel sends to each of these; empty where there may be several, or none.
+
+    For a socket that is not bound to it, the kernel looks for it with every packet (RFC 6724). ``spans`` are
+    intervals of addresses as numbers, ascending and apart. All of them must be among those that ``on_link``
+    and ``gatewayed`` tell of, on interfaces that have that address and otherwise link-local ones only.
+    Raises OSError.
+    """
+    firsts, lasts = zip(*spans, strict=True)
+
+    def shared(first: int, last: int) -> int:
+        """How many addresses of the spans are in an interval."""
+        where = slice(bisect_left(lasts, first), bisect_right(firsts, last))
+        return sum(min(last, high) - max(first, low) + 1 for low, high in spans[where])
+
+    routes = _routes(socket.AF_INET6, lambda _, first, last: shared(first, last) > 0)
+    known = sum(shared(route.first, route.last) for route in routes)
+    sources = {route.source for route in routes}
+    if len(sources) != 1 or known != sum(high - low + 1 for low, high in spans):
+        return ""
+    interfaces = {route.interface for route in routes}
+    try:
+        own = [(name, address) for name, address, _, _ in list_ipv6() if not address.startswith("fe80:")]
+    except FileNotFoundError:
+        return ""  # without /proc it is not known
+    alone = all({address for name, address in own if name == each} == sources for each in interfaces)
+    return sources.pop() if alone else ""
 
 
 def neighbour(family: int, interface: int, address: str) -> bytes:
@@ -116,7 +146,7 @@ def neighbour(family: int, interface: int, address: str) -> bytes:
     return b"" if state & _NOT_KNOWN else _attributes(answer, _NEIGHBOUR.size).get(_HARDWARE, b"")
 
 
-def _routes(family: int, has_gateway: bool) -> list[Route]:
+def _routes(family: int, wanted: Callable[[_Entry, int, int], bool]) -> list[Route]:
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
             if _rules(kernel, family) != _RULES[socket.AddressFamily(family)]:
@@ -126,7 +156,7 @@ def _routes(family: int, has_gateway: bool) -> list[Route]:
             found = (
                 _asked(kernel, family, first, last, entry, names[entry.interface])
                 for first, last, entry in _decided(entries, family)
-                if entry.has_gateway == has_gateway and entry.interface in names
+                if entry.interface in names and wanted(entry, first, last)
             )
             return [route for route in found if route]
     except OSError as error:

@@ -71,7 +71,8 @@ def listed(files: list[str]) -> list[str]:
 
 def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | None) -> Sweep:
     names = ("timeout", "retries", "rate", "engine", "seed", "shard", "interface")
-    return Sweep(targets, decided=state.decided if state else None, **chosen(args, names))
+    decided, repeated = state.decided if state else None, args.every is not None
+    return Sweep(targets, decided=decided, repeated=repeated, **chosen(args, names))
 
 
 class NoticedInterrupt:
