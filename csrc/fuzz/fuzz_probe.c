@@ -1,10 +1,12 @@
 /*
  * What is believed to be a reply is one to a target: of echo requests by a cookie that is right, of a link by a
- * hardware address that the frame tells. The first byte chooses what is parsed, family and socket, and whether the
- * rest is given the cookie and the checksum that it lacks.
+ * hardware address that the frame tells. What is believed in a conversation is for its probe. The first byte chooses
+ * what is parsed, family and socket, and whether the rest is given the cookie and the checksum that it lacks; of a
+ * conversation the second is how many bytes of what follows are the kernel's own, beside the message.
  */
 #define _GNU_SOURCE
 #include "checksum.h"
+#include "probe/prober.h"
 #include "probe/sweep.h"
 
 #include <stdlib.h>
@@ -19,7 +21,7 @@ static void require(int condition)
 }
 
 /* Bits of the first byte. */
-enum { IPV4 = 1, RAW = 2, LENT = 4, LINK = 8 };
+enum { IPV4 = 1, RAW = 2, LENT = 4, LINK = 8, PROBER = 16, UDP = 32, REPORT = 64 };
 
 static struct fn_sweep *sweep_of(uint8_t choice)
 {
@@ -107,10 +109,86 @@ static void try_link(struct fn_sweep *sweep, uint8_t *frame, size_t size, bool l
         require(target < fn_sweep_size(sweep) && mac >= frame + 14 && mac + 6 <= frame + size && !(mac[0] & 1));
 }
 
+/* A conversation whose only probe has sequence number 7. They are big, and kept. */
+static struct fn_prober *prober_of(uint8_t choice)
+{
+    static struct fn_prober *kept[UDP * 2];
+    struct fn_prober **const place = &kept[choice & (IPV4 | RAW | UDP)];
+    const struct fn_prober_options options = {
+        .engine = choice & UDP ? FN_PROBER_UDP : choice & RAW ? FN_PROBER_RAW : FN_PROBER_DATAGRAM,
+        .fd = -1,
+        .family = choice & IPV4 ? AF_INET : AF_INET6,
+        .ident = 0x1234,
+        .size = 56,
+        .departures = true,
+    };
+
+    if (!*place)
+        require(fn_prober_new(place, &options) == 0);
+    (*place)->probes[7] = (struct fn_probe){.host.low = 0x0a000009, .tag = 42, .number = 7, .known = true,
+                                            .cookie_size = FN_COOKIE};
+    (*place)->departing[0] = 7;
+    return *place;
+}
+
+static void lend_probe(const struct fn_prober *prober, bool reported, uint8_t *message, size_t size)
+{
+    const bool bare = reported || prober->options.engine != FN_PROBER_RAW || prober->options.family != AF_INET;
+    const size_t header = bare ? 0 : FN_IPV4_HEADER;
+    const size_t before = prober->options.engine == FN_PROBER_UDP ? 0 : FN_ICMP_HEADER;
+
+    if (size < header + before + FN_COOKIE)
+        return;
+    fn_prober_cookie(prober, &prober->probes[7], message + header + before);
+    if (before)
+        seal(message + header, size - header, 0);
+}
+
+static void *copied(const uint8_t *data, size_t size)
+{
+    void *const copy = malloc(size);
+
+    require(copy || size == 0);
+    if (size)
+        memcpy(copy, data, size);
+    return copy;
+}
+
+static void try_prober(uint8_t choice, const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return;
+    struct fn_prober *const prober = prober_of(choice);
+    const size_t added = data[0] < size - 1 ? data[0] : size - 1, len = size - 1 - added;
+    struct iovec part = {copied(data + 1 + added, len), len};
+    struct sockaddr_in6 from = {.sin6_family = AF_INET6, .sin6_port = htons(FN_FIRST_PORT + 7)};
+    struct msghdr message = {.msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &part, .msg_iovlen = 1,
+                             .msg_control = copied(data + 1, added), .msg_controllen = added};
+    struct fn_heard heard;
+
+    if (choice & IPV4)
+        *(struct sockaddr_in *)&from = (struct sockaddr_in){
+            .sin_family = AF_INET, .sin_port = htons(FN_FIRST_PORT + 7), .sin_addr.s_addr = htonl(0x0a000009)};
+    else
+        memcpy(from.sin6_addr.s6_addr + 12, "\x0a\0\0\x09", 4);
+    if (choice & LENT)
+        lend_probe(prober, choice & REPORT, part.iov_base, len);
+    if (choice & REPORT && fn_prober_take_report(prober, &message, len, FN_SECOND, &heard))
+        require(heard.tag == 42 && heard.is_error);
+    if (!(choice & REPORT) && fn_prober_take_reply(prober, &message, len, FN_SECOND, &heard))
+        require(heard.tag == 42 && !heard.is_error && choice & LENT && !(choice & UDP));
+    free(message.msg_control);
+    free(part.iov_base);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
+    if (data[0] & PROBER) {
+        try_prober(data[0], data + 1, size - 1);
+        return 0;
+    }
     struct fn_sweep *const sweep = sweep_of(data[0]);
     uint8_t *const message = malloc(size - 1);
     require(message || size == 1);

@@ -40,21 +40,37 @@ int fn_incoming_read(struct fn_incoming *in, int fd, unsigned limit, int flags)
 
 const void *fn_control_of(const struct msghdr *message, int level, int type, size_t size)
 {
+    const uint8_t *const end = (const uint8_t *)message->msg_control + message->msg_controllen;
+
     for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR((struct msghdr *)message, part))
-        if (part->cmsg_level == level && part->cmsg_type == type && part->cmsg_len >= CMSG_LEN(size))
+        if (part->cmsg_level == level && part->cmsg_type == type && part->cmsg_len >= CMSG_LEN(size) &&
+            (size_t)(end - CMSG_DATA(part)) >= size)
             return CMSG_DATA(part);
     return NULL;
 }
 
-int64_t fn_stamp_of(const struct msghdr *message)
+/* A timestamp, the first where there are several; 0: none, or of no time that there can be. */
+static int64_t timestamp(const struct msghdr *message, int type)
 {
     struct timespec stamp;
-    const void *const found = fn_control_of(message, SOL_SOCKET, SCM_TIMESTAMPNS, sizeof stamp);
+    const void *const found = fn_control_of(message, SOL_SOCKET, type, sizeof stamp);
 
     if (!found)
         return 0;
     memcpy(&stamp, found, sizeof stamp);
+    if (stamp.tv_sec < 0 || stamp.tv_sec > FN_NEVER / FN_SECOND / 2 || stamp.tv_nsec < 0 || stamp.tv_nsec >= FN_SECOND)
+        return 0;
     return stamp.tv_sec * FN_SECOND + stamp.tv_nsec;
+}
+
+int64_t fn_stamp_of(const struct msghdr *message)
+{
+    return timestamp(message, SCM_TIMESTAMPNS);
+}
+
+int64_t fn_departure_of(const struct msghdr *message)
+{
+    return timestamp(message, SCM_TIMESTAMPING);
 }
 
 struct fn_number fn_number_of(const struct sockaddr_in6 *address)

@@ -40,6 +40,8 @@ int fn_incoming_read(struct fn_incoming *in, int fd, unsigned limit, int flags);
 const void *fn_control_of(const struct msghdr *message, int level, int type, size_t size);
 /* When the kernel got a message, by the wall clock; 0: it does not say. */
 int64_t fn_stamp_of(const struct msghdr *message);
+/* When the packet left that a report of the error queue is about; 0: it does not say. */
+int64_t fn_departure_of(const struct msghdr *message);
 
 /* An IPv4 or IPv6 socket address as a number. */
 struct fn_number fn_number_of(const struct sockaddr_in6 *address);

@@ -30,17 +30,9 @@ static const struct fn_wire *const WIRES[] = {
     [FN_TURBO] = &fn_turbo_wire,
 };
 
-static int64_t clock_now(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return now.tv_sec * FN_SECOND + now.tv_nsec;
-}
-
 static int64_t time_now(void)
 {
-    return clock_now(CLOCK_MONOTONIC);
+    return fn_clock_now(CLOCK_MONOTONIC);
 }
 
 static bool in_range(const struct fn_sweep_options *options)
@@ -88,7 +80,7 @@ int fn_sweep_new(struct fn_sweep **out, const struct fn_sweep_options *options, 
     sweep->window = options->window;
     sweep->finished = sweep->decided == sweep->size;
     sweep->progress = sweep->pass_begin = sweep->last_sent = sweep->not_before = time_now();
-    fn_clocks_start(&sweep->clocks, sweep->progress, clock_now(CLOCK_REALTIME));
+    fn_clocks_start(&sweep->clocks, sweep->progress, fn_clock_now(CLOCK_REALTIME));
     *out = sweep;
     return 0;
 }
@@ -197,7 +189,7 @@ static int read_replies(struct fn_sweep *sweep)
     if (count < 0)
         return count;
     const int64_t now = time_now();
-    fn_clocks_read(&sweep->clocks, now, clock_now(CLOCK_REALTIME));
+    fn_clocks_read(&sweep->clocks, now, fn_clock_now(CLOCK_REALTIME));
     for (int i = 0; i < count; i++)
         if (sweep->wire->reply(sweep, (unsigned)i, &answer))
             take(sweep, &answer, now);

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #define FN_MICROSECOND INT64_C(1000)
 #define FN_MILLISECOND INT64_C(1000000)
@@ -23,6 +24,8 @@ struct fn_expect {
     bool known;
     int64_t rtt, deviation;
 };
+
+int64_t fn_clock_now(clockid_t clock);
 
 /* A time in ticks. */
 uint32_t fn_ticks(int64_t time);

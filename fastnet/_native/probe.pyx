@@ -1,15 +1,13 @@
-"""The probe engine: sweeps in C; ``fastnet._pure.probe`` is its contract.
+"""The probe engine: conversations and sweeps in C; ``fastnet._pure.probe`` is its contract."""
 
-A conversation waits for the network, not for the interpreter: ``Prober`` is the pure module's own class.
-"""
-
+import errno
 import os
 import socket
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastnet._native.permute import Permutation
 from fastnet._pure.probe import (
@@ -21,10 +19,11 @@ from fastnet._pure.probe import (
     SILENT,
     UNREACHABLE,
     Answer,
-    Prober,
     is_host,
 )
+from fastnet._pure.probe.opening import ALL_WAIT, filler_of, not_numeric, open_probing
 from fastnet._pure.probe.options import check_engine, check_options, check_rate
+from fastnet.errors import InvalidArgument
 
 cdef extern from "<time.h>" nogil:
     enum:
@@ -144,6 +143,9 @@ cdef fn_number split(object number):
 
 cdef object number_of(fn_number number):
     return (<object>number.high) << 64 | <object>number.low
+
+
+include "probe_prober.pxi"
 
 
 cdef class _Turbo:

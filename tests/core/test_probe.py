@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastnet._pure.probe import Prober as PureProber
 from fastnet._pure.probe.sockets import TIMESTAMP, prepare_reading, read, stamp_of
 from fastnet.errors import InvalidArgument, NoAddress, NoSuchInterface
 from fastnet.packet import ICMPEcho, IPv4, parse
@@ -156,6 +157,42 @@ class TestProber:
         with pytest.raises(NoAddress) as caught:
             core.Prober(family, "raw", source="192.0.2.1" if family == socket.AF_INET else "2001:db8::1")
         assert caught.value.errno == errno.EADDRNOTAVAIL
+
+    @pytest.mark.parametrize("host", ["localhost", "", "127.0.0.1 ", "1.2.3"])
+    def test_a_destination_is_numeric(self, prober, host):
+        with pytest.raises(InvalidArgument, match=f"destination '{host}': expected a numeric address"):
+            prober.send((host, 0), 1, 1.0)
+
+    def test_after_close_nothing_is_touched(self, root, core):
+        """The number may be another file's by then."""
+        prober = core.Prober(socket.AF_INET, "raw")
+        prober.close()
+        assert prober.fileno() == -1
+        for use in (lambda: prober.send(LOOPBACK[socket.AF_INET], 1, 1.0), prober.receive):
+            with pytest.raises(OSError, match="Bad file descriptor") as caught:
+                use()
+            assert caught.value.errno == errno.EBADF
+        prober.close()
+
+    def test_late_answers_and_duplicates_are_known(self, root, core):
+        """Those of earlier probes, answered or over their time, while others are sent."""
+        own = ("127.77.0.10", 0)
+        with (
+            closing(core.Prober(socket.AF_INET, "raw", source=own[0])) as prober,
+            socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listening,
+        ):
+            listening.bind(own)
+            prober.send(own, 7, 0.0)
+            reply = next(packet for packet in heard(listening, own[0]) if packet[20] == 0)[20:]
+            assert tags(prober, 1) == [7]
+            for tag in range(100, 4000):
+                prober.send(own, tag, 60.0)
+                if tag % 100 == 0:
+                    prober.receive()
+            while prober.receive():
+                pass
+            listening.sendto(reply, own)
+            assert 7 in tags(prober, 1)
 
     def test_a_send_error_keeps_its_errno(self, root, core):
         prober = core.Prober(socket.AF_INET, "raw")
@@ -365,11 +402,13 @@ class TestClock:
         assert 0 < rtt < sending + self.LATE * 1e9 / 2
 
     @pytest.mark.parametrize("step_ns", [-3600 * 10**9, -(10**8), 10**8, 3600 * 10**9])
-    def test_a_step_of_the_wall_clock_does_not(self, prober, family, core, step_ns, monkeypatch):
+    def test_a_step_of_the_wall_clock_does_not(self, root, family, step_ns, monkeypatch):
+        """The C asks the system for the time: csrc/tests/test_probe_prober.c steps its clock."""
         read = time.time_ns
         times = iter([0])  # as it is when the probe is sent, stepped from then on
         monkeypatch.setattr(time, "time_ns", lambda: read() + next(times, step_ns))
-        rtt, _, everything = self.late_rtt_ns(prober, family)
+        with closing(PureProber(family, "raw")) as prober:
+            rtt, _, everything = self.late_rtt_ns(prober, family)
         assert self.LATE * 1e9 <= rtt <= everything
 
 

@@ -12,22 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from fastnet._pure.checksum import checksum, verify
 from fastnet._pure.probe.common import FAMILIES, NANOSECOND, Answer
+from fastnet._pure.probe.opening import ALL_WAIT, COOKIE, filler_of, not_numeric, open_probing
 from fastnet._pure.probe.sockets import (
     ICMP,
     TIMESTAMP,
     Departure,
     Failure,
-    bind_to_interface,
     forget_error,
     number_departures,
-    open_socket,
-    pass_ident,
-    pass_type,
-    prepare,
     read,
     read_errors,
-    set_dont_fragment,
-    set_mark,
     stamp_of,
 )
 from fastnet.errors import InvalidArgument
@@ -35,13 +29,10 @@ from fastnet.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_COOKIE = 16
 _SEQUENCES = 1 << 16
 _FIRST_PORT = 33434
 """Where traceroute began, and nobody listens."""
 _PORTS = (1 << 16) - _FIRST_PORT
-_NEVER_CUT = 552 - 60 - 8
-"""A payload that fits in the smallest path MTU that Linux takes for true (min_pmtu, ip-sysctl.rst)."""
 _CLOCK_TOLERANCE_NS = 50_000
 _REMEMBERED = 4096
 """Probes that are remembered at least: late answers and duplicates are still known as such."""
@@ -53,9 +44,9 @@ class _Sent:
         "tag",
     )
 
-    def __init__(self, tag: int, destination: tuple[Any, ...], cookie: bytes, timeout_ns: int) -> None:
+    def __init__(self, tag: int, to: tuple[bytes, int], cookie: bytes, timeout_ns: int) -> None:
         self.tag = tag
-        self.host, self.scope = _identity(destination)
+        self.host, self.scope = to
         self.cookie = cookie
         self.answered = False
         self.left_wall_ns = 0
@@ -83,6 +74,11 @@ class Prober:
     there is not, OSError.
     """
 
+    __slots__ = (
+        *("_departed", "_departing", "_family", "_filler", "_key", "_oldest", "_sent", "_serial", "_slots"),
+        *("_socket", "engine", "family", "ident", "size"),
+    )
+
     def __init__(
         self,
         family: int,
@@ -101,21 +97,18 @@ class Prober:
         self.family = family
         self.size = size
         self._family = FAMILIES[socket.AddressFamily(family)]
-        self._socket, self.engine = open_socket(family, engine, source)
-        try:
-            prepare(self._socket)
-            self._configure(interface, mark, ttl, tos, dont_fragment)
-            # The kernel chooses the ident of a socket that is not raw, and shows it as its port.
-            own = 0 if self.engine == "raw" else self._socket.getsockname()[1]
-            self.ident = own or int.from_bytes(os.urandom(2), "big")
-            if self.engine == "raw":
-                pass_type(self._socket, self._family.echo_reply)
-                pass_ident(self._socket, self.ident)
-            if transmit_timestamps:
-                number_departures(self._socket)
-        except BaseException:
-            self._socket.close()
-            raise
+        self._socket, self.engine, self.ident = open_probing(
+            family,
+            engine,
+            source=source,
+            interface=interface,
+            mark=mark,
+            ttl=ttl,
+            tos=tos,
+            dont_fragment=dont_fragment,
+            size=size,
+            transmit_timestamps=transmit_timestamps,
+        )
         self._key = os.urandom(32)
         self._slots = _PORTS if self.engine == "udp" else _SEQUENCES
         self._serial = -1 if self.engine == "udp" else int.from_bytes(os.urandom(2), "big")
@@ -124,25 +117,7 @@ class Prober:
         self._departing: dict[int, _Sent] | None = {} if transmit_timestamps else None
         """Those whose departure the kernel has yet to tell, by its number."""
         self._departed = 0
-        filler = pattern or bytes(range(256))
-        self._filler = (filler * (size // len(filler) + 1))[: max(0, size - _COOKIE)]
-
-    def _configure(
-        self, interface: str, mark: int, ttl: int | None, tos: int, dont_fragment: bool | None
-    ) -> None:
-        if interface:
-            bind_to_interface(self._socket, interface)
-        if mark:
-            set_mark(self._socket, mark)
-        if ttl is not None:
-            self._socket.setsockopt(self._family.level, self._family.ttl_option, ttl)
-        if tos:
-            self._socket.setsockopt(self._family.level, self._family.tos_option, tos)
-        if dont_fragment is None and self.family == socket.AF_INET and self.size <= _NEVER_CUT:
-            # The kernel, which does not cut it either, would choose an IP id, which is 5 % of a sweep's CPU.
-            dont_fragment = True
-        if dont_fragment is not None:
-            set_dont_fragment(self._socket, dont_fragment)
+        self._filler = filler_of(pattern, size)
 
     def fileno(self) -> int:
         """The socket's descriptor, readable when there is something to ``receive``."""
@@ -165,19 +140,20 @@ class Prober:
         It may have a TTL or hop limit of its own, and a payload smaller than the prober's. Its sequence
         number or port is not given to another probe for ``timeout`` seconds, or until it is answered. Raises
         OSError where it was not sent: ENOBUFS too where all sequence numbers wait. InvalidArgument for a
-        payload that is larger than the prober's.
+        payload that is larger than the prober's, or a host that is not a numeric address.
         """
         size = self.size if size is None else size
         if not 0 <= size <= self.size:
             raise InvalidArgument(f"size {size}: expected 0 to {self.size}")
+        to = self._identity(destination)
         slot = self._free_slot()
-        cookie = self._cookie(destination)[:size]
-        packet = cookie + self._filler[: max(0, size - _COOKIE)]
+        cookie = self._cookie(to)[:size]
+        packet = cookie + self._filler[: max(0, size - COOKIE)]
         if self.engine == "udp":
             destination = (destination[0], _FIRST_PORT + slot, *destination[2:])
         else:
             packet = self._request(slot, packet)
-        sent = self._sent[slot] = _Sent(tag, destination, cookie, int(timeout * NANOSECOND))
+        sent = self._sent[slot] = _Sent(tag, to, cookie, int(timeout * NANOSECOND))
         try:
             self._send_packet(packet, self._ttl_message(ttl), destination)
         except OSError:
@@ -221,7 +197,7 @@ class Prober:
             if sent is None or sent.answered or sent.held_until <= now:
                 self._forget_oldest(now)
                 return self._serial % self._slots
-        raise OSError(errno.ENOBUFS, "every sequence number waits for its answer")
+        raise OSError(errno.ENOBUFS, ALL_WAIT)
 
     def _forget_oldest(self, now: int) -> None:
         """Two at most, for the one that is sent: a conversation without end takes no more and more memory."""
@@ -234,9 +210,22 @@ class Prober:
             self._sent.pop(slot, None)
             self._oldest += 1
 
-    def _cookie(self, destination: tuple[Any, ...]) -> bytes:
-        told = f"{self._serial} {_identity(destination)}".encode()
-        return blake2b(told, key=self._key, digest_size=_COOKIE).digest()
+    def _identity(self, address: tuple[Any, ...]) -> tuple[bytes, int]:
+        """What of a socket address says who it is: the host, and its scope, 0 where it has none."""
+        try:
+            host = socket.inet_pton(self.family, address[0].partition("%")[0])
+        except OSError:
+            raise not_numeric(address) from None
+        return host, address[3] if len(address) > 3 else 0
+
+    def _is_of(self, sent: _Sent, address: tuple[Any, ...]) -> bool:
+        """Whether a probe was sent to this address."""
+        host, scope = self._identity(address)
+        return host == sent.host and scope in (0, sent.scope)
+
+    def _cookie(self, to: tuple[bytes, int]) -> bytes:
+        told = f"{self._serial} {to}".encode()
+        return blake2b(told, key=self._key, digest_size=COOKIE).digest()
 
     def _request(self, sequence: int, payload: bytes) -> bytes:
         fields = (self._family.echo_request, 0, 0, self.ident, sequence)
@@ -286,7 +275,7 @@ class Prober:
         if self.engine != "udp":
             return self._match(failure.quoted, self._family.echo_request, failure.address)
         sent = self._sent.get(failure.address[1] - _FIRST_PORT)
-        if sent is None or not _is_of(sent, failure.address):
+        if sent is None or not self._is_of(sent, failure.address):
             return None
         return sent if sent.cookie.startswith(failure.quoted[: len(sent.cookie)]) else None
 
@@ -305,7 +294,7 @@ class Prober:
         sent = self._sent.get(sequence)
         if sent is None or (got, code, ident) != (kind, 0, self.ident):
             return None
-        if not _is_of(sent, address):
+        if not self._is_of(sent, address):
             return None
         cookie = sent.cookie
         returned = icmp[ICMP.size :][: len(cookie)]
@@ -318,21 +307,11 @@ class Prober:
         return int.from_bytes(value, sys.byteorder) if value else None
 
 
-def _identity(address: tuple[Any, ...]) -> tuple[str, int]:
-    """What of a socket address says who it is: the numeric address, and the scope, 0 where it has none."""
-    return address[0].partition("%")[0], address[3] if len(address) > 3 else 0
-
-
-def _is_of(sent: _Sent, address: tuple[Any, ...]) -> bool:
-    """Whether a probe was sent to this address."""
-    host, scope = _identity(address)
-    return host == sent.host and scope in (0, sent.scope)
-
-
 def _text(address: tuple[Any, ...]) -> str:
     """A socket address as people write it, with its scope where it has one."""
-    host, scope = _identity(address)
-    return socket.getnameinfo(address, socket.NI_NUMERICHOST)[0] if scope else host
+    if len(address) > 3 and address[3]:
+        return socket.getnameinfo(address, socket.NI_NUMERICHOST)[0]
+    return str(address[0].partition("%")[0])
 
 
 def _rtt_ns(sent: _Sent, stamp: int, now_ns: int, clock_offset: int) -> int:

@@ -1,0 +1,123 @@
+/*
+ * A conversation: single probes over one open socket, and which of them each answer is for.
+ *
+ * A probe is an ICMP echo request or, over a UDP socket, a datagram to a port from FN_FIRST_PORT on, which is answered
+ * by errors only. It takes a slot, which is its sequence number or its port, and the slots take turns: one is passed
+ * over while its probe is neither answered nor over its time. Until a slot is given away its last probe is remembered,
+ * answered or not: late answers and duplicates are known as such. So the memory is that of all slots, at most 4 MB, of
+ * which the system gives what was used.
+ *
+ * A reply is believed only if its type, ident, checksum and source are right, and it returns as much of the keyed
+ * cookie (SipHash-2-4 of the host and the probe's number, twice) as was sent. Errors come from the socket's error queue
+ * (IP_RECVERR, ip(7)). A router need not quote the cookie (RFC 792); what it quotes must be right.
+ *
+ * A round-trip time ends when the kernel got the answer, and begins right before the probe was sent or, with
+ * `departures`, when the kernel handed it to the driver. Where the wall clock, which the kernel's timestamps are of, was
+ * stepped meanwhile, it ends when the answer was read.
+ *
+ * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS, the option that tells an answer's TTL or hop limit,
+ * and IP_RECVERR or IPV6_RECVERR; for `departures` also with SO_TIMESTAMPING: TX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY,
+ * and nothing sent since. One thread at a time uses a prober; nothing is shared between two of them. Nothing waits.
+ * Times are nanoseconds of CLOCK_MONOTONIC.
+ */
+#ifndef FN_PROBE_PROBER_H
+#define FN_PROBE_PROBER_H
+
+#include "probe.h"
+#include "probe/message.h"
+#include "probe/timing.h"
+
+/* Bytes at the beginning of a payload; a smaller one has as much of them as it holds. */
+#define FN_COOKIE 16
+
+/* Where traceroute began, and nobody listens. */
+#define FN_FIRST_PORT 33434
+
+/* Probes whose departure is awaited at most: what never leaves is never told of. */
+#define FN_DEPARTING 4096
+
+/* What fn_prober_send() returns where every slot waits for its answer. */
+#define FN_NO_SLOT (-10000)
+
+enum fn_prober_engine { FN_PROBER_DATAGRAM, FN_PROBER_RAW, FN_PROBER_UDP };
+
+struct fn_prober_options {
+    enum fn_prober_engine engine;
+    int fd;
+    int family;
+    uint16_t ident;
+    uint8_t key[16];
+    uint16_t first;        /* the slot to begin with */
+    unsigned size;         /* of the largest payload */
+    const uint8_t *filler; /* what is behind the cookie, as long as the prober lives: size - FN_COOKIE bytes */
+    bool departures;
+};
+
+struct fn_probe {
+    struct fn_number host;
+    int64_t tag;
+    int64_t sent, held_until;
+    int64_t left;     /* the kernel's timestamp, of the wall clock; 0: not told yet */
+    uint64_t number;
+    uint32_t scope;
+    uint8_t cookie_size;
+    bool known, answered;
+};
+
+/* What came back for a probe. */
+struct fn_heard {
+    int64_t tag;
+    int64_t rtt;
+    char from[INET6_ADDRSTRLEN]; /* of an error: who reported it */
+    uint32_t scope;
+    int ttl;                     /* -1: not told */
+    bool is_error;
+    uint8_t type, code;          /* of an error */
+    uint32_t info;               /* of an error: the next hop's MTU where a packet was too big */
+};
+
+struct fn_prober {
+    struct fn_prober_options options;
+    struct fn_probe *probes; /* by slot */
+    uint32_t slots;
+    uint64_t number; /* of the newest probe; what is left by `slots` is its slot */
+    uint64_t departing[FN_DEPARTING]; /* the probes' numbers, by that of their departure */
+    uint32_t departed;
+    struct fn_clocks clocks;
+    struct fn_incoming replies, reports;
+};
+
+/* 0, -ENOMEM, or -EINVAL for another family. */
+int fn_prober_new(struct fn_prober **out, const struct fn_prober_options *options);
+void fn_prober_free(struct fn_prober *prober);
+
+/* Forgets the descriptor, which the caller closes: from now on there is -EBADF only. */
+void fn_prober_detach(struct fn_prober *prober);
+
+/*
+ * Sends one probe with so much payload to an IPv4 or IPv6 socket address; `ttl` -1: the socket's own. Its slot is not
+ * given to another for `timeout`, or until it is answered. 0, FN_NO_SLOT, -EINVAL for a size above the options', or
+ * -errno; a queue that is full is -ENOBUFS.
+ */
+int fn_prober_send(struct fn_prober *prober, const struct sockaddr_in6 *to, int64_t tag, int64_t timeout, int ttl,
+                   unsigned size);
+
+/* Room for what fn_prober_receive() gives. */
+#define FN_HEARD (4 * FN_BATCH)
+
+/*
+ * Takes what has arrived: at most `limit` replies (up to FN_BATCH), and twice `limit` of what the error queue holds. How
+ * many answers are in `out`, or -EBADF; `*more` says whether there may be more.
+ */
+int fn_prober_receive(struct fn_prober *prober, unsigned limit, struct fn_heard *out, bool *more);
+
+/* The cookie of a probe. */
+void fn_prober_cookie(const struct fn_prober *prober, const struct fn_probe *probe, uint8_t cookie[FN_COOKIE]);
+
+/* What one message of so many bytes is, read at this time; of the error queue, or not. False: no answer. */
+bool fn_prober_take_reply(struct fn_prober *prober, const struct msghdr *message, size_t len, int64_t now,
+                          struct fn_heard *out);
+bool fn_prober_take_report(struct fn_prober *prober, const struct msghdr *message, size_t len, int64_t now,
+                           struct fn_heard *out);
+
+#endif

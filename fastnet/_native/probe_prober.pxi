@@ -1,0 +1,184 @@
+# The conversation: csrc/probe/prober.h is the contract of what is C here.
+
+cdef extern from "<netinet/in.h>" nogil:
+    enum:
+        AF_INET
+    struct in_addr:
+        pass
+    struct in6_addr:
+        pass
+    struct sockaddr_in:
+        unsigned short sin_family
+        in_addr sin_addr
+    struct sockaddr_in6:
+        unsigned short sin6_family
+        unsigned int sin6_flowinfo
+        in6_addr sin6_addr
+        unsigned int sin6_scope_id
+    unsigned int htonl(unsigned int)
+
+cdef extern from "<arpa/inet.h>" nogil:
+    int inet_pton(int family, const char *text, void *out)
+
+cdef extern from "probe/prober.h" nogil:
+    enum fn_prober_engine:
+        FN_PROBER_DATAGRAM
+        FN_PROBER_RAW
+        FN_PROBER_UDP
+    struct fn_prober_options:
+        fn_prober_engine engine
+        int fd
+        int family
+        uint16_t ident
+        uint8_t key[16]
+        uint16_t first
+        unsigned size
+        const uint8_t *filler
+        bint departures
+    struct fn_heard:
+        int64_t tag
+        int64_t rtt
+        const char *from_ "from"
+        uint32_t scope
+        int ttl
+        bint is_error
+        uint8_t type
+        uint8_t code
+        uint32_t info
+    struct fn_prober:
+        pass
+    ctypedef bint fn_more "bool"
+    enum:
+        FN_NO_SLOT
+        FN_BATCH
+        FN_HEARD
+    int fn_prober_new(fn_prober **out, const fn_prober_options *options)
+    void fn_prober_free(fn_prober *prober)
+    void fn_prober_detach(fn_prober *prober)
+    int fn_prober_send(fn_prober *prober, const sockaddr_in6 *to, int64_t tag, int64_t timeout, int ttl, unsigned size)
+    int fn_prober_receive(fn_prober *prober, unsigned limit, fn_heard *out, fn_more *more)
+
+cdef dict PROBER_ENGINES = {"datagram": FN_PROBER_DATAGRAM, "raw": FN_PROBER_RAW, "udp": FN_PROBER_UDP}
+
+
+cdef object refusal_to_send(int code):
+    if code == FN_NO_SLOT:
+        return OSError(errno.ENOBUFS, ALL_WAIT)
+    return OSError(-code, os.strerror(-code))
+
+
+# What is called here never waits: giving up the GIL and asking for it again would take longer.
+cdef class Prober:
+    """An open socket that sends probes of ``size`` payload bytes and matches what comes back.
+
+    ``family`` is AF_INET or AF_INET6. ``engine`` is ``raw`` or ``datagram``, which send ICMP echo requests;
+    ``auto``, the first of these two that is permitted (``.engine`` tells); or ``udp``, which needs no
+    privilege: datagrams to ports from 33434 on, answered by errors only, at their destination by port
+    unreachable. ``source`` is a numeric address to send from, ``interface`` the only one to use, ``mark``
+    a firewall mark, ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class. ``dont_fragment``
+    True sends packets up to the interface's MTU whole whatever the kernel knows of the path, so that a
+    router which can't pass one on says so; False lets them be cut to pieces; None is the kernel's way, but
+    that what any path takes whole goes whole and without an IP id.
+    ``pattern`` is repeated to fill the payload behind the cookie, which takes 16 bytes.
+    ``transmit_timestamps`` reckons round-trip times from when the kernel handed a probe to the driver, else
+    from right before it was sent. One thread at a time may call it. Raises NotPermitted, which names the
+    cures, NoAddress where source is not this machine's, NoSuchInterface, InvalidArgument for an engine that
+    there is not, OSError.
+    """
+
+    cdef fn_prober *prober
+    cdef object socket
+    cdef bytes filler
+    cdef int inet
+    cdef readonly str engine
+    cdef readonly object family, ident, size
+
+    def __cinit__(self, family, engine="auto", *, source="", interface="", mark=0, ttl=None, tos=0,
+                  dont_fragment=None, size=56, pattern=b"", transmit_timestamps=False):
+        self.socket, self.engine, self.ident = open_probing(
+            family, engine, source=source, interface=interface, mark=mark, ttl=ttl, tos=tos,
+            dont_fragment=dont_fragment, size=size, transmit_timestamps=transmit_timestamps)
+        self.inet, self.family, self.size = family, family, size
+        self.filler = filler_of(pattern, size)
+        cdef int code = self.open(transmit_timestamps)
+        if code < 0:
+            self.socket.close()
+            raise OSError(-code, os.strerror(-code))
+
+    cdef int open(self, bint departures) except? 0:
+        cdef bytes key = os.urandom(16)
+        cdef fn_prober_options options
+        options.engine = PROBER_ENGINES[self.engine]
+        options.fd = self.socket.fileno()
+        options.family = self.inet
+        options.ident = self.ident
+        memcpy(options.key, <const uint8_t *>key, sizeof(options.key))
+        options.first = 0 if self.engine == "udp" else int.from_bytes(os.urandom(2), "big")
+        options.size = self.size
+        options.filler = self.filler
+        options.departures = departures
+        return fn_prober_new(&self.prober, &options)
+
+    def __dealloc__(self):
+        fn_prober_free(self.prober)
+
+    def fileno(self):
+        """The socket's descriptor, readable when there is something to ``receive``."""
+        return self.socket.fileno()
+
+    def close(self):
+        fn_prober_detach(self.prober)
+        self.socket.close()
+
+    def send(self, destination, tag, timeout, *, ttl=None, size=None):
+        """Send one probe to a socket address; its answers bear ``tag``.
+
+        It may have a TTL or hop limit of its own, and a payload smaller than the prober's. Its sequence
+        number or port is not given to another probe for ``timeout`` seconds, or until it is answered. Raises
+        OSError where it was not sent: ENOBUFS too where all sequence numbers wait. InvalidArgument for a
+        payload that is larger than the prober's, or a host that is not a numeric address.
+        """
+        cdef sockaddr_in6 to
+        cdef int code
+        size = self.size if size is None else size
+        if not 0 <= size <= self.size:
+            raise InvalidArgument(f"size {size}: expected 0 to {self.size}")
+        self.read_address(destination, &to)
+        code = fn_prober_send(self.prober, &to, tag, nanoseconds(timeout), -1 if ttl is None else ttl, size)
+        if code < 0:
+            raise refusal_to_send(code)
+
+    cdef int read_address(self, tuple address, sockaddr_in6 *out) except -1:
+        cdef bytes host = address[0].partition("%")[0].encode()
+        cdef void *where = &(<sockaddr_in *>out).sin_addr if self.inet == AF_INET else <void *>&out.sin6_addr
+        memset(out, 0, sizeof(out[0]))
+        out.sin6_family = self.inet
+        if inet_pton(self.inet, host, where) != 1:
+            raise not_numeric(address)
+        if self.inet != AF_INET:
+            out.sin6_flowinfo = htonl(address[2]) if len(address) > 2 else 0
+            out.sin6_scope_id = address[3] if len(address) > 3 else 0
+        return 0
+
+    def receive(self, limit=256):
+        """Whatever has arrived for our probes, without waiting; ``limit`` messages are read at most."""
+        cdef fn_heard heard[FN_HEARD]
+        cdef fn_more more = True
+        cdef int left = limit, count, i
+        cdef list answers = []
+        while more and left > 0:
+            count = fn_prober_receive(self.prober, left, heard, &more)
+            if count < 0:
+                raise OSError(-count, os.strerror(-count))
+            for i in range(count):
+                answers.append(self.answer_of(&heard[i]))
+            left -= FN_BATCH
+        return answers
+
+    cdef object answer_of(self, const fn_heard *heard):
+        cdef str responder = heard.from_.decode("ascii")
+        if heard.scope:
+            responder = socket.getnameinfo((responder, 0, 0, heard.scope), socket.NI_NUMERICHOST)[0]
+        ttl = None if heard.ttl < 0 else heard.ttl
+        error = (heard.type, heard.code) if heard.is_error else None
+        return Answer(heard.tag, responder, heard.rtt, ttl, error, heard.info)
