@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastnet
 from fastnet.errors import InvalidArgument
 from fastnet.ping import Pinger, PingResult, Reply
-from fastnet.ping.session import Patience
+from fastnet.ping.session import Deadlines, Patience, Probe
 
 pytestmark = pytest.mark.xdist_group("icmp")
 INTERRUPTIBLE = ("env", "--default-signal=INT")
+SO_TIMESTAMPING = 37
 SILENT = "10.77.0.9"
 """A neighbour that has a hardware address, and nobody there."""
 
@@ -74,6 +79,32 @@ class TestTiming:
         fixed.seen(5)
         fixed.missed()
         assert fixed.seconds == 0.5
+
+    @given(st.lists(st.integers(0, 20) | st.none()))
+    def test_deadlines_come_in_order(self, steps) -> None:
+        """Whatever is added when: None takes out the first, which is the least of those there are."""
+        deadlines, left, probe = Deadlines(), set(), object.__new__(Probe)
+        for ticket, at in enumerate([*steps, *[None] * len(steps)]):
+            if at is not None:
+                left.add((at, ticket))
+                deadlines.add((at, ticket, probe))
+            elif first := deadlines.first():
+                assert first[:2] == min(left)
+                left.remove(first[:2])
+                deadlines.remove(first)
+            else:
+                assert not left
+
+    @pytest.mark.parametrize("wanted", [True, False])
+    def test_transmit_timestamps(self, root, wanted) -> None:
+        with (
+            Pinger(transmit_timestamps=wanted) as pinger,
+            socket.socket(fileno=os.dup(pinger.prober(socket.AF_INET).fileno())) as sock,
+        ):
+            assert bool(sock.getsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING)) is wanted
+            result = pinger.ping("127.0.0.1", 20, 0)
+            assert (result.received, len(result.replies)) == (20, 20)
+            assert 0 < result.rtt_min_ms < 1000
 
     @pytest.mark.parametrize(
         "bad",

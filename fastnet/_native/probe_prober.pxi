@@ -149,11 +149,11 @@ cdef class Prober:
             raise refusal_to_send(code)
 
     cdef int read_address(self, tuple address, sockaddr_in6 *out) except -1:
-        cdef bytes host = address[0].partition("%")[0].encode()
+        cdef bytes host = address[0].partition("%")[0].encode("ascii", "replace")
         cdef void *where = &(<sockaddr_in *>out).sin_addr if self.inet == AF_INET else <void *>&out.sin6_addr
         memset(out, 0, sizeof(out[0]))
         out.sin6_family = self.inet
-        if inet_pton(self.inet, host, where) != 1:
+        if 0 in host or inet_pton(self.inet, host, where) != 1:
             raise not_numeric(address)
         if self.inet != AF_INET:
             out.sin6_flowinfo = htonl(address[2]) if len(address) > 2 else 0

@@ -158,7 +158,8 @@ def run(args: argparse.Namespace) -> int:
     if args.mtu:
         return find_mtus(args)
     options = chosen(args, OPTIONS)
-    with Pinger(dont_fragment=FRAGMENT.get(args.fragment), **options) as pinger:
+    options |= {"dont_fragment": FRAGMENT.get(args.fragment), "transmit_timestamps": not args.flood}
+    with Pinger(**options) as pinger:
         destinations = pinger.resolve(args.hosts)
         begin(args, destinations)
         return converse(pinger, destinations, args)

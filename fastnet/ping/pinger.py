@@ -32,6 +32,8 @@ class Pinger:
     CAP_NET_ADMIN), ``family`` what names resolve to; with ``all_addresses`` each address of a name is pinged,
     not the first alone. With ``dont_fragment`` True packets go whole or not at
     all, whatever the kernel knows of the path; False lets them be cut to pieces; None is the kernel's way.
+    Round-trip times run from when the kernel handed a request to the driver or, with ``transmit_timestamps``
+    False, from right before it was sent: less exact, and less work, as a flood wants it.
     Sockets open when they are first needed, and anew in a child after ``fork``. A context manager; close
     it when no thread uses it.
     """
@@ -50,6 +52,7 @@ class Pinger:
         family: int = socket.AF_UNSPEC,
         all_addresses: bool = False,
         engine: str = "auto",
+        transmit_timestamps: bool = True,
     ) -> None:
         bounded("size", size, 0, MAX_SIZE)
         if ttl is not None:
@@ -70,7 +73,7 @@ class Pinger:
             "source": address,
             "interface": interface,
             "mark": mark,
-            "transmit_timestamps": True,
+            "transmit_timestamps": transmit_timestamps,
         }
         self._reset()
 
@@ -211,6 +214,9 @@ class Pinger:
 
     def prober(self, family: int) -> "_core.Prober":
         """The socket of a family, opened when it is first needed."""
+        return self._probers.get(family) or self._opened(family)
+
+    def _opened(self, family: int) -> "_core.Prober":
         with self.lock:
             if family not in self._probers:
                 prober = _core.Prober(family, self._engine, **self._options)

@@ -74,8 +74,10 @@ class Summary:
             self._differences += abs(rtt - self._newest[-1])
         self._newest.append(rtt)
         self.received += 1
-        self.rtt_min_ms = rtt if self.rtt_min_ms is None else min(rtt, self.rtt_min_ms)
-        self.rtt_max_ms = rtt if self.rtt_max_ms is None else max(rtt, self.rtt_max_ms)
+        if self.rtt_min_ms is None or rtt < self.rtt_min_ms:
+            self.rtt_min_ms = rtt
+        if self.rtt_max_ms is None or rtt > self.rtt_max_ms:
+            self.rtt_max_ms = rtt
         # Welford's way, which does not lose the variance of times that are far from zero.
         above = rtt - self._mean
         self._mean += above / self.received

@@ -104,10 +104,11 @@ class Patience:
 class Target:
     """A destination in one conversation."""
 
-    __slots__ = ("alive", "destination", "patience")
+    __slots__ = ("address", "alive", "family", "host", "patience", "to")
 
     def __init__(self, destination: Destination, timeout: Timeout) -> None:
-        self.destination = destination
+        self.host, self.address = destination.host, destination.address
+        self.family, self.to = destination.resolved.family, destination.resolved.address
         self.patience = Patience(timeout)
         self.alive = False
 
@@ -128,14 +129,47 @@ class Probe:
         self.answered = False
 
     def replied(self, answer: "_core.Answer") -> Reply:
-        host, address = self.target.destination[:2]
+        target = self.target
         duplicate, self.answered = self.answered, True
         rtt_ms = answer.rtt_ns / 1e6
-        return Reply(host, address, self.seq, rtt_ms, answer.ttl, None, duplicate, self.tries)
+        return Reply(target.host, target.address, self.seq, rtt_ms, answer.ttl, None, duplicate, self.tries)
 
     def failed(self) -> Reply:
-        host, address = self.target.destination[:2]
-        return Reply(host, address, self.seq, None, None, self.error, tries=self.tries)
+        target = self.target
+        return Reply(target.host, target.address, self.seq, None, None, self.error, tries=self.tries)
+
+
+class Deadlines:
+    """Until when each probe is awaited, or its duplicates are: with a ticket, which decides between equals.
+
+    Nearly all come in order, and wait in line; the others are a heap.
+    """
+
+    def __init__(self) -> None:
+        self._line: deque[tuple[int, int, Probe]] = deque()
+        self._heap: list[tuple[int, int, Probe]] = []
+
+    def add(self, deadline: tuple[int, int, Probe]) -> None:
+        if not self._line or deadline > self._line[-1]:
+            self._line.append(deadline)
+        else:
+            heappush(self._heap, deadline)
+
+    def first(self) -> tuple[int, int, Probe] | None:
+        """The next one, where there is any."""
+        if self._heap and (not self._line or self._heap[0] < self._line[0]):
+            return self._heap[0]
+        return self._line[0] if self._line else None
+
+    def remove(self, first: tuple[int, int, Probe]) -> None:
+        if self._line and first is self._line[0]:
+            self._line.popleft()
+        else:
+            heappop(self._heap)
+
+    def clear(self) -> None:
+        self._line.clear()
+        self._heap.clear()
 
 
 class Session:
@@ -149,8 +183,7 @@ class Session:
         self._next = next(self._schedule, None)
         self._probes: dict[int, Probe] = {}
         """By ticket: a request has one for each time that it was sent."""
-        self._deadlines: list[tuple[int, int, Probe]] = []
-        """A heap: until when each probe is awaited, or its duplicates are."""
+        self._deadlines = Deadlines()
         self._waiting = 0
         self._alive = 0
         self._sent_ns = 0
@@ -183,18 +216,20 @@ class Session:
     def step(self) -> float:
         """Give up what is over its time and send what is due. The seconds until there is more to do."""
         now_ns = time.monotonic_ns()
-        while self._deadlines and self._deadlines[0][0] <= now_ns:
-            if not self._deadlines[0][2].answered and self._must_read():
+        while (first := self._deadlines.first()) and first[0] <= now_ns:
+            if not first[2].answered and self._must_read():
                 return 0.0
-            self._expire(heappop(self._deadlines)[2])
+            self._deadlines.remove(first)
+            self._expire(first[2])
         for _ in range(_BURST):
             due_ns = self._due_ns()
             if self._next is None or due_ns is None or due_ns > now_ns:
                 break
-            self._send(Probe(*self._next[1:]))
+            self._send(self._next[1])
             self._next = next(self._schedule, None)
         times = [due_ns for due_ns in (self._due_ns(),) if due_ns is not None]
-        times += [deadline_ns for deadline_ns, _, _ in self._deadlines[:1]]
+        if first := self._deadlines.first():
+            times.append(first[0])
         return max(0, min(times, default=0) - now_ns) / _NANOSECOND
 
     def _due_ns(self) -> int | None:
@@ -224,11 +259,13 @@ class Session:
 
     def _send(self, probe: Probe) -> None:
         ticket = next(self._pinger.tickets)
-        resolved = probe.target.destination.resolved
-        timeout = min(MAX_SECONDS, probe.target.patience.seconds * self._plan.backoff**probe.tries)
+        target = probe.target
+        timeout = target.patience.seconds
+        if probe.tries:
+            timeout = min(MAX_SECONDS, timeout * self._plan.backoff**probe.tries)
         self._sent_ns = time.monotonic_ns()
         try:
-            self._pinger.prober(resolved.family).send(resolved.address, ticket, timeout)
+            self._pinger.prober(target.family).send(target.to, ticket, timeout)
         except OSError as error:
             probe.error = f"not sent: {explain_refusal(error.errno or 0)}"
             self._forget(probe.tickets)
@@ -240,14 +277,14 @@ class Session:
         self._waiting += 1
         self._probes[ticket] = probe
         self._pinger.sessions[ticket] = self
-        heappush(self._deadlines, (probe.deadline_ns, ticket, probe))
+        self._deadlines.add((probe.deadline_ns, ticket, probe))
 
     def take(self, answer: "_core.Answer") -> None:
         """An answer to one of these requests. What comes after the timeout is no answer any more."""
         probe = self._probes[answer.tag]
         target = probe.target
         if answer.error is not None:
-            probe.error = explain(target.destination.resolved.family, answer)
+            probe.error = explain(target.family, answer)
             return
         if probe.tickets[answer.tag] + answer.rtt_ns > probe.deadline_ns:
             return
@@ -267,11 +304,11 @@ class Session:
         self.close()
 
 
-def _schedule(targets: list[Target], plan: Plan) -> Iterator[tuple[int, Target, int]]:
-    """When each request is due, in order: a round to every host each interval, a little apart."""
+def _schedule(targets: list[Target], plan: Plan) -> Iterator[tuple[int, Probe]]:
+    """When each request is due, and it, in order: a round to every host each interval, a little apart."""
     start_ns = time.monotonic_ns()
     interval_ns = int(plan.interval * _NANOSECOND)
     apart_ns = min(_SPREAD_NS, interval_ns // max(1, len(targets)))
     for seq in numbers() if plan.count is None else range(plan.count):
         for place, target in enumerate(targets):
-            yield start_ns + seq * interval_ns + place * apart_ns, target, seq
+            yield start_ns + seq * interval_ns + place * apart_ns, Probe(target, seq)

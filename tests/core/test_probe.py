@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import socket
 import time
@@ -158,9 +159,10 @@ class TestProber:
             core.Prober(family, "raw", source="192.0.2.1" if family == socket.AF_INET else "2001:db8::1")
         assert caught.value.errno == errno.EADDRNOTAVAIL
 
-    @pytest.mark.parametrize("host", ["localhost", "", "127.0.0.1 ", "1.2.3"])
+    @pytest.mark.parametrize("host", ["localhost", "", "127.0.0.1 ", "1.2.3", "127.0.0.1\0", "\udcff"])
     def test_a_destination_is_numeric(self, prober, host):
-        with pytest.raises(InvalidArgument, match=f"destination '{host}': expected a numeric address"):
+        expected = f"destination {host!r}: expected a numeric address"
+        with pytest.raises(InvalidArgument, match=re.escape(expected)):
             prober.send((host, 0), 1, 1.0)
 
     def test_after_close_nothing_is_touched(self, root, core):

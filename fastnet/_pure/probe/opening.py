@@ -1,7 +1,5 @@
 """How a conversation begins, in either implementation: its socket as it was asked for, and what it sends."""
 
-from __future__ import annotations
-
 import os
 import socket
 from typing import Any

@@ -214,7 +214,7 @@ class Prober:
         """What of a socket address says who it is: the host, and its scope, 0 where it has none."""
         try:
             host = socket.inet_pton(self.family, address[0].partition("%")[0])
-        except OSError:
+        except (OSError, ValueError):
             raise not_numeric(address) from None
         return host, address[3] if len(address) > 3 else 0
 
