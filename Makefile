@@ -14,7 +14,7 @@ run: $(VENV)/installed
 	$(BIN)/fastnet tour
 
 test: $(VENV)/test-extras
-	$(MAKE) -C csrc test
+	$(MAKE) -C csrc --jobs=2 test
 	$(BIN)/pytest $(WORKERS)
 	FASTNET_IMPL=pure $(BIN)/pytest $(WORKERS)
 
