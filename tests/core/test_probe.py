@@ -445,22 +445,22 @@ class TestSweeper:
         """The pass lasts longer than a timeout: it does not begin again with those who were asked last."""
         silent = namespace()
         silent.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
-        spans = self.spans("127.0.0.1-127.0.0.64")
+        spans = self.spans("127.0.0.1-127.0.0.16")
 
         def heard() -> dict[bytes, list[int]]:
             with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listening:
                 prepare_reading(listening)
-                sweeper = self.sweep(core, spans, timeout=0.4, rate=100)
-                assert bytes(sweeper.states) == bytes([core.SILENT] * 64)
+                sweeper = self.sweep(core, spans, timeout=1.0, rate=10)
+                assert bytes(sweeper.states) == bytes([core.SILENT] * 16)
                 times: dict[bytes, list[int]] = {}
                 for packet, messages, _ in read(listening, 2000, 1000):
                     times.setdefault(packet[16:20], []).append(stamp_of(messages[TIMESTAMP]))
                 return times
 
         times = silent.call(heard)
-        assert [len(each) for each in times.values()] == [2] * 64
+        assert [len(each) for each in times.values()] == [2] * 16
         assert [*times] == sorted(times, key=lambda each: times[each][1])
-        # A request may be noted a little before it leaves.
+        # A request may be noted before it leaves: a busy machine takes its time between the two.
         assert all(again - first > 0.2e9 for first, again in times.values())
 
     def test_run_works_a_little_each_time(self, root, core):
