@@ -181,4 +181,5 @@ cdef class Prober:
             responder = socket.getnameinfo((responder, 0, 0, heard.scope), socket.NI_NUMERICHOST)[0]
         ttl = None if heard.ttl < 0 else heard.ttl
         error = (heard.type, heard.code) if heard.is_error else None
-        return Answer(heard.tag, responder, heard.rtt, ttl, error, heard.info)
+        # As Answer() does, which is Python, and takes three times as long.
+        return tuple.__new__(Answer, (heard.tag, responder, heard.rtt, ttl, error, heard.info))
