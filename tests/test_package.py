@@ -22,6 +22,8 @@ SLOW_TO_IMPORT = frozenset(
 
 SLOW_TO_START = SLOW_TO_IMPORT | {"bz2", "encodings.idna", "lzma", "shutil"}
 """What Python and argparse load for a command where nobody takes care."""
+if package.implementation() == "native":
+    SLOW_TO_START |= {"ctypes", "hashlib"}
 
 STARTED = [
     ["address", "lo"],

@@ -109,6 +109,9 @@ cdef extern from "probe/turbo.h" nogil:
     void fn_turbo_close(fn_turbo *turbo)
     void fn_turbo_free(fn_turbo *turbo)
 
+cdef extern from "probe/privileges.h" nogil:
+    int fn_drop_capabilities()
+
 cdef object NANOSECOND = 1_000_000_000
 cdef object WORD = (1 << 64) - 1
 cdef object FAR_OFF = 1 << 60
@@ -121,6 +124,18 @@ def __getattr__(name):
     from fastnet._pure import probe
 
     return getattr(probe, name)
+
+
+def drop_capabilities():
+    """Give up every capability, and the user and group that a set-user-ID program borrowed, for good.
+
+    For a program that has opened what it needed them for. It is the calling thread's capabilities that go
+    (capset(2)): call it before other threads begin. What is imported or opened later is opened without them.
+    Raises OSError.
+    """
+    cdef int code = fn_drop_capabilities()
+    if code < 0:
+        raise OSError(-code, os.strerror(-code))
 
 
 cdef int64_t time_now() noexcept nogil:

@@ -1,6 +1,6 @@
 """What Unix-domain sockets need of the system: an address taken from nobody, and what comes beside the bytes.
 
-See unix(7) for the addresses, SCM_RIGHTS and SO_PEERCRED. And the way out of privilege: capabilities(7).
+See unix(7) for the addresses, SCM_RIGHTS and SO_PEERCRED.
 """
 
 import errno
@@ -20,7 +20,6 @@ Address: TypeAlias = str | os.PathLike[str]
 
 _ADDRESS_BYTES = 107
 _LOCK_SECONDS = 5.0
-_CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 
 
 class Claim:
@@ -177,23 +176,6 @@ def receive(sock: socket.socket, size: int, limit: int) -> tuple[bytes, list[int
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds += memoryview(body).cast("i")
     return data, fds, bool(flags & socket.MSG_CTRUNC)
-
-
-def drop_capabilities() -> None:
-    """Give up every capability, and the user and group that a set-user-ID program borrowed, for good.
-
-    For a program that has opened what it needed them for. It is the calling thread's capabilities that go
-    (capset(2)): call it before other threads begin. What is imported or opened later is opened without them.
-    Raises OSError.
-    """
-    import ctypes  # only here: it is slow to load
-
-    os.setresgid(*3 * (os.getgid(),))
-    os.setresuid(*3 * (os.getuid(),))
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    if ctypes.CDLL(None, use_errno=True).capset(header, nothing) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

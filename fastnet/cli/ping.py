@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from fastnet._backend import unix
+from fastnet._backend import probe as _core
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer, number
 from fastnet.cli.output import print_json, remark
@@ -169,7 +169,7 @@ def begin(args: argparse.Namespace, hosts: Sequence[Destination | MTUSearch]) ->
     """Give up the capabilities, which nothing needs once the sockets are open, and say which these are."""
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
-    unix.drop_capabilities()
+    _core.drop_capabilities()
     if args.verbose:
         for each in hosts:
             remark(f"{each.host} is {each.address}, by a {each.engine} socket")

@@ -3,7 +3,7 @@
 import argparse
 from functools import partial
 
-from fastnet._backend import unix
+from fastnet._backend import probe as _core
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer
 from fastnet.cli.output import print_json, remark
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     tell = partial(print_hop_json if args.json else print_hop, names=args.names)
     with Tracer(args.host, args.max_hops, args.tries, args.timeout, mtu=args.mtu, **options) as tracer:
         try:
-            unix.drop_capabilities()
+            _core.drop_capabilities()
             if args.verbose:
                 remark(f"{tracer.host} is {tracer.address}, by a {tracer.engine} socket")
             print_end(tracer.run(tell), args.json)

@@ -458,8 +458,8 @@ class TestLink:
     def test_the_privilege_is_needed_only_to_open_it(self, core, hosts, python):
         answer_for(hosts[1], socket.AF_INET, range(1))
         code = (
-            f"import {core.__name__} as core\nfrom fastnet._pure.unix import drop_capabilities\n"
-            "link = core.Link('veth0', 2, '10.77.0.1')\ndrop_capabilities()\n"
+            f"import {core.__name__} as core\n"
+            "link = core.Link('veth0', 2, '10.77.0.1')\ncore.drop_capabilities()\n"
             "sweeper = core.LinkSweeper(link, [(0x0A090000, 0x0A090001)], timeout=0.5)\n"
             "while not sweeper.run(1): pass\n"
             "print(*sweeper.states)\n"

@@ -78,29 +78,3 @@ def test_descriptors_are_received_and_never_inherited(core: ModuleType) -> None:
         assert (data, len(rest), more) == (b"two", 1, True)
         for fd in fds + rest:
             os.close(fd)
-
-
-PRIVILEGES = """if True:
-    import os, sys
-    from fastnet._pure.unix import drop_capabilities
-    os.setresgid(*map(int, sys.argv[1].split()))
-    os.setresuid(*map(int, sys.argv[1].split()))
-    drop_capabilities()
-    drop_capabilities()
-    for line in open("/proc/self/status"):
-        if line.startswith(("Uid", "Gid", "CapInh", "CapPrm", "CapEff", "CapAmb")):
-            print(*line.split()[1:])
-"""
-
-
-@pytest.mark.parametrize("users", ["0 0 0", "65534 0 0", "65534 0 65534"])
-def test_capabilities_and_a_borrowed_user_are_given_up(root: None, python, users: str) -> None:
-    ran = python("-c", PRIVILEGES, users)
-    assert ran.stderr == ""
-    own = users.partition(" ")[0]
-    assert ran.stdout.splitlines() == [" ".join([own] * 4)] * 2 + ["0" * 16] * 4
-
-
-def test_nobody_has_capabilities_to_give_up(root: None, python) -> None:
-    ran = python("-c", PRIVILEGES, "0 0 0", prefix=("setpriv", "--inh-caps=-all", "--bounding-set=-all"))
-    assert (ran.stderr, ran.stdout.splitlines()[2:]) == ("", ["0" * 16] * 4)

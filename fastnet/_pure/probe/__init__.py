@@ -22,6 +22,7 @@ from fastnet._pure.probe.common import (
 
 if TYPE_CHECKING:
     from fastnet._pure.probe.link import Link, LinkSweeper
+    from fastnet._pure.probe.privileges import drop_capabilities
     from fastnet._pure.probe.prober import Prober
     from fastnet._pure.probe.routes import Route, gatewayed, on_link, only_ipv6_source
     from fastnet._pure.probe.sweeper import Sweeper
@@ -41,6 +42,7 @@ __all__ = [
     "Prober",
     "Route",
     "Sweeper",
+    "drop_capabilities",
     "gatewayed",
     "is_host",
     "on_link",
@@ -54,6 +56,7 @@ _HOME = {
     "Prober": "prober",
     "Route": "routes",
     "Sweeper": "sweeper",
+    "drop_capabilities": "privileges",
     "gatewayed": "routes",
     "on_link": "routes",
     "only_ipv6_source": "routes",

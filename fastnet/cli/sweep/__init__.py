@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from fastnet._backend import unix
+from fastnet._backend import probe as _core
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.output import remark
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         )
         running = opened.enter_context(open_sweep(targets, args, state))
         command = Command(args, running, state, output_for(args, targets))
-        unix.drop_capabilities()
+        _core.drop_capabilities()
         for number in rounds(args.every or 0, args.count if args.every is not None else 1):
             if not command.round(number):
                 return exits.INTERRUPTED
