@@ -361,17 +361,18 @@ static void test_a_conversation(int family)
     const int64_t count = 5 * FN_BATCH;
     int64_t answered = 0;
 
-    assert(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) == 0);
-    assert(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps) == 0);
+    /* An emulator's socket does not know these. */
+    const bool stamped = setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) == 0 &&
+                         setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps) == 0;
     assert((family == AF_INET ? setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on)
                               : setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on)) == 0);
-    struct fn_prober *const prober = prober_of(FN_PROBER_UDP, family, fd, true);
-    for (int64_t tag = 0; tag < count; tag++) {
-        /* So many errors a second the kernel sends; what is too much for it is only not answered. */
+    struct fn_prober *const prober = prober_of(FN_PROBER_UDP, family, fd, stamped);
+    for (int64_t tag = 0; tag < count; tag++)
         assert(fn_prober_send(prober, &host, tag, FN_SECOND, 9, SIZE) == 0);
-    }
+    const struct fn_probe *const last = &prober->probes[count - 1];
     struct pollfd ready = {.fd = fd, .events = POLLIN};
-    while (answered < FN_BATCH && poll(&ready, 1, 5000) > 0) {
+    /* The kernel sends no more than some errors a second, and tells of every departure. */
+    while ((answered == 0 || (stamped && !last->left)) && poll(&ready, 1, 5000) > 0) {
         struct fn_heard heard[FN_HEARD];
         bool more = true;
         while (more) {
@@ -382,9 +383,9 @@ static void test_a_conversation(int family)
             answered += heard_now;
         }
     }
-    assert(answered >= FN_BATCH);
-    for (uint32_t slot = 0; slot < FN_BATCH; slot++)
-        assert(prober->probes[slot].left > 0);
+    assert(answered > 0);
+    for (int64_t slot = 0; slot < count; slot++)
+        assert((prober->probes[slot].left > 0) == stamped);
     fn_prober_detach(prober);
     struct fn_heard heard[FN_HEARD];
     bool more;
