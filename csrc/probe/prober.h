@@ -12,13 +12,13 @@
  * (IP_RECVERR, ip(7)). A router need not quote the cookie (RFC 792); what it quotes must be right.
  *
  * A round-trip time ends when the kernel got the answer, and begins right before the probe was sent or, with
- * `departures`, when the kernel handed it to the driver. Where the wall clock, which the kernel's timestamps are of, was
- * stepped meanwhile, it ends when the answer was read.
+ * `departures`, when the kernel handed it to the driver. Where the wall clock, which the kernel's timestamps are of,
+ * was stepped meanwhile, it ends when the answer was read.
  *
  * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS, the option that tells an answer's TTL or hop limit,
- * and IP_RECVERR or IPV6_RECVERR; for `departures` also with SO_TIMESTAMPING: TX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY,
- * and nothing sent since. One thread at a time uses a prober; nothing is shared between two of them. Nothing waits.
- * Times are nanoseconds of CLOCK_MONOTONIC.
+ * and IP_RECVERR or IPV6_RECVERR; for `departures` also with SO_TIMESTAMPING (TX_SOFTWARE, SOFTWARE, OPT_ID and
+ * OPT_TSONLY), and nothing sent since. One thread at a time uses a prober; nothing is shared between two of them.
+ * Nothing waits. Times are nanoseconds of CLOCK_MONOTONIC.
  */
 #ifndef FN_PROBE_PROBER_H
 #define FN_PROBE_PROBER_H
@@ -106,8 +106,8 @@ int fn_prober_send(struct fn_prober *prober, const struct sockaddr_in6 *to, int6
 #define FN_HEARD (4 * FN_BATCH)
 
 /*
- * Takes what has arrived: at most `limit` replies (up to FN_BATCH), and twice `limit` of what the error queue holds. How
- * many answers are in `out`, or -EBADF; `*more` says whether there may be more.
+ * Takes what has arrived: at most `limit` replies (up to FN_BATCH), and about twice `limit` of what the error queue
+ * holds. How many answers are in `out`, or -EBADF; `*more` says whether there may be more.
  */
 int fn_prober_receive(struct fn_prober *prober, unsigned limit, struct fn_heard *out, bool *more);
 
