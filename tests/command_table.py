@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from conftest import ADVERSARY, MakeNamespace, Namespace, Run, link_two, with_hosts
+from conftest import ADVERSARY, HAS_SOURCES, MakeNamespace, Namespace, Run, link_two, with_hosts
 
 import fastnet as package
 
@@ -170,6 +170,14 @@ def options_of(command: str) -> set[str]:
     parser = argparse.ArgumentParser()
     import_module(f"fastnet.cli.{command}").configure(parser)
     return {form for action in parser._actions for form in action.option_strings} - {"-h", "--help"}
+
+
+def undocumented(feature: str, records: str) -> set[str]:
+    """The keys of these JSON records that the feature's page does not tell of, where that is at hand."""
+    if not HAS_SOURCES:
+        return set()
+    page = Path(__file__).parent.parent.joinpath("docs", f"{feature}.md").read_text()
+    return {key for key in re.findall(r'"(\w+)": ', records) if f"`{key}`" not in page} - {"kind"}
 
 
 def options_in(rows: list[Row]) -> set[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import socket
-from pathlib import Path
 
 import pytest
-from command_table import A_TIME, LATE, SILENT, Hosts, Row, options_in, options_of, refused
-from conftest import HAS_SOURCES, Run
+from command_table import A_TIME, LATE, SILENT, Hosts, Row, options_in, options_of, refused, undocumented
+from conftest import Run
 
 from fastnet import __version__
 from fastnet.sweep import StateFile
@@ -115,6 +113,10 @@ USES = [
     Row(f"--timeout=20ms --retries 3 --engine=raw {SILENT}", SILENCE, counted("raw", 0, 1), 1, (REQUEST, 4)),
     Row(f"--max-rate=1000 {ROUTER} {FAR}", ONE + alive(FAR), counted("link+raw", 2)),
     Row(f"--rate 50.5 {ROUTER} {FAR}", ONE + alive(FAR), counted("link+raw", 2)),
+    *(  # it does not wait for the time of one more
+        Row(f"--rate=0.005 --engine={engine} {ROUTER}", stdout, counted(engine, 1))
+        for engine, stdout in (("link", ONE), ("raw", alive(ROUTER)), ("tcp", alive(ROUTER)))
+    ),
     Row(f"--seed=7 {ROUTER} {FAR}", ONE + alive(FAR), counted("link+raw", 2)),
     Row(f"--every=0 --count=3 {ROUTER}", ONE, ON_LINK * 3),
     Row(f"--every 1ms --count 2 --json {ROUTER}", JSON, ON_LINK * 2),
@@ -197,9 +199,7 @@ def test_each(prepared: Hosts, fastnet: Run, row: Row) -> None:
 
 def test_every_option_is_used_and_every_key_documented() -> None:
     assert options_of("sweep") - options_in(USES) == set()
-    if HAS_SOURCES:
-        page = Path(__file__).parent.parent.joinpath("docs", "sweep.md").read_text()
-        assert [key for key in re.findall(r'"(\w+)": ', JSON) if f"`{key}`" not in page] == []
+    assert undocumented("sweep", JSON) == set()
 
 
 def test_the_order_of_a_seed(hosts: Hosts, fastnet: Run) -> None:

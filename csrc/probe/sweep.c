@@ -373,7 +373,7 @@ static void finish(struct fn_sweep *sweep)
  */
 static int64_t end_pass(struct fn_sweep *sweep, int64_t now)
 {
-    const bool last = sweep->passes_left == 0 || sweep->alive + sweep->decided == sweep->size;
+    const bool last = sweep->passes_left == 0;
     const int64_t deadline = (last ? sweep->last_sent : sweep->pass_begin) + patience(sweep);
 
     if (now < deadline && sweep->unanswered)
@@ -418,8 +418,11 @@ static unsigned room(struct fn_sweep *sweep, int64_t now, int64_t *wake)
 /* Sends what may be sent: 0, *wake says when there is reason to look again; or -errno. */
 static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
 {
+    if (sweep->alive + sweep->decided == sweep->size) {
+        finish(sweep);
+        return 0;
+    }
     const unsigned places = room(sweep, now, wake);
-
     if (places == 0)
         return 0;
     const int64_t held = fill_batch(sweep, places, now);

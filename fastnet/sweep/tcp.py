@@ -83,16 +83,22 @@ class TcpSweeper:
             now = time.monotonic()
             if len(self._under_way) >= MAX_CONNECTIONS:
                 return now + self._options.timeout
-            if now < self._not_before:
-                return self._not_before
-            probe = self._put_back or next(self._probes, None)
-            self._put_back = None
+            probe = self._next_probe()
             if probe is None:
                 return self._end_pass(now)
+            if now < self._not_before:
+                return self._not_before
             if not self._begin(*probe, now):
-                self._put_back = probe
                 return now + self._options.timeout
+            self._put_back = None
         return now
+
+    def _next_probe(self) -> tuple[int, int] | None:
+        """What is to be tried next, the same until it is begun, or its target is found alive."""
+        if self._put_back and self.states[self._put_back[0]] == _core.ALIVE:
+            self._put_back = None
+        self._put_back = self._put_back or next(self._probes, None)
+        return self._put_back
 
     def _end_pass(self, now: float) -> float:
         """Once nothing is under way any more, turn to those that did not answer once more."""

@@ -226,6 +226,9 @@ class Sweep(Generic[Over]):
     def _send_some(self) -> int:
         """Send what may be sent, and say when there is reason to look again."""
         now_ns = monotonic_ns()
+        if self._left == 0:
+            self._finished = True
+            return now_ns
         if now_ns < self._not_before_ns:
             return self._not_before_ns
         out = self._sent - self._newest
@@ -262,7 +265,7 @@ class Sweep(Generic[Over]):
         deadline_ns = self._last_sent_ns + self._patience_ns()
         if now_ns < deadline_ns and self._unanswered:
             return deadline_ns
-        if self._passes_left == 0 or self._left == 0:
+        if self._passes_left == 0:
             self._finished = True
         self._passes_left -= 1
         self._order = self._pass()
