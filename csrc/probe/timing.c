@@ -45,8 +45,9 @@ int64_t fn_clocks_when(const struct fn_clocks *clocks, int64_t stamp, int64_t fr
 int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t stamp, int64_t now)
 {
     const int64_t elapsed = (int64_t)(uint32_t)(fn_ticks(now) - sent) << FN_TICK_BITS;
+    const int64_t rtt = fn_clocks_when(clocks, stamp, now - elapsed, now, now) - (now - elapsed);
 
-    return fn_clocks_when(clocks, stamp, now - elapsed, now, now) - (now - elapsed);
+    return rtt > 0 ? rtt : 1 << FN_TICK_BITS;
 }
 
 void fn_expect_learn(struct fn_expect *expect, int64_t rtt)

@@ -37,7 +37,10 @@ void fn_clocks_read(struct fn_clocks *clocks, int64_t now, int64_t wall);
  * none (0), it is not of the time between `from` and `until`, or the clock was stepped since `from`.
  */
 int64_t fn_clocks_when(const struct fn_clocks *clocks, int64_t stamp, int64_t from, int64_t until, int64_t otherwise);
-/* The time from `sent`, in ticks, to the kernel's receive timestamp; to `now`, when it was read, where that is none. */
+/*
+ * The time from `sent`, in ticks, to the kernel's receive timestamp; to `now`, when it was read, where that is none. A
+ * tick at least: of requests that leave together, when each left is known by interpolation.
+ */
 int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t stamp, int64_t now);
 
 void fn_expect_learn(struct fn_expect *expect, int64_t rtt);

@@ -233,6 +233,8 @@ static void test_rtt(void)
     /* No answer comes before its request, or after it was read. */
     assert(fn_clocks_rtt(&clocks, sent, WALL - FN_MILLISECOND, NOW + 5 * FN_MILLISECOND) == rtt);
     assert(fn_clocks_rtt(&clocks, sent, WALL + 6 * FN_MILLISECOND, NOW + 5 * FN_MILLISECOND) == rtt);
+    /* Where the ticks are too coarse for it, one. */
+    assert(fn_clocks_rtt(&clocks, fn_ticks(NOW), 0, NOW) == tick);
     /* Ticks go round. */
     sent = fn_ticks(0) - 1;
     assert(fn_clocks_rtt(&clocks, sent, 0, tick) == 2 * tick);

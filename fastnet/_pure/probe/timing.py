@@ -31,14 +31,15 @@ class Clocks:
     def rtt_ns(self, sent: int, stamp_ns: int, now_ns: int) -> int:
         """The time from ``sent``, in ticks, to a timestamp of the kernel's.
 
-        To ``now_ns``, when it was read, where there is no stamp (0) or where the wall clock was stepped.
+        To ``now_ns``, when it was read, where there is no stamp (0) or where the wall clock was stepped. A
+        tick at least: when it was sent is known as exactly as that.
         """
         elapsed_ns = ((now_ns >> TICK_BITS) - sent & TICKS) << TICK_BITS
         waited_ns = now_ns - stamp_ns + self._lead_ns
         # A stamp that there is not is of 1970.
         if 0 <= waited_ns <= elapsed_ns <= now_ns - self._steady_since_ns:
-            return elapsed_ns - waited_ns
-        return elapsed_ns
+            return max(1 << TICK_BITS, elapsed_ns - waited_ns)
+        return max(1 << TICK_BITS, elapsed_ns)
 
 
 class Expectation:
