@@ -62,6 +62,16 @@ def heard(listening: socket.socket, address: str) -> Iterator[bytes]:
             yield packet
 
 
+def wait_for_timestamps(listening: socket.socket) -> None:
+    """The kernel switches them on a little after it was asked: until then a packet's is when it is read."""
+    stamped = False
+    while not stamped:
+        listening.sendto(bytes(8), ("127.77.1.9", 0))
+        time.sleep(0.02)
+        late = time.time_ns() - 10_000_000
+        stamped = any(stamp_of(messages[TIMESTAMP]) < late for _, messages, _ in read(listening, 2000, 1000))
+
+
 def tags(prober: Any, count: int) -> list[int]:
     """The tags of so many answers, and of those that came along: loopback is not always at once."""
     found: list[int] = []
@@ -450,6 +460,7 @@ class TestSweeper:
         def heard() -> dict[bytes, list[int]]:
             with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listening:
                 prepare_reading(listening)
+                wait_for_timestamps(listening)
                 sweeper = self.sweep(core, spans, timeout=1.0, rate=10)
                 assert bytes(sweeper.states) == bytes([core.SILENT] * 16)
                 times: dict[bytes, list[int]] = {}
