@@ -117,7 +117,7 @@ def test_every_stop_is_a_feature_and_every_feature_a_stop() -> None:
 
 
 def test_every_command_is_a_module_and_every_module_a_command() -> None:
-    helpers = {"__init__", "arguments", "exits", "output", "serving"}
+    helpers = {"__init__", "arguments", "exits", "interrupts", "output", "serving"}
     packages = {path.parent.name for path in SOURCE.glob("cli/*/__init__.py")}
     assert ({path.stem for path in modules("cli")} | packages) - helpers == {*COMMANDS}
     assert {*COMMANDS} - {*OWN_COMMANDS} <= FEATURES

@@ -10,6 +10,7 @@ from typing import Any
 from fastnet._backend import probe as _core
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer, number
+from fastnet.cli.interrupts import HeldInterrupt
 from fastnet.cli.output import print_json, remark
 from fastnet.ping import (
     ENGINES,
@@ -208,8 +209,9 @@ def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Nam
         enough=args.enough,
     )
     try:
-        for reply in pinger.follow(session):
-            told.tell(reply)
+        with HeldInterrupt() as interrupt:
+            for reply in pinger.follow(session):
+                interrupt.whole(told.tell, reply)  # One that is half counted would look lost.
     except KeyboardInterrupt:
         interrupted = True
         for reply in session.told():  # what came at the last moment

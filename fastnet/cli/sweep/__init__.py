@@ -5,7 +5,6 @@ in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in al
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from contextlib import ExitStack
 from fastnet._backend import probe as _core
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
+from fastnet.cli.interrupts import NoticedInterrupt
 from fastnet.cli.output import remark
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
@@ -75,24 +75,6 @@ def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | No
     return Sweep(targets, decided=decided, repeated=repeated, **chosen(args, names))
 
 
-class NoticedInterrupt:
-    """Ctrl-C is heeded between two steps: in the midst of one, verdicts that count as told would be lost."""
-
-    came = False
-
-    def __enter__(self) -> "NoticedInterrupt":
-        self._before = signal.getsignal(signal.SIGINT)
-        if self._before is signal.default_int_handler:  # not where a shell's background job ignores it
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, *_: object) -> None:
-        self.came = True
-
-
 class Command:
     """What the rounds of one command share."""
 
@@ -120,6 +102,7 @@ class Command:
 
     def _sweep(self, number: int) -> bool:
         progress = Progress(self._args.retries)
+        # In the midst of a step, verdicts that count as told would be lost.
         with NoticedInterrupt() as interrupt:
             while not (finished := self._running.run()) and not interrupt.came:
                 if self._args.stream and self._before is None:

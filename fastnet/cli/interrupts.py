@@ -1,0 +1,44 @@
+"""Ctrl-C where it must not come between any two steps of a work."""
+
+import signal
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+
+class NoticedInterrupt:
+    """Ctrl-C is only noted: whoever works looks between two steps whether it ``came``."""
+
+    came = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before is signal.default_int_handler:  # not where a shell's background job ignores it
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        self.came = True
+
+
+class HeldInterrupt(NoticedInterrupt):
+    """Ctrl-C is raised at once as ever, but held back while something is done ``whole``."""
+
+    _holds = False
+
+    def _note(self, *_: object) -> None:
+        if not self._holds:
+            raise KeyboardInterrupt
+        self.came = True
+
+    def whole(self, work: Callable[[T], object], given: T) -> None:
+        """Do this to its end. Raises KeyboardInterrupt after it where Ctrl-C came meanwhile."""
+        self._holds = True
+        work(given)
+        self._holds = False
+        if self.came:
+            raise KeyboardInterrupt
