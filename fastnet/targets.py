@@ -23,7 +23,7 @@ from fastnet.errors import InvalidArgument
 MAX_SPANS = 1 << 20
 """A text that falls apart into more separate intervals than this is refused (``*.*.*.1``)."""
 
-_BITS = {socket.AF_INET: 32, socket.AF_INET6: 128}
+_BITS: dict[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
 class Span(NamedTuple):
@@ -160,7 +160,7 @@ def parse_prefix(text: str) -> Prefix:
 
 def address_text(family: int, number: int) -> str:
     """An address as text, from its number."""
-    return socket.inet_ntop(family, number.to_bytes(_BITS[socket.AddressFamily(family)] // 8, "big"))
+    return socket.inet_ntop(family, number.to_bytes(_BITS[family] // 8, "big"))
 
 
 def _collect(texts: Iterable[str], family: int) -> dict[int, list[Span]]:
@@ -221,7 +221,7 @@ def _single(family: int, text: str, within: str = "") -> Span:
 
 def _prefix(family: int, text: str) -> Span:
     address, _, length = text.partition("/")
-    bits = _BITS[socket.AddressFamily(family)]
+    bits = _BITS[family]
     first = _single(family, address, text).first
     if length not in map(str, range(bits + 1)):
         raise InvalidArgument(f"{text}: prefix length {length!r}: expected 0 to {bits}")

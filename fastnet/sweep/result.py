@@ -79,6 +79,7 @@ class SweepResult(Sequence[Verdict]):
         owned = sorted((own.start, number) for number, part in enumerate(parts) for own in part.segment.own)
         self._starts = [start for start, _ in owned]
         self._owners = [parts[number] for _, number in owned]
+        self._columns = [part.worker.rtts_ms for part in self._owners]
 
     @property
     def rtts_ms(self) -> memoryview:
@@ -143,14 +144,15 @@ class SweepResult(Sequence[Verdict]):
     def _is_known(self, index: int) -> bool:
         state = self.states[index]
         if state == _core.PENDING and not self.complete:
-            part, place = self._place(index)
+            part, place, _ = self._place(index)
             return part.worker.reason(place) is not None
         return state != _core.DECIDED
 
-    def _place(self, index: int) -> tuple[Part, int]:
-        """The part that has a target, and where in it."""
-        part = self._owners[bisect_right(self._starts, index) - 1]
-        return part, index - part.segment.begin
+    def _place(self, index: int) -> tuple[Part, int, Any]:
+        """The part that has a target, where in it, and the part's times."""
+        which = bisect_right(self._starts, index) - 1
+        part = self._owners[which]
+        return part, index - part.segment.begin, self._columns[which]
 
     def __len__(self) -> int:
         return len(self.states)
@@ -164,11 +166,10 @@ class SweepResult(Sequence[Verdict]):
             return [self[place] for place in range(*index.indices(len(self)))]
         state = self.states[index]
         index %= len(self)
-        part, place = self._place(index)
+        part, place, rtts_ms = self._place(index)
         address = address_text(*part.segment.at(place))
         if state == _core.ALIVE:
-            rtt_ms = round(part.worker.rtts_ms[place], 4)
-            return Verdict(address, STATES[state], rtt_ms, None, _mac(part, place))
+            return Verdict(address, STATES[state], round(rtts_ms[place], 4), None, _mac(part, place))
         return Verdict(address, STATES[state], None, _why(part, place, state))
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
 from fastnet.cli.sweep.progress import Progress
 from fastnet.errors import InvalidArgument
-from fastnet.sweep import StateFile, Sweep, SweepResult, Verdict, rounds
+from fastnet.sweep import ALIVE, INACTIVE, StateFile, Sweep, SweepResult, Verdict, rounds
 from fastnet.targets import Targets, read_targets
 
 INTERMIXED = True
@@ -126,7 +126,7 @@ class Command:
     def _verdicts(self, result: SweepResult) -> Iterable[Verdict]:
         if self._before is not None:
             return result.changes(self._before)
-        return result.known
+        return {ALIVE: result.alive, INACTIVE: result.inactive}.get(self._args.only, result.known)
 
     def _tell(self, verdicts: Iterable[Verdict], number: int) -> None:
         for verdict in verdicts:

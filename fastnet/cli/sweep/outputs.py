@@ -20,7 +20,7 @@ class Table:
 
     def verdict(self, verdict: Verdict, round: int) -> None:
         if self._only:
-            print(verdict.address)
+            sys.stdout.write(f"{verdict.address}\n")
             return
         rtt = "" if verdict.rtt_ms is None else f"{verdict.rtt_ms:.3f} ms"
         words = (f"{verdict.state:12}", f"{verdict.reason or rtt:12}", verdict.mac or "")
