@@ -38,6 +38,10 @@ def deadline_in(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
 
+_LONGEST_POLL = 1.0
+"""Seconds."""
+
+
 def run(steps: Steps[T]) -> T:
     """What the steps return, waiting in this thread."""
     try:
@@ -68,9 +72,14 @@ def _ready(wait: Wait) -> bool:
     poll = select.poll()
     if wait.events:
         poll.register(wait.fd, wait.events)
-    if wait.deadline is None:
-        return bool(poll.poll())
-    return bool(poll.poll(max(0.0, wait.deadline - time.monotonic()) * 1000))
+    deadline = float("inf") if wait.deadline is None else wait.deadline
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        # Not all of it at once: a signal that comes right before the system waits is heeded only after it.
+        if poll.poll(min(left, _LONGEST_POLL) * 1000):
+            return True
+        if left <= _LONGEST_POLL:
+            return False
 
 
 async def _ready_async(wait: Wait) -> bool:
