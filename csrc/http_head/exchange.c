@@ -1,122 +1,16 @@
 /* Both directions of a connection together. */
-#include "http_head/parts.h"
+#include "http_head/internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-
-/* The requests that wait for their response */
-
-static struct fn_http_pending *slot(struct fn_http_queue *queue, size_t number)
-{
-    struct fn_http_pending *ring = queue->more ? queue->more : queue->few;
-
-    return &ring[(queue->first + number) & (queue->capacity - 1u)];
-}
-
-static int grow(struct fn_http_queue *queue)
-{
-    const uint16_t capacity = 4 * queue->capacity;
-    struct fn_http_pending *more = malloc(capacity * sizeof *more);
-
-    if (!more)
-        return -ENOMEM;
-    for (size_t i = 0; i < queue->count; i++)
-        more[i] = *slot(queue, i);
-    free(queue->more);
-    queue->more = more;
-    queue->first = 0;
-    queue->capacity = capacity;
-    return 0;
-}
-
-static void shrink(struct fn_http_queue *queue)
-{
-    free(queue->more);
-    queue->more = NULL;
-    queue->first = 0;
-    queue->capacity = FN_HTTP_FEW;
-}
-
-static void let_go(struct fn_http_asked *asked)
-{
-    if (asked && --asked->users == 0)
-        free(asked);
-}
-
-/* Requests mostly ask for the same authority as the one before. */
-static int share(struct fn_http_queue *queue, struct fn_http_text text, struct fn_http_asked **asked)
-{
-    struct fn_http_asked *newest = queue->count ? slot(queue, queue->count - 1u)->asked : NULL;
-
-    if (!newest || !fn_http_same(fn_http_text(newest->text, newest->len), text)) {
-        newest = malloc(sizeof *newest + text.len);
-        if (!newest)
-            return -ENOMEM;
-        newest->users = 0;
-        newest->len = text.len;
-        memcpy(newest->text, text.data, text.len);
-    }
-    newest->users++;
-    *asked = newest;
-    return 0;
-}
-
-int fn_http_push(struct fn_http *http, uint8_t asks, struct fn_http_text asked)
-{
-    struct fn_http_queue *queue = &http->queue;
-    struct fn_http_pending pending = {.asks = asks};
-
-    if (queue->count == queue->capacity && grow(queue) < 0)
-        return -ENOMEM;
-    if (asked.len && fn_http_rewrites_responses(http->rewrite) && share(queue, asked, &pending.asked) < 0)
-        return -ENOMEM;
-    *slot(queue, queue->count) = pending;
-    queue->count++;
-    return 0;
-}
-
-const struct fn_http_pending *fn_http_oldest(const struct fn_http *http)
-{
-    return http->queue.count ? slot((struct fn_http_queue *)&http->queue, 0) : NULL;
-}
-
-void fn_http_answered(struct fn_http *http)
-{
-    struct fn_http_queue *queue = &http->queue;
-
-    if (!queue->count)
-        return;
-    let_go(slot(queue, 0)->asked);
-    queue->first = (uint16_t)((queue->first + 1u) & (queue->capacity - 1u));
-    if (--queue->count == 0)
-        shrink(queue);
-}
-
-static void withdraw_newest(struct fn_http_queue *queue)
-{
-    if (queue->count)
-        let_go(slot(queue, --queue->count)->asked);
-}
 
 /* States that depend on both directions */
 
-void fn_http_decide(struct fn_http *http, bool switched)
-{
-    http->switched = switched ? FN_HTTP_YES : FN_HTTP_NO;
-    if (switched && http->requests.state == FN_HTTP_HEAD)
-        http->requests.state = FN_HTTP_RAW;
-}
-
-void fn_http_ended(struct fn_http *http, struct fn_http_reader *reader)
-{
-    const bool raw = reader == &http->requests && http->switched == FN_HTTP_YES;
-
-    reader->state = raw ? FN_HTTP_RAW : FN_HTTP_HEAD;
-}
-
+/* A CR alone is half of a blank line. */
 static bool in_head(const struct fn_http_reader *reader)
 {
-    return reader->state == FN_HTTP_HEAD && reader->size + reader->partial > 0;
+    const size_t come = reader->size + reader->partial;
+
+    return reader->state == FN_HTTP_HEAD && come > 0 && !(come == 1 && reader->kept.data[0] == '\r');
 }
 
 bool fn_http_held(const struct fn_http *http)
@@ -130,6 +24,14 @@ bool fn_http_held(const struct fn_http *http)
 bool fn_http_head_pending(const struct fn_http *http)
 {
     return in_head(&http->requests) && !fn_http_held(http);
+}
+
+bool fn_http_awaits_request(const struct fn_http *http)
+{
+    const struct fn_http_reader *requests = &http->requests;
+
+    return http->queue.count == 0 && http->responses.state == FN_HTTP_HEAD && requests->state == FN_HTTP_HEAD &&
+           !in_head(requests) && !requests->bad;
 }
 
 const char *fn_http_refusal(const struct fn_http *http)
@@ -149,6 +51,21 @@ bool fn_http_idle(const struct fn_http *http)
     return http->queue.count == 0 && responses->state == FN_HTTP_HEAD && !in_head(responses);
 }
 
+bool fn_http_unanswered(const struct fn_http *http)
+{
+    return http->queue.count && http->responses.state == FN_HTTP_HEAD;
+}
+
+bool fn_http_in_answer(const struct fn_http *http)
+{
+    return fn_http_unanswered(http) && in_head(&http->responses);
+}
+
+bool fn_http_has_answered(const struct fn_http *http)
+{
+    return http->has_answered;
+}
+
 /* Steps */
 
 static bool drained(const struct fn_http_reader *reader)
@@ -156,7 +73,7 @@ static bool drained(const struct fn_http_reader *reader)
     return reader->out_at == reader->out.len;
 }
 
-/* Lets go of what the last step's text may have been in. */
+/* Frees what the last step's text may have been in. */
 static void clear(struct fn_http_reader *reader)
 {
     if (!drained(reader))
@@ -194,7 +111,7 @@ static bool take_out(struct fn_http_reader *reader, struct fn_http_step *step)
         reader->out_at += edit->len;
         reader->edits_done++;
     }
-    if (!add(step, fn_http_behind(reader->out, reader->out_at)))
+    if (!add(step, fn_http_skip(reader->out, reader->out_at)))
         return false;
     reader->out_at = reader->out.len;
     reader->edits_done = reader->edits_count = 0;
@@ -210,9 +127,9 @@ static int run(struct fn_http *http, struct fn_http_reader *reader, struct fn_ht
             return 1;
         if (in->at == in->len || (reader->strict && fn_http_held(http)))
             return 0;
-        const int code = fn_http_read(http, reader, in);
+        const int code = fn_http_framing_read(reader, in);
         if (code < 0)
-            return code;
+            return code == -EBADMSG ? 1 : code; /* What came before is sent on first. */
     }
 }
 
@@ -241,7 +158,7 @@ static void refuse(struct fn_http *http)
 {
     /* Its own response can't be waited for: the upstream has only a part of the request. */
     if (http->requests.state != FN_HTTP_HEAD)
-        withdraw_newest(&http->queue);
+        fn_http_pending_drop_newest(&http->queue);
 }
 
 int fn_http_request(struct fn_http *http, const char *data, size_t len, struct fn_http_step *step)
@@ -268,46 +185,23 @@ int fn_http_request(struct fn_http *http, const char *data, size_t len, struct f
             code = fn_http_append(&http->backlog, data + in.at, len - in.at);
         }
     }
-    if (code == -EBADMSG) {
+    if (reader->bad) {
         refuse(http);
         step->used = len;
-        code = 1;
     }
     return code;
 }
 
-/* Follows a response that passes as it is. */
-static int follow(struct fn_http *http, struct fn_http_input *in)
-{
-    struct fn_http_reader *reader = &http->responses;
-
-    while (in->at < in->len) {
-        const int code = fn_http_read(http, reader, in);
-        if (code < 0)
-            return code;
-        reader->out_at = reader->out.len;
-        clear(reader);
-    }
-    return 0;
-}
-
 int fn_http_response(struct fn_http *http, const char *data, size_t len, struct fn_http_step *step)
 {
-    struct fn_http_reader *reader = &http->responses;
     struct fn_http_input in = {.data = data, .len = len};
     int code;
 
     *step = (struct fn_http_step){0};
-    if (reader->bad)
+    if (http->responses.bad)
         return -EBADMSG;
-    if (reader->holds) {
-        code = run(http, reader, &in, step);
-        step->used = in.at;
-        return code;
-    }
-    code = follow(http, &in);
-    if (code == 0)
-        *step = (struct fn_http_step){.used = len, .send = data, .send_len = len};
+    code = run(http, &http->responses, &in, step);
+    step->used = in.at;
     return code;
 }
 
@@ -333,32 +227,36 @@ int64_t fn_http_response_passes(const struct fn_http *http)
 void fn_http_request_passed(struct fn_http *http, int64_t n)
 {
     if (http->requests.state == FN_HTTP_COUNTED)
-        fn_http_count(http, &http->requests, n);
+        fn_http_framing_count(&http->requests, n);
 }
 
 void fn_http_response_passed(struct fn_http *http, int64_t n)
 {
     if (http->responses.state == FN_HTTP_COUNTED)
-        fn_http_count(http, &http->responses, n);
+        fn_http_framing_count(&http->responses, n);
 }
 
 /* Beginning and end */
 
-struct fn_http *fn_http_new(const struct fn_http_rewrite *rewrite, const char *reached_at)
+static const struct fn_http_events request_events = {.line = fn_http_request_line, .head = fn_http_request_head};
+static const struct fn_http_events response_events = {.line = fn_http_response_line, .head = fn_http_response_head};
+
+struct fn_http *fn_http_new(const struct fn_http_rewrite *rewrite, const char *destination)
 {
     struct fn_http *http = calloc(1, sizeof *http);
-    struct fn_http_host reached;
+    struct fn_http_host host;
 
     if (!http)
         return NULL;
     http->rewrite = rewrite;
-    http->requests.strict = http->requests.holds = true;
-    http->responses.holds = fn_http_rewrites_responses(rewrite);
+    http->requests.strict = true;
+    http->requests.events = &request_events;
+    http->responses.events = &response_events;
     http->queue.capacity = FN_HTTP_FEW;
-    fn_http_host(&reached, fn_http_text(reached_at, strlen(reached_at)));
-    if (reached.len <= sizeof http->reached_at) {
-        http->reached_len = reached.len;
-        memcpy(http->reached_at, reached.text, reached.len);
+    fn_http_host(&host, fn_http_text(destination, strlen(destination)));
+    if (host.len <= sizeof http->destination) {
+        http->destination_len = host.len;
+        memcpy(http->destination, host.text, host.len);
     }
     return http;
 }
@@ -373,35 +271,9 @@ void fn_http_free(struct fn_http *http)
 {
     if (!http)
         return;
-    while (http->queue.count)
-        withdraw_newest(&http->queue);
-    free(http->queue.more);
+    fn_http_pending_free(&http->queue);
     free_reader(&http->requests);
     free_reader(&http->responses);
     fn_http_release(&http->backlog);
     free(http);
-}
-
-static const char *phrase(int status)
-{
-    switch (status) {
-    case 400:
-        return "Bad Request";
-    case 408:
-        return "Request Timeout";
-    case 502:
-        return "Bad Gateway";
-    }
-    return NULL;
-}
-
-size_t fn_http_refuse(int status, const char *reason, char *out, size_t room)
-{
-    if (!phrase(status))
-        return 0;
-    const int len = snprintf(out, room,
-                             "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                             "Content-Length: %zu\r\nConnection: close\r\n\r\n%s\n",
-                             status, phrase(status), strlen(reason) + 1, reason);
-    return len < 0 || (size_t)len >= room ? 0 : (size_t)len;
 }

@@ -1,13 +1,15 @@
 /* Hosts and authorities: which name the listener, which the upstream. */
-#include "http_head/parts.h"
+#include "http_head/internal.h"
 
 #include <stdlib.h>
 
-enum { HTTP_PORT = 80 };
+enum { HTTP_PORT = 80, HTTPS_PORT = 443 };
+static const char HTTP_PORT_TEXT[] = ":80";
 
 struct fn_http_rewrite {
-    bool always, responses;
-    struct fn_http_text port, upstream;
+    bool always, responses, origin;
+    int64_t port_number;
+    struct fn_http_text port, upstream, upstream_and_port;
     struct fn_http_host upstream_host;
     int64_t upstream_port;
     size_t count;
@@ -52,21 +54,63 @@ void fn_http_host(struct fn_http_host *out, struct fn_http_text host)
     out->len = (uint8_t)host.len;
 }
 
-/* The host and the port's text of "host[:port]"; false where brackets hold no IPv6 address. */
-static bool split(struct fn_http_text authority, struct fn_http_host *host, struct fn_http_text *port)
-{
-    struct fn_http_text rest;
+/* Authorities. What some read as a part of the host and others as its end is in none. */
 
-    if (authority.len == 0 || authority.data[0] != '[') {
-        fn_http_host(host, fn_http_until(authority, ':', port));
-        return host->len > 0;
-    }
-    const struct fn_http_text inside = fn_http_until(fn_http_behind(authority, 1), ']', &rest);
-    if (!rest.data || (rest.len && rest.data[0] != ':') || inside.len == 0 || !memchr(inside.data, ':', inside.len))
+static const char *const NO_HOST = "a host that is no name and no address";
+
+/* Labels with one dot between them, and perhaps one behind the last. */
+static bool is_registered_name(struct fn_http_text name)
+{
+    if (name.len > FN_HTTP_HOST_MAX || !fn_http_is_name(name) || name.data[0] == '.')
         return false;
-    *port = rest.len ? fn_http_behind(rest, 1) : rest;
-    fn_http_host(host, inside);
-    return host->len > 0;
+    for (size_t i = 1; i < name.len; i++)
+        if (name.data[i] == '.' && name.data[i - 1] == '.')
+            return false;
+    return true;
+}
+
+/* What stands in brackets: an address, which may have a zone ("%eth0", or encoded "%25eth0"). */
+static bool is_literal(struct fn_http_text host)
+{
+    char address[INET6_ADDRSTRLEN];
+    struct fn_http_text zone;
+
+    fn_http_until(host, '%', &zone);
+    return shortest(host, address) && (!zone.data || (zone.len && is_registered_name(zone)));
+}
+
+static bool is_port(struct fn_http_text port)
+{
+    return port.len <= 5 && port.data[0] != '0' && (uint64_t)fn_http_number(port) <= UINT16_MAX;
+}
+
+static const char *read_authority(struct fn_http_authority *out, struct fn_http_text text)
+{
+    struct fn_http_text host, rest;
+
+    if (text.len && text.data[0] == '[') {
+        host = fn_http_until(fn_http_skip(text, 1), ']', &rest);
+        if (!rest.data || (rest.len && rest.data[0] != ':') || !is_literal(host))
+            return NO_HOST;
+        out->port = rest.len ? fn_http_skip(rest, 1) : rest;
+    } else {
+        host = fn_http_until(text, ':', &out->port);
+        if (host.len == 0)
+            return "an empty host";
+        if (!is_registered_name(host))
+            return NO_HOST;
+    }
+    if (out->port.len && !is_port(out->port))
+        return "a port that is no number from 1 to 65535";
+    fn_http_host(&out->host, host);
+    return NULL;
+}
+
+const char *fn_http_read_authority(struct fn_http_authority *out, struct fn_http_text text)
+{
+    const char *reason = read_authority(out, text);
+
+    return reason && fn_http_contains(text, '@') ? "user information before a host" : reason;
 }
 
 static bool same_host(const struct fn_http_host *a, const struct fn_http_host *b)
@@ -74,44 +118,66 @@ static bool same_host(const struct fn_http_host *a, const struct fn_http_host *b
     return fn_http_same(fn_http_text(a->text, a->len), fn_http_text(b->text, b->len));
 }
 
-struct fn_http_text fn_http_authority(struct fn_http_text rest)
+struct fn_http_text fn_http_authority_text(struct fn_http_text rest)
 {
-    size_t end = 0, begin = 0;
+    size_t end = 0;
 
-    for (; end < rest.len && rest.data[end] != '/' && rest.data[end] != '?' && rest.data[end] != '#'; end++)
-        if (rest.data[end] == '@')
-            begin = end + 1;
-    return fn_http_text(rest.data + begin, end - begin);
+    while (end < rest.len && rest.data[end] != '/' && rest.data[end] != '?' && rest.data[end] != '#')
+        end++;
+    return fn_http_text(rest.data, end);
 }
 
-bool fn_http_replaces(const struct fn_http_rewrite *rewrite, struct fn_http_text authority,
-                      struct fn_http_text reached_at)
+static bool is_default_port(struct fn_http_text port)
 {
-    struct fn_http_host host;
-    struct fn_http_text port;
+    return fn_http_same(port, fn_http_text("80", 2)) || fn_http_same(port, fn_http_text("443", 3));
+}
 
+bool fn_http_same_place(const struct fn_http_authority *target, const struct fn_http_authority *host)
+{
+    return same_host(&target->host, &host->host) &&
+           (host->port.len ? fn_http_same(target->port, host->port) : is_default_port(target->port));
+}
+
+static int64_t port_number(struct fn_http_text port, bool https)
+{
+    return port.len ? fn_http_number(port) : https ? HTTPS_PORT : HTTP_PORT;
+}
+
+/* Whether it is a host of the listener's. */
+static bool is_listener(const struct fn_http_rewrite *rewrite, const struct fn_http_host *host,
+                        struct fn_http_text destination)
+{
+    for (size_t i = 0; i < rewrite->count; i++)
+        if (same_host(host, &rewrite->names[i]))
+            return true;
+    return fn_http_same(fn_http_text(host->text, host->len), destination);
+}
+
+bool fn_http_replaces(const struct fn_http_rewrite *rewrite, const struct fn_http_authority *authority,
+                      struct fn_http_text destination)
+{
     if (rewrite->always)
         return true;
-    if (!split(authority, &host, &port) || (port.len && !fn_http_same(port, rewrite->port)))
+    if (authority->port.len && !fn_http_same(authority->port, rewrite->port))
         return false;
-    for (size_t i = 0; i < rewrite->count; i++)
-        if (same_host(&host, &rewrite->names[i]))
-            return true;
-    return fn_http_same(fn_http_text(host.text, host.len), reached_at);
+    return is_listener(rewrite, &authority->host, destination);
 }
 
-static int64_t port_number(struct fn_http_text port)
+bool fn_http_is_client_side(const struct fn_http_rewrite *rewrite, const struct fn_http_authority *authority,
+                            bool https, const struct fn_http_authority *original_host, struct fn_http_text destination)
 {
-    return port.len ? fn_http_number(port) : HTTP_PORT;
+    const int64_t port = port_number(authority->port, https);
+
+    return (port == port_number(original_host->port, https) && same_host(&authority->host, &original_host->host)) ||
+           (port == rewrite->port_number && is_listener(rewrite, &authority->host, destination));
 }
 
 bool fn_http_is_upstream(const struct fn_http_rewrite *rewrite, struct fn_http_text authority)
 {
-    struct fn_http_host host;
-    struct fn_http_text port;
+    struct fn_http_authority named;
 
-    return split(authority, &host, &port) && same_host(&host, &rewrite->upstream_host) &&
-           port_number(port) == rewrite->upstream_port;
+    return !fn_http_read_authority(&named, authority) && same_host(&named.host, &rewrite->upstream_host) &&
+           port_number(named.port, false) == rewrite->upstream_port;
 }
 
 /* Whether a host is a name, which may have names below it, and no address. */
@@ -131,7 +197,7 @@ bool fn_http_is_upstream_domain(const struct fn_http_rewrite *rewrite, struct fn
     struct fn_http_host host;
 
     if (domain.len && domain.data[0] == '.')
-        domain = fn_http_behind(domain, 1);
+        domain = fn_http_skip(domain, 1);
     fn_http_host(&host, domain);
     if (host.len == 0 || same_host(&host, own))
         return host.len > 0;
@@ -155,35 +221,62 @@ bool fn_http_rewrites_responses(const struct fn_http_rewrite *rewrite)
     return rewrite->responses;
 }
 
+bool fn_http_rewrites_origin(const struct fn_http_rewrite *rewrite)
+{
+    return rewrite->origin;
+}
+
 struct fn_http_text fn_http_upstream(const struct fn_http_rewrite *rewrite)
 {
     return rewrite->upstream;
+}
+
+struct fn_http_text fn_http_upstream_and_port(const struct fn_http_rewrite *rewrite)
+{
+    return rewrite->upstream_and_port;
+}
+
+/* Appends a copy to the rewrite's own memory. */
+static struct fn_http_text copy(char **to, struct fn_http_text text)
+{
+    const struct fn_http_text copied = fn_http_text(*to, text.len);
+
+    if (text.len)
+        memcpy(*to, text.data, text.len);
+    *to += text.len;
+    return copied;
 }
 
 struct fn_http_rewrite *fn_http_rewrite_new(const struct fn_http_text *names, size_t count, struct fn_http_text port,
                                             struct fn_http_text upstream, bool always, bool responses)
 {
     const size_t size = sizeof(struct fn_http_rewrite) + count * sizeof(struct fn_http_host);
-    struct fn_http_rewrite *rewrite = calloc(1, size + port.len + upstream.len);
-    struct fn_http_text upstream_port;
+    struct fn_http_rewrite *rewrite = calloc(1, size + port.len + upstream.len + sizeof HTTP_PORT_TEXT);
+    struct fn_http_authority authority;
 
     if (!rewrite)
         return NULL;
     char *text = (char *)rewrite + size;
     rewrite->always = always;
     rewrite->responses = responses;
-    rewrite->port = fn_http_text(text, port.len);
-    rewrite->upstream = fn_http_text(text + port.len, upstream.len);
-    if (port.len)
-        memcpy(text, port.data, port.len);
-    if (upstream.len)
-        memcpy(text + port.len, upstream.data, upstream.len);
-    if (split(upstream, &rewrite->upstream_host, &upstream_port))
-        rewrite->upstream_port = port_number(upstream_port);
+    rewrite->port = copy(&text, port);
+    rewrite->port_number = fn_http_number(port);
+    rewrite->upstream = rewrite->upstream_and_port = copy(&text, upstream);
+    if (!fn_http_read_authority(&authority, upstream)) {
+        rewrite->upstream_host = authority.host;
+        rewrite->upstream_port = port_number(authority.port, false);
+        if (authority.port.len == 0)
+            rewrite->upstream_and_port.len += copy(&text, fn_http_text(HTTP_PORT_TEXT, sizeof HTTP_PORT_TEXT - 1)).len;
+    }
     rewrite->count = count;
     for (size_t i = 0; i < count; i++)
         fn_http_host(&rewrite->names[i], names[i]);
     return rewrite;
+}
+
+void fn_http_rewrite_add_origin(struct fn_http_rewrite *rewrite)
+{
+    rewrite->origin = true;
 }
 
 void fn_http_rewrite_free(struct fn_http_rewrite *rewrite)

@@ -1,39 +1,5 @@
-/* What a request's head says, and the Host in it. */
-#include "http_head/parts.h"
-
-/* How many elements a comma-separated list has. */
-static uint32_t elements(struct fn_http_text value)
-{
-    uint32_t count = 1;
-
-    for (size_t i = 0; i < value.len; i++)
-        count += value.data[i] == ',';
-    return count;
-}
-
-void fn_http_lengths(struct fn_http_facts *facts, struct fn_http_text value)
-{
-    struct fn_http_text rest = value;
-
-    for (uint32_t left = elements(value); left; left--) {
-        const int64_t length = fn_http_number(fn_http_trimmed(fn_http_until(rest, ',', &rest)));
-        facts->bad_length |= length < 0;
-        facts->differing |= facts->lengths && length != facts->length;
-        facts->length = length;
-        facts->lengths++;
-    }
-}
-
-void fn_http_codings(struct fn_http_facts *facts, struct fn_http_text value)
-{
-    struct fn_http_text coding = value, rest = value;
-
-    for (uint32_t left = elements(value); left; left--) {
-        coding = fn_http_until(rest, ',', &rest);
-        facts->codings++;
-    }
-    facts->last_chunked = fn_http_is(fn_http_trimmed(coding), "chunked");
-}
+/* What a request's head has, and the Host in it. */
+#include "http_head/internal.h"
 
 /* RFC 3986, section 3.1. */
 static bool is_scheme(struct fn_http_text text)
@@ -47,19 +13,25 @@ static bool is_scheme(struct fn_http_text text)
     return text.len > 0;
 }
 
-/* Where an absolute target's authority stands (RFC 9112, section 3.2.2). */
-static int find_authority(struct fn_http_reader *reader, struct fn_http_text line, struct fn_http_text target)
+/* Notes where the authority stands, if the target has one of those forms (RFC 9112, section 3.2). */
+static int find_authority(struct fn_http_reader *reader, struct fn_http_text line, struct fn_http_text method,
+                          struct fn_http_text target)
 {
-    struct fn_http_text rest;
-    const struct fn_http_text scheme = fn_http_until(target, ':', &rest);
+    struct fn_http_text authority = target, rest;
 
-    if (rest.len < 2 || rest.data[0] != '/' || rest.data[1] != '/' || !is_scheme(scheme))
-        return 0;
-    const struct fn_http_text authority = fn_http_authority(fn_http_behind(rest, 2));
-    if (authority.len == 0)
-        return fn_http_bad(reader, "an absolute target without a host");
-    reader->facts.authority_at = (uint32_t)(authority.data - line.data);
-    reader->facts.authority_len = (uint32_t)authority.len;
+    if (reader->framing.asks != FN_HTTP_ASKS_CONNECT) {
+        if (target.data[0] == '/' ||
+            (fn_http_same(target, fn_http_text("*", 1)) && fn_http_same(method, fn_http_text("OPTIONS", 7))))
+            return 0;
+        const struct fn_http_text scheme = fn_http_until(target, ':', &rest);
+        if (rest.len < 2 || rest.data[0] != '/' || rest.data[1] != '/' || !is_scheme(scheme))
+            return fn_http_bad(reader, "a target of no form that a request has");
+        authority = fn_http_authority_text(fn_http_skip(rest, 2));
+        if (authority.len == 0)
+            return fn_http_bad(reader, "an absolute target without a host");
+    }
+    reader->framing.authority_at = (uint32_t)(authority.data - line.data);
+    reader->framing.authority_len = (uint32_t)authority.len;
     return 0;
 }
 
@@ -71,104 +43,174 @@ static int first_line(struct fn_http_reader *reader, struct fn_http_text line)
     target = fn_http_until(target, ' ', &version);
     if (!version.data || memchr(version.data, ' ', version.len) || !fn_http_is_token(method) || target.len == 0)
         return fn_http_bad(reader, "no request line");
-    if (fn_http_has_control(target) || memchr(target.data, '\t', target.len))
+    if (fn_http_has_control(target) || fn_http_contains(target, '\t'))
         return fn_http_bad(reader, "a control character in the target");
-    reader->facts.http_1_0 = fn_http_same(version, fn_http_text("HTTP/1.0", 8));
-    if (!reader->facts.http_1_0 && !fn_http_same(version, fn_http_text("HTTP/1.1", 8)))
+    if (fn_http_contains(target, '#'))
+        return fn_http_bad(reader, "a fragment in the target");
+    reader->framing.http_1_0 = fn_http_same(version, fn_http_text("HTTP/1.0", 8));
+    if (!reader->framing.http_1_0 && !fn_http_same(version, fn_http_text("HTTP/1.1", 8)))
         return fn_http_bad(reader, "a version other than HTTP/1.1 and HTTP/1.0");
     if (fn_http_same(method, fn_http_text("HEAD", 4)))
-        reader->facts.asks = FN_HTTP_ASKS_HEAD;
+        reader->framing.asks = FN_HTTP_ASKS_HEAD;
     if (fn_http_same(method, fn_http_text("CONNECT", 7)))
-        reader->facts.asks = FN_HTTP_ASKS_CONNECT;
-    return find_authority(reader, line, target);
+        reader->framing.asks = FN_HTTP_ASKS_CONNECT;
+    return find_authority(reader, line, method, target);
+}
+
+static void note(struct fn_http_field *field, size_t at, struct fn_http_text value)
+{
+    *field = (struct fn_http_field){.count = field->count + 1, .at = (uint32_t)at, .len = (uint32_t)value.len};
 }
 
 int fn_http_request_line(struct fn_http_reader *reader, struct fn_http_text line)
 {
-    struct fn_http_facts *facts = &reader->facts;
+    struct fn_http_framing *framing = &reader->framing;
     struct fn_http_text name, value;
 
     if (reader->size == 0)
         return first_line(reader, line);
     if (fn_http_field(reader, line, &name, &value) < 0)
         return -EBADMSG;
+    const size_t at = reader->size + (size_t)(value.data - line.data);
     if (fn_http_is(name, "host")) {
-        facts->hosts++;
-        facts->host_at = (uint32_t)(reader->size + (size_t)(value.data - line.data));
-        facts->host_len = (uint32_t)value.len;
+        note(&framing->host, at, value);
+    } else if (fn_http_is(name, "origin")) {
+        note(&framing->origin, at, value);
+    } else if (fn_http_is(name, "referer")) {
+        note(&framing->referer, at, value);
     } else if (fn_http_is(name, "content-length")) {
-        fn_http_lengths(facts, value);
+        fn_http_lengths(framing, value);
     } else if (fn_http_is(name, "transfer-encoding")) {
-        fn_http_codings(facts, value);
-    } else if (fn_http_is(name, "upgrade") && facts->asks != FN_HTTP_ASKS_CONNECT) {
-        facts->asks |= FN_HTTP_ASKS_UPGRADE;
+        fn_http_codings(framing, value);
+    } else if (fn_http_is(name, "upgrade") && framing->asks != FN_HTTP_ASKS_CONNECT) {
+        framing->asks |= FN_HTTP_ASKS_UPGRADE;
     }
     return 0;
 }
 
 /* Why the request must not be passed on, NULL where it may. */
-static const char *objection(const struct fn_http_facts *facts)
+static const char *objection(const struct fn_http_framing *framing)
 {
-    if (facts->hosts > 1)
+    if (framing->host.count > 1)
         return "two Hosts";
-    if (facts->codings && facts->lengths)
+    if (framing->codings && framing->lengths)
         return "both Content-Length and Transfer-Encoding";
-    if (facts->codings && facts->http_1_0)
+    if (framing->codings && framing->http_1_0)
         return "a Transfer-Encoding in HTTP/1.0";
     /* Whoever reads the first or the last element only would frame these otherwise. */
-    if (facts->codings > 1 || (facts->codings && !facts->last_chunked))
+    if (framing->codings > 1 || (framing->codings && !framing->last_chunked))
         return "a Transfer-Encoding other than chunked";
-    if (facts->lengths > 1)
+    if (framing->lengths > 1)
         return "several Content-Lengths";
-    if (facts->asks == FN_HTTP_ASKS_CONNECT && (facts->codings || facts->lengths))
+    if (framing->asks == FN_HTTP_ASKS_CONNECT && (framing->codings || framing->lengths))
         return "a CONNECT with a body";
-    if (facts->bad_length)
+    if (framing->bad_length)
         return "a Content-Length that is no number";
     return NULL;
 }
 
 static void replace(struct fn_http_reader *reader, size_t at, size_t len, struct fn_http_text text)
 {
-    reader->edits[reader->edits_count++] = (struct fn_http_edit){.at = at, .len = len, .text = text};
+    size_t i = reader->edits_count++;
+
+    for (; i > 0 && reader->edits[i - 1].at > at; i--)
+        reader->edits[i] = reader->edits[i - 1];
+    reader->edits[i] = (struct fn_http_edit){.at = at, .len = len, .text = text};
+}
+
+/* The authorities in a head. Without a target's it is empty; without a Host, `host` is. */
+struct named {
+    struct fn_http_text target, host;
+    struct fn_http_authority authority; /* that counts: the target's, or else Host's */
+};
+
+/* Reads them; returns why the request must not be passed on, NULL where it may. */
+static const char *read_names(struct named *named, const struct fn_http_framing *framing, struct fn_http_text head)
+{
+    struct fn_http_authority host;
+    const char *reason = NULL;
+
+    named->target = fn_http_text(head.data + framing->authority_at, framing->authority_len);
+    named->host = fn_http_text(head.data + framing->host.at, framing->host.len);
+    if (!framing->host.count && !framing->http_1_0)
+        return "no Host in HTTP/1.1";
+    if (framing->host.count)
+        reason = fn_http_read_authority(named->target.len ? &host : &named->authority, named->host);
+    if (reason || !named->target.len)
+        return reason;
+    reason = fn_http_read_authority(&named->authority, named->target);
+    if (reason || framing->asks != FN_HTTP_ASKS_CONNECT)
+        return reason;
+    if (!named->authority.port.len)
+        return "a CONNECT without a port";
+    if (framing->host.count && !fn_http_same_place(&named->authority, &host))
+        return "a CONNECT to another place than Host's";
+    return NULL;
 }
 
 /* Puts the upstream where the listener is named; returns the name, which is empty where it is not named. */
-static struct fn_http_text rewrite_host(struct fn_http *http, struct fn_http_text head)
+static struct fn_http_text rewrite_host(struct fn_http *http, const struct named *named)
 {
     struct fn_http_reader *reader = &http->requests;
-    const struct fn_http_facts *facts = &reader->facts;
-    const struct fn_http_text upstream = fn_http_upstream(http->rewrite);
-    const struct fn_http_text host = fn_http_text(head.data + facts->host_at, facts->host_len);
-    const struct fn_http_text target = fn_http_text(head.data + facts->authority_at, facts->authority_len);
-    const struct fn_http_text asked = target.len ? target : host;
-    const struct fn_http_text reached_at = fn_http_text(http->reached_at, http->reached_len);
-    const bool ours = (target.len || facts->hosts) && fn_http_replaces(http->rewrite, asked, reached_at);
+    const struct fn_http_framing *framing = &reader->framing;
+    const struct fn_http_text upstream = framing->asks == FN_HTTP_ASKS_CONNECT
+                                             ? fn_http_upstream_and_port(http->rewrite)
+                                             : fn_http_upstream(http->rewrite);
+    const struct fn_http_text original_host = named->target.len ? named->target : named->host;
+    const struct fn_http_text destination = fn_http_text(http->destination, http->destination_len);
+    const bool ours = original_host.len && fn_http_replaces(http->rewrite, &named->authority, destination);
 
-    if (target.len && ours)
-        replace(reader, facts->authority_at, facts->authority_len, upstream);
-    if (facts->hosts && ours)
-        replace(reader, facts->host_at, facts->host_len, upstream);
-    /* Beside an absolute target, Host is to be ignored and replaced by the target's (RFC 9112, section 3.2.2). */
-    else if (facts->hosts && target.len && !fn_http_same(host, target))
-        replace(reader, facts->host_at, facts->host_len, target);
-    return ours ? asked : fn_http_text("", 0);
+    if (named->target.len && ours)
+        replace(reader, framing->authority_at, framing->authority_len, upstream);
+    if (framing->host.count && ours)
+        replace(reader, framing->host.at, framing->host.len, upstream);
+    /* Beside a target that names a host, Host is replaced by that (RFC 9112, section 3.2.2). */
+    else if (framing->host.count && named->target.len && !fn_http_same(named->host, named->target))
+        replace(reader, framing->host.at, framing->host.len, named->target);
+    return ours ? original_host : fn_http_text("", 0);
 }
 
-int fn_http_request_head(struct fn_http *http, struct fn_http_text head)
+/* The same in a field whose value is a URI, or begins with one. Of several fields each reader could take another. */
+static void rewrite_uri(struct fn_http *http, const struct named *named, struct fn_http_text head,
+                        const struct fn_http_field *field)
 {
-    struct fn_http_reader *reader = &http->requests;
-    const struct fn_http_facts facts = reader->facts;
-    const char *reason = objection(&facts);
+    const struct fn_http_text destination = fn_http_text(http->destination, http->destination_len);
+    const struct fn_http_text value = fn_http_text(head.data + field->at, field->len);
+    struct fn_http_authority authority;
+    struct fn_http_text rest;
+    const struct fn_http_text scheme = fn_http_until(value, ':', &rest);
+    const bool https = fn_http_is(scheme, "https");
+
+    if (field->count != 1 || !(https || fn_http_is(scheme, "http")) || rest.len < 2 || memcmp(rest.data, "//", 2) != 0)
+        return;
+    const struct fn_http_text text = fn_http_authority_text(fn_http_skip(rest, 2));
+    if (!fn_http_read_authority(&authority, text) &&
+        fn_http_is_client_side(http->rewrite, &authority, https, &named->authority, destination))
+        replace(&http->requests, (size_t)(text.data - head.data), text.len, fn_http_upstream(http->rewrite));
+}
+
+int fn_http_request_head(struct fn_http_reader *reader, struct fn_http_text head)
+{
+    struct fn_http *http = fn_http_of_requests(reader);
+    const struct fn_http_framing framing = reader->framing;
+    struct named named;
+    const char *reason = objection(&framing);
     int code;
 
-    if (reason) {
-        reader->out.len = 0;
+    if (!reason)
+        reason = read_names(&named, &framing, head);
+    if (reason)
         return fn_http_bad(reader, reason);
+    const struct fn_http_text original_host = rewrite_host(http, &named);
+    if (original_host.len && fn_http_rewrites_origin(http->rewrite)) {
+        rewrite_uri(http, &named, head, &framing.origin);
+        rewrite_uri(http, &named, head, &framing.referer);
     }
-    code = fn_http_push(http, facts.asks, rewrite_host(http, head));
+    code = fn_http_pending_add(&http->queue, framing.asks,
+                               fn_http_rewrites_responses(http->rewrite) ? original_host : fn_http_text("", 0));
     if (code < 0)
         return code;
-    http->switched = facts.asks & FN_HTTP_ASKS_SWITCH ? FN_HTTP_UNDECIDED : FN_HTTP_NO;
-    fn_http_body(http, reader, facts.length, facts.codings > 0);
+    http->switched = framing.asks & FN_HTTP_ASKS_SWITCH ? FN_HTTP_UNDECIDED : FN_HTTP_NO;
+    fn_http_framing_body(reader, framing.length, framing.codings > 0);
     return 0;
 }

@@ -1,65 +1,70 @@
-/* What a response's head says, and the upstream's names in it. */
-#include "http_head/parts.h"
+/* What a response's head has, and the upstream's names in it. */
+#include "http_head/internal.h"
 
-static bool is_digit(char byte)
-{
-    return byte >= '0' && byte <= '9';
-}
-
+/* RFC 9112, section 4. Behind the status there may be a reason. */
 static int status_line(struct fn_http_reader *reader, struct fn_http_text line)
 {
-    struct fn_http_text rest;
-    const struct fn_http_text version = fn_http_until(line, ' ', &rest);
+    const bool spaced = line.len == 12 || (line.len > 12 && line.data[12] == ' ');
 
-    if (version.len < 7 || memcmp(version.data, "HTTP/1.", 7) != 0 || rest.len < 3 || !is_digit(rest.data[0]) ||
-        !is_digit(rest.data[1]) || !is_digit(rest.data[2]))
+    if (line.len < 9 || memcmp(line.data, "HTTP/1.", 7) != 0 || line.data[7] < '0' || line.data[7] > '9' ||
+        line.data[8] != ' ')
         return fn_http_bad(reader, "a response without a status line");
-    reader->facts.status = (int)fn_http_number(fn_http_text(rest.data, 3));
+    reader->framing.status = spaced ? (int)fn_http_number(fn_http_text(line.data + 9, 3)) : -1;
+    if (reader->framing.status < 100 || reader->framing.status > 599)
+        return fn_http_bad(reader, "a response whose status is not 100 to 599");
     return 0;
 }
 
-/* The name and the value of a field line, leniently; false for a line that has none. */
-static bool field(struct fn_http_text line, struct fn_http_text *name, struct fn_http_text *value)
+static bool is_folded(struct fn_http_text line)
 {
-    if (line.len == 0 || line.data[0] == ' ' || line.data[0] == '\t')
-        return false;
-    *name = fn_http_bared(fn_http_until(line, ':', value));
-    *value = fn_http_bared(*value);
-    return value->data;
+    return line.len && (line.data[0] == ' ' || line.data[0] == '\t');
+}
+
+/* The name and the value, white space around it included, of a field line, leniently; no value where it has none. */
+static struct fn_http_text field(struct fn_http_text line, struct fn_http_text *value)
+{
+    return fn_http_trimmed(fn_http_until(line, ':', value));
 }
 
 int fn_http_response_line(struct fn_http_reader *reader, struct fn_http_text line)
 {
-    struct fn_http_text name, value;
+    struct fn_http_framing *framing = &reader->framing;
+    struct fn_http_text value;
 
     if (reader->size == 0)
         return status_line(reader, line);
-    if (!field(line, &name, &value))
+    if (is_folded(line))
+        return framing->in_framing ? fn_http_bad(reader, "a folded line of a response's framing") : 0;
+    const struct fn_http_text name = field(line, &value);
+    const bool is_length = fn_http_is(name, "content-length"), is_coding = fn_http_is(name, "transfer-encoding");
+    framing->in_framing = value.data && (is_length || is_coding);
+    if (!framing->in_framing)
         return 0;
-    if (fn_http_is(name, "content-length"))
-        fn_http_lengths(&reader->facts, value);
-    else if (fn_http_is(name, "transfer-encoding"))
-        fn_http_codings(&reader->facts, value);
+    if (line.data[name.len] != ':')
+        return fn_http_bad(reader, "a space before the colon of a response's framing");
+    if (is_length)
+        fn_http_lengths(framing, fn_http_trimmed(value));
+    else
+        fn_http_codings(framing, fn_http_trimmed(value));
     return 0;
 }
 
-/* How long the body is (RFC 9112, section 6.3). */
-static int framed(struct fn_http *http, const struct fn_http_facts *facts)
+/* Whether the body's length is one that all see (RFC 9112, section 6.3). */
+static const char *objection(const struct fn_http_framing *framing)
 {
-    struct fn_http_reader *reader = &http->responses;
+    if (framing->codings)
+        return NULL;
+    if (framing->bad_length)
+        return "a Content-Length that is no number";
+    return framing->differing ? "differing Content-Lengths" : NULL;
+}
 
-    if (facts->codings && facts->last_chunked) {
-        fn_http_body(http, reader, 0, true);
-    } else if (facts->codings || !facts->lengths) {
+static void frame(struct fn_http_reader *reader, const struct fn_http_framing *framing)
+{
+    if (framing->codings ? !framing->last_chunked : !framing->lengths)
         reader->state = FN_HTTP_RAW;
-    } else {
-        if (facts->bad_length)
-            return fn_http_bad(reader, "a Content-Length that is no number");
-        if (facts->differing)
-            return fn_http_bad(reader, "differing Content-Lengths");
-        fn_http_body(http, reader, facts->length, false);
-    }
-    return 0;
+    else
+        fn_http_framing_body(reader, framing->codings ? 0 : framing->length, framing->codings);
 }
 
 /* Rewriting: `made` takes what stands before a change, then what is put there; `at` is where reading goes on. */
@@ -80,18 +85,76 @@ static int put(struct rewriting *rewriting, const char *from, const char *to, st
     return fn_http_append(rewriting->made, text.data, text.len);
 }
 
-static int rewrite_location(const struct fn_http *http, struct rewriting *rewriting, struct fn_http_text value,
-                            struct fn_http_text asked)
+/* A URI with an authority, which may begin with its scheme, "http:". */
+static int rewrite_uri(const struct fn_http *http, struct rewriting *rewriting, struct fn_http_text uri,
+                       struct fn_http_text original_host)
 {
     struct fn_http_text rest;
-    const struct fn_http_text scheme = fn_http_until(value, '/', &rest);
+    const struct fn_http_text scheme = fn_http_until(uri, '/', &rest);
 
     if ((scheme.len && !fn_http_is(scheme, "http:")) || rest.len == 0 || rest.data[0] != '/')
         return 0;
-    const struct fn_http_text authority = fn_http_authority(fn_http_behind(rest, 1));
+    struct fn_http_text authority = fn_http_authority_text(fn_http_skip(rest, 1));
+    while (fn_http_contains(authority, '@'))
+        fn_http_until(authority, '@', &authority);
     if (!fn_http_is_upstream(http->rewrite, authority))
         return 0;
-    return put(rewriting, authority.data, authority.data + authority.len, asked);
+    return put(rewriting, authority.data, authority.data + authority.len, original_host);
+}
+
+/* An origin, of which Access-Control-Allow-Origin has one; that of a page behind TLS begins with "https:". */
+static int rewrite_origin(const struct fn_http *http, struct rewriting *rewriting, struct fn_http_text origin,
+                          struct fn_http_text original_host)
+{
+    struct fn_http_text rest;
+    const struct fn_http_text scheme = fn_http_until(origin, '/', &rest);
+
+    return rewrite_uri(http, rewriting, fn_http_is(scheme, "https:") ? fn_http_skip(origin, scheme.len) : origin,
+                       original_host);
+}
+
+static struct fn_http_text without_blanks(struct fn_http_text text)
+{
+    while (text.len && (text.data[0] == ' ' || text.data[0] == '\t'))
+        text = fn_http_skip(text, 1);
+    return text;
+}
+
+/* The URI of Refresh: of "5; url=URI", also with a comma, in quotes, or without "url=". */
+static struct fn_http_text refresh_uri(struct fn_http_text value)
+{
+    struct fn_http_text rest;
+
+    while (value.len && ((value.data[0] >= '0' && value.data[0] <= '9') || value.data[0] == '.'))
+        value = fn_http_skip(value, 1);
+    value = without_blanks(value);
+    if (value.len && (value.data[0] == ';' || value.data[0] == ','))
+        value = without_blanks(fn_http_skip(value, 1));
+    if (fn_http_is(fn_http_trimmed(fn_http_until(value, '=', &rest)), "url"))
+        value = without_blanks(rest);
+    if (value.len && (value.data[0] == '"' || value.data[0] == '\''))
+        value = fn_http_until(fn_http_skip(value, 1), value.data[0], &rest);
+    return value;
+}
+
+/* Each of Link's targets, which stand in angle brackets; in quoted parameters these mean nothing. */
+static int rewrite_links(const struct fn_http *http, struct rewriting *rewriting, struct fn_http_text value,
+                         struct fn_http_text original_host)
+{
+    bool quoted = false;
+    int code = 0;
+
+    while (value.len && code == 0) {
+        const char byte = value.data[0];
+        value = fn_http_skip(value, 1);
+        if (byte == '"')
+            quoted = !quoted;
+        else if (byte == '\\' && quoted && value.len)
+            value = fn_http_skip(value, 1);
+        else if (byte == '<' && !quoted)
+            code = rewrite_uri(http, rewriting, fn_http_until(value, '>', &value), original_host);
+    }
+    return code;
 }
 
 /* One attribute of a cookie, which begins behind a semicolon. */
@@ -99,9 +162,9 @@ static int rewrite_attribute(const struct fn_http *http, struct rewriting *rewri
                              struct fn_http_text domain)
 {
     struct fn_http_text value;
-    const struct fn_http_text name = fn_http_bared(fn_http_until(attribute, '=', &value));
+    const struct fn_http_text name = fn_http_trimmed(fn_http_until(attribute, '=', &value));
 
-    value = fn_http_bared(value);
+    value = fn_http_trimmed(value);
     if (!fn_http_is(name, "domain") || !fn_http_is_upstream_domain(http->rewrite, value))
         return 0;
     if (domain.len)
@@ -121,25 +184,56 @@ static int rewrite_cookie(const struct fn_http *http, struct rewriting *rewritin
     return code;
 }
 
-/* The head with the upstream's names replaced by those that the client asked for. */
-static int rewrite(struct fn_http *http, struct fn_http_text head, struct fn_http_text asked)
+/* A field line whose value may name the upstream. */
+static int rewrite_line(const struct fn_http *http, struct rewriting *rewriting, struct fn_http_text line,
+                        struct fn_http_text original_host)
+{
+    struct fn_http_text value;
+    const struct fn_http_text name = field(line, &value);
+
+    if (is_folded(line) || !value.data || !original_host.len)
+        return 0;
+    value = fn_http_trimmed(value);
+    if (fn_http_is(name, "location") || fn_http_is(name, "content-location"))
+        return rewrite_uri(http, rewriting, value, original_host);
+    if (fn_http_is(name, "set-cookie"))
+        return rewrite_cookie(http, rewriting, value, fn_http_cookie_domain(original_host));
+    if (fn_http_is(name, "refresh"))
+        return rewrite_uri(http, rewriting, refresh_uri(value), original_host);
+    if (fn_http_is(name, "link"))
+        return rewrite_links(http, rewriting, value, original_host);
+    if (fn_http_is(name, "access-control-allow-origin"))
+        return rewrite_origin(http, rewriting, value, original_host);
+    return 0;
+}
+
+static bool is_length(struct fn_http_text line)
+{
+    struct fn_http_text value;
+
+    return fn_http_is(field(line, &value), "content-length") && value.data;
+}
+
+/*
+ * The head with the upstream's names replaced by the one that the client asked for, if there is one; and without
+ * Content-Length where there is a Transfer-Encoding, which counts (RFC 9112, section 6.3).
+ */
+static int rewrite(struct fn_http *http, struct fn_http_text head, struct fn_http_text original_host, bool two_framings)
 {
     struct fn_http_reader *reader = &http->responses;
-    const struct fn_http_text domain = fn_http_cookie_domain(asked);
     struct rewriting rewriting = {.made = &reader->made, .head = head};
-    struct fn_http_text rest = head, name, value;
+    struct fn_http_text rest = head;
     int code = 0;
 
     while (rest.len && code == 0) {
         struct fn_http_text line = fn_http_until(rest, '\n', &rest);
+        const char *end = line.data + line.len + 1;
         if (line.len && line.data[line.len - 1] == '\r')
             line.len--;
-        if (!field(line, &name, &value))
-            continue;
-        if (fn_http_is(name, "location"))
-            code = rewrite_location(http, &rewriting, value, asked);
-        else if (fn_http_is(name, "set-cookie"))
-            code = rewrite_cookie(http, &rewriting, value, domain);
+        if (two_framings && is_length(line))
+            code = put(&rewriting, line.data, end, fn_http_text("", 0));
+        else
+            code = rewrite_line(http, &rewriting, line, original_host);
     }
     if (code == 0 && rewriting.at) {
         code = put(&rewriting, head.data + head.len, head.data + head.len, fn_http_text("", 0));
@@ -149,31 +243,52 @@ static int rewrite(struct fn_http *http, struct fn_http_text head, struct fn_htt
     return code;
 }
 
-int fn_http_response_head(struct fn_http *http, struct fn_http_text head)
+/* The response to CONNECT or Upgrade has come. */
+static void decide(struct fn_http *http, bool switched)
 {
-    struct fn_http_reader *reader = &http->responses;
-    const struct fn_http_facts facts = reader->facts;
-    const struct fn_http_pending *pending = fn_http_oldest(http);
+    http->switched = switched ? FN_HTTP_YES : FN_HTTP_NO;
+    if (!switched)
+        return;
+    http->requests.next = FN_HTTP_RAW;
+    if (http->requests.state == FN_HTTP_HEAD)
+        http->requests.state = FN_HTTP_RAW;
+}
+
+int fn_http_response_head(struct fn_http_reader *reader, struct fn_http_text head)
+{
+    struct fn_http *http = fn_http_of_responses(reader);
+    const struct fn_http_framing framing = reader->framing;
+    const struct fn_http_pending *pending = fn_http_pending_oldest(&http->queue);
     const uint8_t asks = pending ? pending->asks : 0;
-    const int status = facts.status;
+    const struct fn_http_original_host *original_host = pending ? pending->original_host : NULL;
+    const int status = framing.status;
+    const bool two_framings = framing.codings && framing.lengths;
     const bool switched = (asks & FN_HTTP_ASKS_UPGRADE && status == 101) ||
                           (asks & FN_HTTP_ASKS_CONNECT && status >= 200 && status < 300);
+    const bool interim = status < 200 && !switched;
+    const bool bodiless = asks & FN_HTTP_ASKS_HEAD || status == 204 || status == 304;
+    const char *reason = interim || switched || bodiless ? NULL : objection(&framing);
 
-    if (reader->holds && pending && pending->asked) {
-        const int code = rewrite(http, head, fn_http_text(pending->asked->text, pending->asked->len));
+    if (reason)
+        return fn_http_bad(reader, reason);
+    if (original_host || two_framings) {
+        const struct fn_http_text name =
+            original_host ? fn_http_text(original_host->text, original_host->len) : fn_http_text("", 0);
+        const int code = rewrite(http, head, name, two_framings);
         if (code < 0)
             return code;
     }
-    if (status >= 100 && status < 200 && !switched)
+    if (interim)
         return 0;
-    fn_http_answered(http);
+    http->has_answered = true;
+    fn_http_pending_drop_oldest(&http->queue);
     if (asks & FN_HTTP_ASKS_SWITCH)
-        fn_http_decide(http, switched);
+        decide(http, switched);
     if (switched)
         reader->state = FN_HTTP_RAW;
-    else if (asks & FN_HTTP_ASKS_HEAD || status == 204 || status == 304)
-        fn_http_ended(http, reader);
+    else if (bodiless)
+        fn_http_framing_body(reader, 0, false);
     else
-        return framed(http, &facts);
+        frame(reader, &framing);
     return 0;
 }

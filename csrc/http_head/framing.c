@@ -1,124 +1,9 @@
-/* One direction: lines, counted bytes and chunks. */
-#include "http_head/parts.h"
+/* One direction's bytes turned into events: lines and heads are reported, and what is sent on is the reader's `out`. */
+#include "http_head/internal.h"
 
-#include <stdlib.h>
-
-enum { CHUNK_DIGITS_MAX = 15, CHUNK_END_LIMIT = 2, ROOM_MIN = 256 };
-
-/* Texts */
-
-static bool is_tchar(uint8_t byte)
-{
-    /* RFC 9110, section 5.6.2: a bit for each of the 128. */
-    static const uint32_t tchars[4] = {0, 0x03ff6cfa, 0xc7fffffe, 0x57ffffff};
-
-    return byte < 128 && tchars[byte >> 5] >> (byte & 31) & 1;
-}
-
-bool fn_http_is_token(struct fn_http_text text)
-{
-    bool all = text.len > 0;
-
-    for (size_t i = 0; i < text.len; i++)
-        all &= is_tchar((uint8_t)text.data[i]);
-    return all;
-}
-
-bool fn_http_has_control(struct fn_http_text text)
-{
-    uint8_t any = 0;
-
-    for (size_t i = 0; i < text.len; i++) {
-        const uint8_t byte = (uint8_t)text.data[i];
-        any |= (uint8_t)((byte < 32) & (byte != '\t')) | (uint8_t)(byte == 127);
-    }
-    return any;
-}
-
-static bool is_white(char byte)
-{
-    return byte == ' ' || (byte >= '\t' && byte <= '\r');
-}
-
-struct fn_http_text fn_http_trimmed(struct fn_http_text text)
-{
-    while (text.len && (text.data[0] == ' ' || text.data[0] == '\t'))
-        text = fn_http_behind(text, 1);
-    while (text.len && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t'))
-        text.len--;
-    return text;
-}
-
-struct fn_http_text fn_http_bared(struct fn_http_text text)
-{
-    while (text.len && is_white(text.data[0]))
-        text = fn_http_behind(text, 1);
-    while (text.len && is_white(text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
-
-struct fn_http_text fn_http_until(struct fn_http_text text, char mark, struct fn_http_text *rest)
-{
-    const char *at = text.len ? memchr(text.data, mark, text.len) : NULL;
-
-    if (!at) {
-        *rest = fn_http_text(NULL, 0);
-        return text;
-    }
-    const size_t len = (size_t)(at - text.data);
-    *rest = fn_http_behind(text, len + 1);
-    return fn_http_text(text.data, len);
-}
-
-int64_t fn_http_number(struct fn_http_text text)
-{
-    int64_t number = 0;
-
-    if (text.len == 0 || text.len > 18)
-        return -1;
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9')
-            return -1;
-        number = 10 * number + (text.data[i] - '0');
-    }
-    return number;
-}
-
-/* Memory */
-
-int fn_http_append(struct fn_http_buffer *buffer, const char *data, size_t len)
-{
-    if (len == 0)
-        return 0;
-    if (buffer->len + len > buffer->capacity) {
-        size_t capacity = buffer->capacity ? 2 * buffer->capacity : ROOM_MIN;
-        if (capacity < buffer->len + len)
-            capacity = buffer->len + len;
-        char *grown = realloc(buffer->data, capacity);
-        if (!grown)
-            return -ENOMEM;
-        buffer->data = grown;
-        buffer->capacity = capacity;
-    }
-    memcpy(buffer->data + buffer->len, data, len);
-    buffer->len += len;
-    return 0;
-}
-
-void fn_http_release(struct fn_http_buffer *buffer)
-{
-    free(buffer->data);
-    *buffer = (struct fn_http_buffer){0};
-}
+enum { CHUNK_DIGITS_MAX = 15, CHUNK_END_LIMIT = 2 };
 
 /* Lines */
-
-int fn_http_bad(struct fn_http_reader *reader, const char *reason)
-{
-    reader->bad = reason;
-    return -EBADMSG;
-}
 
 /*
  * The next line without its end. 1: it is whole, and `in` behind it; 0: all of the input was taken, and kept
@@ -168,61 +53,48 @@ static void emit(struct fn_http_reader *reader, struct fn_http_text text)
     reader->spent = reader->kept.len > 0;
 }
 
-int fn_http_field(struct fn_http_reader *reader, struct fn_http_text line, struct fn_http_text *name,
-                  struct fn_http_text *value)
-{
-    if (line.len && (line.data[0] == ' ' || line.data[0] == '\t'))
-        return fn_http_bad(reader, "a folded header line");
-    *name = fn_http_until(line, ':', value);
-    if (!value->data || !fn_http_is_token(*name))
-        return fn_http_bad(reader, "a header line without a name");
-    if (fn_http_has_control(*value))
-        return fn_http_bad(reader, "a control character in a header");
-    *value = fn_http_trimmed(*value);
-    return 0;
-}
-
 /* States */
 
-static int end_of_head(struct fn_http *http, struct fn_http_reader *reader, struct fn_http_text line)
+static void end_of_message(struct fn_http_reader *reader)
 {
-    struct fn_http_text head = fn_http_text(NULL, 0);
+    reader->state = reader->next;
+}
+
+static int end_of_head(struct fn_http_reader *reader, struct fn_http_text line)
+{
+    const struct fn_http_text head = fn_http_text(line.data - reader->size, reader->size + line_size(line));
     int code;
 
-    if (reader->holds) {
-        head = fn_http_text(line.data - reader->size, reader->size + line_size(line));
-        emit(reader, head);
-    } else {
-        fn_http_release(&reader->kept);
-    }
+    emit(reader, head);
     reader->size = 0;
-    code = reader->strict ? fn_http_request_head(http, head) : fn_http_response_head(http, head);
-    reader->facts = (struct fn_http_facts){0};
+    code = reader->events->head(reader, head);
+    reader->framing = (struct fn_http_framing){0};
+    if (reader->bad)
+        reader->out.len = 0;
     return code;
 }
 
-static int read_head(struct fn_http *http, struct fn_http_reader *reader, struct fn_http_input *in)
+static int read_head(struct fn_http_reader *reader, struct fn_http_input *in)
 {
     struct fn_http_text line;
     int code;
 
-    while ((code = take_line(reader, in, reader->holds ? reader->size : 0, FN_HTTP_HEAD_LIMIT - reader->size,
-                             &line)) > 0) {
+    while ((code = take_line(reader, in, reader->size, FN_HTTP_HEAD_LIMIT - reader->size, &line)) > 0) {
         if (line.len == 0 && reader->size)
-            return end_of_head(http, reader, line);
+            return end_of_head(reader, line);
         if (line.len) /* Blank lines before a head mean nothing and are dropped (RFC 9112, section 2.2). */
-            code = reader->strict ? fn_http_request_line(reader, line) : fn_http_response_line(reader, line);
+            code = reader->events->line(reader, line);
         if (code < 0)
             return code;
         if (line.len)
             reader->size += line_size(line);
-        if (!reader->holds || line.len == 0)
+        else
             fn_http_release(&reader->kept);
     }
     return code;
 }
 
-void fn_http_body(struct fn_http *http, struct fn_http_reader *reader, int64_t length, bool chunked)
+void fn_http_framing_body(struct fn_http_reader *reader, int64_t length, bool chunked)
 {
     reader->left = length;
     reader->chunked = chunked;
@@ -231,26 +103,26 @@ void fn_http_body(struct fn_http *http, struct fn_http_reader *reader, int64_t l
     else if (length)
         reader->state = FN_HTTP_COUNTED;
     else
-        fn_http_ended(http, reader);
+        end_of_message(reader);
 }
 
-void fn_http_count(struct fn_http *http, struct fn_http_reader *reader, int64_t n)
+void fn_http_framing_count(struct fn_http_reader *reader, int64_t n)
 {
     reader->left -= n;
     if (reader->left == 0 && reader->chunked)
         reader->state = FN_HTTP_CHUNK_END;
     else if (reader->left == 0)
-        fn_http_ended(http, reader);
+        end_of_message(reader);
 }
 
-static int read_counted(struct fn_http *http, struct fn_http_reader *reader, struct fn_http_input *in)
+static int read_counted(struct fn_http_reader *reader, struct fn_http_input *in)
 {
     const int64_t room = (int64_t)(in->len - in->at);
     const int64_t n = reader->left < room ? reader->left : room;
 
     emit(reader, fn_http_text(in->data + in->at, (size_t)n));
     in->at += (size_t)n;
-    fn_http_count(http, reader, n);
+    fn_http_framing_count(reader, n);
     return 0;
 }
 
@@ -334,7 +206,7 @@ static int check_trailer(struct fn_http_reader *reader, struct fn_http_text line
     return 0;
 }
 
-static int read_trailer(struct fn_http *http, struct fn_http_reader *reader, struct fn_http_input *in)
+static int read_trailer(struct fn_http_reader *reader, struct fn_http_input *in)
 {
     struct fn_http_text line;
     const int code = take_line(reader, in, 0, FN_HTTP_HEAD_LIMIT - reader->size, &line);
@@ -347,7 +219,7 @@ static int read_trailer(struct fn_http *http, struct fn_http_reader *reader, str
     emit(reader, fn_http_text(line.data, line_size(line)));
     if (line.len == 0) {
         reader->size = 0;
-        fn_http_ended(http, reader);
+        end_of_message(reader);
     }
     return 0;
 }
@@ -359,19 +231,19 @@ static int read_raw(struct fn_http_reader *reader, struct fn_http_input *in)
     return 0;
 }
 
-int fn_http_read(struct fn_http *http, struct fn_http_reader *reader, struct fn_http_input *in)
+int fn_http_framing_read(struct fn_http_reader *reader, struct fn_http_input *in)
 {
     switch (reader->state) {
     case FN_HTTP_HEAD:
-        return read_head(http, reader, in);
+        return read_head(reader, in);
     case FN_HTTP_COUNTED:
-        return read_counted(http, reader, in);
+        return read_counted(reader, in);
     case FN_HTTP_CHUNK_LINE:
         return read_chunk_line(reader, in);
     case FN_HTTP_CHUNK_END:
         return read_chunk_end(reader, in);
     case FN_HTTP_TRAILER:
-        return read_trailer(http, reader, in);
+        return read_trailer(reader, in);
     case FN_HTTP_RAW:
         break;
     }

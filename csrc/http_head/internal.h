@@ -1,6 +1,7 @@
 /*
- * What the files of http_head share: host.c (whose names are whose), read.c (one direction's lines, counted
- * bytes and chunks), request.c and response.c (what a head says and how it is rewritten), exchange.c (both
+ * What the files of http_head share, each of which calls only those before it: text.c, field.c (a head's lines), host.c
+ * (whose names are whose), pending.c (requests that wait for their response), framing.c (one direction's lines, counted
+ * bytes and chunks), request.c and response.c (what a head has and how it is rewritten), refusal.c, exchange.c (both
  * directions together, and the contract's functions).
  *
  * A reader works on an input, which it takes from front to back. What it wants sent on is its `out`; that is
@@ -8,8 +9,8 @@
  *
  * Functions that can fail return 0 or more, -ENOMEM, or -EBADMSG with the reader's `bad` set.
  */
-#ifndef FN_HTTP_HEAD_PARTS_H
-#define FN_HTTP_HEAD_PARTS_H
+#ifndef FN_HTTP_HEAD_INTERNAL_H
+#define FN_HTTP_HEAD_INTERNAL_H
 
 #include "http_head.h"
 
@@ -19,8 +20,10 @@
 
 /* Bytes that a host name or an address may have. */
 #define FN_HTTP_HOST_MAX 255
-#define FN_HTTP_EDITS 2
+#define FN_HTTP_EDITS 4
 #define FN_HTTP_FEW 4
+
+/* text.c */
 
 struct fn_http_buffer {
     char *data;
@@ -36,7 +39,7 @@ static inline struct fn_http_text fn_http_text(const char *data, size_t len)
 }
 
 /* The text without its first n bytes. */
-static inline struct fn_http_text fn_http_behind(struct fn_http_text text, size_t n)
+static inline struct fn_http_text fn_http_skip(struct fn_http_text text, size_t n)
 {
     return fn_http_text(text.data + n, text.len - n);
 }
@@ -63,11 +66,13 @@ static inline bool fn_http_same(struct fn_http_text a, struct fn_http_text b)
 }
 
 bool fn_http_is_token(struct fn_http_text text);
+/* Whether all bytes are those of host names. */
+bool fn_http_is_name(struct fn_http_text text);
 /* Whether there is a control character other than a tab. */
 bool fn_http_has_control(struct fn_http_text text);
-/* Without spaces and tabs at its ends; fn_http_bared: without any white space there. */
+bool fn_http_contains(struct fn_http_text text, char byte);
+/* Without spaces and tabs at its ends. */
 struct fn_http_text fn_http_trimmed(struct fn_http_text text);
-struct fn_http_text fn_http_bared(struct fn_http_text text);
 /* The text up to the first `mark`, which is what is left without one; *rest is what stands behind that mark. */
 struct fn_http_text fn_http_until(struct fn_http_text text, char mark, struct fn_http_text *rest);
 /* The number that 1 to 18 decimal digits make, else -1. */
@@ -81,21 +86,36 @@ struct fn_http_host {
     char text[FN_HTTP_HOST_MAX];
 };
 
+struct fn_http_authority {
+    struct fn_http_host host; /* never empty */
+    struct fn_http_text port; /* 1 to 65535 in its shortest form, or empty */
+};
+
 void fn_http_host(struct fn_http_host *out, struct fn_http_text host);
-/* The authority, without user information, of what follows "scheme://" or "//". */
-struct fn_http_text fn_http_authority(struct fn_http_text rest);
-/* `reached_at` in the one spelling. */
-bool fn_http_replaces(const struct fn_http_rewrite *rewrite, struct fn_http_text authority,
-                      struct fn_http_text reached_at);
+/* Reads "host[:port]" where all readers see the same host and port in it, else returns what is wrong (a constant text). */
+const char *fn_http_read_authority(struct fn_http_authority *out, struct fn_http_text text);
+/* The authority of what follows "scheme://" or "//". */
+struct fn_http_text fn_http_authority_text(struct fn_http_text rest);
+/* Whether CONNECT's target and its Host name the same place; a Host may leave out a default port. */
+bool fn_http_same_place(const struct fn_http_authority *target, const struct fn_http_authority *host);
+/* Whether the authority of an http or https URI is where the client is: the listener, or what it asked for. */
+bool fn_http_is_client_side(const struct fn_http_rewrite *rewrite, const struct fn_http_authority *authority,
+                            bool https, const struct fn_http_authority *original_host, struct fn_http_text destination);
+/* `destination` in the one spelling. */
+bool fn_http_replaces(const struct fn_http_rewrite *rewrite, const struct fn_http_authority *authority,
+                      struct fn_http_text destination);
 bool fn_http_is_upstream(const struct fn_http_rewrite *rewrite, struct fn_http_text authority);
 /* Whether a cookie of this Domain would go back to the upstream (RFC 6265, section 5.1.3). */
 bool fn_http_is_upstream_domain(const struct fn_http_rewrite *rewrite, struct fn_http_text domain);
 /* What Set-Cookie's Domain is for a client that asked for this authority; empty where there can be none. */
 struct fn_http_text fn_http_cookie_domain(struct fn_http_text authority);
 bool fn_http_rewrites_responses(const struct fn_http_rewrite *rewrite);
+bool fn_http_rewrites_origin(const struct fn_http_rewrite *rewrite);
 struct fn_http_text fn_http_upstream(const struct fn_http_rewrite *rewrite);
+/* The same with its port in any case, as CONNECT needs it. */
+struct fn_http_text fn_http_upstream_and_port(const struct fn_http_rewrite *rewrite);
 
-/* read.c */
+/* framing.c */
 
 enum fn_http_state { FN_HTTP_HEAD, FN_HTTP_COUNTED, FN_HTTP_CHUNK_LINE, FN_HTTP_CHUNK_END, FN_HTTP_TRAILER, FN_HTTP_RAW };
 
@@ -110,21 +130,36 @@ struct fn_http_edit {
     struct fn_http_text text;
 };
 
-/* What a head says of its message, gathered line by line. Positions are in the head. */
-struct fn_http_facts {
+/* A field of a head: how often it is there, and where its last value stands. */
+struct fn_http_field {
+    uint32_t count, at, len;
+};
+
+/* What a head has of its message, gathered line by line. Positions are in the head. */
+struct fn_http_framing {
     uint8_t asks;
     bool http_1_0, bad_length, differing, last_chunked;
-    uint32_t hosts, lengths, codings;
+    bool in_framing; /* the last line decides how the message is framed */
+    uint32_t lengths, codings;
     int status;
     int64_t length;
-    uint32_t host_at, host_len;
-    uint32_t authority_at, authority_len; /* of an absolute target; authority_len 0: the target is none */
+    struct fn_http_field host, origin, referer;
+    uint32_t authority_at, authority_len; /* of an absolute or CONNECT's target; authority_len 0: of none */
+};
+
+struct fn_http_reader;
+
+/* What is called for a line of a head, without its end, which stands at `size` of its head; and for the whole head. */
+struct fn_http_events {
+    int (*line)(struct fn_http_reader *reader, struct fn_http_text line);
+    int (*head)(struct fn_http_reader *reader, struct fn_http_text head);
 };
 
 struct fn_http_reader {
+    const struct fn_http_events *events;
     enum fn_http_state state;
+    enum fn_http_state next; /* what follows a message: FN_HTTP_HEAD, or FN_HTTP_RAW */
     bool strict;  /* a request: read strictly */
-    bool holds;   /* nothing of a head is sent on before it has come whole */
     bool chunked; /* the counted bytes are a chunk's */
     bool spent;   /* what is sent on lies in kept or made, which go once it is taken */
     uint8_t edits_done, edits_count;
@@ -135,50 +170,55 @@ struct fn_http_reader {
     struct fn_http_text out;
     size_t out_at;
     struct fn_http_edit edits[FN_HTTP_EDITS];
-    struct fn_http_facts facts;
+    struct fn_http_framing framing;
     const char *bad;
 };
 
 /* Runs the reader's state once; what that wants sent on is in `out`. */
-int fn_http_read(struct fn_http *http, struct fn_http_reader *reader, struct fn_http_input *in);
+int fn_http_framing_read(struct fn_http_reader *reader, struct fn_http_input *in);
 /* A head is complete: its body follows, if there is one. */
-void fn_http_body(struct fn_http *http, struct fn_http_reader *reader, int64_t length, bool chunked);
+void fn_http_framing_body(struct fn_http_reader *reader, int64_t length, bool chunked);
 /* So many of the counted bytes have gone. */
-void fn_http_count(struct fn_http *http, struct fn_http_reader *reader, int64_t n);
+void fn_http_framing_count(struct fn_http_reader *reader, int64_t n);
+
 /* Notes that the message can't be passed on, and why. */
-int fn_http_bad(struct fn_http_reader *reader, const char *reason);
+static inline int fn_http_bad(struct fn_http_reader *reader, const char *reason)
+{
+    reader->bad = reason;
+    return -EBADMSG;
+}
+
+/* field.c */
+
 /* A field line of a request's head or trailers, which is checked. */
 int fn_http_field(struct fn_http_reader *reader, struct fn_http_text line, struct fn_http_text *name,
                   struct fn_http_text *value);
+/* Content-Length's and Transfer-Encoding's values, for the framing. */
+void fn_http_lengths(struct fn_http_framing *framing, struct fn_http_text value);
+void fn_http_codings(struct fn_http_framing *framing, struct fn_http_text value);
 
-/*
- * request.c, response.c: a line without its end, which stands at `size` of its head; and the end of the head,
- * which is given where the reader holds.
- */
+/* request.c, response.c: see struct fn_http_events. */
 
 int fn_http_request_line(struct fn_http_reader *reader, struct fn_http_text line);
-int fn_http_request_head(struct fn_http *http, struct fn_http_text head);
+int fn_http_request_head(struct fn_http_reader *reader, struct fn_http_text head);
 int fn_http_response_line(struct fn_http_reader *reader, struct fn_http_text line);
-int fn_http_response_head(struct fn_http *http, struct fn_http_text head);
-/* Content-Length's and Transfer-Encoding's values, for the facts. */
-void fn_http_lengths(struct fn_http_facts *facts, struct fn_http_text value);
-void fn_http_codings(struct fn_http_facts *facts, struct fn_http_text value);
+int fn_http_response_head(struct fn_http_reader *reader, struct fn_http_text head);
 
-/* exchange.c */
+/* pending.c */
 
 /* What a request asks for, as far as its response's framing depends on it. */
 enum { FN_HTTP_ASKS_HEAD = 1, FN_HTTP_ASKS_CONNECT = 2, FN_HTTP_ASKS_UPGRADE = 4 };
 #define FN_HTTP_ASKS_SWITCH (FN_HTTP_ASKS_CONNECT | FN_HTTP_ASKS_UPGRADE)
 
 /* The authority that a client asked for, shared by the requests that wait for their response. */
-struct fn_http_asked {
+struct fn_http_original_host {
     size_t users;
     size_t len;
     char text[];
 };
 
 struct fn_http_pending {
-    struct fn_http_asked *asked; /* NULL: its response is not rewritten */
+    struct fn_http_original_host *original_host; /* NULL: its response is not rewritten */
     uint8_t asks;
 };
 
@@ -189,6 +229,18 @@ struct fn_http_queue {
     uint16_t first, count, capacity;
 };
 
+/* One more request waits for its response. `original_host`: the authority for which the upstream's was put, or empty
+ * where its response is not to be rewritten. */
+int fn_http_pending_add(struct fn_http_queue *queue, uint8_t asks, struct fn_http_text original_host);
+/* The oldest of them, NULL where none waits. */
+const struct fn_http_pending *fn_http_pending_oldest(const struct fn_http_queue *queue);
+/* Its response has come. */
+void fn_http_pending_drop_oldest(struct fn_http_queue *queue);
+void fn_http_pending_drop_newest(struct fn_http_queue *queue);
+void fn_http_pending_free(struct fn_http_queue *queue);
+
+/* exchange.c */
+
 enum fn_http_switched { FN_HTTP_NO, FN_HTTP_UNDECIDED, FN_HTTP_YES };
 
 struct fn_http {
@@ -198,18 +250,19 @@ struct fn_http {
     struct fn_http_queue queue;
     struct fn_http_buffer backlog; /* what came while held; backlog_at of it is dealt with */
     size_t backlog_at;
-    uint8_t reached_len;
-    char reached_at[INET6_ADDRSTRLEN];
+    bool has_answered;
+    uint8_t destination_len;
+    char destination[INET6_ADDRSTRLEN];
 };
 
-/* One more request waits for its response. `asked`: the authority for which the upstream's was put, or empty. */
-int fn_http_push(struct fn_http *http, uint8_t asks, struct fn_http_text asked);
-/* The oldest of them, NULL where none waits; and without it. */
-const struct fn_http_pending *fn_http_oldest(const struct fn_http *http);
-void fn_http_answered(struct fn_http *http);
-/* The response to CONNECT or Upgrade has come. */
-void fn_http_decide(struct fn_http *http, bool switched);
-/* The message is complete, body and all. */
-void fn_http_ended(struct fn_http *http, struct fn_http_reader *reader);
+static inline struct fn_http *fn_http_of_requests(struct fn_http_reader *reader)
+{
+    return (struct fn_http *)((char *)reader - offsetof(struct fn_http, requests));
+}
+
+static inline struct fn_http *fn_http_of_responses(struct fn_http_reader *reader)
+{
+    return (struct fn_http *)((char *)reader - offsetof(struct fn_http, responses));
+}
 
 #endif
