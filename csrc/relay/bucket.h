@@ -2,9 +2,9 @@
  * A byte rate that any number of threads keep to together, without a lock: the generic cell rate algorithm
  * (ITU-T I.371, annex A) with one atomic number, the time at which all that was taken will have been earned.
  *
- * Before reading, fn_bucket_room() tells how many bytes may pass now; after it, fn_bucket_take() counts those
+ * Before reading, fn_bucket_room() returns how many bytes may pass now; after it, fn_bucket_take() counts those
  * that really passed and returns how long to wait before the next: nanoseconds, 0 where there is room still.
- * Where there was no room at all, take 0 bytes to be told how long to wait; by then there is room for a
+ * Where there was no room at all, take 0 bytes to learn how long to wait; by then there is room for a
  * good part of a burst, so that a slow rate does not pass single bytes. Taking more than there was room for
  * (several threads may see the same room) is a debt, paid by a longer wait: the mean is exact.
  *

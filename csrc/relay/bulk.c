@@ -1,10 +1,10 @@
 #define _GNU_SOURCE
-#include "relay/engine.h"
+#include "relay/internal.h"
 
 /*
  * Streams that only flow one way, and fast, wait in an epoll of their own that is looked into at intervals:
  * what came meanwhile moves at once, with a fraction of the wake-ups. One that brings less than that is worth,
- * or that is answered, goes back, so that nothing is polled for in vain.
+ * or that is answered, goes back, so that no idle stream is polled.
  */
 #define INTERVAL (150 * INT64_C(1000))
 #define REVIEW_TICKS 16
@@ -12,22 +12,17 @@
 #define LEAST_BYTES 4096
 #define LEAST_BYTES_OF_ALL 65536
 
-static bool move_side(struct fn_side *side, int from, int to)
+/* One that is closed, as a refused connection's upstream, is in neither. */
+static bool move_side(struct fn_loop *loop, struct fn_side *side, int to)
 {
-    struct epoll_event event = {
-        .events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
-        .data.ptr = &side->handler,
-    };
-
-    epoll_ctl(from, EPOLL_CTL_DEL, side->fd, NULL);
-    return epoll_ctl(to, EPOLL_CTL_ADD, side->fd, &event) == 0;
+    return side->fd < 0 || fn_loop_move(loop, to, side->fd, FN_EDGES, &side->handler) == 0;
 }
 
-static void move(struct fn_connection *connection, int from, int to)
+static bool move(struct fn_connection *connection, int to)
 {
-    connection->is_bulk = !connection->is_bulk;
-    if (!move_side(&connection->down, from, to) || !move_side(&connection->up, from, to))
-        fn_connection_abort(connection, FN_STOPPED);
+    struct fn_loop *const loop = connection->lane->loop;
+
+    return move_side(loop, &connection->down, to) && move_side(loop, &connection->up, to);
 }
 
 static uint32_t moved(const struct fn_connection *connection)
@@ -43,24 +38,33 @@ void fn_bulk_enter(struct fn_connection *connection)
         relay->bulk_due = relay->loop.now + INTERVAL;
         relay->bulk_ticks = 0;
     }
+    connection->is_bulk = true;
     connection->next = relay->bulk;
     relay->bulk = connection;
     connection->mark = moved(connection);
-    move(connection, relay->loop.epoll, relay->loop.bulk);
+    /* A side that can't be moved, for want of memory, is only woken up for more often. */
+    move(connection, relay->loop.bulk);
+}
+
+void fn_bulk_remove(struct fn_connection *connection)
+{
+    struct fn_connection **at = &connection->lane->relay->bulk;
+
+    if (!connection->is_bulk)
+        return;
+    while (*at != connection)
+        at = &(*at)->next;
+    *at = connection->next;
+    connection->is_bulk = false;
 }
 
 void fn_bulk_leave(struct fn_connection *connection)
 {
-    struct fn_relay *const relay = connection->lane->relay;
-
     if (!connection->is_bulk)
         return;
-    struct fn_connection **at = &relay->bulk;
-    while (*at != connection)
-        at = &(*at)->next;
-    *at = connection->next;
     connection->down.streak = connection->up.streak = 0;
-    move(connection, relay->loop.bulk, relay->loop.epoll);
+    if (move(connection, connection->lane->loop->epoll))
+        fn_bulk_remove(connection);
 }
 
 static void review(struct fn_relay *relay)

@@ -2,28 +2,24 @@
 #include "relay/flows.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "relay/internal.h"
 
 #define IDLE (60 * FN_SECOND)
 #define FEWEST_BUCKETS 64
 
 /* The table of flows */
 
-/* Keyed, so that nobody can choose addresses that all fall into one bucket. */
 static struct fn_flow **bucket_of(const struct fn_udp *udp, const struct fn_flow_key *key)
 {
-    uint64_t words[sizeof *key / sizeof(uint64_t)], hash = udp->secret;
-
-    memcpy(words, key, sizeof words);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15);
-        hash ^= hash >> 32;
-    }
-    return &udp->buckets[hash & (udp->bucket_count - 1)];
+    return &udp->buckets[fn_siphash(&udp->secret, key, sizeof *key / sizeof(uint64_t)) & (udp->bucket_count - 1)];
 }
 
 struct fn_flow *fn_flow_find(const struct fn_udp *udp, const struct fn_flow_key *key)
@@ -98,18 +94,15 @@ void fn_flow_record(const struct fn_flow *flow, struct fn_record *record)
 
     clock_gettime(CLOCK_REALTIME, &wall);
     *record = (struct fn_record){
-        .owner = flow->udp->lane->rule->options.owner,
         .number = flow->number,
         .client = flow->client,
-        .upstream = flow->upstream,
         .address = flow->address,
         .opened = wall.tv_sec * FN_SECOND + wall.tv_nsec - duration,
         .duration = duration,
         .sent_up = flow->sent_up,
         .sent_down = flow->sent_down,
     };
-    if (record->upstream)
-        fn_upstream_hold(record->upstream);
+    fn_record_refer(record, flow->udp->lane->rule, flow->upstream);
 }
 
 static void disconnect(struct fn_flow *flow)
@@ -148,8 +141,19 @@ void fn_flow_end(struct fn_flow *flow, enum fn_ended ended)
     udp->flow_count--;
     lane->connections--;
     fn_count(&lane->counters.active, -UINT64_C(1));
-    fn_slab_give(&udp->slab, flow);
+    flow->chained = udp->ended;
+    udp->ended = flow;
     fn_rule_leave(lane->rule);
+}
+
+void fn_flows_free_ended(struct fn_udp *udp)
+{
+    while (udp->ended) {
+        struct fn_flow *const flow = udp->ended;
+        udp->ended = flow->chained;
+        FN_CHECK(flow->fd < 0 && !fn_handler_is_watched(&flow->handler));
+        fn_slab_give(&udp->slab, flow);
+    }
 }
 
 void fn_flows_wait(struct fn_udp *udp)
@@ -162,12 +166,13 @@ static void on_time(struct fn_timer *timer)
 {
     struct fn_udp *const udp = fn_container(timer, struct fn_udp, timer);
 
+    fn_flows_free_ended(udp);
     while (udp->oldest && udp->oldest->last + udp->idle <= udp->lane->loop->now)
         fn_flow_end(udp->oldest, FN_IDLE);
     fn_flows_wait(udp);
 }
 
-/* What the upstream says */
+/* What the upstream sent */
 
 void fn_flow_answered(struct fn_flow *flow)
 {
@@ -179,7 +184,8 @@ bool fn_flow_survives(struct fn_flow *flow)
 {
     struct fn_upstream *const upstream = flow->upstream;
 
-    fn_upstream_failed(upstream, flow->udp->lane->rule, flow->udp->lane->loop->now);
+    fn_upstream_failed(upstream, &flow->udp->lane->rule->options, flow->udp->lane->loop->now);
+    fn_lane_note_failure(flow->udp->lane);
     if (flow->answered) {
         flow->answered = false;
         return true;
@@ -206,6 +212,99 @@ static bool is_listener(const struct fn_flow *flow, const struct sockaddr *addre
     return fn_ip_of(address, &ip) && memcmp(&ip, local, sizeof ip) == 0 && fn_port_of(address) == flow->udp->port;
 }
 
+static bool is_shortage(int error)
+{
+    switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case ENOSPC: /* of epoll */
+    case EAGAIN: /* no local port is free */
+        return true;
+    default:
+        return false;
+    }
+}
+
+static const struct fn_flow *idlest(const struct fn_listener *listener, const struct fn_flow *best,
+                                    const struct fn_flow *but)
+{
+    for (; listener; listener = listener->next) {
+        const struct fn_flow *const flow = listener->udp ? listener->udp->oldest : NULL;
+        if (flow && flow != but && (!best || flow->last < best->last))
+            best = flow;
+    }
+    return best;
+}
+
+struct fn_flow *fn_flow_idlest(const struct fn_lane *lane, const struct fn_flow *but)
+{
+    return (struct fn_flow *)idlest(lane->drained, idlest(lane->listeners, NULL, but), but);
+}
+
+/* That of all other rules' in the lane's relay; or NULL. */
+static struct fn_flow *idlest_of_others(const struct fn_lane *but)
+{
+    const struct fn_flow *best = NULL;
+
+    for (const struct fn_lane *lane = but->relay->lanes; lane; lane = lane->next)
+        if (lane != but)
+            best = idlest(lane->drained, idlest(lane->listeners, best, NULL), NULL);
+    return (struct fn_flow *)best;
+}
+
+static struct fn_flow *idlest_of_rule(const struct fn_udp *udp, const struct fn_flow *but)
+{
+    struct fn_flow *const own = udp->oldest;
+
+    return own && own != but ? own : fn_flow_idlest(udp->lane, but);
+}
+
+/* False where there is none: the rule's other lanes are asked to end one then. */
+static bool end_or_ask(const struct fn_udp *udp, struct fn_flow *flow)
+{
+    if (flow)
+        fn_flow_end(flow, FN_IDLE);
+    else
+        fn_lane_ask_for_room(udp->lane);
+    return flow;
+}
+
+/* What is short is shared by all rules. One that has flows of its own ends none of another's. */
+static bool end_for_shortage(const struct fn_udp *udp, const struct fn_flow *but)
+{
+    struct fn_flow *const own = idlest_of_rule(udp, but);
+
+    return end_or_ask(udp, own ? own : idlest_of_others(udp->lane));
+}
+
+/* Whether a descriptor belongs to others than flows. The system gives the lowest that is free, so that a high one
+ * means that few are left. Few flows are not to blame for that. */
+static bool is_reserved(const struct fn_udp *udp, int fd)
+{
+    return fd >= udp->reserved && udp->flow_count > udp->reserve;
+}
+
+/*
+ * A descriptor, or -errno. Where they run out, the flow that was quiet for longest makes room.
+ *
+ * An answer that is late for a flow which has ended reaches another flow where that has its local port by then, and the
+ * same upstream. The kernel takes ports at random: for each flow that begins meanwhile the odds are one in 28,000
+ * (ip_local_port_range, ip(7)). To keep the ports of ended flows would cost the descriptors that are short.
+ */
+static int open_socket(const struct fn_flow *flow, int family)
+{
+    int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if ((fd < 0 ? is_shortage(errno) : is_reserved(flow->udp, fd)) && end_for_shortage(flow->udp, flow)) {
+        if (fd >= 0)
+            close(fd);
+        fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    }
+    return fd < 0 ? -errno : fd;
+}
+
 /* 0, or -errno. */
 static int connect_to(struct fn_flow *flow, const struct fn_address *address)
 {
@@ -213,9 +312,9 @@ static int connect_to(struct fn_flow *flow, const struct fn_address *address)
 
     if (!is_ip(at) || is_listener(flow, at))
         return -ELOOP;
-    const int fd = socket(at->sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const int fd = open_socket(flow, at->sa_family);
     if (fd < 0)
-        return -errno;
+        return fd;
     int result = connect(fd, at, address->len) < 0 ? -errno : 0;
     if (result == 0)
         result = fn_loop_watch(flow->udp->lane->loop, fd, EPOLLIN, &flow->handler);
@@ -224,11 +323,6 @@ static int connect_to(struct fn_flow *flow, const struct fn_address *address)
     else
         flow->fd = fd;
     return result;
-}
-
-static bool is_shortage(int error)
-{
-    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM || error == EAGAIN;
 }
 
 static int connect_to_upstream(struct fn_flow *flow, struct fn_upstream *upstream)
@@ -245,24 +339,35 @@ static int connect_to_upstream(struct fn_flow *flow, struct fn_upstream *upstrea
         fn_upstream_take(upstream);
         flow->upstream = upstream;
     } else if (!is_shortage(-result)) {
-        fn_upstream_failed(upstream, flow->udp->lane->rule, flow->udp->lane->loop->now);
+        fn_upstream_failed(upstream, &flow->udp->lane->rule->options, flow->udp->lane->loop->now);
+        fn_lane_note_failure(flow->udp->lane);
     }
     return result;
 }
 
 /* 0, or -errno of the last upstream that was tried. */
-static int connect_flow(struct fn_flow *flow)
+static int try_upstreams(struct fn_flow *flow)
 {
     struct fn_lane *const lane = flow->udp->lane;
     struct fn_choice choice;
     struct fn_upstream *upstream;
     int result = -EADDRNOTAVAIL;
 
-    fn_choice_begin(&choice, lane);
-    while (result < 0 && !is_shortage(-result) && (upstream = fn_choice_next(&choice, lane)))
+    fn_lane_choose(lane, &choice);
+    while (result < 0 && !is_shortage(-result) && (upstream = fn_choice_next(&choice, lane->loop->now)))
         result = connect_to_upstream(flow, upstream);
     fn_choice_end(&choice);
     return result;
+}
+
+/* 0, or -errno. Where ports or memory run out, the flow that was quiet for longest makes room. */
+static int connect_flow(struct fn_flow *flow)
+{
+    const int result = try_upstreams(flow);
+
+    if (result == 0 || !is_shortage(-result) || !end_for_shortage(flow->udp, flow))
+        return result;
+    return try_upstreams(flow);
 }
 
 static struct fn_flow *new_flow(struct fn_udp *udp, const struct fn_flow_key *key, const union fn_client *client)
@@ -272,7 +377,7 @@ static struct fn_flow *new_flow(struct fn_udp *udp, const struct fn_flow_key *ke
 
     if (!flow)
         return NULL;
-    flow->handler.on_event = fn_flow_on_reply;
+    flow->handler.on_event = udp->on_reply;
     flow->udp = udp;
     flow->key = *key;
     flow->client = *client;
@@ -298,10 +403,7 @@ static bool enter(struct fn_udp *udp)
 {
     if (fn_rule_enter(udp->lane->rule))
         return true;
-    if (!udp->oldest)
-        return false;
-    fn_flow_end(udp->oldest, FN_IDLE);
-    return fn_rule_enter(udp->lane->rule);
+    return end_or_ask(udp, idlest_of_rule(udp, NULL)) && fn_rule_enter(udp->lane->rule);
 }
 
 static bool admit(struct fn_udp *udp, const union fn_client *client)
@@ -338,7 +440,8 @@ struct fn_flow *fn_flow_begin(struct fn_udp *udp, const struct fn_flow_key *key,
     }
     const int result = connect_flow(flow);
     if (result < 0) {
-        if (is_shortage(-result))
+        /* Other lanes that have flows were asked for room: the next datagram may find it. */
+        if (is_shortage(-result) && __atomic_load_n(&lane->rule->active, __ATOMIC_RELAXED) <= lane->connections)
             fn_lane_short(lane, -result);
         fn_flow_end(flow, FN_UNREACHABLE);
         return NULL;
@@ -346,9 +449,22 @@ struct fn_flow *fn_flow_begin(struct fn_udp *udp, const struct fn_flow_key *key,
     return flow;
 }
 
+/* A sixteenth of the descriptors is for connections, checks, and whatever else the process has open. */
+static void keep_reserve(struct fn_udp *udp)
+{
+    struct rlimit files = {.rlim_cur = RLIM_INFINITY};
+
+    getrlimit(RLIMIT_NOFILE, &files);
+    const int most = files.rlim_cur < INT_MAX ? (int)files.rlim_cur : INT_MAX;
+    udp->reserve = (size_t)most / 16;
+    udp->reserved = most - most / 16;
+}
+
 int fn_flows_init(struct fn_udp *udp)
 {
     const int64_t idle = udp->lane->rule->options.idle_timeout;
+
+    keep_reserve(udp);
 
     udp->idle = idle ? idle : IDLE;
     udp->slab.size = sizeof(struct fn_flow);

@@ -10,12 +10,14 @@
 
 #include <netinet/in.h>
 
+#include "relay/siphash.h"
 #include "relay/slab.h"
 #include "relay/udp.h"
 
 /* Datagrams received at once. */
 #define FN_BATCH 32
-/* No datagram of IPv4 or IPv6 is longer (jumbograms aside, which are dropped). */
+/* No datagram is longer, but for jumbograms (RFC 2675): what is received of one is still longer than any that can be
+ * sent, so that the kernel drops it. */
 #define FN_DATAGRAM 65536
 /* One cache line more, or the short datagrams of a batch would all share a few lines of the cache. */
 #define FN_BATCH_STRIDE (FN_DATAGRAM + 64)
@@ -33,7 +35,7 @@ struct fn_batch {
     uint8_t data[FN_BATCH][FN_BATCH_STRIDE];
 };
 
-/* What tells one flow from the others of its listener: no padding, so that memcmp may compare. */
+/* What distinguishes a flow from the others of its listener: whole words without padding, compared and hashed. */
 struct fn_flow_key {
     struct fn_ip client, local; /* local: zeros, unless the listener is a wildcard's */
     uint32_t scope;
@@ -43,7 +45,7 @@ struct fn_flow_key {
 struct fn_flow {
     struct fn_handler handler;
     struct fn_udp *udp;
-    struct fn_flow *chained;
+    struct fn_flow *chained; /* in a bucket, or among those that have ended */
     struct fn_flow *older, *newer;
     struct fn_flow_key key;
     union fn_client client;
@@ -58,14 +60,18 @@ struct fn_flow {
 
 struct fn_udp {
     struct fn_handler handler;
+    void (*on_reply)(struct fn_handler *handler, uint32_t events); /* what a flow's upstream has for its client */
     struct fn_lane *lane;
     struct fn_timer timer;
     struct fn_slab slab;
     struct fn_flow **buckets;
     size_t bucket_count, flow_count;
     struct fn_flow *oldest, *newest; /* by when a datagram passed last */
+    struct fn_flow *ended; /* freed by the next handler or timer, when nobody has them at hand */
     struct fn_batch *batch;
-    uint64_t secret;
+    size_t reserve; /* descriptors of the process that are left to others */
+    int reserved;   /* the first one of these */
+    struct fn_siphash_key secret;
     int64_t idle;
     struct fn_ip address;
     in_port_t port;
@@ -100,13 +106,15 @@ void fn_flow_answered(struct fn_flow *flow);
 /* An ICMP error came: false where that was the flow's end. */
 bool fn_flow_survives(struct fn_flow *flow);
 
+/* Takes it out of all that lists or counts it; a caller may still look at it. */
 void fn_flow_end(struct fn_flow *flow, enum fn_ended ended);
+void fn_flows_free_ended(struct fn_udp *udp);
 void fn_flow_record(const struct fn_flow *flow, struct fn_record *record);
 
 /* Sets the timer for the oldest flow, if there is one. */
 void fn_flows_wait(struct fn_udp *udp);
 
-/* Implemented in udp.c: the flow's upstream has something for its client. */
-void fn_flow_on_reply(struct fn_handler *handler, uint32_t events);
+/* The flow that was quiet for longest of a lane's, but for this one; or NULL. */
+struct fn_flow *fn_flow_idlest(const struct fn_lane *lane, const struct fn_flow *but);
 
 #endif

@@ -6,7 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "relay/rule.h"
+#include "relay/loop.h"
+#include "relay/reference.h"
 
 struct fn_inbox *fn_inbox_new(void)
 {
@@ -29,12 +30,12 @@ struct fn_inbox *fn_inbox_new(void)
 
 void fn_inbox_hold(struct fn_inbox *inbox)
 {
-    __atomic_fetch_add(&inbox->references, 1, __ATOMIC_RELAXED);
+    fn_reference_hold(&inbox->references);
 }
 
 void fn_inbox_release(struct fn_inbox *inbox)
 {
-    if (!inbox || __atomic_sub_fetch(&inbox->references, 1, __ATOMIC_ACQ_REL))
+    if (!inbox || !fn_reference_release(&inbox->references))
         return;
     fn_inbox_close(inbox);
     pthread_cond_destroy(&inbox->changed);
@@ -56,16 +57,15 @@ void fn_inbox_wake(struct fn_inbox *inbox)
     pthread_mutex_unlock(&inbox->mutex);
 }
 
-int fn_inbox_post(struct fn_inbox *inbox, struct fn_rule *rule, int fd, const union fn_client *client)
+void fn_inbox_resume(struct fn_inbox *inbox)
 {
-    struct fn_message *const message = malloc(sizeof *message);
+    __atomic_store_n(&inbox->resumes, true, __ATOMIC_RELEASE);
+    fn_inbox_wake(inbox);
+}
 
-    if (!message)
-        return -ENOMEM;
-    fn_rule_hold(rule);
-    *message = (struct fn_message){.fd = fd, .rule = rule};
-    if (client)
-        message->client = *client;
+int fn_inbox_post(struct fn_inbox *inbox, struct fn_message *message)
+{
+    message->next = NULL;
     pthread_mutex_lock(&inbox->mutex);
     const bool closed = inbox->closed;
     if (!closed) {
@@ -74,21 +74,7 @@ int fn_inbox_post(struct fn_inbox *inbox, struct fn_rule *rule, int fd, const un
         wake(inbox);
     }
     pthread_mutex_unlock(&inbox->mutex);
-    if (closed) {
-        message->fd = -1;
-        fn_message_free(message);
-    }
     return closed ? -EBADF : 0;
-}
-
-void fn_message_free(struct fn_message *message)
-{
-    if (message->fd >= 0) {
-        close(message->fd);
-        fn_rule_leave(message->rule);
-    }
-    fn_rule_release(message->rule);
-    free(message);
 }
 
 /* In the relay's thread, with the mutex held, but not while it answers: that may need other locks. */
@@ -176,7 +162,7 @@ void fn_inbox_close(struct fn_inbox *inbox)
     pthread_mutex_unlock(&inbox->mutex);
     for (struct fn_message *message = first, *next; message; message = next) {
         next = message->next;
-        fn_message_free(message);
+        message->free(message);
     }
 }
 

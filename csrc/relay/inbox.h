@@ -1,8 +1,8 @@
 /*
  * What other threads ask of a relay: messages that its thread finds in its next turn, and how busy it is. An
- * inbox is counted by those who hold it, since a fellow relay may still want to post when this one is gone.
+ * inbox is counted by those who hold it, since a sibling relay may still want to post when this one is gone.
  *
- * Any thread may call, but for what is said to be the relay's thread's.
+ * Any thread may call, but for what is marked as the relay's thread's.
  */
 #ifndef FN_RELAY_INBOX_H
 #define FN_RELAY_INBOX_H
@@ -12,15 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "relay.h"
+struct fn_relay;
 
-/* With a descriptor: a connection of this rule, accepted by a fellow relay. Without (-1): a connection of
- * the rule has ended elsewhere, so that one more may be accepted. */
+/* What somebody else has for the relay: delivered in its thread, unless the inbox is closed first, and then freed. */
 struct fn_message {
     struct fn_message *next;
-    int fd;
-    union fn_client client;
-    struct fn_rule *rule; /* a reference of the message's own */
+    void (*deliver)(struct fn_message *message, struct fn_relay *relay);
+    void (*free)(struct fn_message *message);
 };
 
 /* What is called in the relay's thread while another one waits for it. */
@@ -43,17 +41,21 @@ struct fn_inbox {
     unsigned load;    /* atomic: connections of the relay */
     int64_t deadline; /* atomic: when the run is to end */
     bool draining;    /* atomic */
+    bool resumes;     /* atomic: some rule has room for a connection again, or needs some */
 };
 
-/* NULL: no memory or no descriptor, as errno says. */
+/* NULL: no memory or no descriptor, by errno. */
 struct fn_inbox *fn_inbox_new(void);
 void fn_inbox_hold(struct fn_inbox *inbox);
 void fn_inbox_release(struct fn_inbox *inbox);
 
-/* 0; -EBADF where it is closed, or -ENOMEM: then `fd` is still the caller's. */
-int fn_inbox_post(struct fn_inbox *inbox, struct fn_rule *rule, int fd, const union fn_client *client);
+/* 0; -EBADF where it is closed: then the message is still the caller's. */
+int fn_inbox_post(struct fn_inbox *inbox, struct fn_message *message);
 
 void fn_inbox_wake(struct fn_inbox *inbox);
+
+/* A connection of a rule has ended elsewhere, so that one more may be accepted; or a lane yields. It needs no memory. */
+void fn_inbox_resume(struct fn_inbox *inbox);
 
 /* Has the relay's thread answer, and returns then. Where none runs the relay, this one takes its part. */
 void fn_inbox_ask(struct fn_inbox *inbox, struct fn_request *request);
@@ -62,10 +64,9 @@ void fn_inbox_ask(struct fn_inbox *inbox, struct fn_request *request);
 void fn_inbox_run(struct fn_inbox *inbox);
 void fn_inbox_rest(struct fn_inbox *inbox);
 
-/* The relay's thread's: answers what was asked, and takes the messages since the last time, each for
- * fn_message_free(). */
+/* The relay's thread's: answers what was asked, and takes the messages since the last time, each to be delivered and
+ * freed. */
 struct fn_message *fn_inbox_read(struct fn_inbox *inbox);
-void fn_message_free(struct fn_message *message);
 
 /* No more messages; its descriptor is closed. */
 void fn_inbox_close(struct fn_inbox *inbox);

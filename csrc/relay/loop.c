@@ -47,19 +47,42 @@ void fn_loop_close(struct fn_loop *loop)
     loop->epoll = loop->bulk = -1;
 }
 
-int fn_loop_watch(struct fn_loop *loop, int fd, uint32_t events, struct fn_handler *handler)
+static int add(int epoll, int fd, uint32_t events, struct fn_handler *handler)
 {
     struct epoll_event event = {.events = events, .data.ptr = handler};
 
-    return epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+int fn_loop_watch(struct fn_loop *loop, int fd, uint32_t events, struct fn_handler *handler)
+{
+    const int failure = add(loop->epoll, fd, events, handler);
+
+#ifdef FN_CHECKED
+    handler->watched = failure == 0;
+#endif
+    return failure;
+}
+
+int fn_loop_move(struct fn_loop *loop, int to, int fd, uint32_t events, struct fn_handler *handler)
+{
+    const int failure = add(to, fd, events, handler);
+
+    if (failure == 0)
+        epoll_ctl(to == loop->bulk ? loop->epoll : loop->bulk, EPOLL_CTL_DEL, fd, NULL);
+    return failure == -EEXIST ? 0 : failure;
 }
 
 void fn_loop_unwatch(struct fn_loop *loop, int fd, struct fn_handler *handler)
 {
-    epoll_ctl(loop->epoll, EPOLL_CTL_DEL, fd, NULL);
+    if (epoll_ctl(loop->epoll, EPOLL_CTL_DEL, fd, NULL) < 0)
+        epoll_ctl(loop->bulk, EPOLL_CTL_DEL, fd, NULL);
     for (int i = loop->handled; i < loop->fetched; i++)
         if (loop->events[i].data.ptr == handler)
             loop->events[i].data.ptr = NULL;
+#ifdef FN_CHECKED
+    handler->watched = false;
+#endif
 }
 
 /* epoll_wait(2) counts milliseconds; ppoll(2) waits for the epoll to a nanosecond, on every kernel. */

@@ -1,14 +1,10 @@
 /*
- * The ground under the relay: one epoll loop, its time and its timers. One thread runs a loop, and all here
+ * The ground under the relay: one epoll loop, its time and its timers (timers.h). One thread runs a loop, and all here
  * is called in that thread only.
  *
- * Whoever waits for a descriptor embeds a struct fn_handler and is called with what epoll says of it
+ * Whoever waits for a descriptor embeds a struct fn_handler and is called with epoll's events of it
  * (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP ...). Once fn_loop_unwatch() has returned, the handler is
  * not called again, not even for an event that was fetched already: it may be freed at once.
- *
- * A timer is embedded likewise. Setting, moving and clearing one are O(1) (a hashed wheel of four levels); it
- * goes off in the first turn after its time, up to 2 ms late, never early, and is cleared then: its
- * function may set it again or free it.
  *
  * Times are nanoseconds of CLOCK_MONOTONIC. No locks here, and no allocation.
  */
@@ -20,6 +16,8 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+#include "relay/timers.h"
+
 #define FN_SECOND INT64_C(1000000000)
 #define FN_MILLISECOND INT64_C(1000000)
 #define FN_NEVER INT64_MAX
@@ -29,22 +27,9 @@
 
 struct fn_handler {
     void (*on_event)(struct fn_handler *handler, uint32_t events);
-};
-
-struct fn_timer {
-    struct fn_timer *next, *prev;
-    int64_t when;
-    void (*on_time)(struct fn_timer *timer);
-};
-
-#define FN_WHEEL_LEVELS 4
-#define FN_WHEEL_SLOTS 64
-
-/* A slot is a ring of timers through its head; of a head only the links are used. */
-struct fn_wheel {
-    uint64_t tick;
-    uint64_t occupied[FN_WHEEL_LEVELS];
-    struct fn_timer slots[FN_WHEEL_LEVELS][FN_WHEEL_SLOTS];
+#ifdef FN_CHECKED
+    bool watched;
+#endif
 };
 
 #define FN_LOOP_EVENTS 128
@@ -58,7 +43,7 @@ struct fn_loop {
     struct fn_wheel wheel;
 };
 
-/* 0 or -errno. A loop that was initialised, also in vain, is closed by fn_loop_close(). */
+/* 0 or -errno. Call fn_loop_close() even if fn_loop_init() failed. */
 int fn_loop_init(struct fn_loop *loop);
 void fn_loop_close(struct fn_loop *loop);
 
@@ -67,23 +52,22 @@ int64_t fn_time_now(void);
 /* Reports these events of a descriptor, which it does not watch yet; 0 or -errno. */
 int fn_loop_watch(struct fn_loop *loop, int fd, uint32_t events, struct fn_handler *handler);
 
-/* Reports no more of it: before it is closed, since a forked child may keep it open. */
+/* Reports no more of it, in whichever epoll it is: before it is closed, since a forked child may keep it open. */
 void fn_loop_unwatch(struct fn_loop *loop, int fd, struct fn_handler *handler);
+
+/* Moves a watched descriptor to the other one of the loop's two epolls, `to`, or leaves it where it is: -errno. It is
+ * in one of them at any time, and what is ready is reported anew. */
+int fn_loop_move(struct fn_loop *loop, int to, int fd, uint32_t events, struct fn_handler *handler);
 
 /* Calls the handlers of what this epoll (one of the loop's two) reports within so many nanoseconds (FN_NEVER:
  * at any time), and returns how many there were. */
 int fn_loop_poll(struct fn_loop *loop, int epoll, int64_t wait);
 
-/* A timer starts out cleared; clearing it twice is no error. */
-void fn_timer_init(struct fn_timer *timer, void (*on_time)(struct fn_timer *timer));
-void fn_timer_set(struct fn_loop *loop, struct fn_timer *timer, int64_t when);
-void fn_timer_clear(struct fn_loop *loop, struct fn_timer *timer);
-bool fn_timer_is_set(const struct fn_timer *timer);
-
-/* Nanoseconds from now until something may be due; FN_NEVER where no timer is set. */
-int64_t fn_timers_wait(const struct fn_loop *loop, int64_t now);
-
-/* Calls the functions of all timers that are due. */
-void fn_timers_run(struct fn_loop *loop);
+#ifdef FN_CHECKED
+static inline bool fn_handler_is_watched(const struct fn_handler *handler)
+{
+    return handler->watched;
+}
+#endif
 
 #endif

@@ -1,5 +1,6 @@
 #include "relay/proxy.h"
 
+#include "bytes.h"
 #include "relay/prefixes.h"
 
 #include <arpa/inet.h>
@@ -19,17 +20,6 @@
 #define UNIX_PAIR_SIZE 216
 
 static const uint8_t binary_start[12] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
-
-static uint16_t read16(const uint8_t *data)
-{
-    return (uint16_t)(data[0] << 8 | data[1]);
-}
-
-static void write16(uint8_t *data, uint16_t value)
-{
-    data[0] = (uint8_t)(value >> 8);
-    data[1] = (uint8_t)value;
-}
 
 /* Both are read at any alignment, as they lie in a header. */
 static void set_address(struct sockaddr_storage *out, int family, const uint8_t *address, uint16_t port)
@@ -139,7 +129,7 @@ static ssize_t parse_binary(const uint8_t *data, size_t len, struct fn_proxy *ou
     if (len < BINARY_HEADER_SIZE)
         return 0;
     const uint8_t command = data[12];
-    const size_t rest = read16(data + 14), size = BINARY_HEADER_SIZE + rest;
+    const size_t rest = get16(data + 14), size = BINARY_HEADER_SIZE + rest;
     const int pair = command == BINARY_LOCAL ? 0 : pair_size(data[13]);
     const uint8_t *addresses = data + BINARY_HEADER_SIZE;
 
@@ -153,8 +143,8 @@ static ssize_t parse_binary(const uint8_t *data, size_t len, struct fn_proxy *ou
         const size_t width = pair == IPV4_PAIR_SIZE ? 4 : 16;
         const uint8_t *ports = addresses + 2 * width;
         out->known = true;
-        set_address(&out->source, family, addresses, read16(ports));
-        set_address(&out->destination, family, addresses + width, read16(ports + 2));
+        set_address(&out->source, family, addresses, get16(ports));
+        set_address(&out->destination, family, addresses + width, get16(ports + 2));
     }
     return (ssize_t)size;
 }
@@ -224,11 +214,11 @@ static size_t build_binary(const struct pair *pair, uint8_t *out)
     memcpy(out, binary_start, sizeof binary_start);
     out[12] = BINARY_PROXY;
     out[13] = pair->family == AF_INET ? 0x11 : 0x21;
-    write16(out + 14, (uint16_t)(2 * width + 4));
+    put16(out + 14, (uint16_t)(2 * width + 4));
     memcpy(out + BINARY_HEADER_SIZE, pair->source, width);
     memcpy(out + BINARY_HEADER_SIZE + width, pair->destination, width);
-    write16(ports, pair->source_port);
-    write16(ports + 2, pair->destination_port);
+    put16(ports, pair->source_port);
+    put16(ports + 2, pair->destination_port);
     return BINARY_HEADER_SIZE + 2 * width + 4;
 }
 

@@ -1,5 +1,5 @@
 /*
- * PROXY protocol headers, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt): what a proxy says, before
+ * PROXY protocol headers, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt): what a proxy sends, before
  * anything else on a connection, of the client that it speaks for.
  *
  * fn_proxy_parse() reads the header that `data` begins with and returns its length; what follows it is the
@@ -7,7 +7,7 @@
  * -EBADMSG: it is no header, or a wrong one, or longer than FN_PROXY_LONGEST; bytes past the header never
  * matter. So a caller needs FN_PROXY_LONGEST bytes of `data` at most. Extensions (TLVs) are skipped.
  *
- * `out` is written where the result is positive. `known` is false where the header tells no IP addresses
+ * `out` is written where the result is positive. `known` is false where the header has no IP addresses
  * (version 1 UNKNOWN, version 2 LOCAL or an address family other than IPv4 and IPv6): the connection's own
  * ones are to be used then. Else `source` and `destination` are both AF_INET or both AF_INET6.
  *

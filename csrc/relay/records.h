@@ -14,7 +14,11 @@ struct fn_records {
     uint64_t put, taken, lost;
 };
 
-void fn_records_put(struct fn_records *records, const struct fn_record *record);
+/* Gives a record its references, of an upstream or NULL. */
+void fn_record_refer(struct fn_record *record, struct fn_rule *rule, struct fn_upstream *upstream);
+
+/* Takes the record's references. */
+void fn_records_put(struct fn_records *records, struct fn_record *record);
 size_t fn_records_take(struct fn_records *records, struct fn_record *out, size_t count);
 void fn_records_free(struct fn_records *records);
 

@@ -1,7 +1,9 @@
 #define _GNU_SOURCE
-#include "relay/engine.h"
+#include "relay/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -38,7 +40,7 @@ static void answer_listen(struct fn_request *request)
         if (ask->result < 0)
             close(ask->sockets[i]);
         else
-            ask->result = fn_lane_listen(lane, ask->sockets[i]);
+            ask->result = fn_listener_open(lane, ask->sockets[i]);
     }
 }
 
@@ -56,7 +58,7 @@ static void answer_unlisten(struct fn_request *request)
 
     for (struct fn_lane *lane = ask->relay->lanes; lane; lane = lane->next)
         if (lane->rule == ask->rule)
-            fn_lane_unlisten(lane);
+            fn_listeners_close(lane, FN_CLOSED);
 }
 
 void fn_relay_unlisten(struct fn_relay *relay, struct fn_rule *rule)
@@ -64,6 +66,55 @@ void fn_relay_unlisten(struct fn_relay *relay, struct fn_rule *rule)
     struct ask question = {.rule = rule};
 
     ask(relay, &question, answer_unlisten);
+}
+
+static bool is_tcp(int fd)
+{
+    int domain = AF_UNIX;
+    socklen_t len = sizeof domain;
+
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+    return domain == AF_INET || domain == AF_INET6;
+}
+
+/* One that asks for keepalive itself keeps its own times. */
+static void set_up(int fd, const struct fn_rule *rule)
+{
+    const int on = 1, flags = fcntl(fd, F_GETFL);
+    int keepalive = 0;
+    socklen_t len = sizeof keepalive;
+
+    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keepalive, &len) == 0 && !keepalive)
+        fn_socket_set_timeouts(fd, rule);
+}
+
+int fn_relay_join(struct fn_relay *relay, struct fn_rule *rule, int first, int second)
+{
+    struct fn_lane *const lane = relay->closed ? NULL : fn_lane_of(relay, rule);
+    struct fn_connection *const connection = lane ? fn_connection_new(lane, first) : NULL;
+    socklen_t len = sizeof connection->client;
+
+    if (!connection) {
+        close(first);
+        close(second);
+        return relay->closed ? -EBADF : -ENOMEM;
+    }
+    __atomic_fetch_add(&rule->active, 1, __ATOMIC_RELAXED);
+    set_up(first, rule);
+    set_up(second, rule);
+    getpeername(first, &connection->client.any, &len);
+    connection->down.is_tcp = is_tcp(first);
+    if (!fn_greeting_attach_limits(connection) || fn_side_open(connection, &connection->up, second) < 0) {
+        close(second);
+        fn_connection_abort(connection, FN_STOPPED);
+        return -ENOMEM;
+    }
+    connection->up.is_tcp = is_tcp(second);
+    connection->up.writable = true;
+    fn_relaying_begin(connection);
+    return 0;
 }
 
 static size_t flows(const struct fn_listener *listener, struct fn_record *out, size_t count)
@@ -89,7 +140,8 @@ static void answer_connections(struct fn_request *request)
     if (!ask->records)
         return;
     for (const struct fn_connection *open; (open = fn_connection_next(ask->relay, &cursor));)
-        fn_connection_record(open, &ask->records[n++]);
+        if (open->phase != FN_ENDED)
+            fn_connection_record(open, &ask->records[n++]);
     for (const struct fn_lane *lane = ask->relay->lanes; lane; lane = lane->next) {
         n += flows(lane->listeners, ask->records + n, count - n);
         n += flows(lane->drained, ask->records + n, count - n);
@@ -125,16 +177,13 @@ void fn_relay_drain(struct fn_relay *relay, int64_t timeout)
 
 static void read_inbox(struct fn_relay *relay)
 {
+    if (__atomic_exchange_n(&relay->inbox->resumes, false, __ATOMIC_ACQ_REL))
+        for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
+            fn_listeners_resume(lane);
     for (struct fn_message *message = fn_inbox_read(relay->inbox), *next; message; message = next) {
-        struct fn_lane *const lane = fn_lane_of(relay, message->rule);
         next = message->next;
-        if (lane && message->fd >= 0) {
-            fn_lane_adopt(lane, message->fd, &message->client);
-            message->fd = -1;
-        } else if (lane) {
-            fn_lane_resume(lane);
-        }
-        fn_message_free(message);
+        message->deliver(message, relay);
+        message->free(message);
     }
 }
 
@@ -150,6 +199,18 @@ static void on_wake(struct fn_handler *handler, uint32_t events)
 
 /* Life and end */
 
+static const struct fn_phase unused;
+static const struct fn_phase *const phases[] = {
+    [FN_UNUSED] = &unused,
+    [FN_GREETING] = &fn_greeting_phase,
+    [FN_CONNECTING] = &fn_connecting_phase,
+    [FN_RELAYING] = &fn_relaying_phase,
+    [FN_TO_REFUSE] = &fn_refusing_marked,
+    [FN_REFUSING] = &fn_refusing_phase,
+    [FN_ENDED] = &fn_connection_ended,
+};
+
+
 int fn_relay_new(struct fn_relay **out, int64_t spin)
 {
     struct fn_relay *const relay = calloc(1, sizeof *relay);
@@ -158,11 +219,13 @@ int fn_relay_new(struct fn_relay **out, int64_t spin)
     if (!relay)
         return failure;
     relay->spin = spin;
-    relay->again_end = &relay->again;
+    relay->phases = phases;
+    fn_queue_init(&relay->busy);
+    fn_queue_init(&relay->marked);
     relay->connections.size = sizeof(struct fn_connection);
     relay->connecting.size = fn_connecting_size;
     relay->wakes.on_event = on_wake;
-    relay->quiet_until = INT64_MIN;
+    relay->next_warning = INT64_MIN;
     failure = fn_loop_init(&relay->loop);
     relay->inbox = failure < 0 ? NULL : fn_inbox_new();
     if (!relay->inbox && failure == 0)
@@ -179,12 +242,34 @@ int fn_relay_new(struct fn_relay **out, int64_t spin)
     return 0;
 }
 
-static void bury(struct fn_relay *relay)
+static void free_lane(struct fn_lane *lane)
 {
-    while (relay->ended) {
-        struct fn_connection *const connection = relay->ended;
-        relay->ended = connection->next;
-        fn_slab_give(&relay->connections, connection);
+    fn_listeners_close(lane, FN_STOPPED);
+    fn_lane_free(lane);
+}
+
+/* Runs all of a queue, while no handler and no timer is running: those that are marked may be freed. */
+static void run_all(struct fn_queue *queue)
+{
+    struct fn_connection *connection;
+
+    while ((connection = fn_queue_take(queue)))
+        fn_connection_run(connection);
+}
+
+/* Runs each of the busy ones once, and those that are marked meanwhile. */
+static void run_busy(struct fn_relay *relay)
+{
+    struct fn_queue batch = relay->busy;
+    struct fn_connection *connection;
+
+    fn_queue_init(&relay->busy);
+    while ((connection = fn_queue_take(&batch))) {
+        fn_connection_run(connection);
+        /* Others have their turn between two of them. */
+        if (batch.first)
+            fn_loop_poll(&relay->loop, relay->loop.epoll, 0);
+        run_all(&relay->marked);
     }
 }
 
@@ -198,13 +283,15 @@ static void close_all(struct fn_relay *relay)
     relay->closed = true;
     fn_inbox_close(relay->inbox);
     for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
-        fn_lane_drain(lane);
+        fn_listeners_drain(lane);
     while ((connection = fn_connection_next(relay, &cursor)))
         fn_connection_abort(connection, FN_STOPPED);
+    /* All are marked now. */
+    run_all(&relay->busy);
+    run_all(&relay->marked);
+    FN_CHECK(!relay->busy.first && !relay->marked.first && !relay->bulk);
     while (relay->lanes)
-        fn_lane_free(relay->lanes);
-    relay->again = NULL;
-    bury(relay);
+        free_lane(relay->lanes);
     fn_pipes_free(&relay->pipes);
     fn_loop_close(&relay->loop);
 }
@@ -222,6 +309,7 @@ void fn_relay_free(struct fn_relay *relay)
         return;
     fn_relay_close(relay);
     fn_inbox_release(relay->inbox);
+    fn_rule_release(relay->failed);
     fn_records_free(&relay->records);
     fn_slab_free(&relay->connections);
     fn_slab_free(&relay->connecting);
@@ -230,24 +318,6 @@ void fn_relay_free(struct fn_relay *relay)
 }
 
 /* Running */
-
-/* Those that have more to do than one turn allows, and who else waits between each two of them. */
-static void run_again(struct fn_relay *relay)
-{
-    struct fn_connection *connection = relay->again;
-
-    relay->again = NULL;
-    relay->again_end = &relay->again;
-    while (connection) {
-        struct fn_connection *const next = connection->queued;
-        connection->is_queued = false;
-        if (connection->state == FN_RELAYING || connection->state == FN_REFUSING)
-            fn_connection_run(connection);
-        if (next)
-            fn_loop_poll(&relay->loop, relay->loop.epoll, 0);
-        connection = next;
-    }
-}
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -261,7 +331,7 @@ static int64_t pause_of(const struct fn_relay *relay)
     const int64_t deadline = __atomic_load_n(&relay->inbox->deadline, __ATOMIC_RELAXED);
     int64_t wait = fn_timers_wait(&relay->loop, now);
 
-    if (relay->again || now < relay->spins_until)
+    if (relay->busy.first || relay->marked.first || now < relay->spins_until)
         return 0;
     if (relay->bulk)
         wait = least(wait, relay->bulk_due > now ? relay->bulk_due - now : 0);
@@ -270,16 +340,30 @@ static int64_t pause_of(const struct fn_relay *relay)
     return wait;
 }
 
+/* Frees lanes that have no work any more. */
+static void tidy(struct fn_relay *relay)
+{
+    relay->untidy = false;
+    for (struct fn_lane *lane = relay->lanes, *next; lane; lane = next) {
+        next = lane->next;
+        if (!lane->listeners && !lane->connections)
+            free_lane(lane);
+    }
+}
+
 static void turn(struct fn_relay *relay)
 {
+    if (relay->is_short)
+        fn_listeners_rest(relay);
     if (fn_loop_poll(&relay->loop, relay->loop.epoll, pause_of(relay)) && relay->spin)
         relay->spins_until = relay->loop.now + relay->spin;
-    run_again(relay);
+    run_all(&relay->marked);
+    run_busy(relay);
     fn_bulk_serve(relay);
     fn_timers_run(&relay->loop);
-    bury(relay);
+    run_all(&relay->marked);
     if (relay->untidy)
-        fn_lanes_tidy(relay);
+        tidy(relay);
 }
 
 static bool has_work(const struct fn_relay *relay)
@@ -290,13 +374,29 @@ static bool has_work(const struct fn_relay *relay)
     return false;
 }
 
+static bool find_failure(struct fn_relay *relay)
+{
+    struct fn_lane *lane = relay->lanes;
+
+    while (lane && !lane->reports_failure)
+        lane = lane->next;
+    relay->reports_failure = lane;
+    if (!lane)
+        return false;
+    lane->reports_failure = false;
+    fn_rule_release(relay->failed);
+    fn_rule_hold(lane->rule);
+    relay->failed = lane->rule;
+    return true;
+}
+
 static int run(struct fn_relay *relay, struct fn_shortage *shortage)
 {
     read_inbox(relay);
     for (;;) {
         if (__atomic_load_n(&relay->inbox->draining, __ATOMIC_ACQUIRE))
             for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
-                fn_lane_drain(lane);
+                fn_listeners_drain(lane);
         if (!has_work(relay))
             return FN_RUN_WHOLE;
         if (fn_time_now() >= __atomic_load_n(&relay->inbox->deadline, __ATOMIC_RELAXED))
@@ -307,6 +407,8 @@ static int run(struct fn_relay *relay, struct fn_shortage *shortage)
             relay->shortage.error = 0;
             return FN_RUN_WARNS;
         }
+        if (relay->reports_failure && find_failure(relay))
+            return FN_RUN_FAILED;
     }
 }
 
@@ -322,7 +424,7 @@ int fn_relay_run(struct fn_relay *relay, struct fn_shortage *shortage)
     pthread_sigmask(SIG_BLOCK, &broken_pipe, &before);
     fn_inbox_run(relay->inbox);
     const int result = relay->closed ? FN_RUN_WHOLE : run(relay, shortage);
-    if (result != FN_RUN_WARNS)
+    if (result == FN_RUN_WHOLE || result == FN_RUN_CUT)
         close_all(relay);
     fn_inbox_rest(relay->inbox);
     if (!sigismember(&pending, SIGPIPE))
@@ -330,6 +432,14 @@ int fn_relay_run(struct fn_relay *relay, struct fn_shortage *shortage)
             ;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return result;
+}
+
+struct fn_rule *fn_relay_take_failure(struct fn_relay *relay)
+{
+    struct fn_rule *const rule = relay->failed;
+
+    relay->failed = NULL;
+    return rule;
 }
 
 /* In a forked child */
@@ -360,7 +470,8 @@ void fn_relay_abandon(struct fn_relay *relay)
     while ((connection = fn_connection_next(relay, &cursor))) {
         if (connection->upstream)
             __atomic_fetch_sub(&connection->upstream->active, 1, __ATOMIC_RELAXED);
-        fn_connect_stop(connection);
+        if (connection->connecting)
+            fn_connecting_phase.leave(connection);
         fn_side_drop(connection, &connection->down, false);
         fn_side_drop(connection, &connection->up, false);
     }

@@ -5,146 +5,9 @@
 #include <string.h>
 
 #include "http_head.h"
-#include "relay/engine.h"
-
-/* Counted references: the last one to go frees. */
-static void hold(unsigned *references)
-{
-    __atomic_fetch_add(references, 1, __ATOMIC_RELAXED);
-}
-
-static bool let_go(unsigned *references)
-{
-    return __atomic_sub_fetch(references, 1, __ATOMIC_ACQ_REL) == 0;
-}
-
-/* Upstreams */
-
-/* The families in turn, the first one's first (RFC 8305, section 4): of those left, the first address of
- * another family than the one before, if there is any. */
-static void interleave(struct fn_address *addresses, unsigned count)
-{
-    for (unsigned i = 1; i < count; i++) {
-        unsigned next = i;
-        while (next < count && addresses[next].at.ss_family == addresses[i - 1].at.ss_family)
-            next++;
-        if (next == count)
-            return;
-        const struct fn_address one = addresses[next];
-        memmove(&addresses[i + 1], &addresses[i], (next - i) * sizeof one);
-        addresses[i] = one;
-    }
-}
-
-struct fn_upstream *fn_upstream_new(const struct fn_address *addresses, unsigned count)
-{
-    struct fn_upstream *const upstream = calloc(1, sizeof *upstream + count * sizeof *addresses);
-
-    if (upstream) {
-        upstream->references = 1;
-        upstream->healthy = true;
-        upstream->count = count;
-        memcpy(upstream->addresses, addresses, count * sizeof *addresses);
-        interleave(upstream->addresses, count);
-    }
-    return upstream;
-}
-
-void fn_upstream_hold(struct fn_upstream *upstream)
-{
-    hold(&upstream->references);
-}
-
-void fn_upstream_release(struct fn_upstream *upstream)
-{
-    if (upstream && let_go(&upstream->references))
-        free(upstream);
-}
-
-bool fn_upstream_healthy(const struct fn_upstream *upstream)
-{
-    return __atomic_load_n(&upstream->healthy, __ATOMIC_RELAXED);
-}
-
-void fn_upstream_set_healthy(struct fn_upstream *upstream, bool healthy)
-{
-    __atomic_store_n(&upstream->healthy, healthy, __ATOMIC_RELAXED);
-}
-
-unsigned fn_upstream_active(const struct fn_upstream *upstream)
-{
-    return __atomic_load_n(&upstream->active, __ATOMIC_RELAXED);
-}
-
-unsigned fn_upstream_failures(const struct fn_upstream *upstream)
-{
-    return __atomic_load_n(&upstream->failures, __ATOMIC_RELAXED);
-}
-
-void fn_upstream_take(struct fn_upstream *upstream)
-{
-    fn_upstream_hold(upstream);
-    __atomic_fetch_add(&upstream->active, 1, __ATOMIC_RELAXED);
-}
-
-void fn_upstream_give(struct fn_upstream *upstream)
-{
-    __atomic_fetch_sub(&upstream->active, 1, __ATOMIC_RELAXED);
-    fn_upstream_release(upstream);
-}
-
-void fn_upstream_failed(struct fn_upstream *upstream, const struct fn_rule *rule, int64_t now)
-{
-    const unsigned failures = __atomic_add_fetch(&upstream->failures, 1, __ATOMIC_RELAXED);
-
-    if (rule->options.max_failures && failures >= rule->options.max_failures)
-        __atomic_store_n(&upstream->rests_until, now + rule->options.failure_pause, __ATOMIC_RELAXED);
-}
-
-void fn_upstream_succeeded(struct fn_upstream *upstream)
-{
-    if (fn_upstream_failures(upstream))
-        __atomic_store_n(&upstream->failures, 0, __ATOMIC_RELAXED);
-}
-
-const struct fn_address *fn_record_upstream(const struct fn_record *record)
-{
-    return &record->upstream->addresses[record->address];
-}
-
-/* Tables */
-
-static struct fn_table *new_table(struct fn_upstream *const *upstreams, unsigned count)
-{
-    struct fn_table *const table = malloc(sizeof *table + count * sizeof *upstreams);
-
-    if (table) {
-        table->references = 1;
-        table->count = count;
-        for (unsigned i = 0; i < count; i++) {
-            table->upstreams[i] = upstreams[i];
-            fn_upstream_hold(upstreams[i]);
-        }
-    }
-    return table;
-}
-
-struct fn_table *fn_table_hold(struct fn_table *table)
-{
-    hold(&table->references);
-    return table;
-}
-
-void fn_table_release(struct fn_table *table)
-{
-    if (!table || !let_go(&table->references))
-        return;
-    for (unsigned i = 0; i < table->count; i++)
-        fn_upstream_release(table->upstreams[i]);
-    free(table);
-}
-
-/* Rules */
+#include "relay/check.h"
+#include "relay/internal.h"
+#include "relay/reference.h"
 
 static int copy_prefixes(struct fn_prefixes *prefixes)
 {
@@ -158,6 +21,7 @@ static int copy_prefixes(struct fn_prefixes *prefixes)
 
 static void free_rule(struct fn_rule *rule)
 {
+    FN_CHECK(!rule->lanes);
     fn_table_release(rule->table);
     fn_http_rewrite_free(rule->options.rewrite);
     fn_sources_free(&rule->sources);
@@ -180,10 +44,13 @@ struct fn_rule *fn_rule_new(const struct fn_rule_options *options, struct fn_ups
     }
     pthread_mutex_init(&rule->mutex, NULL);
     rule->options = *options;
+    if (!options->source_prefix)
+        rule->options.source_prefix = rule->sources.ipv6_prefix;
+    rule->sources.ipv6_prefix = rule->options.source_prefix;
     rule->references = 1;
     rule->generation = 1;
     fn_bucket_init(&rule->bucket, options->rate);
-    rule->table = new_table(upstreams, count);
+    rule->table = fn_table_new(upstreams, count);
     /* All three, so that each list is the rule's own to be freed. */
     if (copy_prefixes(&rule->options.allow) + copy_prefixes(&rule->options.deny) +
                 copy_prefixes(&rule->options.trust_proxy) < 0 || !rule->table) {
@@ -195,18 +62,28 @@ struct fn_rule *fn_rule_new(const struct fn_rule_options *options, struct fn_ups
 
 void fn_rule_hold(struct fn_rule *rule)
 {
-    hold(&rule->references);
+    fn_reference_hold(&rule->references);
 }
 
 void fn_rule_release(struct fn_rule *rule)
 {
-    if (rule && let_go(&rule->references))
+    if (rule && fn_reference_release(&rule->references))
         free_rule(rule);
+}
+
+void *fn_rule_owner(const struct fn_rule *rule)
+{
+    return rule->options.owner;
+}
+
+unsigned fn_rule_references(const struct fn_rule *rule)
+{
+    return __atomic_load_n(&rule->references, __ATOMIC_ACQUIRE);
 }
 
 int fn_rule_set_upstreams(struct fn_rule *rule, struct fn_upstream *const *upstreams, unsigned count)
 {
-    struct fn_table *const table = new_table(upstreams, count);
+    struct fn_table *const table = fn_table_new(upstreams, count);
 
     if (!table)
         return -ENOMEM;
@@ -219,13 +96,9 @@ int fn_rule_set_upstreams(struct fn_rule *rule, struct fn_upstream *const *upstr
     return 0;
 }
 
-void fn_counters_add(struct fn_counters *sum, const struct fn_counters *counters)
+void fn_rule_watch(struct fn_rule *rule)
 {
-    uint64_t *const to = (uint64_t *)sum;
-    const uint64_t *const from = (const uint64_t *)counters;
-
-    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++)
-        to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    __atomic_store_n(&rule->watched, true, __ATOMIC_RELAXED);
 }
 
 void fn_rule_counters(struct fn_rule *rule, struct fn_counters *out)
@@ -245,11 +118,27 @@ bool fn_rule_enter(struct fn_rule *rule)
     return false;
 }
 
+void fn_rule_leave(struct fn_rule *rule)
+{
+    __atomic_fetch_sub(&rule->active, 1, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&rule->waiting, __ATOMIC_SEQ_CST))
+        return;
+    pthread_mutex_lock(&rule->mutex);
+    for (struct fn_lane *lane = rule->lanes; lane; lane = lane->sibling)
+        if (lane->full) {
+            fn_inbox_resume(lane->relay->inbox);
+            __atomic_fetch_sub(&rule->waiting, 1, __ATOMIC_SEQ_CST);
+            lane->full = false;
+        }
+    pthread_mutex_unlock(&rule->mutex);
+}
+
 void fn_rule_reset(struct fn_rule *rule)
 {
     pthread_mutex_init(&rule->mutex, NULL);
     /* Its table may be in the middle of a change, and is left alone. */
     fn_sources_init(&rule->sources);
+    rule->sources.ipv6_prefix = rule->options.source_prefix;
     rule->active = rule->waiting = 0;
     for (struct fn_lane *lane = rule->lanes; lane; lane = lane->sibling) {
         lane->counters.active = 0;
@@ -263,71 +152,4 @@ bool fn_rule_admits(const struct fn_rule *rule, const struct sockaddr *client)
 
     return !fn_prefixes_match(deny->list, deny->count, client) &&
            (!allow->count || fn_prefixes_match(allow->list, allow->count, client));
-}
-
-/* Choosing */
-
-/* 2 where it is healthy and does not rest, 1 where it does rest, 0 where it is not healthy. */
-static unsigned fitness(const struct fn_upstream *upstream, int64_t now)
-{
-    if (!fn_upstream_healthy(upstream))
-        return 0;
-    return __atomic_load_n(&upstream->rests_until, __ATOMIC_RELAXED) <= now ? 2 : 1;
-}
-
-void fn_choice_begin(struct fn_choice *choice, struct fn_lane *lane)
-{
-    fn_lane_refresh(lane);
-    *choice = (struct fn_choice){.table = fn_table_hold(lane->table)};
-    if (!choice->table->count)
-        return;
-    choice->first = __atomic_fetch_add(&lane->rule->turn, 1, __ATOMIC_RELAXED) % choice->table->count;
-    for (unsigned i = 0; i < choice->table->count && choice->fitness < 2; i++) {
-        const unsigned one = fitness(choice->table->upstreams[i], lane->loop->now);
-        if (one > choice->fitness)
-            choice->fitness = one;
-    }
-}
-
-static struct fn_upstream *next_in_turn(struct fn_choice *choice, int64_t now)
-{
-    const struct fn_table *const table = choice->table;
-
-    while (choice->asked < table->count) {
-        struct fn_upstream *const upstream = table->upstreams[(choice->first + choice->asked++) % table->count];
-        if (fitness(upstream, now) >= choice->fitness)
-            return upstream;
-    }
-    return NULL;
-}
-
-/* Of those that come after the last one by their load, and by their turn among equals, the first. */
-static struct fn_upstream *next_by_load(struct fn_choice *choice, int64_t now)
-{
-    const struct fn_table *const table = choice->table;
-    uint64_t least = UINT64_MAX;
-    struct fn_upstream *best = NULL;
-
-    for (unsigned i = 0; i < table->count; i++) {
-        struct fn_upstream *const upstream = table->upstreams[(choice->first + i) % table->count];
-        const uint64_t place = ((uint64_t)fn_upstream_active(upstream) << 32 | i) + 1;
-        if (place > choice->place && place < least && fitness(upstream, now) >= choice->fitness) {
-            least = place;
-            best = upstream;
-        }
-    }
-    choice->place = least;
-    return best;
-}
-
-struct fn_upstream *fn_choice_next(struct fn_choice *choice, const struct fn_lane *lane)
-{
-    return lane->rule->options.policy == FN_LEAST_CONNECTIONS ? next_by_load(choice, lane->loop->now)
-                                                              : next_in_turn(choice, lane->loop->now);
-}
-
-void fn_choice_end(struct fn_choice *choice)
-{
-    fn_table_release(choice->table);
-    choice->table = NULL;
 }

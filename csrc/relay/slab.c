@@ -3,6 +3,45 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef FN_CHECKED
+
+/* Each object by itself, so that the sanitizers see what uses one that was given back. */
+
+struct fn_slab_object {
+    struct fn_slab_object *next;
+    char bytes[];
+};
+
+void *fn_slab_take(struct fn_slab *slab)
+{
+    struct fn_slab_object *const object = calloc(1, sizeof *object + slab->size);
+
+    if (!object)
+        return NULL;
+    object->next = slab->blocks;
+    slab->blocks = object;
+    return object->bytes;
+}
+
+void fn_slab_give(struct fn_slab *slab, void *given)
+{
+    struct fn_slab_object **at = &slab->blocks;
+
+    while ((*at)->bytes != (char *)given)
+        at = &(*at)->next;
+    struct fn_slab_object *const object = *at;
+    *at = object->next;
+    free(object);
+}
+
+void *fn_slab_next(const struct fn_slab *slab, struct fn_slab_cursor *cursor)
+{
+    cursor->block = cursor->block ? cursor->block->next : slab->blocks;
+    return cursor->block ? cursor->block->bytes : NULL;
+}
+
+#else
+
 enum { OBJECTS = 32 };
 
 struct fn_slab_object {
@@ -45,6 +84,8 @@ void *fn_slab_next(const struct fn_slab *slab, struct fn_slab_cursor *cursor)
     }
     return cursor->block ? (char *)(cursor->block + 1) + cursor->index++ * slab->size : NULL;
 }
+
+#endif
 
 void fn_slab_free(struct fn_slab *slab)
 {

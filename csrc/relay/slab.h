@@ -3,6 +3,9 @@
  * or NULL; fn_slab_give() takes it back for the next, of which only the first pointer's bytes change. Blocks are
  * freed by fn_slab_free() only. fn_slab_next() goes through all objects, those that were never taken (all
  * zero) and those that were given back too; start with a cursor of zeros. Taking may end that early.
+ *
+ * In a debug build (-DFN_CHECKED) objects are allocated and freed one by one, and fn_slab_next() finds only those that
+ * are in use.
  */
 #ifndef FN_RELAY_SLAB_H
 #define FN_RELAY_SLAB_H

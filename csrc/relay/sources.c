@@ -10,21 +10,27 @@
 
 #define SMALLEST 64
 
-/* One address; a slot without connections is free. Slots are found by linear probing from the address's hash. */
+/* One source; a slot without connections is free. Slots are found by linear probing from its hash. */
 struct fn_source {
     struct fn_ip ip;
     unsigned connections;
 };
 
-/* Keyed, so that nobody can choose addresses that all begin at the same slot. */
 static size_t home(const struct fn_sources *sources, const struct fn_ip *ip)
 {
-    uint64_t halves[2];
+    return (size_t)fn_siphash(&sources->key, ip, sizeof *ip / sizeof(uint64_t)) & (sources->size - 1);
+}
 
-    memcpy(halves, ip->bytes, sizeof halves);
-    uint64_t hash = (halves[0] ^ sources->key) * UINT64_C(0x9e3779b97f4a7c15);
-    hash = (hash ^ hash >> 32 ^ halves[1]) * UINT64_C(0xd6e8feb86659fd93);
-    return (size_t)(hash ^ hash >> 32) & (sources->size - 1);
+/* The address, or the first one of its prefix; false where it is no IP address. */
+static bool source_of(const struct fn_sources *sources, const struct sockaddr *address, struct fn_ip *out)
+{
+    if (!fn_ip_of(address, out))
+        return false;
+    if (fn_ip_is_ipv4(out))
+        return true;
+    for (unsigned bit = sources->ipv6_prefix; bit < 128; bit++)
+        out->bytes[bit / 8] &= (uint8_t)~(0x80 >> bit % 8);
+    return true;
 }
 
 /* The slot of this address, or the free one where it belongs. */
@@ -75,6 +81,7 @@ int fn_sources_init(struct fn_sources *sources)
 {
     sources->table = NULL;
     sources->size = sources->used = 0;
+    sources->ipv6_prefix = 64;
     if (getrandom(&sources->key, sizeof sources->key, 0) != (ssize_t)sizeof sources->key)
         return -errno;
     return -pthread_mutex_init(&sources->mutex, NULL);
@@ -106,7 +113,7 @@ int fn_sources_take(struct fn_sources *sources, const struct sockaddr *address, 
 {
     struct fn_ip ip;
 
-    if (!fn_ip_of(address, &ip))
+    if (!source_of(sources, address, &ip))
         return 0;
     pthread_mutex_lock(&sources->mutex);
     const int result = take(sources, &ip, limit);
@@ -118,7 +125,7 @@ void fn_sources_give(struct fn_sources *sources, const struct sockaddr *address)
 {
     struct fn_ip ip;
 
-    if (!fn_ip_of(address, &ip))
+    if (!source_of(sources, address, &ip))
         return;
     pthread_mutex_lock(&sources->mutex);
     struct fn_source *source = find(sources, &ip);

@@ -1,13 +1,14 @@
 /*
- * How many connections each source address has open.
+ * How many connections each source has open: an IPv4 address, or an IPv6 prefix, since whoever has one IPv6 address
+ * mostly has 2^64 of them.
  *
  * fn_sources_take() counts one more connection from this address: 0, or -EUSERS where it has `limit` of them
  * already, or -ENOMEM; only a connection that was taken (0) is given back, once, by fn_sources_give() with
  * the same address. An IPv4 address mapped into IPv6 is the IPv4 address. What is no IP address, as a Unix
  * socket's, is not limited: take is 0 and give does nothing.
  *
- * Start with fn_sources_init(), end with fn_sources_free(). Memory grows with the number of addresses that
- * have a connection open. Any thread may take and give at any time: a mutex guards the table.
+ * Start with fn_sources_init(), end with fn_sources_free(); in between, `ipv6_prefix` may be set before the first take.
+ * Memory grows with the number of sources that have a connection open. Any thread may take and give at any time: a mutex guards the table.
  */
 #ifndef FN_RELAY_SOURCES_H
 #define FN_RELAY_SOURCES_H
@@ -17,6 +18,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "relay/siphash.h"
+
 struct fn_source;
 
 struct fn_sources {
@@ -24,7 +27,8 @@ struct fn_sources {
     struct fn_source *table;
     size_t size;
     size_t used;
-    uint64_t key;
+    struct fn_siphash_key key;
+    unsigned ipv6_prefix; /* bits of an IPv6 address that are one source; 64 at first */
 };
 
 int fn_sources_init(struct fn_sources *sources);

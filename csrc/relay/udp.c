@@ -6,13 +6,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "relay/check.h"
 #include "relay/flows.h"
 
 #define DRAINING_IDLE (2 * FN_SECOND)
+/* Bytes of a listener's receive buffer: a flow takes longer to begin than a datagram to come. */
+#define RECEIVE_BUFFER (4 << 20)
 
 /* Receiving and sending */
 
-/* At most FN_BATCH datagrams; 0 where there is none, -errno where the socket has something else to tell. */
+/* At most FN_BATCH datagrams; 0 where there is none, -errno where the socket has an error. */
 static int receive(struct fn_batch *batch, int fd, bool from_clients)
 {
     for (size_t i = 0; i < FN_BATCH; i++) {
@@ -31,22 +34,20 @@ static int receive(struct fn_batch *batch, int fd, bool from_clients)
     return received;
 }
 
-/* May this datagram of the batch pass? Half a datagram may not. */
-static bool may_pass(struct fn_flow *flow, const struct mmsghdr *message)
+/* May so many bytes pass, by the rates? */
+static bool may_pass(struct fn_flow *flow, size_t bytes)
 {
     const struct fn_lane *const lane = flow->udp->lane;
     const struct fn_rule_options *const options = &lane->rule->options;
     const int64_t now = lane->loop->now;
 
-    if (message->msg_hdr.msg_flags & MSG_TRUNC)
-        return false;
     if ((options->rate && !fn_bucket_room(&lane->rule->bucket, now)) ||
         (options->connection_rate && !fn_bucket_room(&flow->bucket, now)))
         return false;
     if (options->rate)
-        fn_bucket_take(&lane->rule->bucket, now, message->msg_len);
+        fn_bucket_take(&lane->rule->bucket, now, bytes);
     if (options->connection_rate)
-        fn_bucket_take(&flow->bucket, now, message->msg_len);
+        fn_bucket_take(&flow->bucket, now, bytes);
     return true;
 }
 
@@ -57,7 +58,7 @@ static unsigned collect(struct fn_flow *flow, unsigned first, unsigned end, cons
     unsigned count = 0;
 
     for (unsigned i = first; i < end; i++) {
-        if (!may_pass(flow, &batch->in[i]))
+        if (!may_pass(flow, batch->in[i].msg_len))
             continue;
         batch->iov[i].iov_len = batch->in[i].msg_len;
         batch->out[count].msg_hdr = *header;
@@ -71,8 +72,11 @@ static unsigned collect(struct fn_flow *flow, unsigned first, unsigned end, cons
 /* Sends from `out` on; how many, or -errno of the first. */
 static int send_out(int fd, struct mmsghdr *out, unsigned count)
 {
-    const int sent = sendmmsg(fd, out, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    int sent;
 
+    do
+        sent = sendmmsg(fd, out, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
     return sent < 0 ? -errno : sent;
 }
 
@@ -92,7 +96,6 @@ static bool is_loss(int error)
 {
     switch (error) {
     case EAGAIN:
-    case EINTR:
     case EMSGSIZE:
     case ENOBUFS:
     case ENOMEM:
@@ -127,7 +130,7 @@ static void pass_up(struct fn_flow *flow, unsigned first, unsigned end)
 
 /* Towards the client */
 
-/* Lets replies leave from the address that the client sent to; returns the bytes of `control` that say so. */
+/* Lets replies leave from the address that the client sent to; returns the bytes of `control` for that. */
 static size_t reply_from(const struct fn_flow *flow, union fn_control *control)
 {
     const uint8_t *const local = flow->key.local.bytes;
@@ -180,12 +183,13 @@ static void pass_down(struct fn_flow *flow, unsigned received)
     }
 }
 
-void fn_flow_on_reply(struct fn_handler *handler, uint32_t events)
+static void on_reply(struct fn_handler *handler, uint32_t events)
 {
     struct fn_flow *const flow = fn_container(handler, struct fn_flow, handler);
     const int received = receive(flow->udp->batch, flow->fd, false);
 
     (void)events;
+    fn_flows_free_ended(flow->udp);
     if (received < 0) {
         fn_flow_survives(flow);
     } else if (received > 0) {
@@ -233,6 +237,7 @@ static void on_request(struct fn_handler *handler, uint32_t events)
     struct fn_flow_key keys[FN_BATCH];
 
     (void)events;
+    fn_flows_free_ended(udp);
     for (int i = 0; i < received; i++)
         keys[i] = key_of(udp, (unsigned)i);
     for (int first = 0, end; first < received; first = end) {
@@ -247,6 +252,18 @@ static void on_request(struct fn_handler *handler, uint32_t events)
     }
 }
 
+/* As much as is permitted; one that is larger already stays. */
+static void enlarge_buffer(int fd)
+{
+    const int wanted = RECEIVE_BUFFER;
+    int size = 0;
+    socklen_t len = sizeof size;
+
+    getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, &len);
+    if (size < wanted && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &wanted, sizeof wanted) < 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &wanted, sizeof wanted);
+}
+
 /* 0, or -errno. */
 static int look_at(struct fn_udp *udp)
 {
@@ -255,6 +272,7 @@ static int look_at(struct fn_udp *udp)
     union fn_client address;
     socklen_t size = sizeof address;
 
+    enlarge_buffer(udp->fd);
     if (getsockname(udp->fd, &address.any, &size) < 0)
         return -errno;
     if (!fn_ip_of(&address.any, &udp->address))
@@ -287,6 +305,7 @@ int fn_udp_new(struct fn_udp **out, struct fn_lane *lane, int fd)
         return -ENOMEM;
     }
     udp->handler.on_event = on_request;
+    udp->on_reply = on_reply;
     udp->lane = lane;
     udp->fd = fd;
     udp->batch = malloc(sizeof *udp->batch);
@@ -321,6 +340,7 @@ void fn_udp_free(struct fn_udp *udp, enum fn_ended ended)
     fn_timer_clear(udp->lane->loop, &udp->timer);
     fn_loop_unwatch(udp->lane->loop, udp->fd, &udp->handler);
     close(udp->fd);
+    FN_CHECK(!udp->flow_count && !udp->newest && !fn_timer_is_set(&udp->timer));
     free_memory(udp);
 }
 

@@ -7,8 +7,10 @@
  * not at all, empty ones too; what the kernel has no room for, or a rate does not allow, is dropped.
  *
  * A flow ends when nothing has passed for the rule's idle_timeout (60 s where it has none). Of max_connections
- * flows the one that has been quiet for longest makes room for a new one: a client's every query may be a
- * new flow, so that refusing would lock out all until some expire, and whoever is busy is never the oldest.
+ * flows the one that has been quiet for longest makes room for a new one, and so it does where descriptors or
+ * ports run out: a client's every query may be a new flow, so that refusing would lock out all until some
+ * expire, and whoever is busy is never the oldest. Where there are many flows, they leave the last sixteenth of the
+ * process's descriptors to others.
  *
  * An ICMP error on the upstream's socket counts as a failure of the upstream. It ends a flow that has had no
  * answer since the last one ("unreachable"): the client's next datagram begins another, at the next of the
@@ -24,7 +26,7 @@
 #ifndef FN_RELAY_UDP_H
 #define FN_RELAY_UDP_H
 
-#include "relay/rule.h"
+#include "relay/lane.h"
 
 struct fn_udp;
 
@@ -34,10 +36,10 @@ int fn_udp_new(struct fn_udp **out, struct fn_lane *lane, int fd);
 /* No more new flows, and no more patience with quiet ones: they end after two seconds. */
 void fn_udp_drain(struct fn_udp *udp);
 
-/* Ends all flows, as their records will say, and closes the socket. */
+/* Ends all flows, as their records will show, and closes the socket. */
 void fn_udp_free(struct fn_udp *udp, enum fn_ended ended);
 
-/* The same in a forked child: closes the copies of all descriptors, and tells nobody. */
+/* The same in a forked child: closes the copies of all descriptors, and notifies nobody. */
 void fn_udp_abandon(struct fn_udp *udp);
 
 /* The open flows, at most `count` of them; returns how many. Each record has its own reference to its upstream. */

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "relay/engine.h"
+#include "relay/internal.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -11,7 +11,7 @@
 /*
  * Connecting to an upstream, one address after the other, each begun when the one before has failed or has not
  * answered for a while, while that goes on (happy eyeballs, RFC 8305, section 5); the first to be connected
- * is taken. The first attempt's socket is the connection's side itself; only further ones wait elsewhere.
+ * is taken, and tried first next time. The first attempt's socket is the connection's side itself; only further ones wait elsewhere.
  */
 #define STAGGER (250 * FN_MILLISECOND)
 #define RETRY_PAUSE (20 * FN_MILLISECOND)
@@ -22,15 +22,19 @@ struct attempt {
     struct fn_handler handler;
     struct fn_connecting *of;
     int fd;
+    unsigned number; /* how many began before it, of this upstream's */
     unsigned address;
 };
 
 struct fn_connecting {
     struct fn_connection *connection;
+    int spare; /* a socket to begin with, or -1 */
+    int spare_family;
     struct fn_choice choice;
     struct fn_timer timer;
     int64_t deadline;
-    unsigned next; /* address of the upstream */
+    unsigned begun; /* of the upstream's addresses */
+    unsigned first; /* which of them */
     bool failed; /* what was tried last */
     /* Why: */
     bool is_at_fault; /* this upstream itself */
@@ -48,14 +52,22 @@ static void next_address(struct fn_connecting *connecting);
 
 /* Sockets */
 
-static int open_socket(struct fn_lane *lane, int family)
+static void drop_spare(struct fn_connecting *connecting)
 {
-    int fd = lane->spare;
+    if (connecting->spare >= 0)
+        close(connecting->spare);
+    connecting->spare = -1;
+}
 
-    if (fd >= 0 && lane->spare_family == family) {
-        lane->spare = -1;
+static int open_socket(struct fn_connecting *connecting, int family)
+{
+    int fd = connecting->spare;
+
+    if (fd >= 0 && connecting->spare_family == family) {
+        connecting->spare = -1;
         return fd;
     }
+    drop_spare(connecting);
     fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     return fd < 0 ? -errno : fd;
 }
@@ -83,14 +95,6 @@ static int bind_transparently(int fd, int family, const union fn_client *client)
     return 0;
 }
 
-void fn_set_congestion(int fd, const struct fn_rule *rule)
-{
-    const char *const name = rule->options.congestion;
-
-    if (name[0])
-        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strnlen(name, sizeof rule->options.congestion));
-}
-
 static int prepare(struct fn_connection *connection, int fd, int family)
 {
     const struct fn_rule *const rule = connection->lane->rule;
@@ -98,7 +102,8 @@ static int prepare(struct fn_connection *connection, int fd, int family)
 
     if (family == AF_INET || family == AF_INET6) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        fn_set_congestion(fd, rule);
+        fn_socket_set_congestion(fd, rule);
+        fn_socket_set_timeouts(fd, rule);
     }
     return rule->options.transparent ? bind_transparently(fd, family, &connection->client) : 0;
 }
@@ -113,6 +118,7 @@ static void note_failure(struct fn_connecting *connecting, int failure)
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
+    case ENOSPC: /* of epoll */
     case EADDRNOTAVAIL:
         connecting->shortage = -failure;
         break;
@@ -121,19 +127,21 @@ static void note_failure(struct fn_connecting *connecting, int failure)
         break;
     default:
         connecting->is_hopeless = connecting->is_at_fault = true;
+        fn_lane_note_failure(connecting->connection->lane);
     }
 }
 
 /* A socket that is connecting, or -errno. */
 static int begin(struct fn_connection *connection, const struct fn_address *address)
 {
-    struct fn_lane *const lane = connection->lane;
-    const int fd = open_socket(lane, address->at.ss_family);
+    const int fd = open_socket(connection->connecting, address->at.ss_family);
     int failure = fd;
 
     if (fd >= 0) {
         failure = prepare(connection, fd, address->at.ss_family);
-        if (failure == 0 && connect(fd, (const struct sockaddr *)&address->at, address->len) < 0 && errno != EINPROGRESS)
+        /* After EINTR it goes on as well. */
+        if (failure == 0 && connect(fd, (const struct sockaddr *)&address->at, address->len) < 0 &&
+            errno != EINPROGRESS && errno != EINTR)
             failure = -errno;
     }
     if (failure >= 0)
@@ -177,7 +185,7 @@ static bool is_waiting(const struct fn_connecting *connecting)
     return false;
 }
 
-/* A free one; where none is, that of the first address that is still being tried. */
+/* A free one; where none is, the one that began first. */
 static struct attempt *free_attempt(struct fn_connecting *connecting)
 {
     struct attempt *oldest = connecting->attempts;
@@ -186,7 +194,7 @@ static struct attempt *free_attempt(struct fn_connecting *connecting)
         struct attempt *const attempt = &connecting->attempts[i];
         if (attempt->fd < 0)
             return attempt;
-        if (attempt->address < oldest->address)
+        if (attempt->number < oldest->number)
             oldest = attempt;
     }
     drop_attempt(oldest);
@@ -202,6 +210,7 @@ static bool watch_attempt(struct attempt *attempt, int fd)
 
     if (failure < 0) {
         close(fd);
+        note_failure(attempt->of, failure);
         return false;
     }
     attempt->fd = fd;
@@ -213,7 +222,6 @@ static bool watch_attempt(struct attempt *attempt, int fd)
 static void fail(struct fn_connection *connection)
 {
     fn_count(&connection->lane->counters.unreachable, 1);
-    fn_connect_stop(connection);
     if (connection->extra && connection->extra->http)
         fn_connection_refuse(connection, FN_UNREACHABLE, 502, "the upstream can't be connected to");
     else
@@ -242,7 +250,7 @@ static void exhausted(struct fn_connecting *connecting)
 static void next_upstream(struct fn_connecting *connecting)
 {
     struct fn_connection *const connection = connecting->connection;
-    struct fn_upstream *const upstream = fn_choice_next(&connecting->choice, connection->lane);
+    struct fn_upstream *const upstream = fn_choice_next(&connecting->choice, connection->lane->loop->now);
 
     if (connection->upstream)
         fn_upstream_give(connection->upstream);
@@ -252,7 +260,8 @@ static void next_upstream(struct fn_connecting *connecting)
         return;
     }
     fn_upstream_take(upstream);
-    connecting->next = 0;
+    connecting->begun = 0;
+    connecting->first = __atomic_load_n(&upstream->preferred, __ATOMIC_RELAXED);
     connecting->is_at_fault = false;
     connecting->deadline = connection->lane->loop->now + connection->lane->rule->options.connect_timeout;
     next_address(connecting);
@@ -264,17 +273,25 @@ static void upstream_failed(struct fn_connecting *connecting)
 
     drop_attempts(connecting);
     if (connecting->is_at_fault)
-        fn_upstream_failed(connecting->connection->upstream, lane->rule, lane->loop->now);
+        fn_upstream_failed(connecting->connection->upstream, &lane->rule->options, lane->loop->now);
     next_upstream(connecting);
 }
 
 static void set_timer(struct fn_connecting *connecting)
 {
     struct fn_loop *const loop = connecting->connection->lane->loop;
-    const bool more = connecting->next < connecting->connection->upstream->count;
+    const bool more = connecting->begun < connecting->connection->upstream->count;
     const int64_t stagger = loop->now + STAGGER;
 
     fn_timer_set(loop, &connecting->timer, more && stagger < connecting->deadline ? stagger : connecting->deadline);
+}
+
+/* The address that is tried when so many have been. */
+static unsigned address_of(const struct fn_connecting *connecting, unsigned number)
+{
+    if (number == 0)
+        return connecting->first;
+    return number <= connecting->first ? number - 1 : number;
 }
 
 /* Begins with the next address that can be begun with. */
@@ -283,14 +300,15 @@ static void next_address(struct fn_connecting *connecting)
     struct fn_connection *const connection = connecting->connection;
     const struct fn_upstream *const upstream = connection->upstream;
 
-    while (connecting->next < upstream->count) {
-        const unsigned address = connecting->next++;
+    while (connecting->begun < upstream->count) {
+        const unsigned number = connecting->begun++, address = address_of(connecting, number);
         if (connecting->failed)
             fn_count(&connection->lane->counters.connects_retried, 1);
         connecting->failed = false;
         const int fd = begin(connection, &upstream->addresses[address]);
         struct attempt *const attempt = fd >= 0 ? free_attempt(connecting) : NULL;
         if (attempt && watch_attempt(attempt, fd)) {
+            attempt->number = number;
             attempt->address = address;
             break;
         }
@@ -307,7 +325,7 @@ static void attempt_failed(struct attempt *attempt, int error)
 
     drop_attempt(attempt);
     note_failure(connecting, -error);
-    if (connecting->next < connecting->connection->upstream->count)
+    if (connecting->begun < connecting->connection->upstream->count)
         next_address(connecting);
     else if (!is_waiting(connecting))
         upstream_failed(connecting);
@@ -316,7 +334,7 @@ static void attempt_failed(struct attempt *attempt, int error)
 static void start(struct fn_connecting *connecting)
 {
     connecting->retries = false;
-    fn_choice_begin(&connecting->choice, connecting->connection->lane);
+    fn_lane_choose(connecting->connection->lane, &connecting->choice);
     next_upstream(connecting);
 }
 
@@ -324,6 +342,8 @@ static void on_time(struct fn_timer *timer)
 {
     struct fn_connecting *const connecting = fn_container(timer, struct fn_connecting, timer);
 
+    if (connecting->connection->phase != FN_CONNECTING)
+        return;
     if (connecting->retries) {
         fn_choice_end(&connecting->choice);
         start(connecting);
@@ -357,13 +377,13 @@ static bool is_self(int fd, const struct fn_address *remote)
 static void send_proxy(struct fn_connection *connection)
 {
     uint8_t header[FN_PROXY_MAX];
-    union fn_client reached;
+    union fn_client destination;
 
-    fn_reached(connection, &reached);
+    fn_connection_destination(connection, &destination);
     const size_t len =
-        fn_proxy_build(connection->lane->rule->options.send_proxy, &connection->client.any, &reached.any, header);
+        fn_proxy_build(connection->lane->rule->options.send_proxy, &connection->client.any, &destination.any, header);
     /* It is none of the client's bytes, and a fresh socket takes so few of them whole. */
-    if (send(connection->up.fd, header, len, MSG_NOSIGNAL) != (ssize_t)len)
+    if (fn_socket_send(connection->up.fd, header, len) != (ssize_t)len)
         fn_side_break(&connection->up);
 }
 
@@ -381,19 +401,37 @@ static bool take_over(struct fn_connection *connection, struct attempt *attempt)
     return false;
 }
 
+static void leave(struct fn_connection *connection)
+{
+    struct fn_connecting *const connecting = connection->connecting;
+
+    if (!connecting)
+        return;
+    drop_attempts(connecting);
+    drop_spare(connecting);
+    fn_choice_end(&connecting->choice);
+    fn_timer_clear(connection->lane->loop, &connecting->timer);
+    connection->connecting = NULL;
+    FN_CHECK(!fn_timer_is_set(&connecting->timer) && !connecting->choice.table);
+    for (int i = 0; i < ATTEMPTS; i++)
+        FN_CHECK(connecting->attempts[i].fd < 0 && !fn_handler_is_watched(&connecting->attempts[i].handler));
+    fn_slab_give(&connection->lane->relay->connecting, connecting);
+}
+
 static void succeed(struct attempt *attempt, bool was_reset)
 {
     struct fn_connecting *const connecting = attempt->of;
     struct fn_connection *const connection = connecting->connection;
 
     connection->address = (uint16_t)attempt->address;
+    __atomic_store_n(&connection->upstream->preferred, attempt->address, __ATOMIC_RELAXED);
     if (attempt == connecting->attempts) {
         attempt->fd = -1;
     } else if (!take_over(connection, attempt)) {
         fn_connection_abort(connection, FN_UNREACHABLE);
         return;
     }
-    fn_connect_stop(connection);
+    leave(connection);
     fn_upstream_succeeded(connection->upstream);
     const int family = connection->upstream->addresses[connection->address].at.ss_family;
     connection->up.is_tcp = family == AF_INET || family == AF_INET6;
@@ -403,7 +441,7 @@ static void succeed(struct attempt *attempt, bool was_reset)
         fn_side_break(&connection->up);
     else if (connection->lane->rule->options.send_proxy)
         send_proxy(connection);
-    fn_connection_relay(connection);
+    fn_relaying_begin(connection);
 }
 
 static void on_answer(struct attempt *attempt, uint32_t events)
@@ -426,10 +464,13 @@ static void on_answer(struct attempt *attempt, uint32_t events)
 
 static void on_attempt(struct fn_handler *handler, uint32_t events)
 {
-    on_answer(fn_container(handler, struct attempt, handler), events);
+    struct attempt *const attempt = fn_container(handler, struct attempt, handler);
+
+    if (attempt->of->connection->phase == FN_CONNECTING)
+        on_answer(attempt, events);
 }
 
-void fn_connect_event(struct fn_connection *connection, struct fn_side *side, uint32_t events)
+static void on_event(struct fn_connection *connection, struct fn_side *side, uint32_t events)
 {
     if (side->is_up)
         on_answer(connection->connecting->attempts, events);
@@ -437,34 +478,32 @@ void fn_connect_event(struct fn_connection *connection, struct fn_side *side, ui
         fn_connection_abort(connection, FN_CLIENT_RESET);
 }
 
-void fn_connect(struct fn_connection *connection)
+bool fn_connecting_prepare(struct fn_connection *connection, int spare, int family)
 {
-    struct fn_lane *const lane = connection->lane;
-    struct fn_connecting *const connecting = fn_slab_take(&lane->relay->connecting);
+    struct fn_connecting *const connecting = fn_slab_take(&connection->lane->relay->connecting);
 
     if (!connecting) {
-        fn_connection_abort(connection, FN_UNREACHABLE);
-        return;
+        if (spare >= 0)
+            close(spare);
+        return false;
     }
-    connection->state = FN_CONNECTING;
     connection->connecting = connecting;
     connecting->connection = connection;
+    connecting->spare = spare;
+    connecting->spare_family = family;
     fn_timer_init(&connecting->timer, on_time);
     for (int i = 0; i < ATTEMPTS; i++)
         connecting->attempts[i] = (struct attempt){.handler.on_event = on_attempt, .of = connecting, .fd = -1};
-    connecting->give_up = lane->loop->now + lane->rule->options.connect_timeout;
-    start(connecting);
+    return true;
 }
 
-void fn_connect_stop(struct fn_connection *connection)
+void fn_connecting_begin(struct fn_connection *connection)
 {
-    struct fn_connecting *const connecting = connection->connecting;
+    const struct fn_lane *const lane = connection->lane;
 
-    if (!connecting)
-        return;
-    drop_attempts(connecting);
-    fn_choice_end(&connecting->choice);
-    fn_timer_clear(connection->lane->loop, &connecting->timer);
-    connection->connecting = NULL;
-    fn_slab_give(&connection->lane->relay->connecting, connecting);
+    connection->phase = FN_CONNECTING;
+    connection->connecting->give_up = lane->loop->now + lane->rule->options.connect_timeout;
+    start(connection->connecting);
 }
+
+const struct fn_phase fn_connecting_phase = {.on_event = on_event, .leave = leave};

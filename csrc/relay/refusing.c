@@ -1,0 +1,62 @@
+#define _GNU_SOURCE
+#include "relay/internal.h"
+
+/*
+ * Answers instead of the upstream, and closes once the client has had time to read it. What is kept of an earlier response
+ * goes first: until it is sent, the limit is that of a connection in which one direction has ended.
+ */
+
+static void run(struct fn_connection *connection)
+{
+    struct fn_side *const down = &connection->down;
+
+    fn_side_flush(down);
+    fn_transfer_skip(connection, down);
+    if (!fn_side_has_unsent(down) && !down->shut && !down->broken)
+        fn_side_shut(down);
+    /* A client that has ended may still read. */
+    if (down->broken || !(down->reading || fn_side_has_unsent(down)))
+        fn_connection_close(connection, false);
+    else
+        fn_connection_schedule(connection);
+}
+
+static void begin(struct fn_connection *connection)
+{
+    char text[FN_HTTP_REFUSAL_MAX];
+    const size_t len = fn_http_refuse(connection->extra->status, connection->extra->reason, text, sizeof text);
+
+    fn_connection_stop(connection, true);
+    connection->phase = FN_REFUSING;
+    connection->last = connection->lane->loop->now;
+    /* Behind the end of the upstream's stream there is no answer. */
+    if (!connection->down.shut)
+        fn_side_send(&connection->down, text, len);
+    run(connection);
+}
+
+static void on_event(struct fn_connection *connection, struct fn_side *side, uint32_t events)
+{
+    (void)side;
+    (void)events;
+    run(connection);
+}
+
+static void on_time(struct fn_connection *connection, int64_t now)
+{
+    (void)now;
+    fn_connection_close(connection, false);
+}
+
+static int64_t due(const struct fn_connection *connection)
+{
+    const struct fn_rule_options *const options = &connection->lane->rule->options;
+
+    if (!fn_side_has_unsent(&connection->down))
+        return connection->last + FN_LINGER;
+    return fn_time_after(connection->last,
+                         options->half_closed_timeout ? options->half_closed_timeout : options->idle_timeout);
+}
+
+const struct fn_phase fn_refusing_marked = {.run = begin};
+const struct fn_phase fn_refusing_phase = {.on_event = on_event, .on_time = on_time, .due = due, .run = run};
