@@ -9,11 +9,13 @@
  *
  * Nothing is remembered of a request but when it was sent. A reply is believed only if its type, ident,
  * checksum and source are right and it returns the keyed cookie (SipHash-2-4 of the address, the time and the
- * number of the request) that was sent; its target is found by its source address. Errors come from the
+ * number of the request) that was sent; its target is found by its source address. What may be a subnet's routers
+ * (fn_may_be_anycast()) replies from another address (RFC 4443, 4.2): its target is found by its place, which the
+ * payload also has where there is room for it, and who replied is kept. Errors come from the
  * socket's error queue (IP_RECVERR, ip(7)) and count only if no reply does.
  *
  * An ARP reply (RFC 826) or a neighbour advertisement (RFC 4861) has nothing secret to return. It is believed if
- * it is addressed to us alone, tells one host's hardware address, and is right in every field that is known
+ * it is addressed to us alone, has one host's hardware address, and is right in every field that is known
  * beforehand; an advertisement has come no further than this link (hop limit 255). Whoever is on the link may
  * answer for another: so does a proxy.
  *
@@ -41,6 +43,18 @@ struct fn_number {
     uint64_t high, low;
 };
 
+/* Addresses that are known to be a subnet's routers, beside those that are by their form. */
+struct fn_anycast {
+    const struct fn_number *list;
+    size_t count;
+};
+
+/*
+ * Whether it may be the address of all routers of an IPv6 subnet (RFC 4291, 2.6.1): its interface identifier, of 64 bits
+ * (2.5.1), is 0, or it is known to be.
+ */
+bool fn_may_be_anycast(int family, const struct fn_anycast *known, struct fn_number address);
+
 /* `count` addresses from `first` on. */
 struct fn_span {
     struct fn_number first;
@@ -51,7 +65,7 @@ struct fn_span {
 enum fn_state { FN_PENDING, FN_SILENT, FN_UNREACHABLE, FN_ALIVE, FN_DECIDED };
 
 /*
- * What a target's slot says depends on its state: FN_ALIVE: the round-trip time; FN_UNREACHABLE and FN_PENDING:
+ * What a target's slot holds depends on its state: FN_ALIVE: the round-trip time; FN_UNREACHABLE and FN_PENDING:
  * the number of a reason (0: none); FN_SILENT: when it was sent to.
  */
 union fn_slot {
@@ -96,6 +110,7 @@ struct fn_sweep_options {
     uint16_t ident;
     uint8_t key[16];
     struct fn_turbo *turbo;    /* of FN_TURBO: an open one, of the same family, ident and payload */
+    struct fn_anycast anycast; /* as long as the sweep lives */
     unsigned payload;          /* bytes behind the ICMP header: FN_SWEEP_PAYLOAD to 65507 */
     int64_t timeout;
     bool adaptive;             /* less than `timeout` where the round-trip times allow it (RFC 6298) */
@@ -108,8 +123,10 @@ struct fn_sweep_options {
     struct fn_link link;       /* FN_LINK alone; of the above it needs no ident and no payload */
 };
 
-/* Bytes of payload that say which request it is: its time, its number and its cookie. */
+/* Bytes of payload that identify the request: its time, its number and its cookie. */
 #define FN_SWEEP_PAYLOAD 16
+/* With so many an IPv6 request also has which target it is for. */
+#define FN_ANYCAST_PAYLOAD 24
 
 struct fn_sweep;
 
@@ -130,7 +147,10 @@ int fn_sweep_run(struct fn_sweep *sweep, int64_t until);
 /* From now on leaves so much time between two requests; 0: none. */
 void fn_sweep_pace(struct fn_sweep *sweep, int64_t gap);
 
-/* As long as the sweep lives; read between two calls of fn_sweep_run(). */
+/*
+ * As long as the sweep lives. fn_sweep_size(), fn_sweep_sent() and fn_sweep_finished() may be called in any thread, and
+ * once it is finished the others too; else these are read between two calls of fn_sweep_run().
+ */
 uint64_t fn_sweep_size(const struct fn_sweep *sweep);
 const uint8_t *fn_sweep_states(const struct fn_sweep *sweep);
 const union fn_slot *fn_sweep_slots(const struct fn_sweep *sweep);
@@ -139,6 +159,9 @@ bool fn_sweep_finished(const struct fn_sweep *sweep);
 
 /* The reason of this number; NULL where there is none. */
 const struct fn_reason *fn_sweep_reason(const struct fn_sweep *sweep, uint32_t number);
+
+/* The address from which a target was answered, where that is another than its own; false: it is not. */
+bool fn_sweep_responder(const struct fn_sweep *sweep, uint64_t target, struct fn_number *out);
 
 /* The six bytes of an alive target's hardware address; NULL: it was not asked for (but by FN_LINK), or is not alive. */
 const uint8_t *fn_sweep_mac(const struct fn_sweep *sweep, uint64_t target);

@@ -1,6 +1,6 @@
 /* A sweep's requests, and whether what came back is one's answer. */
 #define _GNU_SOURCE
-#include "probe/bytes.h"
+#include "bytes.h"
 #include "probe/sweep.h"
 
 #include "checksum.h"
@@ -10,12 +10,18 @@
 
 #include <linux/errqueue.h>
 
-/* Of a request, behind its ICMP header: time, number, cookie, filler. */
-enum { AT_TICKS = 8, AT_NUMBER = 12, AT_COOKIE = 16 };
+/* Of a request, behind its ICMP header: time, number, cookie, of IPv6 its target where there is room, filler. */
+enum { AT_TICKS = 8, AT_NUMBER = 12, AT_COOKIE = 16, AT_TARGET = 24 };
 
 static bool is_ipv4(const struct fn_sweep *sweep)
 {
     return sweep->options.family == AF_INET;
+}
+
+/* Whether requests have which target they are for. */
+static bool has_target(const struct fn_sweep *sweep)
+{
+    return !is_ipv4(sweep) && sweep->options.payload >= FN_ANYCAST_PAYLOAD;
 }
 
 static uint64_t cookie_of(const struct fn_sweep *sweep, struct fn_number address, uint32_t number, uint32_t ticks)
@@ -51,7 +57,7 @@ int fn_icmp_init(struct fn_sweep *sweep, size_t headroom)
         uint8_t *const icmp = sweep->out.packets + i * sweep->packet_size + headroom;
         icmp[0] = is_ipv4(sweep) ? FN_ECHO_REQUEST_4 : FN_ECHO_REQUEST_6;
         put16(icmp + FN_AT_IDENT, sweep->options.ident);
-        for (size_t at = AT_COOKIE + 8; at < size; at++)
+        for (size_t at = has_target(sweep) ? AT_TARGET + 8 : AT_COOKIE + 8; at < size; at++)
             icmp[at] = (uint8_t)at;
     }
     sweep->constant_sum = fn_checksum_scalar(sweep->out.packets + headroom, size, 0);
@@ -70,8 +76,10 @@ static int wire_init(struct fn_sweep *sweep)
     return code;
 }
 
-void fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, struct fn_number to, uint32_t number, uint32_t ticks)
+struct fn_number fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number,
+                                       uint32_t ticks)
 {
+    const struct fn_number to = fn_sweep_address(sweep, target);
     uint8_t *const icmp = sweep->out.packets + place * sweep->packet_size + sweep->headroom;
     const uint64_t cookie = cookie_of(sweep, to, number, ticks);
 
@@ -83,17 +91,21 @@ void fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, struct fn_num
     uint32_t sum = sweep->constant_sum + (number & 0xffff) + words(ticks) + words(number) + words(cookie);
     if (!is_ipv4(sweep))
         sum += words(to.high) + words(to.low);
+    if (has_target(sweep)) {
+        put64(icmp + AT_TARGET, target);
+        sum += words(target);
+    }
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     put16(icmp + FN_AT_CHECKSUM, (uint16_t)~sum);
+    return to;
 }
 
 static void wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks)
 {
     struct fn_outgoing *const out = &sweep->out;
-    const struct fn_number address = fn_sweep_address(sweep, target);
+    const struct fn_number address = fn_icmp_write_request(sweep, place, target, number, ticks);
 
-    fn_icmp_write_request(sweep, place, address, number, ticks);
     if (is_ipv4(sweep)) {
         out->to[place].in = (struct sockaddr_in){
             .sin_family = AF_INET, .sin_addr.s_addr = htonl((uint32_t)address.low)};
@@ -118,6 +130,20 @@ static bool read_cookie(const struct fn_sweep *sweep, const uint8_t *icmp, size_
     return out->whole;
 }
 
+/* Whether it answers the request to a subnet's routers, one of which replies from an address of its own. */
+static bool read_anycast(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_answer *out)
+{
+    if (!has_target(sweep) || len < FN_ICMP_HEADER + FN_ANYCAST_PAYLOAD)
+        return false;
+    out->anycast = true;
+    out->target = get64(icmp + AT_TARGET);
+    if (out->target >= sweep->size)
+        return false;
+    const struct fn_number address = fn_sweep_address(sweep, out->target);
+    return fn_may_be_anycast(sweep->options.family, &sweep->options.anycast, address) &&
+           read_cookie(sweep, icmp, len, address, out);
+}
+
 bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
                          struct fn_answer *out)
 {
@@ -127,10 +153,9 @@ bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, s
 
     if (!icmp || !fn_is_echo(icmp, len, is_ipv4(sweep) ? FN_ECHO_REPLY_4 : FN_ECHO_REPLY_6, sweep->options.ident))
         return false;
-    out->target = fn_sweep_target(sweep, from);
-    out->stamp = 0;
-    out->reason = 0;
-    return out->target != FN_NO_TARGET && read_cookie(sweep, icmp, len, from, out);
+    *out = (struct fn_answer){.target = fn_sweep_target(sweep, from), .from = from};
+    return (out->target != FN_NO_TARGET && read_cookie(sweep, icmp, len, from, out)) ||
+           read_anycast(sweep, icmp, len, out);
 }
 
 bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number to,
@@ -138,9 +163,7 @@ bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, siz
 {
     if (!fn_is_echo(icmp, len, is_ipv4(sweep) ? FN_ECHO_REQUEST_4 : FN_ECHO_REQUEST_6, sweep->options.ident))
         return false;
-    out->target = fn_sweep_target(sweep, to);
-    out->stamp = 0;
-    out->whole = false;
+    *out = (struct fn_answer){.target = fn_sweep_target(sweep, to)};
     /* A router need not quote what is behind the ICMP header (RFC 792); what it quotes must be right. */
     return out->target != FN_NO_TARGET &&
            (len < FN_ICMP_HEADER + FN_SWEEP_PAYLOAD || read_cookie(sweep, icmp, len, to, out));
@@ -158,7 +181,7 @@ static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_a
     return true;
 }
 
-/* What an error that came back for a request to this address says. */
+/* The reason in an error that came back for a request to this address. */
 static struct fn_reason reason_of(const struct fn_sweep *sweep, const struct sock_extended_err *error,
                                   struct fn_number to)
 {
@@ -181,7 +204,7 @@ static int wire_error(struct fn_sweep *sweep, struct fn_answer *out)
     const ssize_t len = recvmsg(sweep->options.fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
 
     if (len < 0)
-        return -EAGAIN;
+        return -errno;
     const struct sock_extended_err *const error = fn_report_of(&message, sweep->options.family);
     if (!error || !fn_is_error(error, sweep->options.family) ||
         !fn_icmp_parse_quoted(sweep, icmp, (size_t)len, fn_number_of(&to), out))

@@ -1,6 +1,6 @@
 /* Who has an address of the link: ARP and NDP requests as Ethernet frames, and whether a frame is one's answer. */
 #define _GNU_SOURCE
-#include "probe/bytes.h"
+#include "bytes.h"
 #include "probe/sweep.h"
 
 #include "checksum.h"
@@ -162,7 +162,7 @@ static bool is_to_us(const struct fn_sweep *sweep, const uint8_t *frame, uint16_
            get16(frame + AT_TYPE) == type;
 }
 
-/* Whose hardware address a reply tells, and that; NULL where it is none to us. */
+/* Whose hardware address a reply has, and that; NULL where it is none to us. */
 static const uint8_t *parse_arp(const struct fn_sweep *sweep, const uint8_t *frame, size_t len,
                                 struct fn_number *whose)
 {
@@ -248,7 +248,7 @@ static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_a
     return true;
 }
 
-/* What can't be sent is told at once; nothing comes back but answers. */
+/* What can't be sent fails at once; nothing comes back but answers. */
 static int wire_error(struct fn_sweep *sweep, struct fn_answer *out)
 {
     (void)sweep;

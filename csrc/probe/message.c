@@ -3,7 +3,7 @@
 #include "probe/message.h"
 
 #include "checksum.h"
-#include "probe/bytes.h"
+#include "bytes.h"
 #include "probe/timing.h"
 
 #include <errno.h>
@@ -36,6 +36,28 @@ int fn_incoming_read(struct fn_incoming *in, int fd, unsigned limit, int flags)
             .msg_control = in->control[i], .msg_controllen = FN_CONTROL};
     const int count = recvmmsg(fd, in->messages, limit, MSG_DONTWAIT | flags, NULL);
     return count < 0 ? -errno : count;
+}
+
+bool fn_is_notice(int error)
+{
+    switch (error) {
+    case EINTR:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case EHOSTDOWN:
+    case ENONET:
+    case ENOPROTOOPT:
+    case ECONNREFUSED:
+    case EMSGSIZE:
+    case EOPNOTSUPP:
+    case EACCES:
+    case EPROTO:
+    case EREMOTEIO:
+        return true;
+    default:
+        return false;
+    }
 }
 
 const void *fn_control_of(const struct msghdr *message, int level, int type, size_t size)
@@ -112,8 +134,11 @@ const struct sock_extended_err *fn_report_of(const struct msghdr *message, int f
 
 bool fn_is_error(const struct sock_extended_err *report, int family)
 {
-    return (report->ee_origin == SO_EE_ORIGIN_ICMP || report->ee_origin == SO_EE_ORIGIN_ICMP6) &&
-           report->ee_type != (family == AF_INET ? FN_REDIRECT_4 : FN_REDIRECT_6);
+    if (report->ee_origin != SO_EE_ORIGIN_ICMP && report->ee_origin != SO_EE_ORIGIN_ICMP6)
+        return false;
+    if (family == AF_INET)
+        return report->ee_type != FN_REDIRECT_4 && report->ee_type != FN_QUENCH_4;
+    return report->ee_type != FN_REDIRECT_6;
 }
 
 struct fn_number fn_reporter_of(const struct sock_extended_err *error, int family)

@@ -1,6 +1,6 @@
 /*
  * What comes in by an ICMP socket, for a sweep and for a conversation: messages that are read together, what the
- * kernel says of each, and the ICMP message in it. Nothing is read beyond a message's length.
+ * kernel adds to each, and the ICMP message in it. Nothing is read beyond a message's length.
  */
 #ifndef FN_PROBE_MESSAGE_H
 #define FN_PROBE_MESSAGE_H
@@ -15,7 +15,7 @@
 #define FN_IPV4_HEADER_MAX 60
 #define FN_CONTROL 256
 
-enum { FN_ECHO_REPLY_4 = 0, FN_REDIRECT_4 = 5, FN_ECHO_REQUEST_4 = 8 };
+enum { FN_ECHO_REPLY_4 = 0, FN_QUENCH_4 = 4, FN_REDIRECT_4 = 5, FN_ECHO_REQUEST_4 = 8 };
 enum { FN_ECHO_REQUEST_6 = 128, FN_ECHO_REPLY_6 = 129, FN_REDIRECT_6 = 137 };
 
 /* Of an echo message: type, code, checksum, ident, sequence. */
@@ -36,11 +36,18 @@ void fn_incoming_free(struct fn_incoming *in);
 /* Reads at most `limit` (up to FN_BATCH) of what has arrived, without waiting: how many, or -errno. */
 int fn_incoming_read(struct fn_incoming *in, int fd, unsigned limit, int flags);
 
+/*
+ * Whether a failure to read (not of the error queue) may be the first notice of an error that came back: such a one is
+ * reported once, and where it is reported FN_NOTICES times while none came it is a refusal.
+ */
+bool fn_is_notice(int error);
+#define FN_NOTICES 16
+
 /* What the kernel adds to a message, where it is of this size at least; else NULL. */
 const void *fn_control_of(const struct msghdr *message, int level, int type, size_t size);
-/* When the kernel got a message, by the wall clock; 0: it does not say. */
+/* When the kernel got a message, by the wall clock; 0: unknown. */
 int64_t fn_stamp_of(const struct msghdr *message);
-/* When the packet left that a report of the error queue is about; 0: it does not say. */
+/* When the packet left that a report of the error queue is about; 0: unknown. */
 int64_t fn_departure_of(const struct msghdr *message);
 
 /* An IPv4 or IPv6 socket address as a number. */
@@ -55,7 +62,10 @@ struct sock_extended_err;
 
 /* What a message of the error queue reports, an error or a departure; NULL: nothing. */
 const struct sock_extended_err *fn_report_of(const struct msghdr *message, int family);
-/* Whether that is an error that came back, and none of our own, and no redirect: the probe was passed on. */
+/*
+ * Whether that is an error that came back, and none of our own. No redirect: the probe was passed on; no source quench,
+ * which means nothing any more (RFC 6633).
+ */
 bool fn_is_error(const struct sock_extended_err *report, int family);
 /* Who reported it. */
 struct fn_number fn_reporter_of(const struct sock_extended_err *error, int family);

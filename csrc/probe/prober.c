@@ -3,7 +3,7 @@
 #include "probe/prober.h"
 
 #include "checksum.h"
-#include "probe/bytes.h"
+#include "bytes.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,14 +29,6 @@ static bool is_udp(const struct fn_prober *prober)
 static bool is_raw_ipv4(const struct fn_prober *prober)
 {
     return prober->options.engine == FN_PROBER_RAW && is_ipv4(prober);
-}
-
-static int64_t read_clocks(struct fn_prober *prober)
-{
-    const int64_t now = fn_clock_now(CLOCK_MONOTONIC);
-
-    fn_clocks_read(&prober->clocks, now, fn_clock_now(CLOCK_REALTIME));
-    return now;
 }
 
 static int init(struct fn_prober *prober)
@@ -137,6 +129,15 @@ static void add_ttl(const struct fn_prober *prober, struct msghdr *message, int 
     memcpy(CMSG_DATA(part), &ttl, sizeof ttl);
 }
 
+/* Takes an error that the next call on the socket would report; it stays in the error queue. */
+static void forget_error(const struct fn_prober *prober)
+{
+    int forgotten;
+    socklen_t size = sizeof forgotten;
+
+    getsockopt(prober->options.fd, SOL_SOCKET, SO_ERROR, &forgotten, &size);
+}
+
 /*
  * An error that an earlier probe met is reported by the next call on the socket, whatever that is about; it stays in
  * the error queue too. What is reported again is this message's own.
@@ -152,13 +153,11 @@ static int send_message(const struct fn_prober *prober, const struct msghdr *mes
             return -ENOBUFS;
         if (tries == 1 || errno == EBADF)
             return -errno;
-        int forgotten;
-        socklen_t size = sizeof forgotten;
-        getsockopt(fd, SOL_SOCKET, SO_ERROR, &forgotten, &size);
+        forget_error(prober);
     }
 }
 
-static int send_probe(const struct fn_prober *prober, const struct fn_probe *probe, struct sockaddr_in6 to, int ttl,
+static int send_probe(const struct fn_prober *prober, struct fn_probe *probe, struct sockaddr_in6 to, int ttl,
                       unsigned size)
 {
     const unsigned filler_size = size - probe->cookie_size, header_size = is_udp(prober) ? 0 : FN_ICMP_HEADER;
@@ -179,6 +178,7 @@ static int send_probe(const struct fn_prober *prober, const struct fn_probe *pro
         message.msg_controllen = sizeof control;
         add_ttl(prober, &message, ttl);
     }
+    probe->sent = fn_clock_now(CLOCK_MONOTONIC); /* right before: the process may have been stopped meanwhile */
     return send_message(prober, &message);
 }
 
@@ -205,12 +205,12 @@ int fn_prober_send(struct fn_prober *prober, const struct sockaddr_in6 *to, int6
 {
     if (size > prober->options.size)
         return -EINVAL;
-    const int64_t now = read_clocks(prober);
+    const int64_t now = fn_clocks_look(&prober->clocks);
     struct fn_probe *const probe = next_free(prober, now);
     if (!probe)
         return FN_NO_SLOT;
     *probe = (struct fn_probe){
-        .host = fn_number_of(to), .scope = scope_of(to), .tag = tag, .sent = now, .held_until = now + timeout,
+        .host = fn_number_of(to), .scope = scope_of(to), .tag = tag, .held_until = now + timeout,
         .number = prober->number, .cookie_size = (uint8_t)(size < FN_COOKIE ? size : FN_COOKIE), .known = true,
     };
     const int code = send_probe(prober, probe, *to, ttl, size);
@@ -226,13 +226,27 @@ int fn_prober_send(struct fn_prober *prober, const struct sockaddr_in6 *to, int6
 
 /* Receiving */
 
+static bool in_its_scope(const struct fn_probe *probe, const struct sockaddr_in6 *address)
+{
+    const uint32_t scope = scope_of(address);
+
+    return scope == 0 || scope == probe->scope;
+}
+
 static bool was_sent_to(const struct fn_probe *probe, const struct sockaddr_in6 *address)
 {
     const struct fn_number host = fn_number_of(address);
-    const uint32_t scope = scope_of(address);
 
     return probe->known && host.high == probe->host.high && host.low == probe->host.low &&
-           (scope == 0 || scope == probe->scope);
+           in_its_scope(probe, address);
+}
+
+/* Whether a reply from this address may be to it though it was sent to another: to a subnet's routers. */
+static bool may_be_one_of(const struct fn_prober *prober, const struct fn_probe *probe,
+                          const struct sockaddr_in6 *address)
+{
+    return probe->known && probe->cookie_size == FN_COOKIE && (probe->scope == 0 || in_its_scope(probe, address)) &&
+           fn_may_be_anycast(prober->options.family, &prober->options.anycast, probe->host);
 }
 
 /* Whether a payload begins with the probe's cookie, or is the beginning of it where that need not be `whole`. */
@@ -255,7 +269,7 @@ static struct fn_probe *probe_of_echo(const struct fn_prober *prober, const uint
     if (!fn_is_echo(icmp, len, type, prober->options.ident))
         return NULL;
     struct fn_probe *const probe = &prober->probes[get16(icmp + FN_AT_SEQUENCE)];
-    const bool is_its = was_sent_to(probe, host) &&
+    const bool is_its = (was_sent_to(probe, host) || (whole && may_be_one_of(prober, probe, host))) &&
                         has_cookie(prober, probe, icmp + FN_ICMP_HEADER, len - FN_ICMP_HEADER, whole);
     return is_its ? probe : NULL;
 }
@@ -362,21 +376,22 @@ bool fn_prober_take_report(struct fn_prober *prober, const struct msghdr *messag
     return true;
 }
 
-/* How many were read, or -EBADF. */
+/* How many were read, or -errno where that is refused. */
 static int read_some(const struct fn_prober *prober, struct fn_incoming *in, unsigned limit, int flags)
 {
-    for (unsigned tries = 0; tries < FN_BATCH; tries++) {
+    for (unsigned notices = 1;; notices++) {
         const int count = fn_incoming_read(in, prober->options.fd, limit, flags);
-        if (count >= 0 || count == -EBADF)
+        if (count >= 0)
             return count;
         if (count == -EAGAIN)
             return 0;
-        /* An error's first notice; the error queue says it in full. */
+        if (flags || !fn_is_notice(-count) || notices == FN_NOTICES)
+            return count;
+        forget_error(prober); /* the error queue has it in full */
     }
-    return 0;
 }
 
-/* Takes up to `limit` of what the error queue holds, as far as there is room: how many answers, or -EBADF. */
+/* Takes up to `limit` of what the error queue holds, as far as there is room: how many answers, or -errno. */
 static int take_reports(struct fn_prober *prober, unsigned limit, struct fn_heard *out, unsigned room, bool *more)
 {
     int answers = 0;
@@ -388,7 +403,7 @@ static int take_reports(struct fn_prober *prober, unsigned limit, struct fn_hear
         const int count = read_some(prober, &prober->reports, FN_BATCH, MSG_ERRQUEUE);
         if (count < 0)
             return count;
-        const int64_t now = read_clocks(prober);
+        const int64_t now = fn_clocks_look(&prober->clocks);
         for (int i = 0; i < count; i++) {
             const struct mmsghdr *const message = &prober->reports.messages[i];
             answers += fn_prober_take_report(prober, &message->msg_hdr, message->msg_len, now, out + answers);
@@ -405,12 +420,12 @@ int fn_prober_receive(struct fn_prober *prober, unsigned limit, struct fn_heard 
     const int replies = read_some(prober, &prober->replies, wanted, 0);
     if (replies < 0)
         return replies;
-    /* A probe's departure is told before its reply arrives: once these were taken, none of these comes late. */
+    /* A probe's departure is reported before its reply arrives: once these were taken, none of these comes late. */
     bool more_reports = false;
     int answers = take_reports(prober, 2 * limit, out, FN_HEARD - FN_BATCH, &more_reports);
     if (answers < 0)
         return answers;
-    const int64_t now = read_clocks(prober);
+    const int64_t now = fn_clocks_look(&prober->clocks);
     for (int i = 0; i < replies; i++) {
         const struct mmsghdr *const message = &prober->replies.messages[i];
         answers += fn_prober_take_reply(prober, &message->msg_hdr, message->msg_len, now, out + answers);

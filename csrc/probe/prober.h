@@ -8,14 +8,15 @@
  * which the system gives what was used.
  *
  * A reply is believed only if its type, ident, checksum and source are right, and it returns as much of the keyed
- * cookie (SipHash-2-4 of the host and the probe's number, twice) as was sent. Errors come from the socket's error queue
- * (IP_RECVERR, ip(7)). A router need not quote the cookie (RFC 792); what it quotes must be right.
+ * cookie (SipHash-2-4 of the host and the probe's number, twice) as was sent. What may be a subnet's routers
+ * (fn_may_be_anycast()) replies from another address (RFC 4443, 4.2), and is believed if all of the cookie was sent.
+ * Errors come from the socket's error queue (IP_RECVERR, ip(7)). A router need not quote the cookie (RFC 792); what it quotes must be right.
  *
  * A round-trip time ends when the kernel got the answer, and begins right before the probe was sent or, with
  * `departures`, when the kernel handed it to the driver. Where the wall clock, which the kernel's timestamps are of,
  * was stepped meanwhile, it ends when the answer was read.
  *
- * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS, the option that tells an answer's TTL or hop limit,
+ * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS, the option that adds an answer's TTL or hop limit,
  * and IP_RECVERR or IPV6_RECVERR; for `departures` also with SO_TIMESTAMPING (TX_SOFTWARE, SOFTWARE, OPT_ID and
  * OPT_TSONLY), and nothing sent since. One thread at a time uses a prober; nothing is shared between two of them.
  * Nothing waits. Times are nanoseconds of CLOCK_MONOTONIC.
@@ -33,7 +34,7 @@
 /* Where traceroute began, and nobody listens. */
 #define FN_FIRST_PORT 33434
 
-/* Probes whose departure is awaited at most: what never leaves is never told of. */
+/* Probes whose departure is awaited at most: what never leaves is never reported. */
 #define FN_DEPARTING 4096
 
 /* What fn_prober_send() returns where every slot waits for its answer. */
@@ -50,6 +51,7 @@ struct fn_prober_options {
     uint16_t first;        /* the slot to begin with */
     unsigned size;         /* of the largest payload */
     const uint8_t *filler; /* what is behind the cookie, as long as the prober lives: size - FN_COOKIE bytes */
+    struct fn_anycast anycast; /* as long as the prober lives */
     bool departures;
 };
 
@@ -57,7 +59,7 @@ struct fn_probe {
     struct fn_number host;
     int64_t tag;
     int64_t sent, held_until;
-    int64_t left;     /* the kernel's timestamp, of the wall clock; 0: not told yet */
+    int64_t left;     /* the kernel's timestamp, of the wall clock; 0: not known yet */
     uint64_t number;
     uint32_t scope;
     uint8_t cookie_size;
@@ -70,7 +72,7 @@ struct fn_heard {
     int64_t rtt;
     char from[INET6_ADDRSTRLEN]; /* of an error: who reported it */
     uint32_t scope;
-    int ttl;                     /* -1: not told */
+    int ttl;                     /* -1: unknown */
     bool is_error;
     uint8_t type, code;          /* of an error */
     uint32_t info;               /* of an error: the next hop's MTU where a packet was too big */
@@ -107,7 +109,8 @@ int fn_prober_send(struct fn_prober *prober, const struct sockaddr_in6 *to, int6
 
 /*
  * Takes what has arrived: at most `limit` replies (up to FN_BATCH), and about twice `limit` of what the error queue
- * holds. How many answers are in `out`, or -EBADF; `*more` says whether there may be more.
+ * holds. How many answers are in `out`, or -errno where the system refuses to receive; `*more` is whether there may be
+ * more.
  */
 int fn_prober_receive(struct fn_prober *prober, unsigned limit, struct fn_heard *out, bool *more);
 

@@ -16,9 +16,11 @@
 #define NARROWEST 16
 /* So long the system may refuse to send at all. */
 #define PATIENCE (30 * FN_SECOND)
+/* No batch takes so long to make, or to send. */
+#define LONGEST_BATCH FN_MILLISECOND
 /* The least that an adaptive timeout comes down to. */
 #define SHORTEST_TIMEOUT (100 * FN_MILLISECOND)
-/* So long targets that are to be asked again are left to gather. */
+/* Retries are batched for up to this time. */
 #define TOGETHER FN_MILLISECOND
 /* So many messages are read before it is looked at whether to send, or to stop. */
 #define READ_MOST (64 * FN_BATCH)
@@ -95,6 +97,7 @@ void fn_sweep_free(struct fn_sweep *sweep)
     free(sweep->starts);
     free(sweep->states);
     free(sweep->slots);
+    free(sweep->responders);
     free(sweep);
 }
 
@@ -115,6 +118,16 @@ static uint32_t sent_at(const struct fn_sweep *sweep, const struct fn_answer *an
     return same ? noted : answer->ticks;
 }
 
+static void note_responder(struct fn_sweep *sweep, const struct fn_answer *answer)
+{
+    if (!sweep->responders)
+        sweep->responders = calloc(sweep->size, sizeof *sweep->responders);
+    if (sweep->responders)
+        sweep->responders[answer->target] = answer->from;
+    else
+        sweep->failure = -ENOMEM;
+}
+
 static void take_reply(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t now)
 {
     const int64_t rtt = fn_clocks_rtt(&sweep->clocks, sent_at(sweep, answer), answer->stamp, now);
@@ -124,6 +137,8 @@ static void take_reply(struct fn_sweep *sweep, const struct fn_answer *answer, i
     sweep->states[answer->target] = FN_ALIVE;
     sweep->slots[answer->target].rtt_ms = (float)rtt / 1e6f;
     sweep->alive++;
+    if (answer->anycast)
+        note_responder(sweep, answer);
 }
 
 /* Whether it answers a newer request than every answer before. */
@@ -153,7 +168,7 @@ static void take(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t
     /* One that could not be asked again may still answer what it was asked before. */
     if (state == FN_DECIDED || (state == FN_PENDING && (answer->reason || !answer->whole)))
         return;
-    /* What was said before is no progress: who repeats it without end would keep the window from ageing. */
+    /* A repeated answer is no progress: who repeats it without end would keep the window from ageing. */
     const bool first = state != FN_ALIVE && (state != FN_UNREACHABLE || !answer->reason);
     if (is_newest(sweep, answer) || first)
         note_progress(sweep, now);
@@ -172,11 +187,17 @@ static unsigned read_errors(struct fn_sweep *sweep)
 {
     struct fn_answer answer;
     unsigned count = 0;
-    int code;
+    int code = 0;
 
-    for (; count < READ_MOST && (code = sweep->wire->error(sweep, &answer)) >= 0; count++)
+    for (; count < READ_MOST; count++) {
+        code = sweep->wire->error(sweep, &answer);
+        if (code < 0)
+            break;
         if (code)
             take(sweep, &answer, time_now());
+    }
+    if (count < READ_MOST && code != -EAGAIN)
+        sweep->failure = code;
     return count;
 }
 
@@ -188,27 +209,27 @@ static int read_replies(struct fn_sweep *sweep)
 
     if (count < 0)
         return count;
-    const int64_t now = time_now();
-    fn_clocks_read(&sweep->clocks, now, fn_clock_now(CLOCK_REALTIME));
+    const int64_t now = fn_clocks_look(&sweep->clocks);
     for (int i = 0; i < count; i++)
         if (sweep->wire->reply(sweep, (unsigned)i, &answer))
             take(sweep, &answer, now);
     return count;
 }
 
-/* An error's first notice is the result of any call on the socket; the error queue says it in full. */
+/* An error's first notice is the result of any call on the socket; the error queue has it in full. */
 static int receive(struct fn_sweep *sweep)
 {
     int count = FN_BATCH;
+    unsigned notices = 0;
 
     for (unsigned read = 0; count == FN_BATCH && read < READ_MOST; read += FN_BATCH) {
         count = read_replies(sweep);
-        if (is_fatal(-count))
+        if (count >= 0 || count == -EAGAIN)
+            continue;
+        notices = read_errors(sweep) ? 0 : notices + 1;
+        if (!fn_is_notice(-count) || notices == FN_NOTICES)
             return count;
-        if (count < 0 && count != -EAGAIN && count != -EINTR) {
-            read_errors(sweep);
-            count = FN_BATCH;
-        }
+        count = FN_BATCH;
     }
     return 0;
 }
@@ -220,7 +241,7 @@ static uint64_t target_at(const struct fn_sweep *sweep, uint64_t place)
     return sweep->options.permuted ? fn_permute_at(&sweep->order, place) : place;
 }
 
-/* The silence of one that can't be asked again says nothing: what hinders us may have swallowed its answer too. */
+/* The silence of one that can't be asked again means nothing: what hinders us may have swallowed its answer too. */
 static void note_refusal(struct fn_sweep *sweep, uint64_t target, int error)
 {
     const struct fn_reason reason = {.refused = error};
@@ -274,11 +295,22 @@ static int64_t fill_batch(struct fn_sweep *sweep, unsigned room, int64_t now)
     return now;
 }
 
+/*
+ * A process that is stopped in a system call has done the call: where that took longer than any batch takes, all of
+ * it left at the beginning.
+ */
+static int64_t batch_time(int64_t before, int64_t after)
+{
+    return after - before < LONGEST_BATCH ? after - before : 0;
+}
+
 static void note_sent(struct fn_sweep *sweep, unsigned count, int64_t before, int64_t after)
 {
+    const int64_t took = batch_time(before, after);
+
     for (unsigned i = 0; i < count; i++) {
         const uint64_t target = sweep->out.targets[i];
-        const int64_t when = before + (after - before) * i / count;
+        const int64_t when = before + took * i / count;
         if (sweep->states[target] == FN_PENDING) {
             sweep->states[target] = FN_SILENT;
             sweep->unanswered++;
@@ -287,11 +319,9 @@ static void note_sent(struct fn_sweep *sweep, unsigned count, int64_t before, in
             sweep->slots[target].ticks = fn_ticks(when);
         sweep->not_before += sweep->options.gap;
     }
-    sweep->sent += count;
+    __atomic_store_n(&sweep->sent, sweep->sent + count, __ATOMIC_RELAXED);
     sweep->last_sent = after;
     sweep->refused_since = 0;
-    if (sweep->not_before < after - AGE)
-        sweep->not_before = after - AGE;
 }
 
 /* Nothing could be sent for long: what is left of the pass is given up. */
@@ -301,7 +331,7 @@ static void give_up_pass(struct fn_sweep *sweep, int error)
         note_refusal(sweep, target_at(sweep, sweep->place), error);
 }
 
-/* A queue or a table; ENOMEM is IPv6's word for it. */
+/* Send queue or neighbour table full (IPv6 reports ENOMEM). */
 static bool is_full(int error)
 {
     return error == ENOBUFS || error == EAGAIN || error == ENOMEM;
@@ -361,10 +391,10 @@ static void stall(struct fn_sweep *sweep, int64_t now)
 
 static void finish(struct fn_sweep *sweep)
 {
-    sweep->finished = true;
     for (uint64_t target = 0; target < sweep->size; target++)
         if (sweep->states[target] == FN_SILENT)
             sweep->slots[target].ticks = 0;
+    __atomic_store_n(&sweep->finished, true, __ATOMIC_RELEASE);
 }
 
 /*
@@ -409,13 +439,16 @@ static unsigned room(struct fn_sweep *sweep, int64_t now, int64_t *wake)
     }
     uint64_t free_places = sweep->window - out;
     if (sweep->options.gap) {
+        /* What was missed is made up for as far as that. */
+        if (sweep->not_before < now - AGE)
+            sweep->not_before = now - AGE;
         const uint64_t due = (uint64_t)((now - sweep->not_before) / sweep->options.gap) + 1;
         free_places = due < free_places ? due : free_places;
     }
     return free_places < FN_BATCH ? (unsigned)free_places : FN_BATCH;
 }
 
-/* Sends what may be sent: 0, *wake says when there is reason to look again; or -errno. */
+/* Sends what may be sent: 0, *wake is when there is reason to look again; or -errno. */
 static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
 {
     if (sweep->alive + sweep->decided == sweep->size) {
@@ -431,6 +464,13 @@ static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
         return 0;
     }
     const int64_t before = time_now();
+    if (before - now > LONGEST_BATCH && !sweep->remade) {
+        /* The process was stopped since the time in the requests: they are made once more. */
+        sweep->remade = true;
+        sweep->place = sweep->out.places[0];
+        return 0;
+    }
+    sweep->remade = false;
     const int sent = send_batch(sweep);
     if (is_fatal(-sent))
         return sent;
@@ -460,6 +500,8 @@ int fn_sweep_run(struct fn_sweep *sweep, int64_t until)
         int64_t wake = now;
         if (code == 0)
             code = send_some(sweep, now, &wake);
+        if (code == 0)
+            code = sweep->failure;
         if (code < 0)
             return code;
         if (wake > now && now < until)
@@ -492,10 +534,16 @@ const union fn_slot *fn_sweep_slots(const struct fn_sweep *sweep)
 
 uint64_t fn_sweep_sent(const struct fn_sweep *sweep)
 {
-    return sweep->sent;
+    return __atomic_load_n(&sweep->sent, __ATOMIC_RELAXED);
 }
 
 bool fn_sweep_finished(const struct fn_sweep *sweep)
 {
-    return sweep->finished;
+    return __atomic_load_n(&sweep->finished, __ATOMIC_ACQUIRE);
+}
+
+bool fn_sweep_responder(const struct fn_sweep *sweep, uint64_t target, struct fn_number *out)
+{
+    *out = sweep->responders ? sweep->responders[target] : (struct fn_number){0};
+    return out->high || out->low;
 }

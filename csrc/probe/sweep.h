@@ -42,6 +42,8 @@ struct fn_answer {
     uint32_t number;
     int64_t stamp;     /* the kernel's, of the wall clock; 0: none */
     uint32_t reason;   /* 0: a reply */
+    bool anycast;      /* the reply is from another address than the target's, `from` */
+    struct fn_number from;
 };
 
 /* What a sweep goes over. Batches are of at most FN_BATCH. */
@@ -54,7 +56,7 @@ struct fn_wire {
     int (*read)(struct fn_sweep *sweep); /* how many messages had come, or -errno */
     /* What message `place` of those read answers; false: nothing of ours. */
     bool (*reply)(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out);
-    /* Takes one error that came back: 1, its answer in `out`; 0: one that is not ours; -EAGAIN: no more. */
+    /* Takes one error that came back: 1, its answer in `out`; 0: one that is not ours; -EAGAIN: no more; -errno. */
     int (*error)(struct fn_sweep *sweep, struct fn_answer *out);
     /* Waits until something came, or so long; true: errors did. */
     bool (*wait)(struct fn_sweep *sweep, const struct timespec *longest);
@@ -77,14 +79,18 @@ struct fn_sweep {
     uint8_t *states;
     union fn_slot *slots;
     struct fn_reasons reasons;
+    struct fn_number *responders; /* of each target, 0: itself; NULL while all are */
     uint64_t alive, unanswered, decided;
 
+    int failure; /* -errno: the error queue can't be read */
     uint64_t place; /* in this pass */
     unsigned passes_left;
     int64_t pass_begin, last_pass_end;
-    bool finished;
+    bool finished; /* atomic: that it is publishes every verdict */
+    bool remade;
 
-    uint64_t sent, newest; /* how many requests were sent, and the newest one that was answered */
+    uint64_t sent;   /* atomic: how many requests were */
+    uint64_t newest; /* of them that was answered */
     unsigned window;
     bool answered_since_stall;
     unsigned silent_stalls; /* in a row */
@@ -115,8 +121,9 @@ bool fn_batch_wait(struct fn_sweep *sweep, const struct timespec *longest);
 extern const struct fn_wire fn_icmp_wire;
 /* For requests with so much headroom: batches, and all of an ICMP message that is the same in each. */
 int fn_icmp_init(struct fn_sweep *sweep, size_t headroom);
-void fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, struct fn_number to, uint32_t number,
-                           uint32_t ticks);
+/* Of message `place` of the batch: for a target, whose address it gives. */
+struct fn_number fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number,
+                                       uint32_t ticks);
 /* What a message from this address answers (a raw IPv4 socket's begins with its IP header); false: nothing of ours. */
 bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
                          struct fn_answer *out);
@@ -126,7 +133,7 @@ bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, siz
 
 /* link.c: ARP or NDP over an interface's packet socket. */
 extern const struct fn_wire fn_link_wire;
-/* The hardware address of a target that a frame tells us, within the frame; NULL: it is no answer to us. */
+/* The hardware address of a target that a frame gives us, within the frame; NULL: it is no answer to us. */
 const uint8_t *fn_link_parse_reply(const struct fn_sweep *sweep, const uint8_t *frame, size_t len, uint64_t *target);
 
 /* turbo.c: as frames and out of a ring. What a packet answers; false: nothing of ours. */

@@ -11,6 +11,16 @@ static bool below(struct fn_number a, struct fn_number b)
     return a.high < b.high || (a.high == b.high && a.low < b.low);
 }
 
+bool fn_may_be_anycast(int family, const struct fn_anycast *known, struct fn_number address)
+{
+    if (family != AF_INET6)
+        return false;
+    for (size_t i = 0; i < known->count; i++)
+        if (known->list[i].high == address.high && known->list[i].low == address.low)
+            return true;
+    return address.low == 0;
+}
+
 static struct fn_number plus(struct fn_number number, uint64_t more)
 {
     const uint64_t low = number.low + more;

@@ -6,6 +6,10 @@
 
 /* Adjusting a clock slews it by at most one in a thousand; a difference above that is a step. */
 #define TOLERANCE (50 * FN_MICROSECOND)
+/* Both clocks are read so many times at most. */
+#define LOOKS 8
+/* Ticks go round: a difference above this is one below zero. */
+#define MOST_TICKS (UINT32_MAX / 2)
 
 int64_t fn_clock_now(clockid_t clock)
 {
@@ -35,6 +39,19 @@ void fn_clocks_read(struct fn_clocks *clocks, int64_t now, int64_t wall)
     clocks->read = now;
 }
 
+int64_t fn_clocks_look(struct fn_clocks *clocks)
+{
+    int64_t now, wall;
+    unsigned tries = LOOKS;
+
+    do {
+        now = fn_clock_now(CLOCK_MONOTONIC);
+        wall = fn_clock_now(CLOCK_REALTIME);
+    } while (fn_clock_now(CLOCK_MONOTONIC) - now > TOLERANCE && --tries);
+    fn_clocks_read(clocks, now, wall);
+    return now;
+}
+
 int64_t fn_clocks_when(const struct fn_clocks *clocks, int64_t stamp, int64_t from, int64_t until, int64_t otherwise)
 {
     const int64_t when = stamp - clocks->lead;
@@ -44,10 +61,14 @@ int64_t fn_clocks_when(const struct fn_clocks *clocks, int64_t stamp, int64_t fr
 
 int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t stamp, int64_t now)
 {
+    const int64_t arrived = stamp - clocks->lead;
+    const uint32_t ticks = fn_ticks(arrived) - sent;
+    const int64_t rtt = (int64_t)ticks << FN_TICK_BITS;
+    const bool known = stamp && arrived <= now && ticks <= MOST_TICKS && arrived - rtt >= clocks->steady_since;
     const int64_t elapsed = (int64_t)(uint32_t)(fn_ticks(now) - sent) << FN_TICK_BITS;
-    const int64_t rtt = fn_clocks_when(clocks, stamp, now - elapsed, now, now) - (now - elapsed);
+    const int64_t found = known ? rtt + arrived % (1 << FN_TICK_BITS) : elapsed;
 
-    return rtt > 0 ? rtt : 1 << FN_TICK_BITS;
+    return found > 0 ? found : 1 << FN_TICK_BITS;
 }
 
 void fn_expect_learn(struct fn_expect *expect, int64_t rtt)

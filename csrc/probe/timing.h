@@ -32,14 +32,16 @@ uint32_t fn_ticks(int64_t time);
 
 void fn_clocks_start(struct fn_clocks *clocks, int64_t now, int64_t wall);
 void fn_clocks_read(struct fn_clocks *clocks, int64_t now, int64_t wall);
+/* Reads both clocks, at one moment even if the process is stopped meanwhile: the time of CLOCK_MONOTONIC. */
+int64_t fn_clocks_look(struct fn_clocks *clocks);
 /*
- * When it was by the kernel's timestamp, which is of the wall clock; `otherwise` where that does not say: there is
+ * When it was by the kernel's timestamp, which is of the wall clock; `otherwise` where that is unknown: there is
  * none (0), it is not of the time between `from` and `until`, or the clock was stepped since `from`.
  */
 int64_t fn_clocks_when(const struct fn_clocks *clocks, int64_t stamp, int64_t from, int64_t until, int64_t otherwise);
 /*
- * The time from `sent`, in ticks, to the kernel's receive timestamp; to `now`, when it was read, where that is none. A
- * tick at least: of requests that leave together, when each left is known by interpolation.
+ * The time from `sent`, in ticks, to the kernel's receive timestamp, however late that is read; to `now`, when it was
+ * read, where that is none. A tick at least: of requests that leave together, when each left is known by interpolation.
  */
 int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t stamp, int64_t now);
 

@@ -3,7 +3,7 @@
 #include "probe/turbo.h"
 
 #include "checksum.h"
-#include "probe/bytes.h"
+#include "bytes.h"
 #include "probe/ring.h"
 #include "probe/sweep.h"
 
@@ -39,7 +39,7 @@ struct fn_turbo {
     bool from_ring;
 };
 
-/* What says that a frame is one of our replies. */
+/* What identifies a frame as one of our replies. */
 static const struct fn_match IPV4_MATCHES[] = {
     {12, 2, 0, {0xff, 0xff}},             /* EtherType */
     {14, 1, 0, {0xff}},                   /* version, header length */
@@ -202,10 +202,9 @@ static int wire_init(struct fn_sweep *sweep)
 static void wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks)
 {
     const int family = sweep->options.family;
-    const struct fn_number to = fn_sweep_address(sweep, target);
+    const struct fn_number to = fn_icmp_write_request(sweep, place, target, number, ticks);
     uint8_t *const ip = sweep->out.packets + place * sweep->packet_size + ETH_HLEN;
 
-    fn_icmp_write_request(sweep, place, to, number, ticks);
     write_number(ip + (family == AF_INET ? IPV4_TO : IPV6_TO), family, to);
     if (family == AF_INET) {
         const uint16_t sum = fn_sum_add((uint16_t)(to.low >> 16), (uint16_t)to.low);
