@@ -1,5 +1,5 @@
 /*
- * What the kernel says of its network interfaces: the ioctl calls of netdevice(7) and a line of
+ * The kernel's answers about its network interfaces: the ioctl calls of netdevice(7) and a line of
  * /proc/net/if_inet6.
  *
  * A socket answers for the network namespace that it was opened in, and a thread may move to another one
@@ -10,7 +10,7 @@
  * name meanwhile: equal names are one namespace. Without /proc every call opens a socket.
  *
  * Start with fn_netif_init(); nothing is opened before the first call. A forked child must fn_netif_close()
- * what it inherited before its first call: the text would tell of the parent's thread. Descriptors that
+ * what it inherited before its first call: the text would be of the parent's thread. Descriptors that
  * somebody else has closed (a daemon that closes all of them) are noticed at the next call, and never
  * closed again, as their numbers may be another's by then.
  *

@@ -4,10 +4,12 @@
  * scan walks the headers of a packet once, outermost first, and writes down the kind and the offset of
  * each. Layers tile the data: layer i is the bytes from offsets[i] up to offsets[i + 1], the last one ends
  * where the data ends, so nothing is lost whatever the data holds. What no header explains is FN_PAYLOAD;
- * what lies behind the length that the network header announces is FN_PADDING. Scanning stops at the
- * first header that is cut short or can't be: that one and all behind it are payload, and error, error_kind
- * and error_offset say what was wrong. A packet quoted by an ICMP error is scanned too, without an error
- * where it is cut short, which is normal there. The number of layers is bounded; nothing is read past len.
+ * what lies behind the length that the network header announces is FN_PADDING, and between UDP's end and that
+ * FN_SURPLUS (RFC 9868). Scanning stops at the
+ * first header that is cut short or can't be, and error, error_kind and error_offset are what was wrong. One
+ * that is cut short is a layer of those bytes that are there: its layer's length is how far its fields can be
+ * read. One that can't be is payload with all behind it. A packet quoted by an ICMP error is scanned too, without
+ * an error where it is cut short, which is normal there. The number of layers is bounded; nothing is read past len.
  *
  * build takes the parts of a packet, each a header that is encoded already, and writes them one behind the
  * other, computing those fields that a part leaves automatic: lengths, the number of the next protocol, and
@@ -27,12 +29,20 @@
 enum fn_kind {
     FN_PAYLOAD,
     FN_PADDING,
+    FN_SURPLUS,
     FN_ETHERNET,
     FN_DOT3,
     FN_LLC,
     FN_SNAP,
     FN_DOT1Q,
     FN_DOT1AD,
+    FN_SLL,
+    FN_SLL2,
+    FN_NULL,
+    FN_LOOP,
+    FN_MPLS,
+    FN_PPPOE,
+    FN_PPP,
     FN_ARP,
     FN_IPV4,
     FN_IPV6,
@@ -43,15 +53,32 @@ enum fn_kind {
     FN_AH,
     FN_ESP,
     FN_MOBILITY,
+    FN_GRE,
+    FN_ICMP_EXTENSIONS,
     FN_ICMP,
     FN_ICMPV6,
     FN_UDP,
     FN_TCP,
+    FN_SCTP,
+    FN_DCCP,
     FN_KINDS
 };
 
-/* What the data starts with. FN_LINK_IP: IPv4 or IPv6, as the first four bits say. */
-enum fn_link { FN_LINK_ETHERNET, FN_LINK_IPV4, FN_LINK_IPV6, FN_LINK_IP };
+/*
+ * What the data starts with. IP: IPv4 or IPv6, by the first four bits. NULL and LOOP: BSD's loopback, its address
+ * family in the byte order of the machine and of the network. SLL and SLL2: Linux's cooked capture.
+ */
+enum fn_link {
+    FN_LINK_ETHERNET,
+    FN_LINK_IPV4,
+    FN_LINK_IPV6,
+    FN_LINK_IP,
+    FN_LINK_NULL,
+    FN_LINK_LOOP,
+    FN_LINK_SLL,
+    FN_LINK_SLL2,
+    FN_LINKS
+};
 
 enum fn_packet_error {
     FN_PACKET_OK = 0,
@@ -59,7 +86,7 @@ enum fn_packet_error {
     FN_PACKET_VERSION = -2,    /* not the version that error_kind has */
     FN_PACKET_LENGTH = -3,     /* a length field of error_kind is shorter than its own header */
     FN_PACKET_TOO_DEEP = -4,   /* more than FN_PACKET_HEADERS layers */
-    FN_PACKET_TOO_LONG = -5,   /* build: more bytes than the length field of a part can say */
+    FN_PACKET_TOO_LONG = -5,   /* build: more bytes than the length field of a part can hold */
 };
 
 #define FN_PACKET_LAYERS 20
@@ -72,6 +99,7 @@ struct fn_packet {
     uint8_t count;
     uint8_t error_kind;
     int8_t error; /* an fn_packet_error */
+    uint8_t error_limit; /* FN_PACKET_TRUNCATED: 0 where the data ends, or 1 + the layer whose length field does */
     uint32_t error_offset;
 };
 
@@ -81,18 +109,42 @@ int fn_packet_scan(const uint8_t *data, uint32_t len, enum fn_link link, struct 
 /* The outermost IPv4 or IPv6 layer, or -1. */
 int fn_packet_network(const struct fn_packet *packet);
 
-/* The transport layer (ICMP, ICMPv6, UDP, TCP) that the outermost network layer carries, or -1. */
+/* The transport layer (ICMP, ICMPv6, UDP, TCP, SCTP, DCCP) that the outermost network layer carries, or -1. */
 int fn_packet_transport(const struct fn_packet *packet);
 
-/* The protocol number behind the outermost network layer and its extension headers, or -1 without one. */
+/* The protocol number behind the outermost network layer and its extension headers; -1 where it is not there. */
 int fn_packet_protocol(const uint8_t *data, const struct fn_packet *packet);
 
 /*
  * The first layer whose checksum is wrong, or -1. *expected is then what it should be. Fragments, quoted
  * packets and UDP over IPv4 without a checksum have none that could be verified. `data` is what was
- * scanned, without an error; `sum` sums it.
+ * scanned, to be believed only where that was without an error; `sum` sums it. A checksum has 16 bits, SCTP's 32.
  */
-int fn_packet_verify(const uint8_t *data, const struct fn_packet *packet, fn_sum_fn *sum, uint16_t *expected);
+int fn_packet_verify(const uint8_t *data, const struct fn_packet *packet, fn_sum_fn *sum, uint32_t *expected);
+
+/* The offset of a layer's checksum within it, or -1: it has none, or is cut short before it. */
+int fn_packet_checksum(const uint8_t *data, const struct fn_packet *packet, int layer);
+
+/* The sizes that options of one kind may have, in bytes: `least`, and then every `step` more up to `most`. */
+struct fn_form {
+    const char *name;
+    uint8_t least;
+    uint8_t step; /* 0: `least` only */
+    uint8_t most; /* 0: any */
+};
+
+struct fn_wrong_option {
+    const struct fn_form *form; /* that it should have; NULL: it can't be an option at all */
+    uint32_t offset;
+    uint32_t size;
+};
+
+/*
+ * The first layer among whose options something can't be one, or is of a known kind and not of its form: *wrong; or
+ * -1. Those of IPv4, TCP, hop-by-hop and destination headers, of neighbour discovery and the objects of ICMP
+ * extensions are read, of quoted packets none.
+ */
+int fn_packet_malformed(const uint8_t *data, const struct fn_packet *packet, struct fn_wrong_option *wrong);
 
 /* Fields that build computes: bits of fn_part.automatic. */
 enum { FN_AUTO_LENGTH = 1, FN_AUTO_PROTOCOL = 2, FN_AUTO_CHECKSUM = 4 };
@@ -102,11 +154,14 @@ struct fn_part {
     uint32_t length;
     uint16_t sum;      /* as fn_part_sum() sets it */
     uint8_t kind;      /* an fn_kind */
-    uint8_t automatic; /* what the header's bytes in these fields hold does not matter */
+    uint8_t automatic; /* fields within the header; what its bytes in them hold does not matter */
 };
 
 /* The offset of the field that this automatic bit names in a header of this kind, or -1. */
 int fn_part_field(enum fn_kind kind, int automatic);
+
+/* Those of these automatic bits whose fields a header of this kind has within its first `length` bytes. */
+uint8_t fn_part_automatic(enum fn_kind kind, uint32_t length, uint8_t automatic);
 
 /* Set part->sum: the sum of its header without the automatic fields. The other members are set already. */
 void fn_part_sum(struct fn_part *part, fn_sum_fn *sum);
@@ -154,9 +209,12 @@ struct fn_template {
     struct fn_template_checksum checksums[FN_PACKET_LAYERS]; /* innermost first */
 };
 
+/* Whether this part's checksum is one that a template can't update: a CRC, or one that covers a part only. */
+int fn_template_refuses(const struct fn_part *part);
+
 /*
  * Make ready a template for the packet in `data` (length bytes, built of these parts), whose fields are set
- * up already. Bit i of `updated` says that part i's checksum is to be updated. The fields' bits in data are
+ * up already. Bit i of `updated` means that part i's checksum is to be updated. The fields' bits in data are
  * cleared; data then belongs to the template as long as that is used.
  */
 void fn_template_prepare(struct fn_template *template, const struct fn_part *const parts[], size_t count,

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* What a stack's last header says of its next protocol: nobody's, and that there is none. */
+/* What a stack's last header has as its next protocol: nobody's, and that there is none. */
 #define ETHERTYPE_UNKNOWN 0x9000
 #define PROTOCOL_UNKNOWN 0
 
@@ -15,12 +15,20 @@ static const struct {
 } layouts[FN_KINDS] = {
     [FN_PAYLOAD] = {-1, -1, -1, 0, 0},
     [FN_PADDING] = {-1, -1, -1, 0, 0},
+    [FN_SURPLUS] = {-1, -1, -1, 0, 0},
     [FN_ETHERNET] = {-1, 12, -1, 2, 0},
     [FN_DOT3] = {12, -1, -1, 0, 0},
     [FN_LLC] = {-1, -1, -1, 0, 0},
     [FN_SNAP] = {-1, 3, -1, 2, 0},
     [FN_DOT1Q] = {-1, 2, -1, 2, 0},
     [FN_DOT1AD] = {-1, 2, -1, 2, 0},
+    [FN_SLL] = {-1, 14, -1, 2, 0},
+    [FN_SLL2] = {-1, 0, -1, 2, 0},
+    [FN_NULL] = {-1, -1, -1, 0, 0},
+    [FN_LOOP] = {-1, -1, -1, 0, 0},
+    [FN_MPLS] = {-1, 2, -1, 1, 137}, /* one bit: whether this label is the last */
+    [FN_PPPOE] = {4, -1, -1, 0, 0},
+    [FN_PPP] = {-1, 0, -1, 2, 0},
     [FN_ARP] = {-1, -1, -1, 0, 0},
     [FN_IPV4] = {2, 9, 10, 1, 4},
     [FN_IPV6] = {4, 6, -1, 1, 41},
@@ -31,11 +39,18 @@ static const struct {
     [FN_AH] = {-1, 0, -1, 1, 51},
     [FN_ESP] = {-1, -1, -1, 0, PROTOCOL_ESP},
     [FN_MOBILITY] = {-1, 0, 4, 1, 135},
+    [FN_GRE] = {-1, 2, -1, 2, 47}, /* its checksum is optional, and given */
+    [FN_ICMP_EXTENSIONS] = {-1, -1, 2, 0, 0},
     [FN_ICMP] = {-1, -1, 2, 0, 1},
     [FN_ICMPV6] = {-1, -1, 2, 0, 58},
     [FN_UDP] = {4, -1, 6, 0, 17},
     [FN_TCP] = {-1, -1, 16, 0, 6},
+    [FN_SCTP] = {-1, -1, 8, 0, 132},
+    [FN_DCCP] = {-1, -1, 6, 0, 33},
 };
+
+/* Building a packet is one loop: what has a rare case of its own, too, is inlined into both. */
+#define INLINED static inline __attribute__((always_inline))
 
 /* Headers are short: the widest that has automatic fields among its first bytes. */
 #define FIXED_PART 20
@@ -52,6 +67,35 @@ int fn_part_field(enum fn_kind kind, int automatic)
     default:
         return -1;
     }
+}
+
+static uint32_t checksum_size(uint8_t kind)
+{
+    return kind == FN_SCTP ? 4 : 2;
+}
+
+int fn_part_checksum(const struct fn_part *part)
+{
+    int at = layouts[part->kind].checksum;
+
+    if (part->kind == FN_GRE && part->length >= 8 && part->header[0] & 0x80)
+        return 4;
+    return at >= 0 && (uint32_t)at + checksum_size(part->kind) <= part->length ? at : -1;
+}
+
+uint8_t fn_part_automatic(enum fn_kind kind, uint32_t length, uint8_t automatic)
+{
+    uint8_t within = 0;
+
+    for (int bit = FN_AUTO_LENGTH; bit <= FN_AUTO_CHECKSUM; bit <<= 1) {
+        int at = fn_part_field(kind, bit);
+        uint32_t size = bit == FN_AUTO_PROTOCOL   ? layouts[kind].protocol_size
+                        : bit == FN_AUTO_CHECKSUM ? checksum_size(kind)
+                                                  : 2;
+        if (at >= 0 && (uint32_t)at + size <= length)
+            within |= (uint8_t)bit;
+    }
+    return automatic & within;
 }
 
 static inline uint16_t fold(uint32_t sum)
@@ -75,7 +119,7 @@ void fn_part_sum(struct fn_part *part, fn_sum_fn *sum)
     if (part->automatic & FN_AUTO_PROTOCOL)
         memset(fixed + layouts[part->kind].protocol, 0, layouts[part->kind].protocol_size);
     if (part->automatic & FN_AUTO_CHECKSUM)
-        memset(fixed + layouts[part->kind].checksum, 0, 2);
+        memset(fixed + layouts[part->kind].checksum, 0, checksum_size(part->kind));
     part->sum = sum(part->header + head, part->length - head, sum(fixed, head, 0));
 }
 
@@ -106,15 +150,16 @@ static const uint8_t *ipv4_destination(const struct fn_part *ip)
     return p + 16;
 }
 
-static const uint8_t *ipv6_destination(const struct fn_part *ip, const struct fn_part *routing)
+/* The same of a routing header, or NULL where it has no segments left. */
+static const uint8_t *last_segment(const struct fn_part *routing)
 {
-    if (routing && routing->length >= 24 && routing->header[3]) {
+    if (routing->length >= 24 && routing->header[3]) {
         if (routing->header[2] == 4) /* segment routing lists the last one first (RFC 8754) */
             return routing->header + 8;
         if (routing->header[2] == 0 || routing->header[2] == 2)
             return routing->header + 8 + (routing->length - 24) / 16 * 16;
     }
-    return ip->header + 24;
+    return NULL;
 }
 
 static uint32_t sum_words(const uint8_t *p, size_t words)
@@ -135,17 +180,20 @@ struct pseudo {
 
 static struct pseudo pseudo_of(const struct fn_part *const parts[], size_t i)
 {
-    const struct fn_part *routing = NULL;
+    const uint8_t *last = NULL; /* of several routing headers the innermost one's that has segments left */
     const uint8_t *home = NULL; /* what a mobile node's packet counts as sent from (RFC 6275, section 11.3.1) */
 
     while (i-- > 0) {
         const struct fn_part *part = parts[i];
+        if ((part->kind == FN_IPV4 && part->length < 20) || (part->kind == FN_IPV6 && part->length < 40))
+            break;
         if (part->kind == FN_IPV4)
             return (struct pseudo){part, part->header + 12, ipv4_destination(part), 4};
         if (part->kind == FN_IPV6)
-            return (struct pseudo){part, home ? home : part->header + 8, ipv6_destination(part, routing), 16};
+            return (struct pseudo){part, home ? home : part->header + 8, last ? last : part->header + 24,
+                                   16};
         if (part->kind == FN_ROUTING)
-            routing = part;
+            last = last ? last : last_segment(part);
         else if (part->kind == FN_DESTINATION && find_ipv6_option(part->header, part->length, 0xc9, 16))
             home = find_ipv6_option(part->header, part->length, 0xc9, 16);
         else if (!is_extension(part->kind))
@@ -171,11 +219,11 @@ static inline bool within(const uint8_t *byte, const uint8_t *start, uint32_t si
 
 bool fn_part_covers(const struct fn_part *const parts[], size_t owner, size_t i, uint32_t at)
 {
-    if (parts[owner]->kind == FN_IPV4)
+    if (sums_itself(parts[owner]->kind))
         return i == owner;
     if (i >= owner)
-        return parts[i]->kind != FN_PADDING;
-    if (parts[owner]->kind == FN_ICMP)
+        return parts[i]->kind != FN_PADDING && (parts[owner]->kind != FN_UDP || parts[i]->kind != FN_SURPLUS);
+    if (!needs_pseudo(parts[owner]->kind))
         return false;
     struct pseudo p = pseudo_of(parts, owner);
     const uint8_t *byte = parts[i]->header + at;
@@ -189,12 +237,29 @@ struct below {
     uint8_t kind;
 };
 
-static uint16_t next_number(uint8_t kind, const struct below *below)
+/* Whether a header's Ethernet type may be a length instead. */
+static bool has_frame_length(uint8_t kind)
 {
+    return kind == FN_ETHERNET || kind == FN_DOT1Q || kind == FN_DOT1AD || kind == FN_SNAP;
+}
+
+static uint16_t ppp_number(uint8_t below)
+{
+    return below == FN_IPV4 ? 0x0021 : below == FN_IPV6 ? 0x0057 : below == FN_MPLS ? 0x0281 : PROTOCOL_UNKNOWN;
+}
+
+INLINED uint16_t next_number(const struct fn_part *part, const struct below *below)
+{
+    const uint8_t kind = part->kind;
+
     if (layouts[kind].protocol_size == 1) {
+        if (kind == FN_MPLS)
+            return (part->header[2] & 0xfe) | (below->kind != FN_MPLS);
         bool known = layouts[below->kind].number || below->kind == FN_HOP_BY_HOP;
         return known ? layouts[below->kind].number : kind == FN_IPV4 ? PROTOCOL_UNKNOWN : PROTOCOL_NONE;
     }
+    if (kind == FN_PPP)
+        return ppp_number(below->kind);
     switch (below->kind) {
     case FN_IPV4:
         return 0x0800;
@@ -206,15 +271,24 @@ static uint16_t next_number(uint8_t kind, const struct below *below)
         return 0x8100;
     case FN_DOT1AD:
         return 0x88a8;
+    case FN_MPLS:
+        return 0x8847;
+    case FN_PPPOE:
+        return 0x8864;
+    case FN_ETHERNET:
+    case FN_DOT3:
+        return kind == FN_GRE ? GRE_ETHERNET : ETHERTYPE_UNKNOWN;
     case FN_LLC:
-        return (uint16_t)below->length;
+        return has_frame_length(kind)                ? (uint16_t)below->length
+               : kind == FN_SLL || kind == FN_SLL2 ? COOKED_LLC
+                                                     : ETHERTYPE_UNKNOWN;
     default:
         return ETHERTYPE_UNKNOWN;
     }
 }
 
 /* The value of a length field; above 65535 only a jumbogram has one, and it is 0 (RFC 2675). */
-static int64_t length_value(const struct fn_part *part, const struct below *below, bool jumbo)
+INLINED int64_t length_value(const struct fn_part *part, const struct below *below, bool jumbo)
 {
     bool own = part->kind == FN_IPV4 || part->kind == FN_UDP;
     uint64_t length = (uint64_t)below->length + (own ? part->length : 0);
@@ -225,14 +299,23 @@ static int64_t length_value(const struct fn_part *part, const struct below *belo
     return may_be_jumbo ? 0 : -1;
 }
 
-static uint16_t checksum_value(const struct fn_part *const parts[], size_t i, const struct below *below, uint32_t sum)
+/* `header` is part i as it is written, what is below behind it; `sum` that of the header. */
+INLINED uint16_t checksum_value(const struct fn_part *const parts[], size_t i, const struct below *below,
+                               const uint8_t *header, uint32_t sum)
 {
     uint8_t kind = parts[i]->kind;
+    uint16_t rest = below->sum;
 
-    if (kind == FN_IPV4)
-        return (uint16_t)~fold(sum);
-    sum += parts[i]->length & 1 ? swap16(below->sum) : below->sum;
-    if (kind != FN_ICMP) {
+    if (sums_itself(kind)) {
+        uint16_t own = (uint16_t)~fold(sum);
+        return own || kind == FN_IPV4 ? own : 0xffff;
+    }
+    if (kind == FN_DCCP && header[5] & 15) {
+        uint32_t length = parts[i]->length;
+        rest = fn_checksum_scalar(header + length, dccp_coverage(parts[i], length + below->length) - length, 0);
+    }
+    sum += parts[i]->length & 1 ? swap16(rest) : rest;
+    if (needs_pseudo(kind)) {
         uint32_t pseudo = fn_part_pseudo(parts, i, parts[i]->length + below->length);
         if (!pseudo)
             return 0;
@@ -261,8 +344,20 @@ static uint32_t put_field(uint8_t *header, int at, uint8_t size, uint16_t value)
     return at & 1 ? swap16(value) : value;
 }
 
-/* Write part i's automatic fields to its header at `header`; adds to *sum, or tells that it is too long. */
-static int fill(const struct fn_part *const parts[], size_t i, const struct below *below, uint8_t *header,
+/* Write SCTP's checksum, and give what it adds to its header's sum. */
+static uint32_t put_crc(uint8_t *header, uint32_t length)
+{
+    uint8_t *p = header + layouts[FN_SCTP].checksum;
+
+    memset(p, 0, 4);
+    uint32_t crc = fn_crc32c(0, header, length);
+    for (int i = 0; i < 4; i++, crc >>= 8)
+        p[i] = (uint8_t)crc;
+    return (uint32_t)get16(p) + get16(p + 2);
+}
+
+/* Write part i's automatic fields to its header at `header`; adds to *sum, or reports that it is too long. */
+INLINED int fill(const struct fn_part *const parts[], size_t i, const struct below *below, uint8_t *header,
                 uint32_t *sum)
 {
     const struct fn_part *part = parts[i];
@@ -275,12 +370,73 @@ static int fill(const struct fn_part *const parts[], size_t i, const struct belo
     }
     if (part->automatic & FN_AUTO_PROTOCOL) {
         uint8_t size = layouts[part->kind].protocol_size;
-        if (size == 2 && below->kind == FN_LLC && below->length > MAX_8023_LENGTH)
+        if (below->kind == FN_LLC && below->length > MAX_8023_LENGTH && has_frame_length(part->kind))
             return FN_PACKET_TOO_LONG;
-        *sum += put_field(header, layouts[part->kind].protocol, size, next_number(part->kind, below));
+        *sum += put_field(header, layouts[part->kind].protocol, size, next_number(part, below));
     }
-    if (part->automatic & FN_AUTO_CHECKSUM)
-        *sum += put_field(header, layouts[part->kind].checksum, 2, checksum_value(parts, i, below, *sum));
+    if (part->automatic & FN_AUTO_CHECKSUM) {
+        if (part->kind == FN_SCTP)
+            *sum += put_crc(header, part->length + below->length);
+        else
+            *sum += put_field(header, layouts[part->kind].checksum, 2, checksum_value(parts, i, below, header, *sum));
+    }
+    return 0;
+}
+
+/* What is below a part and the part itself, whose sum this is. */
+INLINED struct below on_top(const struct fn_part *part, uint32_t sum, const struct below *below)
+{
+    sum += part->length & 1 ? swap16(below->sum) : below->sum;
+    return (struct below){.length = below->length + part->length, .sum = fold(sum), .kind = part->kind};
+}
+
+/* Write part i and its automatic fields to where it ends; what is below is then this part, too. */
+INLINED int write_part(const struct fn_part *const parts[], size_t i, struct below *below, uint8_t **header)
+{
+    const struct fn_part *part = parts[i];
+    uint32_t sum = part->sum;
+
+    *header -= part->length;
+    memcpy(*header, part->header, part->length);
+    if (fill(parts, i, below, *header, &sum) != 0)
+        return FN_PACKET_TOO_LONG;
+    *below = on_top(part, sum, below);
+    return 0;
+}
+
+/* Add what lies beyond UDP's length, for the headers that count it. */
+static void append(struct below *below, struct below *beyond)
+{
+    uint32_t sum = below->length & 1 ? swap16(beyond->sum) : beyond->sum;
+
+    below->sum = fold(sum + below->sum);
+    below->length += beyond->length;
+    *beyond = (struct below){0};
+}
+
+/* Write part i, a surplus, and all before it: UDP counts none of what is from there on, the others do. */
+static int build_with_surplus(const struct fn_part *const parts[], size_t i, struct below below, uint8_t *header,
+                              size_t *bad)
+{
+    struct below beyond = {0};
+
+    for (i++; i-- > 0;) {
+        const uint8_t kind = parts[i]->kind;
+
+        if (beyond.length && kind != FN_UDP && kind != FN_PAYLOAD && kind != FN_SURPLUS)
+            append(&below, &beyond);
+        if (write_part(parts, i, &below, &header) != 0) {
+            *bad = i;
+            return FN_PACKET_TOO_LONG;
+        }
+        if (kind == FN_SURPLUS) {
+            append(&below, &beyond);
+            beyond = below;
+            below = (struct below){.kind = FN_PAYLOAD};
+        } else if (beyond.length && kind == FN_UDP) {
+            append(&below, &beyond);
+        }
+    }
     return 0;
 }
 
@@ -291,18 +447,18 @@ int fn_packet_build(const struct fn_part *const parts[], size_t count, uint8_t *
 
     for (size_t i = count; i-- > 0;) {
         const struct fn_part *part = parts[i];
-        uint32_t sum = part->sum;
 
-        header -= part->length;
-        memcpy(header, part->header, part->length);
-        if (part->kind == FN_PADDING)
+        if (part->kind == FN_PADDING) {
+            header -= part->length;
+            memcpy(header, part->header, part->length);
             continue;
-        if (fill(parts, i, &below, header, &sum) != 0) {
+        }
+        if (part->kind == FN_SURPLUS)
+            return build_with_surplus(parts, i, below, header, bad);
+        if (write_part(parts, i, &below, &header) != 0) {
             *bad = i;
             return FN_PACKET_TOO_LONG;
         }
-        sum += part->length & 1 ? swap16(below.sum) : below.sum;
-        below = (struct below){.length = below.length + part->length, .sum = fold(sum), .kind = part->kind};
     }
     return 0;
 }

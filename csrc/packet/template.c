@@ -80,6 +80,11 @@ static uint32_t varying_checksums(const struct fn_template *t)
     return varying;
 }
 
+int fn_template_refuses(const struct fn_part *part)
+{
+    return fn_part_checksum(part) >= 0 && (part->kind == FN_SCTP || (part->kind == FN_DCCP && part->header[5] & 15));
+}
+
 void fn_template_prepare(struct fn_template *t, const struct fn_part *const parts[], size_t count, uint32_t updated,
                          uint8_t *data, uint32_t length)
 {
@@ -94,14 +99,14 @@ void fn_template_prepare(struct fn_template *t, const struct fn_part *const part
         offset += parts[i]->length;
     }
     for (size_t i = count; i-- > 0;) {
-        int field = fn_part_field(parts[i]->kind, FN_AUTO_CHECKSUM);
-        bool lacks_network = parts[i]->kind != FN_IPV4 && parts[i]->kind != FN_ICMP && !fn_part_pseudo(parts, i, 0);
+        int field = parts[i]->kind == FN_SCTP ? -1 : fn_part_checksum(parts[i]);
+        bool lacks_network = needs_pseudo(parts[i]->kind) && !fn_part_pseudo(parts, i, 0);
         if (field < 0 || lacks_network || !(updated >> i & 1))
             continue;
         struct fn_template_checksum *checksum = &t->checksums[t->checksum_count];
         checksum->offset = starts[i] + (uint32_t)field;
         checksum->sum = (uint16_t)~get16(data + checksum->offset);
-        checksum->never_zero = parts[i]->kind == FN_UDP;
+        checksum->never_zero = parts[i]->kind == FN_UDP || parts[i]->kind == FN_ICMP_EXTENSIONS;
         owners[t->checksum_count++] = (uint8_t)i;
     }
     for (uint32_t i = 0; i < t->checksum_count; i++) {
