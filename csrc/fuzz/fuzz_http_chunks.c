@@ -5,7 +5,7 @@
 #define _GNU_SOURCE
 #include "http_fuzz.h"
 
-static const char HEAD[] = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+static const char HEAD[] = "POST / HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 static struct fn_http *begun(const struct fn_http_rewrite *rewrite)
 {
@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     const struct input input = {.data = (const char *)data + 1, .len = size - 1};
-    struct fn_http_rewrite *rewrite = rewriting(false, false);
+    struct fn_http_rewrite *rewrite = rewriting(false, false, false);
     struct fn_http *a = begun(rewrite), *b = begun(rewrite), *c = begun(rewrite);
 
     show(a, fn_http_request, input.data, input.len, input.len, &whole);

@@ -19,9 +19,8 @@ static void cut(const uint8_t *data, const struct fn_packet *packet, int automat
         parts[i] = (struct fn_part){.header = data + packet->offsets[i],
                                     .length = packet->offsets[i + 1] - packet->offsets[i],
                                     .kind = packet->kinds[i]};
-        for (int bit = FN_AUTO_LENGTH; bit <= FN_AUTO_CHECKSUM; bit <<= 1)
-            if (automatic && fn_part_field(parts[i].kind, bit) >= 0)
-                parts[i].automatic |= (uint8_t)bit;
+        if (automatic)
+            parts[i].automatic = fn_part_automatic(parts[i].kind, parts[i].length, 7);
         fn_part_sum(&parts[i], fn_checksum_scalar);
         stack[i] = &parts[i];
     }
@@ -38,6 +37,8 @@ static void redirect(const struct fn_part *const stack[], const struct fn_packet
     if (network < 0)
         return;
     uint8_t size = packet->kinds[network] == FN_IPV4 ? 4 : 16;
+    if (stack[network]->length < (size == 4 ? 20 : 40))
+        return;
     template.fields[0] = (struct fn_template_field){.part = (uint32_t)network,
                                                     .first = size == 4 ? 16 : 24,
                                                     .size = size,
@@ -52,12 +53,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fn_packet packet;
     struct fn_part parts[FN_PACKET_LAYERS];
     const struct fn_part *stack[FN_PACKET_LAYERS];
-    uint16_t expected;
+    uint32_t expected;
     size_t bad;
 
     if (size < 1 || size > 65536)
         return 0;
-    const enum fn_link link = data[0] % 4;
+    const enum fn_link link = data[0] % FN_LINKS;
     const uint32_t len = (uint32_t)size - 1;
     uint8_t *input = malloc(len ? len : 1), *out = malloc(len ? len : 1);
     require(input && out);
@@ -69,6 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(packet.offsets[i] < packet.offsets[i + 1]);
     (void)fn_packet_transport(&packet);
     require(fn_packet_protocol(input, &packet) < 256);
+    struct fn_wrong_option wrong;
+    require(fn_packet_malformed(input, &packet, &wrong) < packet.count);
     (void)fn_packet_verify(input, &packet, fn_checksum_scalar, &expected);
 
     cut(input, &packet, 0, parts, stack);

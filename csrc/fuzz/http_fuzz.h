@@ -27,13 +27,15 @@ static inline void require(int condition)
         abort();
 }
 
-static inline struct fn_http_rewrite *rewriting(bool always, bool responses)
+static inline struct fn_http_rewrite *rewriting(bool always, bool responses, bool origin)
 {
     static const struct fn_http_text names[] = {{"localhost", 9}, {"127.0.0.1", 9}, {"::1", 3}, {"a.b", 3}};
     struct fn_http_rewrite *rewrite = fn_http_rewrite_new(names, 4, (struct fn_http_text){"80", 2},
-                                                          (struct fn_http_text){"x.y:81", 6}, always, responses);
+                                                         (struct fn_http_text){"x.y:81", 6}, always, responses);
 
     require(rewrite != NULL);
+    if (origin)
+        fn_http_rewrite_add_origin(rewrite);
     return rewrite;
 }
 

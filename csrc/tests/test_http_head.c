@@ -11,7 +11,7 @@
 #define CHUNKED_HEAD(host) "POST /c HTTP/1.1\r\nHost: " host "\r\nTransfer-Encoding: Chunked\r\n\r\n"
 #define CHUNKS "5;a=\"b\"\r\nhello\r\n0000A ; x\r\nlocalhost:\r\n0\r\nT: localhost:8080\r\n\r\n"
 #define COUNTED(host) "POST /l HTTP/1.1\r\nhOST:\t" host " \r\nContent-Length: 18\r\n\r\nGET / HTTP/1.1\r\nHo"
-#define ABSOLUTE(target, host) "GET http://u@" target "/x?localhost HTTP/1.1\r\nX: y\r\nHost: " host "\r\n\r\n"
+#define ABSOLUTE(target, host) "GET http://" target "/x?localhost HTTP/1.1\r\nX: y\r\nHost: " host "\r\n\r\n"
 
 static const char REQUESTS[] =
     "\r\n" CHUNKED_HEAD("localhost:8080") CHUNKS COUNTED("[0:0::1]:8080") GET("127.0.0.1") "\r\n\r\n" GET("elsewhere")
@@ -41,8 +41,8 @@ struct sent {
 static struct fn_http_rewrite *rewriting(bool responses)
 {
     const struct fn_http_text names[] = {TEXT("LocalHost"), TEXT("127.0.0.1"), TEXT("::1"), TEXT("dev.test")};
-    struct fn_http_rewrite *rewrite =
-        fn_http_rewrite_new(names, 4, TEXT("8080"), TEXT("example.com"), false, responses);
+    struct fn_http_rewrite *rewrite = fn_http_rewrite_new(names, 4, TEXT("8080"),
+                                                         TEXT("example.com"), false, responses);
 
     assert(rewrite);
     return rewrite;
@@ -174,6 +174,18 @@ static void test_refusals(void)
          "both Content-Length and Transfer-Encoding"},
         {GET("a"), "GET / HTTP/1.1\r\nHost: a\r\nHOST:\r\n\r\n", "two Hosts"},
         {"", "GET http:// HTTP/1.1\r\n\r\n", "an absolute target without a host"},
+        {"", "GET http:/x HTTP/1.1\r\n\r\n", "a target of no form that a request has"},
+        {"", "GET * HTTP/1.1\r\n\r\n", "a target of no form that a request has"},
+        {"", "GET /# HTTP/1.1\r\n\r\n", "a fragment in the target"},
+        {"", "GET / HTTP/1.1\r\n\r\n", "no Host in HTTP/1.1"},
+        {"", "GET / HTTP/1.1\r\nHost:\r\n\r\n", "an empty host"},
+        {"", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "user information before a host"},
+        {"", "GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n", "a host that is no name and no address"},
+        {"", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "a host that is no name and no address"},
+        {"", "GET / HTTP/1.1\r\nHost: a:080\r\n\r\n", "a port that is no number from 1 to 65535"},
+        {"", "GET http://a:65536 HTTP/1.1\r\nHost: a\r\n\r\n", "a port that is no number from 1 to 65535"},
+        {"", "CONNECT a: HTTP/1.1\r\nHost: a\r\n\r\n", "a CONNECT without a port"},
+        {"", "CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n", "a CONNECT to another place than Host's"},
         {"", "POST / HTTP/1.1\r\nContent-Length: 1234567890123456789\r\n\r\n", "a Content-Length that is no number"},
         {"", "POST / HTTP/1.1\r\nContent-Length: 1,1\r\n\r\n", "several Content-Lengths"},
         {"", " \r\n", "no request line"},
@@ -216,7 +228,7 @@ static void test_passing_unread(void)
     struct fn_http_rewrite *rewrite = rewriting(false);
     struct fn_http *http = fn_http_new(rewrite, "");
     struct sent sent = {.len = 0};
-    static const char upgrade[] = "POST / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 9000000000\r\n\r\n";
+    static const char upgrade[] = "POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 9000000000\r\n\r\n";
 
     show(http, fn_http_request, upgrade, sizeof upgrade - 1, &sent);
     assert(fn_http_request_passes(http) == 9000000000 && fn_http_response_passes(http) == 0 && !fn_http_held(http));

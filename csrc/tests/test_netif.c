@@ -19,6 +19,7 @@
 static ssize_t parse(const char *text, size_t len, struct fn_netif_ipv6 *out)
 {
     struct guard input = guard_copy(text, len), output = guard_after(sizeof *out);
+    memset(output.data, 0xff, sizeof *out);
     const ssize_t size = fn_netif_parse_ipv6((const char *)input.data, len, (struct fn_netif_ipv6 *)output.data);
 
     memcpy(out, output.data, sizeof *out);

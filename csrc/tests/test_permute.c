@@ -53,6 +53,30 @@ static void test_neighbours_part(void)
     assert(together > 256 - 80 && together < 256 + 80);
 }
 
+/* A seed's order is for ever: shards that are swept from several machines, and a sweep that goes on, rely on it. */
+static void test_the_order_stays(void)
+{
+    static const struct {
+        uint64_t size, seed, numbers[6];
+    } known[] = {
+        {1, 0, {0}},
+        {2, 1, {1, 0}},
+        {10, 0, {7, 5, 1, 8, 6, 3}},
+        {1000, 7, {752, 163, 995, 631, 552, 18}},
+        {UINT64_C(1) << 32, 42, {1552710310, 442007083, 604110225, 2502500644, 3701502491, 2056348599}},
+        {UINT64_MAX, UINT64_MAX, {UINT64_C(12928289434243651231), UINT64_C(7236160710442923418),
+                                  UINT64_C(7108084999692272252), UINT64_C(13258386057949468401),
+                                  UINT64_C(8962241762389687182), UINT64_C(3598642440253046758)}},
+    };
+    struct fn_permute permute;
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        fn_permute_init(&permute, known[i].size, known[i].seed);
+        for (uint64_t place = 0; place < 6 && place < known[i].size; place++)
+            assert(fn_permute_at(&permute, place) == known[i].numbers[place]);
+    }
+}
+
 int main(void)
 {
     for (uint64_t size = 1; size <= 300; size++)
@@ -62,6 +86,7 @@ int main(void)
     test_every_number_once((1 << 20) + 1, 42);
     test_widest();
     test_fill_is_at();
+    test_the_order_stays();
     test_neighbours_part();
     return 0;
 }

@@ -233,6 +233,8 @@ static void test_rtt(void)
     /* No answer comes before its request, or after it was read. */
     assert(fn_clocks_rtt(&clocks, sent, WALL - FN_MILLISECOND, NOW + 5 * FN_MILLISECOND) == rtt);
     assert(fn_clocks_rtt(&clocks, sent, WALL + 6 * FN_MILLISECOND, NOW + 5 * FN_MILLISECOND) == rtt);
+    /* A stamp is as good where it is read after the ticks have gone round. */
+    assert(fn_clocks_rtt(&clocks, sent, WALL + 3 * FN_MILLISECOND, NOW + 1000 * FN_SECOND) == 3 * FN_MILLISECOND);
     /* Where the ticks are too coarse for it, one. */
     assert(fn_clocks_rtt(&clocks, fn_ticks(NOW), 0, NOW) == tick);
     /* Ticks go round. */
@@ -385,6 +387,61 @@ static void test_an_ip_header_that_is_none(void)
     fn_sweep_free(exchange.sweep);
 }
 
+/* Who replies for all routers of a subnet does so from an address of its own, and must say which request it is. */
+static void test_anycast(void)
+{
+    const struct fn_number routers = {0xfd00, 0}, own = {0xfd77, 2}, narrow = {0xfd00, 2};
+    const struct fn_span span = {.first = routers, .count = 3};
+    struct fn_sweep_options options = options_of(AF_INET6, true);
+    struct fn_answer answer;
+
+    for (int known = 0; known < 2; known++)
+        for (uint64_t target = 0; target < 3; target++) {
+            options.anycast = (struct fn_anycast){&narrow, (size_t)known};
+            struct fn_sweep *const sweep = sweep_of(&options, &span, 1);
+            uint8_t *const icmp = sweep->out.packets;
+            sweep->wire->request(sweep, 0, target, 5, 99);
+            icmp[0] = 129;
+            const bool is_anycast = target == 0 || (known && target == 2);
+            assert(fn_icmp_parse_reply(sweep, icmp, sweep->packet_size, own, &answer) == is_anycast);
+            if (is_anycast)
+                assert(answer.target == target && answer.whole && answer.ticks == 99 && answer.number == 5 &&
+                       answer.anycast && answer.from.high == own.high && answer.from.low == own.low);
+            for (size_t len = 0; len < sweep->packet_size; len++) {
+                struct guard cut = guard_copy(icmp, len);
+                assert(!fn_icmp_parse_reply(sweep, cut.data, len, own, &answer));
+                guard_free(&cut);
+            }
+            for (size_t at = FN_ICMP_HEADER; at < sweep->packet_size; at++)
+                for (int bit = 0; bit < 8; bit++) {
+                    icmp[at] ^= (uint8_t)(1 << bit);
+                    assert(!fn_icmp_parse_reply(sweep, icmp, sweep->packet_size, own, &answer));
+                    icmp[at] ^= (uint8_t)(1 << bit);
+                }
+            assert(fn_icmp_parse_reply(sweep, icmp, sweep->packet_size, after(routers, target), &answer));
+            assert(answer.target == target && !answer.anycast);
+            fn_sweep_free(sweep);
+        }
+    assert(fn_may_be_anycast(AF_INET6, &(struct fn_anycast){0}, routers));
+    assert(!fn_may_be_anycast(AF_INET, &(struct fn_anycast){&routers, 1}, routers));
+}
+
+/* Without room for its target a request's whole payload is filler, and nobody else answers it. */
+static void test_no_room_for_anycast(void)
+{
+    const struct fn_span span = {.first = {0xfd00, 0}, .count = 1};
+    struct fn_sweep_options options = options_of(AF_INET6, true);
+    struct fn_answer answer;
+
+    options.payload = FN_ANYCAST_PAYLOAD - 1;
+    struct fn_sweep *const sweep = sweep_of(&options, &span, 1);
+    sweep->wire->request(sweep, 0, 0, 5, 99);
+    sweep->out.packets[0] = 129;
+    assert(!fn_icmp_parse_reply(sweep, sweep->out.packets, sweep->packet_size, after(span.first, 1), &answer));
+    assert(fn_icmp_parse_reply(sweep, sweep->out.packets, sweep->packet_size, span.first, &answer));
+    fn_sweep_free(sweep);
+}
+
 /* A quoted request may end anywhere behind its ICMP header; what there is must be right. */
 static void test_quoted(int family)
 {
@@ -403,46 +460,6 @@ static void test_quoted(int family)
     exchange.message[FN_ICMP_HEADER + FN_SWEEP_PAYLOAD - 1] ^= 1;
     assert(!fn_icmp_parse_quoted(exchange.sweep, exchange.message, exchange.len, exchange.address, &answer));
     fn_sweep_free(exchange.sweep);
-}
-
-/* Progress */
-
-static int send_all(struct fn_sweep *sweep)
-{
-    return (int)sweep->out.count;
-}
-
-static int read_one(struct fn_sweep *sweep)
-{
-    return sweep->sent ? 1 : -EAGAIN;
-}
-
-static bool first_one_answers(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
-{
-    (void)sweep;
-    *out = (struct fn_answer){.target = place, .whole = true, .number = 1};
-    return true;
-}
-
-/* Whoever says without end that he is there does not hold up the sweep, however narrow its window. */
-static void test_an_answer_without_end(void)
-{
-    static const struct fn_span span = {.first.low = 0x0a000001, .count = 5};
-    struct fn_sweep_options options = options_of(AF_INET, true);
-    struct fn_wire wire = fn_icmp_wire;
-
-    options.window = options.retries = 1;
-    options.timeout = FN_MILLISECOND;
-    struct fn_sweep *const sweep = sweep_of(&options, &span, 1);
-    wire.send = send_all;
-    wire.read = read_one;
-    wire.reply = first_one_answers;
-    sweep->wire = &wire;
-    assert(fn_sweep_run(sweep, sweep->progress + 60 * FN_SECOND) == 1);
-    assert(fn_sweep_sent(sweep) == 1 + 2 * 4);
-    for (uint64_t target = 0; target < 5; target++)
-        assert(fn_sweep_states(sweep)[target] == (target ? FN_SILENT : FN_ALIVE));
-    fn_sweep_free(sweep);
 }
 
 int main(void)
@@ -469,6 +486,7 @@ int main(void)
     test_an_ip_header_that_is_none();
     test_quoted(AF_INET);
     test_quoted(AF_INET6);
-    test_an_answer_without_end();
+    test_anycast();
+    test_no_room_for_anycast();
     return 0;
 }

@@ -1,7 +1,7 @@
 #include "guard.h"
 
 #include "checksum.h"
-#include "probe/bytes.h"
+#include "bytes.h"
 #include "probe/prober.h"
 
 #include <arpa/inet.h>
@@ -212,6 +212,34 @@ static void test_replies(enum fn_prober_engine engine, int family, size_t header
     fn_prober_free(exchange.prober);
 }
 
+/* What may be a subnet's routers is answered from another address, if all of the cookie comes back; within its scope. */
+static void test_anycast(unsigned size, bool known)
+{
+    struct exchange exchange = exchange_of(FN_PROBER_RAW, AF_INET6, 0, size);
+    const struct fn_number itself = exchange.probe->host;
+    struct fn_heard heard;
+
+    turn_into_reply(&exchange);
+    assert(!is_answer(&exchange, exchange.len, "fd77::2", 0, false, &heard));
+    if (known) {
+        exchange.prober->options.anycast = (struct fn_anycast){&itself, 1};
+    } else {
+        uint8_t cookie[FN_COOKIE];
+        exchange.probe->host = (struct fn_number){UINT64_C(0xfd77) << 48, 0};
+        fn_prober_cookie(exchange.prober, exchange.probe, cookie);
+        memcpy(exchange.message + FN_ICMP_HEADER, cookie, exchange.probe->cookie_size);
+    }
+    for (size_t len = 0; len <= exchange.len; len++)
+        assert(is_answer(&exchange, len, "fd77::2", 0, false, &heard) ==
+               (size >= FN_COOKIE && len >= FN_ICMP_HEADER + FN_COOKIE));
+    if (size >= FN_COOKIE)
+        assert(strcmp(heard.from, "fd77::2") == 0);
+    add_report(&exchange, SO_EE_ORIGIN_ICMP6, 1, 4, 0, "fd77::2");
+    exchange.message[0] = FN_ECHO_REQUEST_6;
+    assert(!is_answer(&exchange, exchange.len, "fd77::2", 0, true, &heard)); /* an error is of what was sent there */
+    fn_prober_free(exchange.prober);
+}
+
 static void test_what_a_reply_says(int family)
 {
     struct exchange exchange = exchange_of(FN_PROBER_DATAGRAM, family, 0, SIZE);
@@ -309,6 +337,25 @@ static void test_udp(void)
     assert(close(fd) == 0);
 }
 
+/* A datagram without a byte was sent, though sendmsg() says 0, and is sent once. */
+static void test_an_empty_payload(void)
+{
+    const struct sockaddr_in6 host = address_of("127.77.0.9", FN_FIRST_PORT);
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const int receiving = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct fn_prober *const prober = prober_of(FN_PROBER_UDP, AF_INET, fd, false);
+    struct pollfd arrived = {.fd = receiving, .events = POLLIN};
+    uint8_t byte;
+
+    assert(bind(receiving, (const struct sockaddr *)&host, sizeof(struct sockaddr_in)) == 0);
+    prober->number = prober->slots - 1; /* the next one is slot 0, and its port the first */
+    assert(fn_prober_send(prober, &host, TAG, FN_SECOND, -1, 0) == 0);
+    assert(poll(&arrived, 1, 60000) == 1 && recv(receiving, &byte, 1, 0) == 0);
+    assert(recv(receiving, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+    fn_prober_free(prober);
+    assert(close(receiving) == 0 && close(fd) == 0);
+}
+
 static void test_departures(void)
 {
     struct exchange exchange = exchange_of(FN_PROBER_RAW, AF_INET, 0, SIZE);
@@ -333,7 +380,7 @@ static void test_slots(void)
 {
     const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct fn_prober *const prober = prober_of(FN_PROBER_RAW, AF_INET, fd, false);
-    const struct sockaddr_in6 sink = address_of("127.0.0.1", 9), refused = address_of("255.255.255.255", 9);
+    const struct sockaddr_in6 sink = address_of("127.0.0.1", 9), refused = address_of("127.255.255.255", 9);
 
     assert(fn_prober_send(prober, &sink, 0, 0, -1, SIZE + 1) == -EINVAL && !prober->probes[SLOT].known);
     assert(fn_prober_send(prober, &refused, 0, FN_SECOND, -1, 0) == -EACCES && !prober->probes[SLOT].known);
@@ -414,12 +461,16 @@ int main(void)
         test_replies(FN_PROBER_DATAGRAM, AF_INET, 0, size);
         test_replies(FN_PROBER_RAW, AF_INET6, 0, size);
     }
+    test_anycast(SIZE, true);
+    test_anycast(SIZE, false);
+    test_anycast(FN_COOKIE - 1, true);
     test_what_a_reply_says(AF_INET);
     test_what_a_reply_says(AF_INET6);
     test_clocks();
     test_errors(AF_INET);
     test_errors(AF_INET6);
     test_udp();
+    test_an_empty_payload();
     test_departures();
     test_slots();
     test_a_conversation(AF_INET);

@@ -1,7 +1,7 @@
 #include "guard.h"
 
 #include "checksum.h"
-#include "probe/bytes.h"
+#include "bytes.h"
 #include "probe/ring.h"
 #include "probe/sweep.h"
 

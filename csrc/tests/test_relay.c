@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -271,6 +272,42 @@ struct scene {
     uint64_t recorded;
 };
 
+/* splice(2) to where nobody reads raises SIGPIPE, which ends no program. */
+static void test_nobody_reads(void (*make)(int ends[2]))
+{
+    struct fn_rule *const rule = new_rule(NULL, FN_ENGINE_SPLICE);
+    struct running running = {0};
+    int client[2], server[2];
+
+    make(client);
+    make(server);
+    assert(fn_relay_new(&running.relay, 0) == 0);
+    assert(fn_relay_join(running.relay, rule, client[1], server[0]) == 0);
+    send_all(client[0], "for nobody", 10);
+    close(server[1]);
+    start(&running);
+    close(client[0]);
+    finish(&running);
+    fn_rule_release(rule);
+}
+
+/* One that was pending before is the program's own, and stays. */
+static void test_a_signal_of_the_program(void)
+{
+    static const struct timespec at_once = {0};
+    struct fn_shortage shortage;
+    struct fn_relay *relay;
+    sigset_t broken_pipe, before;
+
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    assert(pthread_sigmask(SIG_BLOCK, &broken_pipe, &before) == 0 && raise(SIGPIPE) == 0);
+    assert(fn_relay_new(&relay, 0) == 0 && fn_relay_run(relay, &shortage) == FN_RUN_WHOLE);
+    fn_relay_free(relay);
+    assert(sigtimedwait(&broken_pipe, NULL, &at_once) == SIGPIPE);
+    assert(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+}
+
 static void *echo(void *argument)
 {
     struct scene *const scene = argument;
@@ -308,11 +345,11 @@ static void *look_on(void *argument)
         for (int i = 0; i < 2; i++) {
             for (size_t n; (n = fn_relay_records(scene->running[i].relay, some, 16)); scene->recorded += n)
                 for (size_t j = 0; j < n; j++)
-                    fn_upstream_release(some[j].upstream);
+                    fn_record_release(&some[j]);
             const ssize_t count = fn_relay_connections(scene->running[i].relay, &open);
             assert(count >= 0);
             for (ssize_t j = 0; j < count; j++)
-                fn_upstream_release(open[j].upstream);
+                fn_record_release(&open[j]);
             free(open);
         }
         fn_rule_counters(scene->rule, &counters);
@@ -405,6 +442,9 @@ int main(void)
     test_joined(FN_ENGINE_COPY, make_pair);
     test_joined(FN_ENGINE_SPLICE, make_tcp_pair);
     test_joined(FN_ENGINE_SPLICE, make_pair);
+    test_nobody_reads(make_pair);
+    test_nobody_reads(make_tcp_pair);
+    test_a_signal_of_the_program();
     test_threads();
     return 0;
 }

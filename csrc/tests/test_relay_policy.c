@@ -3,6 +3,7 @@
 #include "relay/bucket.h"
 #include "relay/prefixes.h"
 #include "relay/proxy.h"
+#include "relay/siphash.h"
 #include "relay/sources.h"
 
 #include <arpa/inet.h>
@@ -332,6 +333,61 @@ static union address numbered(unsigned number)
     return address;
 }
 
+/* As CPython 3.11 hashes bytes, with the key that is that of PYTHONHASHSEED=7. */
+static void test_siphash(void)
+{
+    static const uint8_t key_bytes[] = {0x3d, 0x0e, 0x6f, 0x80, 0xa1, 0x74, 0xc8, 0x12,
+                                        0x4f, 0x78, 0xd2, 0xf9, 0xd2, 0x89, 0x0a, 0x47};
+    struct fn_siphash_key key = {{0, 0}};
+    uint8_t data[40];
+
+    for (uint8_t i = 0; i < sizeof data; i++)
+        data[i] = i;
+    assert(fn_siphash(&key, data, 2) == UINT64_C(0x8972188433a5c5b7));
+    assert(fn_siphash(&key, data, 5) == UINT64_C(0x95bc321ab41d8206));
+    memcpy(&key, key_bytes, sizeof key);
+    assert(fn_siphash(&key, data, 2) == UINT64_C(0x642bba6a6c24ebf5));
+    assert(fn_siphash(&key, data, 5) == UINT64_C(0x4b1c7f0d8fc0bca9));
+}
+
+static void take_all(struct fn_sources *sources, unsigned prefix, const char *const addresses[], size_t count, int last)
+{
+    assert(fn_sources_init(sources) == 0);
+    if (prefix)
+        sources->ipv6_prefix = prefix;
+    for (size_t i = 0; i < count; i++) {
+        const union address address = address_of(addresses[i], 1);
+        assert(fn_sources_take(sources, &address.any, 1) == (i + 1 < count ? 0 : last));
+    }
+    for (size_t i = 0; i + 1 < count || (i < count && last == 0); i++) {
+        const union address address = address_of(addresses[i], 1);
+        fn_sources_give(sources, &address.any);
+    }
+    assert(sources->used == 0);
+    fn_sources_free(sources);
+}
+
+/* The last address of each list is one source with another of it, or not. */
+static void test_sources_of_a_prefix(void)
+{
+    static const char *const one[] = {"2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff"};
+    static const char *const two[] = {"2001:db8::ffff:ffff:ffff:ffff", "2001:db8:0:1::"};
+    static const char *const ipv4[] = {"10.0.0.1", "10.0.0.2", "::ffff:10.0.0.3"};
+    static const char *const same[] = {"10.0.0.1", "::ffff:10.0.0.1"};
+    static const char *const odd[] = {"2001:db8:0:2::1", "2001:db8:0:3::1"};
+    struct fn_sources sources;
+
+    take_all(&sources, 0, one, 2, -EUSERS);
+    take_all(&sources, 0, two, 2, 0);
+    take_all(&sources, 0, ipv4, 3, 0);
+    take_all(&sources, 1, ipv4, 3, 0);
+    take_all(&sources, 0, same, 2, -EUSERS);
+    take_all(&sources, 128, one, 2, 0);
+    take_all(&sources, 63, odd, 2, -EUSERS);
+    take_all(&sources, 64, odd, 2, 0);
+    take_all(&sources, 48, two, 2, -EUSERS);
+}
+
 static void test_sources(void)
 {
     const union address one = address_of("10.0.0.1", 1), same = address_of("::ffff:10.0.0.1", 2),
@@ -484,6 +540,8 @@ int main(void)
     test_prefixes();
     test_many_prefixes();
     test_prefix_refuses();
+    test_siphash();
+    test_sources_of_a_prefix();
     test_sources();
     test_many_sources();
     test_sources_shared();

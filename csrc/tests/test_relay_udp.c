@@ -143,7 +143,7 @@ static void test_many_flows(struct sockaddr_in to)
     struct fn_record *records;
     assert(fn_relay_connections(served.relay, &records) == CLIENTS);
     for (size_t i = 0; i < CLIENTS; i++)
-        fn_upstream_release(records[i].upstream);
+        fn_record_release(&records[i]);
     free(records);
     assert(counters_of(&served).accepted == CLIENTS);
     assert(end(&served, 0) == FN_RUN_CUT);
@@ -182,7 +182,7 @@ static void test_eviction(struct sockaddr_in to)
     }
     assert(counters_of(&served).timed_out == 17 && counters_of(&served).denied == 0);
     assert(fn_relay_records(served.relay, &record, 1) == 1 && record.number == 1 && record.ended == FN_IDLE);
-    fn_upstream_release(record.upstream);
+    fn_record_release(&record);
     assert(end(&served, 0) == FN_RUN_CUT);
 }
 
