@@ -1,0 +1,151 @@
+"""What probes and sweeps take and give: engines, a target's states, answers, options and their limits."""
+
+import errno
+import os
+import socket
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastnet.errors import EngineMissing, InvalidArgument, NotPermitted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
+
+ENGINES = ("raw", "datagram")
+"""The ICMP sockets that there are, in the order in which ``auto`` tries them. A Prober also knows ``udp``."""
+
+PENDING, SILENT, UNREACHABLE, ALIVE, DECIDED = range(5)
+"""A target's state: not (yet) sent to, sent to, an error came back, answered, decided by an earlier sweep."""
+
+NOT_A_HOST = errno.EDESTADDRREQ
+"""The errno of a target that is never sent to: unspecified or multicast, where nobody could answer for it."""
+
+MULTICAST = {
+    socket.AF_INET: (0xE0000000, 0xEFFFFFFF),
+    socket.AF_INET6: (0xFF << 120, (1 << 128) - 1),
+}
+"""The first and the last multicast address of a family, as numbers."""
+
+COOKIE = 16
+"""Bytes at the beginning of a payload."""
+ALL_WAIT = "every sequence number waits for its answer"
+
+MAX_PAYLOAD = 65_535 - 8
+"""Bytes that an IPv6 packet has room for behind the header of ICMP or UDP; IPv4's has 20 less."""
+MAX_RETRIES = 65_535
+MAX_WINDOW = 32_767
+"""Fewer than half of the sequence numbers."""
+MAX_SECONDS = 1_000_000
+
+
+def is_host(family: int, number: int) -> bool:
+    """Whether an address, given as a number, can be one host's: neither unspecified nor multicast."""
+    first, last = MULTICAST[socket.AddressFamily(family)]
+    return number != 0 and not first <= number <= last
+
+
+def is_link_local(address: str) -> bool:
+    """Whether a numeric address, with its scope or without, is of fe80::/10 (RFC 4291, section 2.5.6)."""
+    if ":" not in address:
+        return False
+    first, second, *_ = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    return first == 0xFE and second & 0xC0 == 0x80
+
+
+class Answer(NamedTuple):
+    """What came back for one probe: a reply, or an error where ``error`` is not None."""
+
+    tag: int
+    """The number under which the probe was sent."""
+    responder: str
+    """The numeric address that it came from: for an error, the router or host that reported it."""
+    rtt_ns: int
+    ttl: int | None
+    """The TTL or hop limit with which a reply arrived."""
+    error: tuple[int, int] | None
+    """ICMP type and code."""
+    info: int
+    """What the error adds: the next hop's MTU where a packet was too big."""
+
+
+def check_engine(engine: str) -> None:
+    """Refuse a prober's engine that sends no echo request. Raises InvalidArgument."""
+    if engine not in ENGINES:
+        raise InvalidArgument(f"engine {engine}: a sweep needs an ICMP socket")
+
+
+def check_options(
+    spans: "Sequence[tuple[int, int]]",
+    timeout: float,
+    retries: int,
+    window: int,
+    rate: float | None,
+    shard: tuple[int, int],
+    decided: "Buffer | None",
+) -> None:
+    """Refuse what a sweep can't be made of. Raises InvalidArgument."""
+    _bounded("timeout", timeout, 0, MAX_SECONDS)
+    _bounded("retries", retries, 0, MAX_RETRIES)
+    _bounded("window", window, 1, MAX_WINDOW)
+    check_rate(rate)
+    first, step = shard
+    if not 0 <= first < step < 1 << 64:
+        raise InvalidArgument(f"shard {shard}: expected (i, n), i from 0 to n - 1")
+    after = -1
+    for low, high in spans:
+        if not after < low <= high:
+            raise InvalidArgument("spans: expected intervals (first, last), ascending and apart")
+        after = high
+    total = sum(high - low + 1 for low, high in spans)
+    size = len(range(first, total, step))
+    if decided is not None and memoryview(decided).nbytes < (size + 7) // 8:
+        raise InvalidArgument(f"decided: {memoryview(decided).nbytes} bytes for {size} targets")
+
+
+def check_time(name: str, seconds: float) -> None:
+    """Refuse what is no finite number of seconds. Raises InvalidArgument."""
+    if not isinstance(seconds, int | float) or not -inf < seconds < inf:
+        raise InvalidArgument(f"{name} {seconds!r}: expected a number of seconds")
+
+
+def check_payload(pattern: bytes, size: int) -> None:
+    """Refuse what no payload can be made of. Raises InvalidArgument."""
+    if not isinstance(pattern, bytes):
+        raise InvalidArgument(f"pattern {pattern!r}: expected bytes")
+    if not isinstance(size, int) or not 0 <= size <= MAX_PAYLOAD:
+        raise InvalidArgument(f"size {size!r}: expected 0 to {MAX_PAYLOAD}")
+
+
+def check_rate(rate: float | None) -> None:
+    """Refuse what can't be a rate. Raises InvalidArgument."""
+    if rate is not None and not 0 < rate < inf:
+        raise InvalidArgument(f"rate {rate}: expected more than 0")
+
+
+def _bounded(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InvalidArgument(f"{name} {value}: expected {low} to {high}")
+
+
+def has_host(destination: object) -> bool:
+    """Whether it can be a socket address: a tuple that begins with a text."""
+    return isinstance(destination, tuple) and len(destination) > 0 and isinstance(destination[0], str)
+
+
+def not_numeric(destination: Any) -> InvalidArgument:
+    """The refusal of a host that can't be sent to."""
+    host = destination[0] if has_host(destination) else destination
+    return InvalidArgument(f"destination {host!r}: expected a numeric address")
+
+
+def turbo_refusal(code: int) -> OSError | EngineMissing:
+    """The error for an errno with which the kernel refused the engine turbo."""
+    if code in (errno.EPERM, errno.EACCES):
+        return NotPermitted(
+            code, "engine turbo: needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF (root has them); raw needs less"
+        )
+    if code in (errno.EINVAL, errno.ENOSYS):
+        return EngineMissing("engine turbo: needs Linux 6.6, with eBPF and tcx; raw needs no such thing")
+    return OSError(code, os.strerror(code))

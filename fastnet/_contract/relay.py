@@ -1,0 +1,188 @@
+"""What a relay takes and gives: addresses, a rule's options and their limits, records of connections."""
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from fastnet.errors import InvalidArgument, NotPermitted
+
+Address = tuple[int, Any]
+"""An address family, and a socket address of that family; a Unix one is its path, or NUL and its name."""
+Prefix = tuple[int, bytes, int]
+"""An address family, a network's bytes in network order, and how many of their bits matter."""
+
+ENGINES = ("auto", "copy", "splice")
+"""The ways to move bytes that a rule may ask for; ``auto`` takes the best one there is."""
+
+POLICIES = ("round-robin", "least-connections")
+"""Which upstream a connection takes: each in turn, or the one with the fewest open connections."""
+ENDED = (
+    *("", "closed", "client reset", "upstream reset", "unreachable", "refused", "denied", "idle"),
+    *("half-closed", "late head", "bad response", "stopped"),
+)
+"""Why a connection ended; empty while it is open, ``closed`` by both sides."""
+COUNTED = (
+    *("accepted", "active", "unreachable", "refused", "denied", "resets", "timed_out"),
+    *("sent_up", "sent_down", "connects_retried"),
+)
+"""What a rule's counters count."""
+
+MAX_SPIN = 1_000
+"""Seconds."""
+_MAX_SECONDS = 1_000_000
+_MAX_KEEPALIVE = 32_767
+"""Linux takes no more (tcp(7))."""
+_MAX_NUMBER = 1_000_000_000_000
+_BITS: dict[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
+
+
+class Options(NamedTuple):
+    """What a rule does with its connections.
+
+    Times are in seconds, 0 is none.
+
+    Upstreams are chosen by ``policy``, in turn or by the fewest open connections; where connecting fails,
+    or takes longer than ``connect_timeout``, the next is tried. ``engine`` is the
+    way to move bytes. ``rewrite``, a HostRewrite of the same implementation, takes the stream for HTTP/1.
+    ``head_timeout`` is the time for a request's head, or for a PROXY header; ``keep_alive_timeout`` is that
+    from a response to the next request. ``idle_timeout`` ends a connection on which nothing came for so long;
+    once one direction has ended it is ``half_closed_timeout``.
+    TCP asks an end that is silent for ``keepalive`` whether it is still there, and gives it up after twice
+    that time (SO_KEEPALIVE, socket(7)); ``user_timeout`` is the time for what is sent to be acknowledged,
+    also by a reader that is slow (TCP_USER_TIMEOUT, tcp(7)).
+
+    Of ``max_connections`` more wait until one ends; of more than ``max_per_source`` (0: any number) from one
+    address the rest are closed, and IPv6 addresses of one ``source_prefix`` are one address there. ``rate``
+    and ``connection_rate`` are bytes a second, both directions together, of all connections and of each.
+    ``max_failures`` failed connects in a row rest an upstream for ``failure_pause``, where there is another.
+    ``allow`` and ``deny`` are prefixes of clients: deny wins, and an empty ``allow`` allows all.
+
+    ``send_proxy`` begins each connection to an upstream with a PROXY header of this version (1 or 2);
+    clients within ``trust_proxy`` must begin with one. ``transparent`` connects from the client's own address
+    (IP_TRANSPARENT, ip(7)); ``congestion`` names the TCP congestion control of both sides. ``record`` keeps a
+    Record of each connection that has ended, for ``Loop.records``. ``tap`` is called with a connection's
+    number, whether towards the upstream, and the bytes, before they are sent.
+    """
+
+    policy: str = "round-robin"
+    rewrite: Any = None
+    engine: str = "auto"
+    max_connections: int = 4096
+    max_per_source: int = 0
+    source_prefix: int = 64
+    connect_timeout: float = 10.0
+    head_timeout: float = 10.0
+    keep_alive_timeout: float = 75.0
+    idle_timeout: float = 0.0
+    half_closed_timeout: float = 0.0
+    keepalive: float = 60.0
+    user_timeout: float = 0.0
+    rate: int = 0
+    connection_rate: int = 0
+    max_failures: int = 3
+    failure_pause: float = 10.0
+    allow: Sequence[Prefix] = ()
+    deny: Sequence[Prefix] = ()
+    send_proxy: int = 0
+    trust_proxy: Sequence[Prefix] = ()
+    transparent: bool = False
+    congestion: str = ""
+    record: bool = False
+    tap: Callable[[int, bool, bytes], None] | None = None
+
+
+DEFAULTS = Options()
+"""Those of a rule that is asked for nothing else."""
+
+
+class Record(NamedTuple):
+    """One connection, open or ended."""
+
+    rule: Any
+    """The Rule that it belongs to."""
+    number: int
+    """The rule's first connection is 1."""
+    client: Address
+    """Who connected, by a trusted PROXY header where there was one."""
+    upstream: Address | None
+    """What was connected to, if anything was."""
+    opened: float
+    """When it was accepted: seconds since the epoch."""
+    seconds: float
+    """How long it was, or is by now, open."""
+    sent_up: int
+    sent_down: int
+    ended: str
+    """Why it ended: one of ``ENDED``."""
+
+
+def checked(options: Options) -> Options:
+    """The same options, which nobody can change any more. Raises InvalidArgument for what can't be meant."""
+    _one_of("policy", options.policy, POLICIES)
+    _one_of("engine", options.engine, ENGINES)
+    _one_of("send_proxy", options.send_proxy, (0, 1, 2))
+    for name, low, high in (
+        ("max_connections", 1, _MAX_NUMBER),
+        ("max_per_source", 0, _MAX_NUMBER),
+        ("source_prefix", 1, 128),
+        ("rate", 0, _MAX_NUMBER),
+        ("connection_rate", 0, _MAX_NUMBER),
+        ("max_failures", 1, _MAX_NUMBER),
+        ("connect_timeout", 0.001, _MAX_SECONDS),
+        ("head_timeout", 0.001, _MAX_SECONDS),
+        ("keep_alive_timeout", 0, _MAX_SECONDS),
+        ("idle_timeout", 0, _MAX_SECONDS),
+        ("half_closed_timeout", 0, _MAX_SECONDS),
+        ("keepalive", 0, _MAX_KEEPALIVE),
+        ("user_timeout", 0, _MAX_SECONDS),
+        ("failure_pause", 0, _MAX_SECONDS),
+    ):
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise InvalidArgument(f"{name} {value}: expected {low} to {high}")
+    for family, network, length in (*options.allow, *options.deny, *options.trust_proxy):
+        if family not in _BITS or len(network) * 8 != _BITS[family] or not 0 <= length <= _BITS[family]:
+            raise InvalidArgument(
+                f"prefix {(family, network, length)}: expected IPv4 or IPv6, and a length within it"
+            )
+    if options.congestion:
+        _check_congestion(options.congestion)
+    if options.transparent:
+        _check_transparent()
+    return options._replace(
+        allow=(*options.allow,), deny=(*options.deny,), trust_proxy=(*options.trust_proxy,)
+    )
+
+
+def check_addresses(addresses: Sequence[Address]) -> None:
+    """Refuse what an upstream can't be made of. Raises InvalidArgument."""
+    if not addresses:
+        raise InvalidArgument("an upstream without an address: expected one or more")
+    for each in addresses:
+        if not isinstance(each, tuple) or len(each) != 2:
+            raise InvalidArgument(f"address {each!r}: expected (family, socket address)")
+
+
+def _one_of(name: str, value: object, values: tuple[object, ...]) -> None:
+    if value not in values:
+        raise InvalidArgument(f"{name} {value!r}: expected one of {', '.join(map(str, values))}")
+
+
+def _check_congestion(name: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+        except (OSError, UnicodeEncodeError):
+            raise InvalidArgument(
+                f"congestion {name!r}: expected one of net.ipv4.tcp_allowed_congestion_control"
+            ) from None
+
+
+def _check_transparent() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
+        except PermissionError as error:
+            raise NotPermitted(
+                error.errno, "transparent: not permitted to use others' addresses: grant cap_net_admin"
+            ) from None

@@ -1,0 +1,60 @@
+"""What sockets and routes need to know of this machine's interfaces and addresses, over rtnetlink(7)."""
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastnet._contract.netif import check_name, failure
+from fastnet._system.netlink import ask, attributes, dump, open_netlink
+
+# linux/rtnetlink.h, if_link.h, if_addr.h, if.h
+GET_INTERFACE, _GET_ADDRESS = 18, 22
+INTERFACE = struct.Struct("=BxHiII")
+"""Of struct ifinfomsg: family, type (if_arp.h), number, flags, changed flags."""
+ETHERNET, UP, NO_ARP = 1, 1, 0x80
+INTERFACE_NAME, _HARDWARE = 3, 1
+_ADDRESS = struct.Struct("=BBBBi")
+_ADDRESS_OF_PEER, _ADDRESS_OF_OURS = 1, 2
+
+
+class Interface(NamedTuple):
+    """An interface as it is now."""
+
+    number: int
+    kind: int
+    """Of if_arp.h."""
+    flags: int
+    hardware: bytes
+    """Its MAC address, where the kind has such."""
+
+
+def look_up(interface: str) -> Interface:
+    """The interface of this name. Raises NoSuchInterface, OSError."""
+    try:
+        check_name(interface)
+        number = socket.if_nametoindex(interface)
+    except OSError:
+        raise failure(interface, errno.ENODEV, "") from None
+    with open_netlink() as kernel:
+        try:
+            message = ask(kernel, GET_INTERFACE, INTERFACE.pack(0, 0, number, 0, 0))
+        except OSError as error:
+            raise failure(interface, error.errno or 0, "") from None
+    _, kind, _, flags, _ = INTERFACE.unpack_from(message)
+    return Interface(number, kind, flags, attributes(message, INTERFACE.size).get(_HARDWARE, b""))
+
+
+def own_addresses(family: int) -> Iterator[tuple[int, bytes, int]]:
+    """This machine's addresses of a family: their interface's number, their bytes, their prefix length.
+
+    Raises OSError.
+    """
+    with open_netlink() as kernel:
+        messages = dump(kernel, _GET_ADDRESS, _ADDRESS.pack(family, 0, 0, 0, 0))
+    for message in messages:
+        of, length, _, _, interface = _ADDRESS.unpack_from(message)
+        said = attributes(message, _ADDRESS.size)
+        if of == family:
+            yield interface, said.get(_ADDRESS_OF_OURS) or said[_ADDRESS_OF_PEER], length

@@ -1,0 +1,18 @@
+"""Names that the system gives to addresses and interfaces; no rule makes them UTF-8."""
+
+import os
+import socket
+from typing import Any
+
+__all__ = ["host_by_system"]
+
+
+def host_by_system(address: tuple[Any, ...], flags: int) -> str:
+    """The host of a socket address, by getnameinfo(3): bytes that are no text are surrogates (PEP 383).
+
+    Raises socket.gaierror.
+    """
+    try:
+        return socket.getnameinfo(address, flags)[0]
+    except UnicodeDecodeError as error:
+        return os.fsdecode(error.object)

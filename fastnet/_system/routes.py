@@ -1,0 +1,238 @@
+"""Which way the kernel sends what, by rtnetlink(7)."""
+
+import errno
+import os
+import socket
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+from fastnet._contract.probe import MULTICAST
+from fastnet._system.interfaces import (
+    ETHERNET,
+    GET_INTERFACE,
+    INTERFACE,
+    INTERFACE_NAME,
+    NO_ARP,
+    UP,
+    own_addresses,
+)
+from fastnet._system.netlink import NUMBER, ask, attribute, attributes, dump, number, open_netlink
+
+# linux/rtnetlink.h, fib_rules.h
+_ROUTE = struct.Struct("=BBBBBBBBI")
+"""Family, lengths of destination and source, TOS, table, protocol, scope, type, flags; a rule's alike."""
+_GET_ROUTE, _GET_RULE = 26, 34
+
+_DESTINATION, _OUT, _GATEWAY, _PRIORITY, _PREFERRED, _TABLE = 1, 4, 5, 6, 7, 15
+_SEVERAL_WAYS = {9, 18, 22}
+"""RTA_MULTIPATH, RTA_VIA, RTA_ENCAP: more than one next hop, one of the other family, a tunnel."""
+_UNICAST = 1
+_DEAD, _LINK_DOWN = 1, 16
+
+_RULE_PRIORITY, _RULE_SUPPRESSED, _RULE_TABLE, _RULE_PROTOCOL = 6, 14, 15, 21
+_NO_PREFIX = 0xFFFFFFFF
+_TO_TABLE, _PERMANENT = 1, 1
+_LOCAL, _MAIN, _DEFAULT = 255, 254, 253
+_RULES = {
+    socket.AF_INET: ((0, _LOCAL), (32766, _MAIN), (32767, _DEFAULT)),
+    socket.AF_INET6: ((0, _LOCAL), (32766, _MAIN)),
+}
+"""The priorities and the tables of the rules that a kernel begins with (ip-rule(8))."""
+_LEFT_OUT = {
+    socket.AF_INET: ((0, 0), MULTICAST[socket.AF_INET], (0xFFFFFFFF, 0xFFFFFFFF)),
+    socket.AF_INET6: ((0, 0), (0xFE80 << 112, (0xFEC0 << 112) - 1), MULTICAST[socket.AF_INET6]),
+}
+"""What is nobody's address, whatever route it has; of IPv6 also the link-local ones, as many as links."""
+_BITS = {socket.AF_INET: 32, socket.AF_INET6: 128}
+_LINK_LOCAL = b"\xfe\x80"
+_UNTOLD = (errno.EAGAIN, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
+"""Changes at each try; no such family here; a kernel that knows no rules; a sandbox that forbids asking."""
+
+
+class Route(NamedTuple):
+    """The addresses ``first`` to ``last``, as numbers, that are reached by one interface."""
+
+    interface: str
+    first: int
+    last: int
+    source: str
+    """The numeric address from which the kernel sends there."""
+    gateway: str = ""
+    """The numeric address of the router that passes on what is sent there; empty where it needs none."""
+
+
+class _Entry(NamedTuple):
+    """A route of the kernel's; ``interface`` is the number of its one interface, 0 where that is not all."""
+
+    order: tuple[int, int, int]
+    """By the table, the prefix and the metric: the least one decides."""
+    first: int
+    last: int
+    interface: int
+    has_gateway: bool
+
+
+def on_link(family: int) -> list[Route]:
+    """The addresses of one family that this machine's interfaces have for neighbours, by ARP or NDP.
+
+    They are of Ethernet interfaces that are up and speak ARP; the most specific routes' come first, and no
+    two of them overlap. What another route takes away is left out: by a gateway, to addresses of our own,
+    broadcast, unreachable; so is what goes several ways at once, multicast, and IPv6's link-local addresses.
+    Empty where other rules (ip-rule(8)) than the kernel's own decide which route is taken, where routes
+    change all the time, or where the kernel may not be asked: nothing is guessed. Raises OSError.
+    """
+    return _routes(family, lambda entry, *_: not entry.has_gateway)
+
+
+def gatewayed(family: int) -> list[Route]:
+    """The addresses of one family that are reached by one gateway each, on interfaces such as ``on_link``'s.
+
+    Its rules for intervals and for what is left out hold here too. Raises OSError.
+    """
+    return _routes(family, lambda entry, *_: entry.has_gateway)
+
+
+def only_ipv6_source(spans: Sequence[tuple[int, int]]) -> str:
+    """The address from which the kernel sends to each of these; empty where there may be several, or none.
+
+    For a socket that is not bound to it, the kernel looks for it with every packet (RFC 6724). ``spans`` are
+    intervals of addresses as numbers, ascending and apart. All of them must be among those that ``on_link``
+    and ``gatewayed`` return, on interfaces that have that address and otherwise link-local ones only.
+    Raises OSError.
+    """
+    firsts, lasts = zip(*spans, strict=True)
+
+    def shared(first: int, last: int) -> int:
+        """How many addresses of the spans are in an interval."""
+        where = slice(bisect_left(lasts, first), bisect_right(firsts, last))
+        return sum(min(last, high) - max(first, low) + 1 for low, high in spans[where])
+
+    routes = _routes(socket.AF_INET6, lambda _, first, last: shared(first, last) > 0)
+    known = sum(shared(route.first, route.last) for route in routes)
+    sources = {route.source for route in routes}
+    if len(sources) != 1 or known != sum(high - low + 1 for low, high in spans):
+        return ""
+    names = dict(socket.if_nameindex())
+    try:
+        own = [
+            (names.get(interface), socket.inet_ntop(socket.AF_INET6, address))
+            for interface, address, _ in own_addresses(socket.AF_INET6)
+            if not address.startswith(_LINK_LOCAL)
+        ]
+    except OSError as error:
+        if error.errno in _UNTOLD:
+            return ""
+        raise
+    interfaces = {route.interface for route in routes}
+    alone = all({address for name, address in own if name == each} == sources for each in interfaces)
+    return sources.pop() if alone else ""
+
+
+def _routes(family: int, wanted: Callable[[_Entry, int, int], bool]) -> list[Route]:
+    try:
+        with open_netlink() as kernel:
+            if _rules(kernel, family) != _RULES[socket.AddressFamily(family)]:
+                return []
+            names = _neighbourly(kernel)
+            entries = sorted(_entries(kernel, family), key=attrgetter("order"))
+            found = (
+                _asked(kernel, family, first, last, entry, names[entry.interface])
+                for first, last, entry in _decided(entries, family)
+                if entry.interface in names and wanted(entry, first, last)
+            )
+            return [route for route in found if route]
+    except OSError as error:
+        if error.errno in _UNTOLD:
+            return []
+        raise
+
+
+def _asked(
+    kernel: socket.socket, family: int, first: int, last: int, entry: _Entry, interface: str
+) -> Route | None:
+    """The kernel's own answer for the last address of an interval; None where it sees it otherwise."""
+    size = _BITS[socket.AddressFamily(family)] // 8
+    destination = attribute(_DESTINATION, last.to_bytes(size, "big"))
+    question = _ROUTE.pack(family, size * 8, 0, 0, 0, 0, 0, 0, 0) + destination
+    try:
+        answer = ask(kernel, _GET_ROUTE, question)
+    except OSError:
+        return None  # unreachable, or gone meanwhile
+    (*_, kind, _), said = _ROUTE.unpack_from(answer), attributes(answer, _ROUTE.size)
+    same = kind == _UNICAST and said.get(_OUT) == NUMBER.pack(entry.interface)
+    if not same or (_GATEWAY in said) != entry.has_gateway or _PREFERRED not in said:
+        return None
+    source, gateway = (
+        socket.inet_ntop(family, said[which]) if which in said else "" for which in (_PREFERRED, _GATEWAY)
+    )
+    return Route(interface, first, last, source, gateway)
+
+
+def _decided(entries: list[_Entry], family: int) -> Iterator[tuple[int, int, _Entry]]:
+    """The intervals for which each entry decides, apart from each other: what those before it left."""
+    firsts, lasts = map(list, zip(*_LEFT_OUT[socket.AddressFamily(family)], strict=True))
+    for entry in entries:
+        low, high = bisect_left(lasts, entry.first), bisect_right(firsts, entry.last)
+        start = entry.first
+        for taken in range(low, high):
+            if start < firsts[taken]:
+                yield start, firsts[taken] - 1, entry
+            start = lasts[taken] + 1
+        if start <= entry.last:
+            yield start, entry.last, entry
+        firsts[low:high] = [min([entry.first, *firsts[low:high]])]
+        lasts[low:high] = [max([entry.last, *lasts[low:high]])]
+
+
+def _entries(kernel: socket.socket, family: int) -> Iterator[_Entry]:
+    tables = [table for _, table in _RULES[socket.AddressFamily(family)]]
+    bits = _BITS[socket.AddressFamily(family)]
+    for message in dump(kernel, _GET_ROUTE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
+        of, length, from_length, tos, low_table, _, _, kind, flags = _ROUTE.unpack_from(message)
+        said = attributes(message, _ROUTE.size)
+        table = number(said, _TABLE, low_table)
+        if of != family or table not in tables:
+            continue
+        first = int.from_bytes(said.get(_DESTINATION, b""), "big")
+        whole = (
+            kind == _UNICAST
+            and not (from_length or tos or flags & (_DEAD | _LINK_DOWN))
+            and _SEVERAL_WAYS.isdisjoint(said)
+        )
+        yield _Entry(
+            (tables.index(table), bits - length, number(said, _PRIORITY)),
+            first,
+            first | (1 << bits - length) - 1,
+            number(said, _OUT) if whole else 0,
+            _GATEWAY in said,
+        )
+
+
+def _rules(kernel: socket.socket, family: int) -> tuple[tuple[int, int], ...]:
+    """The priority and the table of each rule; a rule that applies to some packets only has table -1."""
+    found = []
+    for message in dump(kernel, _GET_RULE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
+        _, to_length, from_length, tos, low_table, _, _, action, flags = _ROUTE.unpack_from(message)
+        said = attributes(message, _ROUTE.size)
+        plain = (
+            action == _TO_TABLE
+            and not (to_length or from_length or tos or flags & ~_PERMANENT)
+            and said.keys() <= {_RULE_PRIORITY, _RULE_SUPPRESSED, _RULE_TABLE, _RULE_PROTOCOL}
+            and number(said, _RULE_SUPPRESSED, _NO_PREFIX) == _NO_PREFIX
+        )
+        table = number(said, _RULE_TABLE, low_table) if plain else -1
+        found.append((number(said, _RULE_PRIORITY), table))
+    return tuple(sorted(found))
+
+
+def _neighbourly(kernel: socket.socket) -> dict[int, str]:
+    """The numbers and names of the interfaces that have neighbours and are up."""
+    found = {}
+    for message in dump(kernel, GET_INTERFACE, INTERFACE.pack(0, 0, 0, 0, 0)):
+        _, kind, interface, flags, _ = INTERFACE.unpack_from(message)
+        if kind == ETHERNET and flags & (UP | NO_ARP) == UP:
+            found[interface] = os.fsdecode(attributes(message, INTERFACE.size)[INTERFACE_NAME].rstrip(b"\0"))
+    return found

@@ -1,0 +1,220 @@
+"""What Unix-domain sockets need of the system: an address taken from nobody, and what comes beside the bytes.
+
+See unix(7) for the addresses, SCM_RIGHTS and SO_PEERCRED.
+"""
+
+import errno
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from typing import TypeAlias
+from weakref import WeakSet
+
+from fastnet.errors import AddressInUse, InvalidArgument
+
+Address: TypeAlias = str | os.PathLike[str]
+"""A path, or with ``@`` before it a name of the abstract namespace (unix(7))."""
+
+_ADDRESS_BYTES = 107
+_LOCK_SECONDS = 1.0
+_LISTEN_SECONDS = 0.1
+"""A server that starts listens within this time after its socket file is there."""
+
+
+class Claim:
+    """A listening socket at a Unix address that no live server has; the path goes when it is released.
+
+    Starters and stoppers of servers in one directory take turns by a lock on the directory itself, so
+    nothing but the socket is ever left behind. Anybody who may read the directory can hold that lock: after
+    a second a server starts or stops without it. A socket file that nobody listens on (its server was killed)
+    is replaced; a live server's, or a file of any other kind, is never touched.
+    """
+
+    def __init__(self, address: Address, mode: int) -> None:
+        self._text = os.fsdecode(address)
+        self._address = unix_address(address)
+        self._mode = mode
+        self._directory = -1
+        self._inode: tuple[int, int] | None = None
+        _claims.add(self)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.setblocking(False)
+        try:
+            if self.abstract:
+                self._bind()
+                self.listener.listen()
+            else:
+                self._listen_on_path()
+        except BaseException:
+            self.release()
+            self.listener.close()
+            raise
+
+    @property
+    def abstract(self) -> bool:
+        return self._address.startswith(b"\0")
+
+    @property
+    def _name(self) -> bytes:
+        return os.path.basename(self._address)
+
+    def admits(self, uid: int, gid: int) -> bool:
+        """Whether the mode lets this user connect. For a path, the kernel has asked that already."""
+        if not self.abstract or uid in (0, os.geteuid()):
+            return True
+        return bool(self._mode & (stat.S_IWGRP if gid == os.getegid() else stat.S_IWOTH))
+
+    def release(self) -> None:
+        """Remove the path if it is still ours, refuse new connections, and wake who waits in accept."""
+        try:
+            if self._inode is not None:
+                self._remove_own()
+        finally:
+            if self._directory >= 0:
+                os.close(self._directory)
+                self._directory = -1
+            with suppress(OSError):
+                self.listener.shutdown(socket.SHUT_RDWR)
+
+    def _remove_own(self) -> None:
+        # Our inode's number is given to no other file as long as our socket is open.
+        with self._locked(), suppress(FileNotFoundError):
+            if _identity(os.lstat(self._name, dir_fd=self._directory)) == self._inode:
+                os.unlink(self._name, dir_fd=self._directory)
+        self._inode = None
+
+    def _listen_on_path(self) -> None:
+        self._directory = os.open(os.path.dirname(self._text) or ".", os.O_RDONLY | os.O_DIRECTORY)
+        # Linux makes the file with the mode of the socket, less the umask: it is never wider than asked for.
+        os.fchmod(self.listener.fileno(), self._mode)
+        with self._locked() as locked:
+            try:
+                self._bind()
+            except AddressInUse:
+                self._remove_stale(locked)
+                self._bind()
+            self._take()
+            self.listener.listen()
+
+    def _bind(self) -> None:
+        try:
+            self.listener.bind(self._address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise self._in_use("a server listens there") from None
+            raise OSError(error.errno, error.strerror, self._text) from None
+
+    def _in_use(self, who: str) -> AddressInUse:
+        return AddressInUse(errno.EADDRINUSE, f"{self._text}: {who}")
+
+    def _remove_stale(self, locked: bool) -> None:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(self._name, dir_fd=self._directory).st_mode):
+                raise self._in_use("there is a file that is not a socket, and it is not removed")
+            if _is_live(self._address) or (not locked and _starts(self._address)):
+                raise self._in_use("a server listens there")
+            os.unlink(self._name, dir_fd=self._directory)
+
+    def _take(self) -> None:
+        """Note which file is ours, and give it what the umask took from its mode."""
+        try:
+            found = os.lstat(self._name, dir_fd=self._directory)
+        except OSError as error:  # Out of memory: later, nobody would know whose it is.
+            os.unlink(self._name, dir_fd=self._directory)
+            raise OSError(error.errno, error.strerror, self._text) from None
+        self._inode = _identity(found)
+        if stat.S_IMODE(found.st_mode) == self._mode:
+            return
+        file = os.open(self._name, os.O_PATH | os.O_NOFOLLOW, dir_fd=self._directory)
+        try:
+            if _identity(os.fstat(file)) == self._inode:
+                os.chmod(f"/proc/self/fd/{file}", self._mode)
+        finally:
+            os.close(file)
+
+    @contextmanager
+    def _locked(self) -> Iterator[bool]:
+        """The directory's lock, if it is to be had within a second: whether it was."""
+        locked = self._lock()
+        try:
+            yield locked
+        finally:
+            if locked:
+                flock(self._directory, LOCK_UN)
+
+    def _lock(self) -> bool:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                flock(self._directory, LOCK_EX | LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.002)
+
+
+_claims: WeakSet[Claim] = WeakSet()
+
+
+def release_all() -> None:
+    """Release every claim of this process, which is about to exit."""
+    for claim in list(_claims):
+        claim.release()
+
+
+def unix_address(address: Address) -> bytes:
+    """What bind and connect take: a path, or with ``@`` before it a name of the abstract namespace."""
+    if not isinstance(address, str | bytes | os.PathLike):
+        raise InvalidArgument(f"address {address!r}: expected a path, or @ and an abstract name")
+    raw = os.fsencode(address)
+    name = raw.removeprefix(b"@")
+    if not name or b"\0" in name:
+        raise InvalidArgument(f"{os.fsdecode(address)!r}: expected a path, or @ and an abstract name")
+    if len(name) > _ADDRESS_BYTES:
+        raise InvalidArgument(
+            f"{os.fsdecode(address)}: {len(name)} bytes, and the address of a Unix socket "
+            f"has at most {_ADDRESS_BYTES}"
+        )
+    return raw if raw == name else b"\0" + name
+
+
+def credentials(sock: socket.socket) -> tuple[int, int, int]:
+    """Who is at the other end: process, user and group (SO_PEERCRED: struct ucred, three 32-bit integers)."""
+    pid, uid, gid = memoryview(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)).cast("I")
+    return pid, uid, gid
+
+
+def receive(sock: socket.socket, size: int, limit: int) -> tuple[bytes, list[int], bool]:
+    """Up to ``size`` bytes, the descriptors that came with them, and whether there were more than ``limit``.
+
+    Programs that this process runs do not inherit them; those over the limit the kernel closes.
+    """
+    # Not by socket.recv_fds: it drops its flags.
+    data, extras, flags, _ = sock.recvmsg(size, socket.CMSG_LEN(limit * 4), socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, body in extras:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds += memoryview(body).cast("i")
+    return data, fds, bool(flags & socket.MSG_CTRUNC)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _starts(address: bytes) -> bool:
+    """Whether a server that has made this socket file, and does not listen yet, does so now."""
+    time.sleep(_LISTEN_SECONDS)
+    return _is_live(address)
+
+
+def _is_live(address: bytes) -> bool:
+    """Whether somebody has this socket open. Only a refusal shows that nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(address) not in (errno.ECONNREFUSED, errno.ENOENT)
