@@ -1,11 +1,11 @@
-"""HTTP/1 message heads found in a byte stream, in C; ``fastnet._pure.http_head`` is its contract."""
+"""HTTP/1 message heads found in a byte stream, in C; ``fastnet._pure.http_head`` documents it."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EBADMSG
 from libc.stdint cimport int64_t
 
-from fastnet._pure.http_head import BadMessage
+from fastnet._contract.http_head import BadMessage
 
 cdef extern from "http_head.h" nogil:
     enum:
@@ -21,6 +21,7 @@ cdef extern from "http_head.h" nogil:
         size_t len
     fn_http_rewrite *fn_http_rewrite_new(const fn_http_text *names, size_t count, fn_http_text port,
                                          fn_http_text upstream, bint always, bint responses)
+    void fn_http_rewrite_add_origin(fn_http_rewrite *rewrite)
     void fn_http_rewrite_free(fn_http_rewrite *rewrite)
     struct fn_http:
         pass
@@ -38,9 +39,13 @@ cdef extern from "http_head.h" nogil:
     void fn_http_response_passed(fn_http *http, int64_t n)
     bint fn_http_held(const fn_http *http)
     bint fn_http_head_pending(const fn_http *http)
+    bint fn_http_awaits_request(const fn_http *http)
     const char *fn_http_refusal(const fn_http *http)
     const char *fn_http_unfollowed(const fn_http *http)
     bint fn_http_idle(const fn_http *http)
+    bint fn_http_unanswered(const fn_http *http)
+    bint fn_http_in_answer(const fn_http *http)
+    bint fn_http_has_answered(const fn_http *http)
     size_t fn_http_refuse(int status, const char *reason, char *out, size_t room)
 
 ctypedef int (*direction)(fn_http *, const char *, size_t, fn_http_step *) noexcept nogil
@@ -52,10 +57,6 @@ ALL = FN_HTTP_ALL
 
 
 def refusal(status, reason):
-    """The whole response that refuses a request (400, 408, 502) and says that the connection closes.
-
-    Raises ValueError for another status, or a reason that is not a few words.
-    """
     cdef char text[FN_HTTP_REFUSAL_MAX]
     cdef bytes encoded = reason.encode("ascii")
     cdef size_t size = fn_http_refuse(status, encoded, text, sizeof(text))
@@ -72,23 +73,15 @@ cdef fn_http_text text_of(bytes encoded) noexcept:
 
 
 cdef class HostRewrite:
-    """Which Host is replaced, and by what.
-
-    A Host that is one of ``names`` (``localhost``, ``127.0.0.1``, ``::1``; any case), or the address at
-    which the client reached us, with ``port`` or without a port, becomes ``upstream``; with ``always``
-    every Host does. With ``responses`` the upstream's name goes back to what the client asked for, in
-    Location and in Set-Cookie's Domain.
-    """
-
     cdef fn_http_rewrite *rewrite
     cdef readonly tuple names
     cdef readonly object port
     cdef readonly str upstream
-    cdef readonly bint always, responses
+    cdef readonly bint always, responses, origin
 
-    def __cinit__(self, names, port, upstream, always=False, responses=False):
+    def __cinit__(self, names, port, upstream, always=False, responses=False, origin=False):
         self.names, self.port, self.upstream = tuple(names), port, upstream
-        self.always, self.responses = always, responses
+        self.always, self.responses, self.origin = always, responses, origin
         cdef list encoded = [name.encode() for name in self.names]
         cdef bytes port_text = str(port).encode(), upstream_text = upstream.encode("ascii")
         cdef fn_http_text *texts = <fn_http_text *>PyMem_Malloc((len(encoded) + 1) * sizeof(fn_http_text))
@@ -97,23 +90,19 @@ cdef class HostRewrite:
             raise MemoryError
         for i in range(len(encoded)):
             texts[i] = text_of(encoded[i])
-        self.rewrite = fn_http_rewrite_new(texts, len(encoded), text_of(port_text), text_of(upstream_text),
-                                           always, responses)
+        self.rewrite = fn_http_rewrite_new(texts, len(encoded), text_of(port_text), text_of(upstream_text), always,
+                                           responses)
         PyMem_Free(texts)
         if self.rewrite is NULL:
             raise MemoryError
+        if origin:
+            fn_http_rewrite_add_origin(self.rewrite)
 
     def __dealloc__(self):
         fn_http_rewrite_free(self.rewrite)
 
 
 cdef class Exchange:
-    """The requests and responses of one connection.
-
-    ``rewrite`` says which Host is replaced; ``reached_at`` is the local address at which the client
-    reached us, one more name of the listener.
-    """
-
     cdef fn_http *http
     cdef HostRewrite rewrite
 
@@ -142,68 +131,71 @@ cdef class Exchange:
             begin += step.used
             left -= step.used
         if code == -EBADMSG:
-            raise BadMessage(fn_http_unfollowed(self.http).decode())
+            error = BadMessage(fn_http_unfollowed(self.http).decode())
+            error.before = b"".join(pieces)
+            raise error
         if code < 0:
             raise MemoryError
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def request(self, data=b""):
-        """What to send upstream for these bytes from the client: whole heads and whatever of bodies there is.
-
-        What comes while ``held`` is kept, and goes out with a later call, as ``request()`` without data.
-        Never raises: ``refusal`` tells.
-        """
         return self.run(fn_http_request, data)
 
     def response(self, data):
-        """What to send to the client for these bytes from the upstream: the same, where nothing is rewritten.
-
-        Raises BadMessage where they can't be followed.
-        """
         return self.run(fn_http_response, data)
 
     @property
     def request_passes(self):
-        """How many of the client's next bytes may be relayed without being shown here; ALL for ever.
-
-        They are a body's, a chunk's, or no HTTP any more. 0: they must go through ``request``.
-        """
         return fn_http_request_passes(self.http)
 
     @property
     def response_passes(self):
-        """How many of the upstream's next bytes may be relayed without being shown here; ALL for ever."""
         return fn_http_response_passes(self.http)
 
     def request_passed(self, n):
-        """So many bytes of ``request_passes`` were relayed. Raises ValueError for more than those."""
         if not 0 <= n <= fn_http_request_passes(self.http):
             raise ValueError(f"{n} bytes passed: expected 0 to {fn_http_request_passes(self.http)}")
         fn_http_request_passed(self.http, n)
 
     def response_passed(self, n):
-        """So many bytes of ``response_passes`` were relayed. Raises ValueError for more than those."""
         if not 0 <= n <= fn_http_response_passes(self.http):
             raise ValueError(f"{n} bytes passed: expected 0 to {fn_http_response_passes(self.http)}")
         fn_http_response_passed(self.http, n)
 
     @property
     def held(self):
-        """Whether to read no more from the client before the next response."""
         return fn_http_held(self.http)
 
     @property
     def head_pending(self):
-        """Whether a request's head has begun and not ended: the time for it is running."""
         return fn_http_head_pending(self.http)
 
     @property
+    def awaits_request(self):
+        return fn_http_awaits_request(self.http)
+
+    @property
     def refusal(self):
-        """What is wrong with the client's last request, which was not passed on; None where nothing is."""
         cdef const char *reason = fn_http_refusal(self.http)
         return None if reason is NULL else reason.decode()
 
     @property
     def idle(self):
-        """Whether no response is due or under way: one of our own may be sent."""
         return fn_http_idle(self.http)
+
+    @property
+    def unfollowed(self):
+        cdef const char *reason = fn_http_unfollowed(self.http)
+        return None if reason is NULL else reason.decode()
+
+    @property
+    def unanswered(self):
+        return fn_http_unanswered(self.http)
+
+    @property
+    def in_answer(self):
+        return fn_http_in_answer(self.http)
+
+    @property
+    def has_answered(self):
+        return fn_http_has_answered(self.http)

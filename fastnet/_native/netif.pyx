@@ -1,4 +1,4 @@
-"""What the kernel says of its network interfaces, in C; ``fastnet._pure.netif`` is its contract."""
+"""The kernel's answers about its network interfaces, in C; ``fastnet._pure.netif`` is its contract."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from libc.errno cimport EADDRNOTAVAIL, ENOBUFS, ENODEV
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset, strcmp, strlen
 
-from fastnet._pure.netif import failure
+from fastnet._contract.netif import MAC_TYPES, failure
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
@@ -66,9 +66,6 @@ cdef extern from "netif.h" nogil:
     ssize_t fn_netif_list(fn_netif *netif, ifreq *out, size_t capacity)
     ssize_t fn_netif_parse_ipv6(const char *text, size_t len, fn_netif_ipv6 *out)
 
-# Types of if_arp.h with a MAC of six bytes; of others neither the length nor the meaning is told.
-cdef frozenset MAC_TYPES = frozenset({1, 6, 772, 774, 801, 802, 803})
-
 cdef enum:
     FIRST_ROOM = 64
 
@@ -100,7 +97,7 @@ cdef _Kept kept():
 
 
 def _forget():
-    """In a forked child: what the parent's thread keeps tells of the parent."""
+    """In a forked child: what the parent's thread keeps is the parent's."""
     cdef PyObject *mine = PyThreadState_GetDict()
     if mine is not NULL:
         (<dict>mine).pop(KEPT, None)

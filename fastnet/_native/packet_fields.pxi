@@ -16,6 +16,8 @@ cdef class Field:
     cdef Py_ssize_t first, size
 
     def __init__(self, offset, width, *, default=..., automatic=0, show=""):
+        if offset < 0 or width < 0:
+            raise ValueError(f"a field of {width} bits at bit {offset}: expected 0 or more")
         self.offset = offset
         self.width = width
         self.default = default
@@ -105,7 +107,7 @@ cdef class HeaderLength(UInt):
         self.less = less
 
     def measure(self, length):
-        """What the field says of a record of so many bytes."""
+        """The field's value for a record of so many bytes."""
         return -(-length // self.unit) - self.less
 
 
@@ -160,7 +162,7 @@ cdef class IPv4Field(_AddressField):
 
     def __init__(self, offset, *, default=...):
         super().__init__(offset, 32, default=default)
-        self.what = "an IPv4 address"
+        self.what = "an IPv4 address, as 192.0.2.1"
 
     cdef object text(self, const uint8_t *address):
         return ipv4_text(address)
@@ -213,7 +215,10 @@ cdef class Tail(Field):
         super().__init__(offset, 0, default=default)
 
     def __get__(self, record, owner):
-        return self if record is None else self.decode((<Record?>record)._header[self.first:])
+        if record is None:
+            return self
+        self.locate(<Record?>record)
+        return self.decode((<Record>record)._header[self.first:])
 
     def decode(self, data):
         """The value that these bytes stand for."""
@@ -225,4 +230,5 @@ cdef class Tail(Field):
 
     cpdef put(self, bytearray header, value):
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        self.check(header)
         header[self.first:] = self.encode(value)

@@ -25,10 +25,21 @@ cdef int place_of(list layers, Field field) except -1:
     raise PacketError(f"no layer of this packet has this field {field.name}")
 
 
+cdef int refuse(Layer layer, Py_ssize_t i, list places, tuple fields) except -1:
+    """Refuse fields that a CRC covers, or a checksum may cover in part, or that hold how much it covers."""
+    cdef bint refused = fn_template_refuses(&layer.part)
+    cdef Field field
+    for place, field in zip(places, fields):
+        if place >= i and (refused or (layer.part.kind == FN_DCCP and place == i and field.first == 5)):
+            raise PacketError(f"{field.name} can't vary: a checksum that can't be updated covers it")
+    return 0
+
+
 cdef bint is_updated(bint parsed, Layer layer):
     if not parsed:
         return layer._automatic & FN_AUTO_CHECKSUM
-    return layer.part.kind != FN_UDP or layer._header[6:8] != b"\0\0"
+    cdef int at = 6 if layer.part.kind == FN_UDP else 2
+    return layer.part.kind not in (FN_UDP, FN_ICMP_EXTENSIONS) or layer._header[at:at + 2] != b"\0\0"
 
 
 cdef class Template:
@@ -46,7 +57,7 @@ cdef class Template:
     cdef fn_template template
     cdef bint plain[FN_TEMPLATE_FIELDS]  # fields of which an int in range is the value itself
 
-    def __init__(self, packet, *fields):
+    def __cinit__(self, packet, *fields):
         cdef const fn_part *parts[FN_PACKET_LAYERS]
         cdef fn_template_field *varying
         cdef uint32_t updated = 0
@@ -64,8 +75,10 @@ cdef class Template:
             parts[i] = &(<Layer>layers[i]).part
             if is_updated(packet.parsed, <Layer>layers[i]):
                 updated |= <uint32_t>1 << i
+                refuse(<Layer>layers[i], i, places, fields)
         for i in range(len(fields)):
             field = fields[i]
+            field.locate(<Layer>layers[places[i]])
             self.plain[i] = type(field) in (UInt, IPv4Field, MACField)
             varying = &self.template.fields[i]
             varying.part = places[i]

@@ -1,9 +1,12 @@
-"""A permutation of 0 ... size - 1 chosen by a seed, in C; ``fastnet._pure.permute`` is its contract."""
+"""A permutation of 0 ... size - 1 chosen by a seed, in C; ``fastnet._pure.permute`` documents it."""
 
 from array import array
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint64_t
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from "permute.h" nogil:
     struct fn_permute:
@@ -24,15 +27,10 @@ cdef uint64_t bounded(str name, value, low, high) except? 0:
 
 
 cdef class Permutation:
-    """The permutation of ``size`` numbers, 1 to 2^64 - 1, that belongs to a seed, 0 to 2^64 - 1.
-
-    Raises ValueError for what is out of range.
-    """
-
     cdef fn_permute permute
     cdef readonly uint64_t seed
 
-    def __init__(self, size, seed=0):
+    def __cinit__(self, size, seed=0):
         cdef uint64_t checked = bounded("size", size, 1, MAX_SIZE)
         self.seed = bounded("seed", seed, 0, MAX_SIZE)
         fn_permute_init(&self.permute, checked, self.seed)
@@ -42,18 +40,15 @@ cdef class Permutation:
         return self.permute.size
 
     def at(self, place):
-        """The number at a place. Raises ValueError for a place that is not below ``size``."""
         return fn_permute_at(&self.permute, bounded("place", place, 0, self.permute.size - 1))
 
     def fill(self, first, step, count):
-        """The numbers at ``count`` places ``first``, ``first + step``, ..., as an array of type Q.
-
-        Raises ValueError where one of them is not below ``size``.
-        """
         cdef uint64_t start = bounded("first", first, 0, self.permute.size - 1)
         cdef uint64_t stride = bounded("step", step, 1, MAX_SIZE)
         cdef size_t wanted = bounded("count", count, 0, (self.permute.size - 1 - start) // stride + 1)
-        numbers = array("Q", bytes(8 * wanted))
+        if wanted > <size_t>(PY_SSIZE_T_MAX // 8):
+            raise MemoryError
+        numbers = array("Q", [0]) * wanted
         cdef Py_buffer view
         PyObject_GetBuffer(numbers, &view, PyBUF_WRITABLE)
         with nogil:

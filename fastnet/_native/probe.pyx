@@ -1,17 +1,19 @@
-"""The probe engine: conversations and sweeps in C; ``fastnet._pure.probe`` is its contract."""
+"""The probe engine: conversations and sweeps in C; ``fastnet._pure.probe`` documents it."""
 
 import errno
 import os
 import socket
 
+cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from fastnet._native.permute import Permutation
-from fastnet._pure.probe import (
+from fastnet._contract.probe import (
     ALIVE,
+    ALL_WAIT,
     DECIDED,
     ENGINES,
     NOT_A_HOST,
@@ -19,10 +21,18 @@ from fastnet._pure.probe import (
     SILENT,
     UNREACHABLE,
     Answer,
+    check_engine,
+    check_options,
+    check_payload,
+    check_rate,
+    check_time,
     is_host,
+    is_link_local,
+    not_numeric,
+    turbo_refusal,
 )
-from fastnet._pure.probe.opening import ALL_WAIT, filler_of, not_numeric, open_probing
-from fastnet._pure.probe.options import check_engine, check_options, check_rate
+from fastnet._system.icmp_sockets import filler_of, open_probing
+from fastnet._system.names import host_by_system
 from fastnet.errors import InvalidArgument
 
 cdef extern from "<time.h>" nogil:
@@ -40,6 +50,9 @@ cdef extern from "probe.h" nogil:
     struct fn_span:
         fn_number first
         uint64_t count
+    enum fn_state:
+        FN_PENDING
+        FN_UNREACHABLE
     union fn_slot:
         uint32_t reason
         float rtt_ms
@@ -58,6 +71,9 @@ cdef extern from "probe.h" nogil:
     struct fn_link:
         uint8_t mac[6]
         fn_number source
+    struct fn_anycast:
+        const fn_number *list
+        size_t count
     struct fn_sweep_options:
         fn_engine engine
         int fd
@@ -65,6 +81,7 @@ cdef extern from "probe.h" nogil:
         uint16_t ident
         uint8_t key[16]
         fn_turbo *turbo
+        fn_anycast anycast
         unsigned payload
         int64_t timeout
         bint adaptive
@@ -93,6 +110,7 @@ cdef extern from "probe.h" nogil:
     uint64_t fn_sweep_sent(const fn_sweep *sweep)
     bint fn_sweep_finished(const fn_sweep *sweep)
     const fn_reason *fn_sweep_reason(const fn_sweep *sweep, uint32_t number)
+    bint fn_sweep_responder(const fn_sweep *sweep, uint64_t target, fn_number *out)
     const uint8_t *fn_sweep_mac(const fn_sweep *sweep, uint64_t target)
     fn_number fn_sweep_address(const fn_sweep *sweep, uint64_t target)
 
@@ -117,23 +135,13 @@ cdef object WORD = (1 << 64) - 1
 cdef object FAR_OFF = 1 << 60
 
 
-def __getattr__(name):
-    # Loaded when it is named, as the pure module does: a ping starts sooner.
-    if name not in ("Link", "Route", "gatewayed", "on_link", "only_ipv6_source"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from fastnet._pure import probe
-
-    return getattr(probe, name)
-
-
 def drop_capabilities():
-    """Give up every capability, and the user and group that a set-user-ID program borrowed, for good.
-
-    For a program that has opened what it needed them for. It is the calling thread's capabilities that go
-    (capset(2)): call it before other threads begin. What is imported or opened later is opened without them.
-    Raises OSError.
-    """
-    cdef int code = fn_drop_capabilities()
+    cdef int code
+    with nogil:
+        code = fn_drop_capabilities()
+    if code == -errno.EBUSY:
+        from fastnet._system.privileges import busy_threads
+        raise busy_threads()
     if code < 0:
         raise OSError(-code, os.strerror(-code))
 
@@ -144,12 +152,20 @@ cdef int64_t time_now() noexcept nogil:
     return now.tv_sec * 1_000_000_000 + now.tv_nsec
 
 
-cdef int64_t nanoseconds(seconds) except? -1:
+cdef int64_t nanoseconds(str name, seconds) except? -1:
+    if not isinstance(seconds, float) or not isfinite(seconds):
+        check_time(name, seconds)
     return min(int(seconds * NANOSECOND), FAR_OFF)
 
 
 cdef int64_t gap_of(rate) except? -1:
-    return nanoseconds(1 / rate) if rate else 0
+    return nanoseconds("rate", 1 / rate) if rate else 0
+
+
+cdef uint64_t checked_seed(object seed) except? 0:
+    from fastnet._native.permute import Permutation  # which a ping has no use for
+
+    return Permutation(1, seed).seed
 
 
 cdef fn_number split(object number):
@@ -158,6 +174,20 @@ cdef fn_number split(object number):
 
 cdef object number_of(fn_number number):
     return (<object>number.high) << 64 | <object>number.low
+
+
+cdef bytes packed(addresses):
+    """Addresses as C has them."""
+    cdef fn_number each
+    cdef list parts = []
+    for address in addresses:
+        each = split(address)
+        parts.append((<const uint8_t *>&each)[:sizeof(each)])
+    return b"".join(parts)
+
+
+cdef fn_anycast anycast_of(bytes addresses):
+    return fn_anycast(<const fn_number *><const uint8_t *>addresses, len(addresses) // sizeof(fn_number))
 
 
 include "probe_prober.pxi"
@@ -182,9 +212,7 @@ cdef class _Turbo:
         given.payload = max(prober.size, FN_SWEEP_PAYLOAD)
         code = fn_turbo_open(&self.turbo, &given)
         if code < 0:
-            from fastnet._pure.probe.turbo import refusal
-
-            raise refusal(-code)
+            raise turbo_refusal(-code)
         self.prober = prober
         self.engine = "turbo"
 
@@ -200,22 +228,9 @@ cdef class _Turbo:
 
 
 def open_turbo(prober, route):
-    """The fast way of a raw prober to what one gateway reaches: ``route`` is one of ``gatewayed()``.
+    from fastnet._system.next_hop import find_path
 
-    A Sweeper takes it in the prober's place. Requests leave as whole frames to the gateway (packet(7)), past
-    the firewall's rules for output; replies are taken by an eBPF program at the interface's ingress, before
-    the kernel's own stack sees them, and judged as ever. Whatever else comes goes on to the stack; a reply in
-    an unusual form, and every error, comes by the prober's socket. ``close()`` detaches the program, and
-    closes the prober; the end of the process detaches it too, whatever ended it.
-
-    Needs Linux 6.6, CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF. Raises EngineMissing where the kernel is older or
-    the implementation is not native, NotPermitted, InvalidArgument for a prober that is not raw or a route
-    without a gateway, NoSuchInterface, NoAddress for an interface without a MAC address, and OSError where
-    the gateway does not tell its own.
-    """
-    from fastnet._pure.probe.turbo import find_path
-
-    return _Turbo(prober, find_path(prober, route))
+    return _Turbo(prober, find_path(prober.engine, prober.family, route))
 
 
 cdef class _Column:
@@ -229,6 +244,8 @@ cdef class _Column:
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         if flags & PyBUF_WRITABLE:
             raise BufferError("a sweep's results can't be written to")
+        if self.format is None:  # by nobody's hand; a size of 0 is a division by zero
+            raise BufferError("a column is a sweep's")
         buffer.obj = self
         buffer.buf = self.data
         buffer.len = self.length * self.item_size
@@ -253,11 +270,13 @@ cdef object column(_Sweep sweep, const void *data, Py_ssize_t item_size, bytes f
 
 
 cdef class _Sweep:
-    """What every sweep has, whatever it goes over."""
-
     cdef fn_sweep *sweep
     cdef object channel
     cdef bint at_work
+
+    def __cinit__(self, *_, **__):
+        if not isinstance(self, (Sweeper, LinkSweeper)):
+            raise TypeError("a sweep is a Sweeper or a LinkSweeper")
 
     cdef int begin(self, fn_sweep_options *options, channel, spans, timeout, retries, window, rate, shard, seed,
                    decided, adaptive) except -1:
@@ -269,14 +288,14 @@ cdef class _Sweep:
         options.fd = channel.fileno()
         options.family = channel.family
         memcpy(options.key, <const uint8_t *>key, sizeof(options.key))
-        options.timeout = nanoseconds(timeout)
+        options.timeout = nanoseconds("timeout", timeout)
         options.adaptive = adaptive
         options.retries = retries
         options.window = window
         options.gap = gap_of(rate)
         options.shard_first, options.shard_step = shard
         options.permuted = seed is not None
-        options.seed = 0 if seed is None else Permutation(1, seed).seed
+        options.seed = 0 if seed is None else checked_seed(seed)
         self.channel = channel
         return self.make(options, spans, bits)
 
@@ -308,71 +327,81 @@ cdef class _Sweep:
 
     @property
     def size(self):
-        """How many targets there are."""
         return fn_sweep_size(self.sweep)
 
     @property
     def sent(self):
-        """How many probes were sent so far."""
         return fn_sweep_sent(self.sweep)
 
     @property
     def finished(self):
-        """Whether every target has its verdict."""
         return fn_sweep_finished(self.sweep)
 
     @property
     def states(self):
-        """A byte a target, readable at any time."""
         return column(self, fn_sweep_states(self.sweep), 1, b"B")
 
     @property
     def rtts_ms(self):
-        """The round-trip time of each alive target, as 32-bit floats; of another it says nothing."""
         return column(self, fn_sweep_slots(self.sweep), 4, b"f")
 
     def reason(self, index):
-        """Why a target is not probed (an errno) or not reachable (the error, with the target as its tag).
-
-        Raises IndexError for a target that there is not.
-        """
         cdef uint64_t target = self.target_of(index)
-        cdef uint8_t state = fn_sweep_states(self.sweep)[target]
-        if state != PENDING and state != UNREACHABLE:
-            return None
-        cdef const fn_reason *reason = fn_sweep_reason(self.sweep, fn_sweep_slots(self.sweep)[target].reason)
-        if reason == NULL:
+        cdef fn_reason reason
+        cdef bint known
+        with cython.critical_section(self):
+            self.stop_unless_idle()
+            known = self.read_reason(target, &reason)
+        if not known:
             return None
         if reason.refused:
             return reason.refused
+        reporter = fn_sweep_address(self.sweep, target) if reason.itself else reason.reporter
+        return Answer(index, self.host(reporter), 0, None, (reason.type, reason.code), reason.info)
+
+    cdef str host(self, fn_number address):
         family = self.channel.family
-        reporter = number_of(fn_sweep_address(self.sweep, target) if reason.itself else reason.reporter)
-        host = socket.inet_ntop(family, reporter.to_bytes(4 if family == socket.AF_INET else 16, "big"))
-        return Answer(index, host, 0, None, (reason.type, reason.code), reason.info)
+        size = 4 if family == socket.AF_INET else 16
+        return socket.inet_ntop(family, number_of(address).to_bytes(size, "big"))
+
+    cdef bint read_reason(self, uint64_t target, fn_reason *out) noexcept:
+        """A copy of a target's reason; False where it has none."""
+        cdef uint8_t state = fn_sweep_states(self.sweep)[target]
+        cdef const fn_reason *reason
+        if state != FN_PENDING and state != FN_UNREACHABLE:
+            return False
+        reason = fn_sweep_reason(self.sweep, fn_sweep_slots(self.sweep)[target].reason)
+        if reason == NULL:
+            return False
+        out[0] = reason[0]
+        return True
 
     def run(self, seconds):
-        """Work for about that long at most. True once every target has its verdict. Raises OSError."""
-        cdef int64_t until = time_now() + nanoseconds(seconds)
+        cdef int64_t until = time_now() + nanoseconds("seconds", seconds)
         cdef int code
-        self.stop_unless_idle()
-        self.at_work = True
+        with cython.critical_section(self):
+            self.stop_unless_idle()
+            self.at_work = True
         with nogil:
             code = fn_sweep_run(self.sweep, until)
-        self.at_work = False
+        with cython.critical_section(self):
+            self.at_work = False
         if code < 0:
-            raise OSError(-code, os.strerror(-code))
+            raise cannot_receive(-code)
         return code == 1
 
     def pace(self, rate):
-        """Send at most so many probes a second from now on; None: no limit. Raises InvalidArgument."""
+        cdef int64_t gap
         check_rate(rate)
-        self.stop_unless_idle()
-        fn_sweep_pace(self.sweep, gap_of(rate))
+        gap = gap_of(rate)
+        with cython.critical_section(self):
+            self.stop_unless_idle()
+            fn_sweep_pace(self.sweep, gap)
 
     cdef uint64_t target_of(self, index) except? 0:
-        if not 0 <= index < self.size:
-            raise IndexError(f"target {index}: there are {self.size}")
-        self.stop_unless_idle()
+        cdef uint64_t size = fn_sweep_size(self.sweep)
+        if not 0 <= index < size:
+            raise IndexError(f"target {index}: there are {size}")
         return index
 
     cdef int stop_unless_idle(self) except -1:
@@ -382,26 +411,11 @@ cdef class _Sweep:
         return 0
 
     def close(self):
-        """Nothing is held but a socket that is somebody else's to close."""
+        pass
 
 
 cdef class Sweeper(_Sweep):
-    """One echo request to each target, and ``retries`` more to those that did not answer.
-
-    ``spans`` are (first, last) intervals of addresses as integers, ascending and apart. The targets are
-    all their addresses in ascending order, or of these the shard (i, n): those at i, i + n, i + 2n ...;
-    ``decided`` is a bitmap (bit k % 8 of byte k // 8) of the targets that are left out. They are sent to in
-    the order of ``permute.Permutation(size, seed)``, or ascending where seed is None. The prober is used
-    for its socket only; nobody else reads that while a sweep runs.
-
-    Sending is windowed by what comes back: at most ``window`` probes are out past the newest answer
-    (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
-    sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
-    counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
-    ``timeout`` is how long an answer is waited for, in seconds, before its target is asked again or given
-    up; ``adaptive`` makes it less where the round-trip times allow that (RFC 6298). A queue or a neighbour
-    table that is full is waited for, up to 30 seconds. Raises InvalidArgument for what is out of range.
-    """
+    cdef bytes anycast
 
     def __cinit__(self, prober, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
                   seed=None, decided=None, adaptive=False):
@@ -410,23 +424,25 @@ cdef class Sweeper(_Sweep):
             options.engine = FN_TURBO
             options.turbo = (<_Turbo>prober).turbo
         else:
-            check_engine(prober)
+            check_engine(prober.engine)
             options.engine = FN_RAW if prober.engine == "raw" else FN_DATAGRAM
         options.ident = prober.ident
         options.payload = max(prober.size, FN_SWEEP_PAYLOAD)
+        self.anycast = packed(prober.anycast)
+        options.anycast = anycast_of(self.anycast)
         self.begin(&options, prober, spans, timeout, retries, window, rate, shard, seed, decided, adaptive)
+
+    def responder(self, index):
+        cdef uint64_t target = self.target_of(index)
+        cdef fn_number found
+        cdef bint other
+        with cython.critical_section(self):
+            self.stop_unless_idle()
+            other = fn_sweep_responder(self.sweep, target, &found)
+        return self.host(found) if other else None
 
 
 cdef class LinkSweeper(_Sweep):
-    """One ARP request or neighbour solicitation for each target, and ``retries`` more where nobody answered.
-
-    Everything but what is sent is as a ``Sweeper`` has it. A target is alive where its reply comes to our
-    address and MAC, well-formed, and its MAC is told with it; the first one counts. A proxy's reply is one.
-    Gratuitous announcements are none. What is not on the link does not answer, and our own addresses don't
-    either. Of several requests to a target the round-trip time is the newest one's. One sweep at a time
-    uses a link. Raises InvalidArgument for what is out of range.
-    """
-
     def __cinit__(self, link, spans, *, timeout=1.0, retries=1, window=128, rate=None, shard=(0, 1),
                   seed=None, decided=None, adaptive=False):
         cdef fn_sweep_options options
@@ -436,6 +452,8 @@ cdef class LinkSweeper(_Sweep):
         self.begin(&options, link, spans, timeout, retries, window, rate, shard, seed, decided, adaptive)
 
     def mac(self, index):
-        """The MAC, six bytes, of a target that is alive. Raises IndexError for a target that there is not."""
-        cdef const uint8_t *mac = fn_sweep_mac(self.sweep, self.target_of(index))
-        return None if mac == NULL else <bytes>mac[:6]
+        cdef uint64_t target = self.target_of(index)
+        with cython.critical_section(self):
+            self.stop_unless_idle()
+            mac = fn_sweep_mac(self.sweep, target)
+            return None if mac == NULL else <bytes>mac[:6]

@@ -34,6 +34,7 @@ cdef extern from "probe/prober.h" nogil:
         uint16_t first
         unsigned size
         const uint8_t *filler
+        fn_anycast anycast
         bint departures
     struct fn_heard:
         int64_t tag
@@ -61,46 +62,36 @@ cdef extern from "probe/prober.h" nogil:
 cdef dict PROBER_ENGINES = {"datagram": FN_PROBER_DATAGRAM, "raw": FN_PROBER_RAW, "udp": FN_PROBER_UDP}
 
 
+cdef object cannot_receive(int code):
+    return OSError(code, f"receiving: {os.strerror(code)}")
+
+
 cdef object refusal_to_send(int code):
     if code == FN_NO_SLOT:
-        return OSError(errno.ENOBUFS, ALL_WAIT)
+        return OSError(errno.EAGAIN, ALL_WAIT)
     return OSError(-code, os.strerror(-code))
 
 
-# What is called here never waits: giving up the GIL and asking for it again would take longer.
+# What is called here never waits: giving up the GIL and asking for it again would take longer. Where there is none,
+# threads that share a prober take turns (critical sections).
 cdef class Prober:
-    """An open socket that sends probes of ``size`` payload bytes and matches what comes back.
-
-    ``family`` is AF_INET or AF_INET6. ``engine`` is ``raw`` or ``datagram``, which send ICMP echo requests;
-    ``auto``, the first of these two that is permitted (``.engine`` tells); or ``udp``, which needs no
-    privilege: datagrams to ports from 33434 on, answered by errors only, at their destination by port
-    unreachable. ``source`` is a numeric address to send from, ``interface`` the only one to use, ``mark``
-    a firewall mark, ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class. ``dont_fragment``
-    True sends packets up to the interface's MTU whole whatever the kernel knows of the path, so that a
-    router which can't pass one on says so; False lets them be cut to pieces; None is the kernel's way, but
-    that what any path takes whole goes whole and without an IP id.
-    ``pattern`` is repeated to fill the payload behind the cookie, which takes 16 bytes.
-    ``transmit_timestamps`` reckons round-trip times from when the kernel handed a probe to the driver, else
-    from right before it was sent. One thread at a time may call it. Raises NotPermitted, which names the
-    cures, NoAddress where source is not this machine's, NoSuchInterface, InvalidArgument for an engine that
-    there is not, OSError.
-    """
-
     cdef fn_prober *prober
     cdef object socket
-    cdef bytes filler
+    cdef bytes filler, routers
     cdef int inet
     cdef readonly str engine
-    cdef readonly object family, ident, size
+    cdef readonly object anycast, family, ident, notes, size
 
     def __cinit__(self, family, engine="auto", *, source="", interface="", mark=0, ttl=None, tos=0,
                   dont_fragment=None, size=56, pattern=b"", transmit_timestamps=False):
-        self.socket, self.engine, self.ident = open_probing(
+        check_payload(pattern, size)
+        self.socket, self.engine, self.ident, has_departures, self.notes, self.anycast = open_probing(
             family, engine, source=source, interface=interface, mark=mark, ttl=ttl, tos=tos,
             dont_fragment=dont_fragment, size=size, transmit_timestamps=transmit_timestamps)
         self.inet, self.family, self.size = family, family, size
         self.filler = filler_of(pattern, size)
-        cdef int code = self.open(transmit_timestamps)
+        self.routers = packed(self.anycast)
+        cdef int code = self.open(has_departures)
         if code < 0:
             self.socket.close()
             raise OSError(-code, os.strerror(-code))
@@ -117,38 +108,38 @@ cdef class Prober:
         options.size = self.size
         options.filler = self.filler
         options.departures = departures
+        options.anycast = anycast_of(self.routers)
         return fn_prober_new(&self.prober, &options)
 
     def __dealloc__(self):
         fn_prober_free(self.prober)
 
     def fileno(self):
-        """The socket's descriptor, readable when there is something to ``receive``."""
         return self.socket.fileno()
 
     def close(self):
-        fn_prober_detach(self.prober)
+        with cython.critical_section(self):
+            fn_prober_detach(self.prober)
         self.socket.close()
 
     def send(self, destination, tag, timeout, *, ttl=None, size=None):
-        """Send one probe to a socket address; its answers bear ``tag``.
-
-        It may have a TTL or hop limit of its own, and a payload smaller than the prober's. Its sequence
-        number or port is not given to another probe for ``timeout`` seconds, or until it is answered. Raises
-        OSError where it was not sent: ENOBUFS too where all sequence numbers wait. InvalidArgument for a
-        payload that is larger than the prober's, or a host that is not a numeric address.
-        """
         cdef sockaddr_in6 to
         cdef int code
         size = self.size if size is None else size
-        if not 0 <= size <= self.size:
+        if not isinstance(size, int) or not 0 <= size <= self.size:
             raise InvalidArgument(f"size {size}: expected 0 to {self.size}")
         self.read_address(destination, &to)
-        code = fn_prober_send(self.prober, &to, tag, nanoseconds(timeout), -1 if ttl is None else ttl, size)
+        cdef int64_t its_tag = tag, patience = nanoseconds("timeout", timeout)
+        cdef int hops = -1 if ttl is None else ttl
+        cdef unsigned octets = size
+        with cython.critical_section(self):
+            code = fn_prober_send(self.prober, &to, its_tag, patience, hops, octets)
         if code < 0:
             raise refusal_to_send(code)
 
-    cdef int read_address(self, tuple address, sockaddr_in6 *out) except -1:
+    cdef int read_address(self, address, sockaddr_in6 *out) except -1:
+        if not isinstance(address, tuple) or not address or not isinstance(address[0], str):
+            raise not_numeric(address)
         cdef bytes host = address[0].partition("%")[0].encode("ascii", "replace")
         cdef void *where = &(<sockaddr_in *>out).sin_addr if self.inet == AF_INET else <void *>&out.sin6_addr
         memset(out, 0, sizeof(out[0]))
@@ -161,15 +152,15 @@ cdef class Prober:
         return 0
 
     def receive(self, limit=256):
-        """Whatever has arrived for our probes, without waiting; ``limit`` messages are read at most."""
         cdef fn_heard heard[FN_HEARD]
         cdef fn_more more = True
         cdef int left = limit, count, i
         cdef list answers = []
         while more and left > 0:
-            count = fn_prober_receive(self.prober, left, heard, &more)
+            with cython.critical_section(self):
+                count = fn_prober_receive(self.prober, left, heard, &more)
             if count < 0:
-                raise OSError(-count, os.strerror(-count))
+                raise cannot_receive(-count)
             for i in range(count):
                 answers.append(self.answer_of(&heard[i]))
             left -= FN_BATCH
@@ -178,7 +169,7 @@ cdef class Prober:
     cdef object answer_of(self, const fn_heard *heard):
         cdef str responder = heard.from_.decode("ascii")
         if heard.scope:
-            responder = socket.getnameinfo((responder, 0, 0, heard.scope), socket.NI_NUMERICHOST)[0]
+            responder = host_by_system((responder, 0, 0, heard.scope), socket.NI_NUMERICHOST)
         ttl = None if heard.ttl < 0 else heard.ttl
         error = (heard.type, heard.code) if heard.is_error else None
         # As Answer() does, which is Python, and takes three times as long.

@@ -1,35 +1,29 @@
-"""Connections relayed by rules, in C; ``fastnet._pure.relay`` is its contract."""
+"""Connections relayed by rules, in C; ``fastnet._pure.relay`` documents it."""
 
 import os
 import socket
 import weakref
+from collections import deque
 
+cimport cython
 from cpython.object cimport PyObject
 from libc.errno cimport EBADF, ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastnet._pure.relay.loop import MAX_SPIN
-from fastnet._pure.relay.options import ENGINES, Options, checked
-from fastnet._pure.relay.rule import Record
+from fastnet._contract.relay import DEFAULTS, ENDED, ENGINES, MAX_SPIN, POLICIES, Options, Record, check_addresses, checked
 from fastnet.errors import InvalidArgument
 
 include "relay_c.pxi"
 
-__all__ = ["ENGINES", "Counters", "Loop", "Record", "Rule", "Upstream"]
-
-cdef tuple POLICIES = ("round-robin", "least-connections")
-# In the order of enum fn_ended.
-cdef tuple ENDED = (
-    "", "closed", "client reset", "upstream reset", "unreachable", "refused", "denied", "idle", "half-closed",
-    "late head", "stopped",
-)
+__all__ = ["ENGINES", "Counters", "Loop", "Options", "Record", "Rule", "Upstream"]
 
 cdef enum:
     UNIX_PATH = 108
     CONGESTION = 16
     RECORDS = 64
+    OWN = 2  # references to a rule: that of the Rule and of its Counters
     MOST = 0x7fffffff
 
 cdef int64_t FOREVER = 1 << 60
@@ -70,9 +64,9 @@ cdef int read_address(object address, fn_address *out) except -1:
         if len(packed) > UNIX_PATH - 1:
             raise InvalidArgument(f"{place!r}: longer than a Unix socket's path may be")
         memcpy((<sockaddr_un *>&out.at).sun_path, <const char *>packed, len(packed))
-        # An abstract name is as long as said; a path ends with a NUL.
+        # An abstract name is as long as given; a path ends with a NUL.
         out.len = sizeof(unsigned short) + len(packed) + (not packed.startswith(b"\0"))
-    else:  # One that this machine may not know: connecting will tell.
+    else:  # One that this machine may not know: connecting will show it.
         out.len = sizeof(unsigned short)
     return 0
 
@@ -101,12 +95,14 @@ include "relay_rule.pxi"
 
 
 cdef object record_of(fn_record *record):
+    """Takes the record's references."""
     cdef object upstream = None
+    cdef object rule = <object><PyObject *>fn_rule_owner(record.rule)
     if record.upstream is not NULL:
         upstream = any_address(fn_record_upstream(record))
-        fn_upstream_release(record.upstream)
+    fn_record_release(record)
     return Record(
-        <object><PyObject *>record.owner,
+        rule,
         record.number,
         ip_address(&record.client),
         upstream,
@@ -118,27 +114,21 @@ cdef object record_of(fn_record *record):
     )
 
 
+cdef int report_failure(fn_rule *rule) except -1:
+    """A connect has failed: call whoever wants to know. Takes the reference."""
+    cdef Rule its = <object><PyObject *>fn_rule_owner(rule)
+    fn_rule_release(rule)
+    its.report_failure()
+    return 0
+
+
 cdef class Loop:
-    """One thread's relays.
-
-    ``listen`` and ``join`` say what to relay, then ``run`` does it until nothing is left: no listener
-    and no connection. What may be called in any thread waits for the running loop's next turn, except for
-    ``drain`` and ``stop``, which return at once and may also be called from a signal handler.
-
-    ``spin`` is the time in seconds after an event for which it polls instead of sleeping, which spends a
-    processor on answering sooner. ``warn`` is called in the loop's thread with a line of text when accepting
-    pauses because descriptors or ports ran out. Raises InvalidArgument for a ``spin`` that can't be meant.
-
-    A child process that forks off has its copies of all descriptors closed, so that it keeps no
-    connection open.
-    """
-
     cdef fn_relay *relay
     cdef object _warn
-    cdef set _rules  # Those whose records may still come.
+    cdef set _rules  # The owners of those that the relay or a record refers to.
     cdef object __weakref__
 
-    def __init__(self, *, spin=0.0, warn=lambda text: None):
+    def __cinit__(self, *, spin=0.0, warn=lambda text: None):
         cdef int code
         if not 0 <= spin <= MAX_SPIN:
             raise InvalidArgument(f"spin {spin}: expected seconds, 0 to {MAX_SPIN}")
@@ -153,54 +143,62 @@ cdef class Loop:
         fn_relay_free(self.relay)
 
     def listen(self, rule, listeners):
-        """Serve the connections to these listening sockets by this rule; they are the loop's from now on.
-
-        May be called in any thread, before and while it runs. Raises RuntimeError where it has ended.
-        """
         cdef fn_rule *its = (<Rule?>rule).rule
         cdef size_t count = len(listeners)
         cdef int *sockets = <int *>malloc((count + 1) * sizeof(int))
         cdef int code
         if sockets is NULL:
             raise MemoryError
-        self._rules.add(rule)
-        for number, sock in enumerate(listeners):
-            sockets[number] = sock.detach()
-        with nogil:
-            code = fn_relay_listen(self.relay, its, sockets, count)
-        free(sockets)
+        fn_rule_hold(its)
+        try:
+            self._keep(rule)
+            for number, sock in enumerate(listeners):
+                sockets[number] = sock.detach()
+            with nogil:
+                code = fn_relay_listen(self.relay, its, sockets, count)
+        finally:
+            fn_rule_release(its)
+            free(sockets)
         if code == -EBADF:
             raise RuntimeError("this loop has ended: make another one")
         if code < 0:
             fail(code)
 
+    cdef int _keep(self, Rule rule) except -1:
+        """Keep this rule, of which the caller has a reference in C, and forget those that only Python has."""
+        with cython.critical_section(self):
+            self._rules = {kept for kept in self._rules if fn_rule_references((<Rule>kept).rule) > OWN}
+            self._rules.add(rule)
+        return 0
+
     def unlisten(self, rule):
-        """Close this rule's listeners here; its connections go on. May be called in any thread."""
         cdef fn_rule *its = (<Rule?>rule).rule
         with nogil:
             fn_relay_unlisten(self.relay, its)
 
     def join(self, first, second, rule=None):
-        """Relay between two connected sockets, which are the loop's from now on; before it runs."""
         cdef Rule its = Rule(()) if rule is None else rule
         cdef int code
-        self._rules.add(its)
-        code = fn_relay_join(self.relay, its.rule, first.detach(), second.detach())
+        fn_rule_hold(its.rule)
+        try:
+            self._keep(its)
+            code = fn_relay_join(self.relay, its.rule, first.detach(), second.detach())
+        finally:
+            fn_rule_release(its.rule)
         if code < 0:
             fail(code)
         return its.counters
 
     def run(self):
-        """Relay until nothing is left to do, or the time to ``drain`` is up; then close every socket.
-
-        True where every connection had ended by itself, False where one was cut.
-        """
         cdef fn_shortage shortage
         cdef int code
         try:
             while True:
                 with nogil:
                     code = fn_relay_run(self.relay, &shortage)
+                if code == FN_RUN_FAILED:
+                    report_failure(fn_relay_take_failure(self.relay))
+                    continue
                 if code != FN_RUN_WARNS:
                     return code == FN_RUN_WHOLE
                 self._warn(f"accepting pauses at {shortage.connections} connections: {os.strerror(shortage.error)}")
@@ -208,41 +206,33 @@ cdef class Loop:
             self.close()
 
     def drain(self, timeout):
-        """Accept no more; ``run`` returns when all connections have ended, or after ``timeout`` seconds."""
         cdef int64_t left = nanoseconds(timeout)
         with nogil:
             fn_relay_drain(self.relay, left)
 
     def stop(self):
-        """Let ``run`` reset all connections and return."""
         self.drain(0.0)
 
     def close(self):
-        """Reset all connections and close everything; for a loop that is not running."""
         with nogil:
             fn_relay_close(self.relay)
 
     def records(self):
-        """The connections that have ended since the last call, the earliest first; in any one thread.
-
-        Those of rules with ``record``. No more than 16384 are kept: the rest is lost, and counted.
-        """
         cdef fn_record some[RECORDS]
         cdef size_t count = RECORDS, number
         ended = []
         while count == RECORDS:
-            count = fn_relay_records(self.relay, some, RECORDS)
+            with cython.critical_section(self):  # a ring with one reader
+                count = fn_relay_records(self.relay, some, RECORDS)
             for number in range(count):
                 ended.append(record_of(&some[number]))
         return ended
 
     @property
     def lost_records(self):
-        """Records that were lost because nobody asked for them."""
         return fn_relay_lost_records(self.relay)
 
     def connections(self):
-        """The connections that are open now. May be called in any thread."""
         cdef fn_record *some
         cdef ssize_t count, number
         with nogil:

@@ -36,6 +36,7 @@ cdef extern from "http_head.h" nogil:
         size_t len
     fn_http_rewrite *fn_http_rewrite_new(const fn_http_text *names, size_t count, fn_http_text port,
                                          fn_http_text upstream, bint always, bint responses)
+    void fn_http_rewrite_add_origin(fn_http_rewrite *rewrite)
 
 cdef extern from "relay.h" nogil:
     struct fn_relay:
@@ -72,10 +73,14 @@ cdef extern from "relay.h" nogil:
         fn_engine engine
         unsigned max_connections
         unsigned max_per_source
+        unsigned source_prefix
         int64_t connect_timeout
         int64_t head_timeout
+        int64_t keep_alive_timeout
         int64_t idle_timeout
         int64_t half_closed_timeout
+        int64_t keepalive
+        int64_t user_timeout
         uint64_t rate
         uint64_t connection_rate
         unsigned max_failures
@@ -90,6 +95,9 @@ cdef extern from "relay.h" nogil:
     fn_rule *fn_rule_new(const fn_rule_options *options, fn_upstream **upstreams, unsigned count)
     void fn_rule_hold(fn_rule *rule)
     void fn_rule_release(fn_rule *rule)
+    void *fn_rule_owner(const fn_rule *rule)
+    unsigned fn_rule_references(const fn_rule *rule)
+    void fn_rule_watch(fn_rule *rule)
     int fn_rule_set_upstreams(fn_rule *rule, fn_upstream **upstreams, unsigned count)
 
     struct fn_counters:
@@ -102,7 +110,7 @@ cdef extern from "relay.h" nogil:
         sockaddr_in in_ "in"
         sockaddr_in6 in6
     struct fn_record:
-        void *owner
+        fn_rule *rule
         uint64_t number
         fn_client client
         fn_upstream *upstream
@@ -112,6 +120,7 @@ cdef extern from "relay.h" nogil:
         uint64_t sent_up
         uint64_t sent_down
     const fn_address *fn_record_upstream(const fn_record *record)
+    void fn_record_release(fn_record *record)
 
     struct fn_shortage:
         int error
@@ -119,6 +128,7 @@ cdef extern from "relay.h" nogil:
     enum:
         FN_RUN_WHOLE
         FN_RUN_WARNS
+        FN_RUN_FAILED
     int fn_relay_new(fn_relay **out, int64_t spin)
     void fn_relay_close(fn_relay *relay)
     void fn_relay_free(fn_relay *relay)
@@ -128,6 +138,7 @@ cdef extern from "relay.h" nogil:
     int fn_relay_join(fn_relay *relay, fn_rule *rule, int first, int second)
     void fn_relay_drain(fn_relay *relay, int64_t timeout)
     int fn_relay_run(fn_relay *relay, fn_shortage *shortage)
+    fn_rule *fn_relay_take_failure(fn_relay *relay)
     size_t fn_relay_records(fn_relay *relay, fn_record *out, size_t count)
     uint64_t fn_relay_lost_records(const fn_relay *relay)
     ssize_t fn_relay_connections(fn_relay *relay, fn_record **out)

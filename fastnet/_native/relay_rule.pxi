@@ -1,21 +1,16 @@
 # Upstreams, rules and what they count.
 
+cdef class Rule
+
 cdef class Upstream:
-    """One place to connect to: the addresses of one name, in the order in which to try them.
-
-    Several rules and loops may share one. ``healthy`` may be set in any thread: one that is not is chosen
-    only where no other is either. Raises InvalidArgument where there is no address.
-    """
-
     cdef fn_upstream *upstream
     cdef tuple _addresses
     cdef str _name
     cdef object __weakref__
 
-    def __init__(self, addresses, name=""):
+    def __cinit__(self, addresses, name=""):
         cdef fn_address *room
-        if not addresses:
-            raise InvalidArgument("an upstream without an address: expected one or more")
+        check_addresses(addresses)
         self._addresses = tuple(addresses)
         self._name = name
         room = <fn_address *>malloc(len(self._addresses) * sizeof(fn_address))
@@ -35,12 +30,10 @@ cdef class Upstream:
 
     @property
     def addresses(self):
-        """Families and socket addresses."""
         return self._addresses
 
     @property
     def name(self):
-        """What it is called where something is told of it."""
         return self._name
 
     @property
@@ -53,19 +46,19 @@ cdef class Upstream:
 
     @property
     def active(self):
-        """Connections to it that are open now."""
         return fn_upstream_active(self.upstream)
 
     @property
     def failures(self):
-        """How often in a row it could not be connected to."""
         return fn_upstream_failures(self.upstream)
 
 
 cdef class Counters:
-    """What a rule has done so far, in all of its loops. May be read in any thread, at any time."""
-
     cdef fn_rule *rule
+
+    def __cinit__(self, Rule rule not None):
+        fn_rule_hold(rule.rule)
+        self.rule = rule.rule
 
     def __dealloc__(self):
         fn_rule_release(self.rule)
@@ -78,52 +71,42 @@ cdef class Counters:
 
     @property
     def accepted(self):
-        """Connections accepted."""
         return self.now().accepted
 
     @property
     def active(self):
-        """Connections open now."""
         return self.now().active
 
     @property
     def unreachable(self):
-        """Connections for which no upstream could be connected to."""
         return self.now().unreachable
 
     @property
     def refused(self):
-        """Connections that were answered 400 or 408 instead of being passed on."""
         return self.now().refused
 
     @property
     def denied(self):
-        """Connections that were closed at once: by prefix, too many of one source, or no PROXY header."""
         return self.now().denied
 
     @property
     def resets(self):
-        """Connections that one of the sides reset, or that were cut when the loop was stopped."""
         return self.now().resets
 
     @property
     def timed_out(self):
-        """Connections that were cut because nothing had come for too long."""
         return self.now().timed_out
 
     @property
     def sent_up(self):
-        """Bytes sent to the upstream (the second socket of ``join``)."""
         return self.now().sent_up
 
     @property
     def sent_down(self):
-        """Bytes sent to the client (the first socket of ``join``)."""
         return self.now().sent_down
 
     @property
     def connects_retried(self):
-        """Connects that failed and were followed by one to another address or upstream."""
         return self.now().connects_retried
 
 
@@ -185,124 +168,82 @@ cdef fn_http_rewrite *rewrite_of(object rewrite) except? NULL:
     for number, name in enumerate(encoded):
         names[number] = text_of(name)
     port, upstream = str(rewrite.port).encode(), rewrite.upstream.encode()
-    made = fn_http_rewrite_new(
-        names, len(encoded), text_of(port), text_of(upstream), rewrite.always, rewrite.responses
-    )
+    made = fn_http_rewrite_new(names, len(encoded), text_of(port), text_of(upstream), rewrite.always, rewrite.responses)
     free(names)
     if made is NULL:
         raise MemoryError
+    if rewrite.origin:
+        fn_http_rewrite_add_origin(made)
     return made
 
 
 cdef class Rule:
-    """Where connections go, and under which conditions. May serve several loops at once.
-
-    Times are in seconds, 0 is none. Raises InvalidArgument for what can't be meant, and NotPermitted where
-    ``transparent`` lacks its privilege.
-
-    ``upstreams`` are chosen by ``policy``, in turn or by the fewest open connections; where connecting fails,
-    or takes longer than ``connect_timeout``, the next is tried. Without any, no connection gets through.
-    ``rewrite`` takes the stream for HTTP/1, and ``head_timeout`` is the time for a request's head, or for a
-    PROXY header. ``idle_timeout`` ends a connection on which nothing came for so long; once one direction
-    has ended it is ``half_closed_timeout``.
-
-    Of ``max_connections`` more wait until one ends; of more than ``max_per_source`` (0: any number) from one
-    address the rest are closed. ``rate`` and ``connection_rate`` are bytes a second, both directions
-    together, of all connections and of each. ``max_failures`` failed connects in a row rest an upstream
-    for ``failure_pause``, where there is another. ``allow`` and ``deny`` are prefixes of clients: deny wins,
-    and an empty ``allow`` allows all.
-
-    ``send_proxy`` begins each connection to an upstream with a PROXY header of this version (1 or 2);
-    clients within ``trust_proxy`` must begin with one. ``transparent`` connects from the client's own address
-    (IP_TRANSPARENT, ip(7)); ``congestion`` names the TCP congestion control of both sides. ``record`` keeps a
-    Record of each connection that has ended, for ``Loop.records``. ``tap`` is called with a connection's
-    number, whether towards the upstream, and the bytes, before they are sent.
-    """
-
     cdef fn_rule *rule
     cdef Counters _counters
+    cdef object _watcher  # One callback or none, for any threads at once.
     cdef object __weakref__
 
-    def __init__(
-        self,
-        upstreams,
-        *,
-        policy="round-robin",
-        rewrite=None,
-        engine="auto",
-        max_connections=4096,
-        max_per_source=0,
-        connect_timeout=10.0,
-        head_timeout=10.0,
-        idle_timeout=0.0,
-        half_closed_timeout=0.0,
-        rate=0,
-        connection_rate=0,
-        max_failures=3,
-        failure_pause=10.0,
-        allow=(),
-        deny=(),
-        send_proxy=0,
-        trust_proxy=(),
-        transparent=False,
-        congestion="",
-        record=False,
-        tap=None,
-    ):
-        cdef fn_rule_options options
+    def __cinit__(self, upstreams, options=DEFAULTS):
+        cdef fn_rule_options its
         cdef _Prefixes allowed, denied, trusted
         cdef _Upstreams chosen
-        cdef bytes congested
-        if tap is not None:
+        cdef bytes congestion
+        checked(options)
+        if options.tap is not None:
             raise InvalidArgument("tap: only the pure implementation has it")
-        checked(
-            Options(
-                policy, rewrite, "auto" if engine == "splice" else engine, max_connections, max_per_source,
-                connect_timeout, head_timeout, idle_timeout, half_closed_timeout, rate, connection_rate,
-                max_failures, failure_pause, tuple(allow), tuple(deny), send_proxy, tuple(trust_proxy),
-                transparent, congestion, record, tap,
-            )
-        )
-        allowed, denied, trusted = _Prefixes(allow), _Prefixes(deny), _Prefixes(trust_proxy)
+        allowed, denied, trusted = map(_Prefixes, (options.allow, options.deny, options.trust_proxy))
         chosen = _Upstreams(upstreams)
-        congested = congestion.encode()[: CONGESTION - 1]
-        memset(&options, 0, sizeof(options))
-        options.owner = <void *>self
-        options.policy = <fn_policy><int>POLICIES.index(policy)
-        options.engine = <fn_engine><int>ENGINES.index(engine)
-        options.max_connections = min(max_connections, MOST)
-        options.max_per_source = min(max_per_source, MOST)
-        options.connect_timeout = nanoseconds(connect_timeout)
-        options.head_timeout = nanoseconds(head_timeout)
-        options.idle_timeout = nanoseconds(idle_timeout)
-        options.half_closed_timeout = nanoseconds(half_closed_timeout)
-        options.rate = rate
-        options.connection_rate = connection_rate
-        options.max_failures = min(max_failures, MOST)
-        options.failure_pause = nanoseconds(failure_pause)
-        options.allow, options.deny, options.trust_proxy = allowed.view, denied.view, trusted.view
-        options.send_proxy = send_proxy
-        options.transparent = transparent
-        options.record = record
-        memcpy(options.congestion, <const char *>congested, len(congested))
-        options.rewrite = rewrite_of(rewrite)
-        self.rule = fn_rule_new(&options, chosen.list, chosen.count)
+        congestion = options.congestion.encode()[: CONGESTION - 1]
+        memset(&its, 0, sizeof(its))
+        its.owner = <void *>self
+        its.policy = <fn_policy><int>POLICIES.index(options.policy)
+        its.engine = <fn_engine><int>ENGINES.index(options.engine)
+        its.max_connections = min(options.max_connections, MOST)
+        its.max_per_source = min(options.max_per_source, MOST)
+        its.source_prefix = options.source_prefix
+        its.connect_timeout = nanoseconds(options.connect_timeout)
+        its.head_timeout = nanoseconds(options.head_timeout)
+        its.keep_alive_timeout = nanoseconds(options.keep_alive_timeout)
+        its.idle_timeout = nanoseconds(options.idle_timeout)
+        its.half_closed_timeout = nanoseconds(options.half_closed_timeout)
+        its.keepalive = nanoseconds(options.keepalive)
+        its.user_timeout = nanoseconds(options.user_timeout)
+        its.rate = options.rate
+        its.connection_rate = options.connection_rate
+        its.max_failures = min(options.max_failures, MOST)
+        its.failure_pause = nanoseconds(options.failure_pause)
+        its.allow, its.deny, its.trust_proxy = allowed.view, denied.view, trusted.view
+        its.send_proxy = options.send_proxy
+        its.transparent = options.transparent
+        its.record = options.record
+        memcpy(its.congestion, <const char *>congestion, len(congestion))
+        its.rewrite = rewrite_of(options.rewrite)
+        self.rule = fn_rule_new(&its, chosen.list, chosen.count)
         if self.rule is NULL:
             raise MemoryError
-        fn_rule_hold(self.rule)
-        self._counters = Counters.__new__(Counters)
-        self._counters.rule = self.rule
+        self._counters = Counters(self)
+        self._watcher = deque(maxlen=1)
 
     def __dealloc__(self):
         fn_rule_release(self.rule)
 
     @property
     def counters(self):
-        """What was done so far."""
         return self._counters
 
+    def watch(self, callback):
+        self._watcher.append(callback)
+        fn_rule_watch(self.rule)
+
+    cdef int report_failure(self) except -1:
+        try:
+            callback = self._watcher.pop()
+        except IndexError:  # Another loop has called it.
+            return 0
+        callback()
+        return 0
+
     def set_upstreams(self, upstreams):
-        """New connections go to these, open ones stay. May be called in any thread."""
         cdef _Upstreams chosen = _Upstreams(upstreams)
         cdef int code
         with nogil:
