@@ -1,4 +1,4 @@
-"""What the kernel says of its network interfaces, by the ioctl calls of netdevice(7) and /proc/net/if_inet6.
+"""The kernel's answers about its interfaces, by the ioctl calls of netdevice(7) and /proc/net/if_inet6.
 
 Everything is asked over one kept socket a thread. A socket answers for the network namespace that it was
 opened in, so each call first reads, from the thread's own ``/proc/thread-self/ns/net`` (namespaces(7)),
@@ -16,7 +16,7 @@ import socket
 import struct
 import threading
 
-from fastnet.errors import NoAddress, NoSuchInterface
+from fastnet._contract.netif import MAC_TYPES, NAME_SIZE, failure
 
 # linux/sockios.h
 _SIOCGIFCONF = 0x8912
@@ -28,13 +28,9 @@ _SIOCGIFMTU = 0x8921
 _SIOCGIFHWADDR = 0x8927
 _SIOCGIFINDEX = 0x8933
 
-_NAME_SIZE = 16
 # struct ifreq is the name and the largest of a union, which is either a sockaddr or struct ifmap.
-_ANSWER = struct.Struct(f"{_NAME_SIZE}s{max(16, struct.calcsize('LLHBBB0L'))}s")
+_ANSWER = struct.Struct(f"{NAME_SIZE}s{max(16, struct.calcsize('LLHBBB0L'))}s")
 _SOCKADDR_IN = struct.Struct("HH4s")
-
-# Types of if_arp.h with a MAC of six bytes; of others neither the length nor the meaning is told.
-_MAC_TYPES = frozenset({1, 6, 772, 774, 801, 802, 803})
 
 _FIRST_ROOM = 64
 
@@ -84,7 +80,7 @@ _thread = threading.local()
 
 
 def _forget() -> None:
-    """In a forked child: what the parent's thread keeps tells of the parent."""
+    """In a forked child: what the parent's thread keeps is the parent's."""
     _thread.__dict__.pop("kept", None)
 
 
@@ -98,21 +94,6 @@ def _socket() -> int:
     return kept.socket
 
 
-def failure(ifname: str, code: int, what: str) -> OSError:
-    """The error for a question about an interface that failed with this errno; ``what`` was asked for."""
-    if code == errno.EADDRNOTAVAIL:
-        return NoAddress(code, f"{ifname} has no {what}")
-    if code == errno.ENODEV:
-        wrong = ""
-        if not 0 < len(ifname.encode("utf-8", "replace")) < _NAME_SIZE:
-            wrong = " (a name has 1 to 15 bytes)"
-        elif "\0" in ifname or "/" in ifname:
-            wrong = " (a name has no NUL and no slash)"
-        names = ", ".join(name for _, name in socket.if_nameindex())
-        return NoSuchInterface(code, f"no interface {ifname!r}{wrong}: there are {names}")
-    return OSError(code, os.strerror(code), ifname)
-
-
 def _ask(question: int, ifname: str, what: str, selector: bytes = b"") -> bytes:
     """The union in the kernel's answer about an interface."""
     if not isinstance(ifname, str):
@@ -121,7 +102,7 @@ def _ask(question: int, ifname: str, what: str, selector: bytes = b"") -> bytes:
         name = os.fsencode(ifname)
     except UnicodeEncodeError:
         raise failure(ifname, errno.ENODEV, what) from None
-    if not 0 < len(name) < _NAME_SIZE or b"\0" in name:
+    if not 0 < len(name) < NAME_SIZE or b"\0" in name:
         raise failure(ifname, errno.ENODEV, what)
     try:
         answer = fcntl.ioctl(_socket(), question, _ANSWER.pack(name, selector))
@@ -235,7 +216,7 @@ def get_hardware_address(ifname: str, /) -> str:
     Raises NoSuchInterface, and NoAddress where the kind of interface has no MAC address, as a tunnel.
     """
     union = _ask(_SIOCGIFHWADDR, ifname, "MAC address")
-    if struct.unpack_from("H", union)[0] not in _MAC_TYPES:
+    if struct.unpack_from("H", union)[0] not in MAC_TYPES:
         raise failure(ifname, errno.EADDRNOTAVAIL, "MAC address")
     return union[2:8].hex(":")
 

@@ -6,6 +6,7 @@ A Feistel network over the bits of ``size - 1`` whose results outside the range 
 
 from __future__ import annotations
 
+import sys
 from array import array
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ def _bounded(name: str, value: int, low: int, high: int) -> int:
     return value
 
 
+def _check_room(count: int) -> None:
+    """Raise MemoryError at once, and not after the hours that it takes to fill all memory there is."""
+    if 8 * count > sys.maxsize:
+        raise MemoryError
+    bytes(8 * count)
+
+
 class Permutation:
     """The permutation of ``size`` numbers, 1 to 2^64 - 1, that belongs to a seed, 0 to 2^64 - 1.
 
@@ -60,11 +68,13 @@ class Permutation:
     def fill(self, first: int, step: int, count: int) -> array[int]:
         """The numbers at ``count`` places ``first``, ``first + step``, ..., as an array of type Q.
 
-        Raises ValueError where one of them is not below ``size``.
+        Raises ValueError where one of them is not below ``size``, MemoryError where memory has
+        no room for them.
         """
         _bounded("first", first, 0, self.size - 1)
         _bounded("step", step, 1, MAX_SIZE)
         _bounded("count", count, 0, (self.size - 1 - first) // step + 1)
+        _check_room(count)
         places = range(first, first + count * step, step)
         # What a round mixes in depends on half of the bits: there are fewer halves than numbers asked for.
         if not self._rounds and count > self._low_mask:
@@ -78,7 +88,7 @@ class Permutation:
             yield [_mixed(high ^ low_key) & self._low_mask for high in range(self._high_mask + 1)]
 
     def _looked_up(self, places: Iterable[int]) -> Iterator[int]:
-        """What ``_at`` says of each place, several times as fast."""
+        """What ``_at`` returns for each place, several times as fast."""
         size, bits, mask = self.size, self._low_bits, self._low_mask
         first, second, third, fourth, fifth, sixth = self._rounds
         for number in places:

@@ -2,18 +2,18 @@
 
 An ``Exchange`` follows one connection, both directions. Request heads are read as they come, at any
 split, each byte once; bodies are only counted (Content-Length) or framed (chunked), so that the next
-head is found. Responses pass untouched, unless names in them are to be rewritten too; they are followed as
-far as it takes to know which request they answer, because after CONNECT or Upgrade the bytes are no longer
-HTTP once the answer says so.
+head is found. Responses are followed too, because after CONNECT or Upgrade the bytes are no longer HTTP once
+the answer is so; they pass untouched, unless names in them are to be rewritten, but for a Content-Length
+beside a Transfer-Encoding.
 
 Requests are read strictly: what two readers could frame differently is refused, since behind that hides
-request smuggling. Responses are read leniently (a bare LF ends a line), except for their framing.
+request smuggling. Responses are read leniently (a bare LF ends a line), except for their status and framing.
 """
 
-from fastnet._pure.http_head._exchange import ALL, PIPELINE_LIMIT, Exchange
+from fastnet._contract.http_head import ALL, CHUNK_LINE_LIMIT, HEAD_LIMIT, PIPELINE_LIMIT, BadMessage
+from fastnet._pure.http_head._exchange import Exchange
 from fastnet._pure.http_head._hosts import HostRewrite
-from fastnet._pure.http_head._messages import BadMessage, refusal
-from fastnet._pure.http_head._reader import CHUNK_LINE_LIMIT, HEAD_LIMIT
+from fastnet._pure.http_head._messages import refusal
 
 __all__ = [
     "ALL",

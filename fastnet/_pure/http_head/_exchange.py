@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fastnet._pure.http_head._hosts import canonical
+from fastnet._contract.http_head import PIPELINE_LIMIT, BadMessage
+from fastnet._pure.http_head._hosts import HostRewrite, canonical
 from fastnet._pure.http_head._messages import (
     CONNECT,
     HEAD,
     SWITCHES,
     UPGRADE,
-    BadMessage,
     RequestHead,
     ResponseHead,
 )
-from fastnet._pure.http_head._reader import ALL as ALL
 from fastnet._pure.http_head._reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastnet._pure.http_head._hosts import HostRewrite
-
     Pending = deque[tuple[int, bytes]]
     """What each request that waits for its response asks for, and the name that the upstream replaced."""
-
-PIPELINE_LIMIT = 256
-"""Requests that may wait for their response before no more are read."""
 
 
 class _Requests(Reader):
@@ -78,7 +72,7 @@ class _Requests(Reader):
         length, chunked = facts.framing()
         head, asked = facts.rewritten(self._rewrite, self._reached_at)
         self._out.append(head + end)
-        self._pending.append((facts.asks, asked))
+        self._pending.append((facts.asks, asked if self._rewrite.responses else b""))
         self.switched = None if facts.asks & SWITCHES else False
         self._body(length, chunked)
 
@@ -95,6 +89,17 @@ class _Responses(Reader):
         self._pending = pending
         self._decide = decide
         self._facts = ResponseHead()
+        self.has_answered = False
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a response is due of which nothing was sent on."""
+        return bool(self._pending) and self.between_bodies
+
+    @property
+    def between_bodies(self) -> bool:
+        """Whether the response that was sent on last is complete."""
+        return self._state == self._head
 
     def feed(self, data: bytes) -> bytes | memoryview:
         if self.bad:
@@ -105,9 +110,9 @@ class _Responses(Reader):
                 position = self._state(data, position)
         except BadMessage as error:
             self.bad = str(error)
+            error.before = self._taken_out()
             raise
-        out = self._taken_out()
-        return out if self._rewrite.responses else data
+        return self._taken_out()
 
     def _add(self, line: bytes) -> None:
         self._facts.add(line)
@@ -115,22 +120,24 @@ class _Responses(Reader):
     def _message(self, end: bytes) -> None:
         facts, self._facts = self._facts, ResponseHead()
         asks, asked = self._pending[0] if self._pending else (0, b"")
-        self._out += facts.rewritten(self._rewrite, asked) if asked else facts.lines
-        self._out.append(end)
         status = facts.status
         switched = (asks & UPGRADE and status == 101) or (asks & CONNECT and 200 <= status < 300)
-        if 100 <= status < 200 and not switched:
+        interim = status < 200 and not switched
+        bodiless = asks & HEAD or status in (204, 304)
+        framing = None if interim or switched or bodiless else facts.framing()
+        self._out += facts.rewritten(self._rewrite, asked)
+        self._out.append(end)
+        if interim:
             return
+        self.has_answered = True
         if self._pending:
             self._pending.popleft()
         if asks & SWITCHES:
             self._decide(bool(switched))
-        if switched:
-            self._state = self._raw
-        elif asks & HEAD or status in (204, 304):
-            self._ended()
-        elif framing := facts.framing():
+        if framing:
             self._body(*framing)
+        elif bodiless and not switched:
+            self._ended()
         else:
             self._state = self._raw
 
@@ -138,13 +145,15 @@ class _Responses(Reader):
 class Exchange:
     """The requests and responses of one connection.
 
-    ``rewrite`` says which Host is replaced; ``reached_at`` is the local address at which the client
+    ``rewrite`` is which Host is replaced; ``reached_at`` is the local address at which the client
     reached us, one more name of the listener.
     """
 
     __slots__ = ("_pending", "_requests", "_responses")
 
     def __init__(self, rewrite: HostRewrite, reached_at: str = "") -> None:
+        if not isinstance(rewrite, HostRewrite):
+            raise TypeError(f"rewrite: expected a HostRewrite, not {type(rewrite).__name__}")
         self._pending: Pending = deque()
         self._requests = _Requests(rewrite, canonical(reached_at.encode()), self._pending)
         self._responses = _Responses(rewrite, self._pending, self._requests.decide)
@@ -153,14 +162,14 @@ class Exchange:
         """What to send upstream for these bytes from the client: whole heads and whatever of bodies there is.
 
         What comes while ``held`` is kept, and goes out with a later call, as ``request()`` without data.
-        Never raises: ``refusal`` tells.
+        Never raises: ``refusal`` has the reason.
         """
         return self._requests.feed(data)
 
     def response(self, data: bytes) -> bytes | memoryview:
-        """What to send to the client for these bytes from the upstream: the same, where nothing is rewritten.
+        """What to send to the client for these bytes from the upstream: whole heads, and what came of bodies.
 
-        Raises BadMessage where they can't be followed.
+        Raises BadMessage where they can't be followed, with what came before that.
         """
         return self._responses.feed(data)
 
@@ -196,6 +205,12 @@ class Exchange:
         return self._requests.in_head and not self._requests.held
 
     @property
+    def awaits_request(self) -> bool:
+        """Whether all requests are answered, and of the next one there is nothing."""
+        answered = not self._pending and self._responses.between_bodies
+        return answered and self._requests.at_start and not self._requests.bad
+
+    @property
     def refusal(self) -> str | None:
         """What is wrong with the client's last request, which was not passed on; None where nothing is."""
         return self._requests.bad
@@ -204,3 +219,23 @@ class Exchange:
     def idle(self) -> bool:
         """Whether no response is due or under way: one of our own may be sent."""
         return not self._pending and self._responses.at_start
+
+    @property
+    def unfollowed(self) -> str | None:
+        """What is wrong with the upstream's bytes, which can't be followed; None where nothing is."""
+        return self._responses.bad
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a response is due of which nothing was sent on: one of our own may take its place."""
+        return self._responses.unanswered
+
+    @property
+    def in_answer(self) -> bool:
+        """Whether what the upstream sent so far ends within the head of such a response."""
+        return self._responses.unanswered and self._responses.in_head
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a response, not only interim ones, was sent on."""
+        return self._responses.has_answered

@@ -1,16 +1,18 @@
 """Hosts and authorities: which name the listener, which the upstream."""
 
-from __future__ import annotations
-
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from fastnet._contract.http_head import BadMessage
 
 _HOST_MAX = 255
 _HTTP_PORT = 80
+_PORTS = {b"http": _HTTP_PORT, b"https": 443}
 _MAPPED = bytes(10) + b"\xff\xff"
+_NO_HOST = "a host that is no name and no address"
+# RFC 3986's reg-name without percent-encoding, which some decode, and without commas, which make a list.
+_NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+;="
 
 
 def canonical(host: bytes) -> bytes:
@@ -45,10 +47,9 @@ def is_name(host: bytes) -> bool:
     return False
 
 
-def authority_span(rest: bytes) -> tuple[int, int]:
-    """Where in what follows ``scheme://`` the authority stands, without user information."""
-    end = min((at for at in map(rest.find, (b"/", b"?", b"#")) if at >= 0), default=len(rest))
-    return rest.rfind(b"@", 0, end) + 1, end
+def authority_end(rest: bytes) -> int:
+    """Where in what follows ``scheme://`` the authority ends."""
+    return min((at for at in map(rest.find, (b"/", b"?", b"#")) if at >= 0), default=len(rest))
 
 
 def cookie_domain(authority: bytes) -> bytes:
@@ -61,23 +62,70 @@ def cookie_domain(authority: bytes) -> bytes:
     return name if b"." in host and is_name(host) else b""
 
 
-def _split(authority: bytes) -> tuple[bytes, bytes] | None:
-    """The host of ``host[:port]`` in one spelling, and the port's text; None where there is no host."""
-    if not authority.startswith(b"["):
-        name, _, port = authority.partition(b":")
-        host = canonical(name)
-        return (host, port) if host else None
-    inside, bracket, rest = authority[1:].partition(b"]")
-    if not bracket or rest[:1] not in (b"", b":") or b":" not in inside:
+class Authority(NamedTuple):
+    """``host[:port]`` in which all readers see the same: the host in one spelling, and the port's text."""
+
+    host: bytes
+    port: bytes
+
+    @classmethod
+    def read(cls, text: bytes) -> "Authority":
+        """Raises BadMessage for what some take for a part of the host and others for its end."""
+        try:
+            return cls._read(text)
+        except BadMessage:
+            if b"@" in text:
+                raise BadMessage("user information before a host") from None
+            raise
+
+    @classmethod
+    def _read(cls, text: bytes) -> "Authority":
+        if text.startswith(b"["):
+            host, bracket, rest = text[1:].partition(b"]")
+            if not bracket or rest[:1] not in (b"", b":") or not _is_literal(host):
+                raise BadMessage(_NO_HOST)
+            port = rest[1:]
+        else:
+            host, _, port = text.partition(b":")
+            if not host:
+                raise BadMessage("an empty host")
+            if not _is_registered_name(host):
+                raise BadMessage(_NO_HOST)
+        if port and not _is_port(port):
+            raise BadMessage("a port that is no number from 1 to 65535")
+        return cls(canonical(host), port)
+
+    def is_same_place(self, host: "Authority") -> bool:
+        """Whether CONNECT's target and its Host name the same place; a Host may leave out a default port."""
+        same_port = host.port == self.port if host.port else self.port in (b"80", b"443")
+        return host.host == self.host and same_port
+
+
+def _is_registered_name(name: bytes) -> bool:
+    """Labels with one dot between them, and perhaps one behind the last."""
+    dots = name.startswith(b".") or b".." in name
+    return not (dots or len(name) > _HOST_MAX or name.translate(None, _NAME_BYTES))
+
+
+def _is_literal(host: bytes) -> bool:
+    """What stands in brackets: an address, which may have a zone (``%eth0``, or encoded ``%25eth0``)."""
+    _, percent, zone = host.partition(b"%")
+    return _shortest(host) is not None and (not percent or bool(zone and _is_registered_name(zone)))
+
+
+def _is_port(port: bytes) -> bool:
+    return port.isdigit() and len(port) <= 5 and not port.startswith(b"0") and int(port) <= 65535
+
+
+def _read(text: bytes) -> Authority | None:
+    try:
+        return Authority.read(text)
+    except BadMessage:
         return None
-    host = canonical(inside)
-    return (host, rest[1:]) if host else None
 
 
-def _port_number(port: bytes) -> int:
-    if not port:
-        return _HTTP_PORT
-    return int(port) if port.isdigit() and len(port) <= 18 else -1
+def _port_number(port: bytes, scheme: bytes = b"http") -> int:
+    return int(port) if port else _PORTS[scheme]
 
 
 class HostRewrite:
@@ -85,39 +133,62 @@ class HostRewrite:
 
     A Host that is one of ``names`` (``localhost``, ``127.0.0.1``, ``::1``; any case), or the address at
     which the client reached us, with ``port`` or without a port, becomes ``upstream``; with ``always``
-    every Host does. With ``responses`` the upstream's name goes back to what the client asked for, in
-    Location and in Set-Cookie's Domain.
+    every Host does. With ``origin`` so do Origin and Referer, where they name the listener or that Host. With
+    ``responses`` the upstream's name goes back to what the client asked for, in Location, Content-Location,
+    Refresh, Link, Access-Control-Allow-Origin and in Set-Cookie's Domain.
     """
 
-    __slots__ = ("_hosts", "_own", "_port", "always", "names", "port", "responses", "upstream")
+    __slots__ = ("_hosts", "_own", "_port", "always", "names", "origin", "port", "responses", "upstream")
 
     def __init__(
-        self, names: Iterable[str], port: int, upstream: str, always: bool = False, responses: bool = False
+        self,
+        names: Iterable[str],
+        port: int,
+        upstream: str,
+        always: bool = False,
+        responses: bool = False,
+        origin: bool = False,
     ) -> None:
         self.names = tuple(names)
         self.port = port
         self.upstream = upstream
         self.always = bool(always)
         self.responses = bool(responses)
+        self.origin = bool(origin)
         self._hosts = frozenset(canonical(name.encode()) for name in self.names)
         self._port = str(port).encode()
-        name, number = _split(upstream.encode("ascii")) or (b"", b"")
-        self._own = (name, _port_number(number))
+        self._own = _read(upstream.encode("ascii"))
 
-    def _replaces(self, authority: bytes, reached_at: bytes) -> bool:
-        """Whether ``host[:port]`` names the local listener; ``reached_at`` in the one spelling."""
+    @property
+    def _upstream_and_port(self) -> str:
+        """The upstream with its port in any case, as CONNECT needs it."""
+        return self.upstream + (f":{_HTTP_PORT}" if self._own and not self._own.port else "")
+
+    def _replaces(self, authority: Authority, reached_at: bytes) -> bool:
+        """Whether an authority names the local listener; ``reached_at`` in the one spelling."""
         if self.always:
             return True
-        parts = _split(authority)
-        if parts is None or parts[1] not in (b"", self._port):
+        if authority.port not in (b"", self._port):
             return False
-        return parts[0] in self._hosts or parts[0] == reached_at
+        return authority.host in self._hosts or authority.host == reached_at
+
+    def _is_client_side(self, scheme: bytes, text: bytes, asked: Authority, reached_at: bytes) -> bool:
+        """Whether the authority of such a URI is where the client is: the listener, or what it asked for."""
+        named = _read(text)
+        if named is None:
+            return False
+        port = _port_number(named.port, scheme)
+        if (named.host, port) == (asked.host, _port_number(asked.port, scheme)):
+            return True
+        return port == self.port and (named.host in self._hosts or named.host == reached_at)
 
     def _is_upstream(self, authority: bytes) -> bool:
-        parts = _split(authority)
-        return parts is not None and (parts[0], _port_number(parts[1])) == self._own
+        own, named = self._own, _read(authority)
+        if not (own and named):
+            return False
+        return (named.host, _port_number(named.port)) == (own.host, _port_number(own.port))
 
     def _is_upstream_domain(self, domain: bytes) -> bool:
         """Whether a cookie of this Domain would go back to the upstream (RFC 6265, section 5.1.3)."""
-        host, own = canonical(domain.removeprefix(b".")), self._own[0]
+        host, own = canonical(domain.removeprefix(b".")), self._own.host if self._own else b""
         return bool(host) and (host == own or (own.endswith(b"." + host) and is_name(own)))

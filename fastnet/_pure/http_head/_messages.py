@@ -1,10 +1,12 @@
-"""What a head says of its message, gathered line by line, and the names in it rewritten."""
+"""What a head has of its message, gathered line by line, and the names in it rewritten."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from fastnet._pure.http_head._hosts import authority_span, cookie_domain
+from fastnet._contract.http_head import BadMessage
+from fastnet._pure.http_head._hosts import Authority, authority_end, cookie_domain
 
 if TYPE_CHECKING:
     from fastnet._pure.http_head._hosts import HostRewrite
@@ -21,12 +23,8 @@ HEAD, CONNECT, UPGRADE = 1, 2, 4
 SWITCHES = CONNECT | UPGRADE
 
 
-class BadMessage(ValueError):
-    """A head or a framing that must not be passed on; the message says what is wrong with it."""
-
-
 def refusal(status: int, reason: str) -> bytes:
-    """The whole response that refuses a request (400, 408, 502) and says that the connection closes.
+    """The whole response that refuses a request (400, 408, 502) and announces that the connection closes.
 
     Raises ValueError for another status, or a reason that is not a few words.
     """
@@ -87,7 +85,7 @@ class _Facts:
             self._codings += [item.strip(b" \t").lower() for item in value.split(b",")]
 
     def _length(self) -> int:
-        """What Content-Length says (RFC 9112, section 6.3): one number, however often it is repeated."""
+        """The value of Content-Length (RFC 9112, section 6.3): one number, however often it is repeated."""
         if not all(text.isdigit() and len(text) <= _DIGITS_LIMIT for text in self._lengths):
             raise BadMessage("a Content-Length that is no number")
         numbers = {int(text) for text in self._lengths} or {0}
@@ -97,15 +95,16 @@ class _Facts:
 
 
 class RequestHead(_Facts):
-    """A request's head: each line is checked as it comes."""
+    """A request's head: each line is checked when it arrives."""
 
-    __slots__ = ("_authority", "_hosts", "_lines", "_version", "asks")
+    __slots__ = ("_authority", "_hosts", "_lines", "_places", "_version", "asks")
 
     def __init__(self) -> None:
         super().__init__()
         self.asks = 0
         self._lines: list[bytes] = []
         self._hosts: list[int] = []
+        self._places: dict[bytes, list[int]] = {b"origin": [], b"referer": []}
         self._version = b""
         self._authority: tuple[int, int] | None = None
 
@@ -118,6 +117,8 @@ class RequestHead(_Facts):
             name, value = field_of(text)
             if name == b"host":
                 self._hosts.append(len(self._lines))
+            elif name in self._places:
+                self._places[name].append(len(self._lines))
             elif name == b"upgrade" and self.asks != CONNECT:
                 self.asks |= UPGRADE
             self._add(name, value)
@@ -130,20 +131,27 @@ class RequestHead(_Facts):
         method, target, self._version = parts
         if has_control(target) or b"\t" in target:
             raise BadMessage("a control character in the target")
+        if b"#" in target:
+            raise BadMessage("a fragment in the target")
         if self._version not in (b"HTTP/1.1", b"HTTP/1.0"):
             raise BadMessage("a version other than HTTP/1.1 and HTTP/1.0")
         self.asks = {b"HEAD": HEAD, b"CONNECT": CONNECT}.get(method, 0)
-        self._find_authority(target, len(method) + 1)
+        self._find_authority(method, target)
 
-    def _find_authority(self, target: bytes, at: int) -> None:
-        """Note where in the first line an absolute target's authority stands (RFC 9112, section 3.2.2)."""
-        scheme, separator, rest = target.partition(b"://")
-        if separator and _is_scheme(scheme):
-            first, last = authority_span(rest)
-            if first == last:
+    def _find_authority(self, method: bytes, target: bytes) -> None:
+        """Note where the authority stands, if the target has one of those forms (RFC 9112, section 3.2)."""
+        at = len(method) + 1
+        if self.asks == CONNECT:
+            self._authority = (at, at + len(target))
+        elif not (target.startswith(b"/") or (method, target) == (b"OPTIONS", b"*")):
+            scheme, separator, rest = target.partition(b"://")
+            if not (separator and _is_scheme(scheme)):
+                raise BadMessage("a target of no form that a request has")
+            length = authority_end(rest)
+            if not length:
                 raise BadMessage("an absolute target without a host")
             at += len(scheme) + len(separator)
-            self._authority = (at + first, at + last)
+            self._authority = (at, at + length)
 
     def framing(self) -> tuple[int, bool]:
         """The body's length, or whether it is chunked. Raises BadMessage for what has two readings."""
@@ -163,43 +171,97 @@ class RequestHead(_Facts):
         return self._length(), bool(self._codings)
 
     def rewritten(self, rewrite: HostRewrite, reached_at: bytes) -> tuple[bytes, bytes]:
-        """The lines with the upstream where the listener is named, and that name (empty where it is not)."""
+        """The lines with the upstream where the listener is named, and that name (empty where it is not).
+
+        Raises BadMessage for names that have two readings.
+        """
         lines = self._lines
         target = lines[0][slice(*self._authority)] if self._authority else b""
         before, host, after = _parted(lines[self._hosts[0]]) if self._hosts else (b"", b"", b"")
+        authority = self._named(target, host)
         asked = target or host
-        ours = bool(target or self._hosts) and rewrite._replaces(asked, reached_at)
-        named = rewrite.upstream.encode("ascii") if ours else asked
+        ours = authority is not None and rewrite._replaces(authority, reached_at)
+        upstream = rewrite._upstream_and_port if self.asks == CONNECT else rewrite.upstream
+        named = upstream.encode("ascii") if ours else asked
         if self._authority:
             first, last = self._authority
             lines[0] = lines[0][:first] + named + lines[0][last:]
         if self._hosts:
-            # Beside an absolute target, Host is to be ignored and replaced by the target's (RFC 9112, 3.2.2).
+            # Beside a target that names a host, Host is replaced by that (RFC 9112, section 3.2.2).
             lines[self._hosts[0]] = before + named + after
+        if authority and ours and rewrite.origin:
+            for places in self._places.values():
+                if len(places) == 1:  # Of several each reader could take another.
+                    lines[places[0]] = _uri_rewritten(lines[places[0]], rewrite, authority, reached_at)
         return b"".join(lines), asked if ours else b""
+
+    def _named(self, target: bytes, host: bytes) -> Authority | None:
+        """The authority that counts: the target's, or else Host's; None without one. Raises BadMessage."""
+        if not self._hosts and self._version == b"HTTP/1.1":
+            raise BadMessage("no Host in HTTP/1.1")
+        beside = Authority.read(host) if self._hosts else None
+        if not target:
+            return beside
+        authority = Authority.read(target)
+        if self.asks == CONNECT:
+            if not authority.port:
+                raise BadMessage("a CONNECT without a port")
+            if beside and not authority.is_same_place(beside):
+                raise BadMessage("a CONNECT to another place than Host's")
+        return authority
+
+
+def _uri_rewritten(line: bytes, rewrite: HostRewrite, asked: Authority, reached_at: bytes) -> bytes:
+    """A field line with the upstream where its value is a URI, or begins with one, where the client is."""
+    before, value, after = _parted(line)
+    scheme, separator, rest = value.partition(b"://")
+    if separator and scheme.lower() in (b"http", b"https"):
+        end = authority_end(rest)
+        if rewrite._is_client_side(scheme.lower(), rest[:end], asked, reached_at):
+            value = scheme + separator + rewrite.upstream.encode("ascii") + rest[end:]
+    return before + value + after
 
 
 class ResponseHead(_Facts):
-    """A response's head, read leniently."""
+    """A response's head, read leniently, except for its status and its framing."""
 
-    __slots__ = ("lines", "status")
+    __slots__ = ("_in_framing", "_lines", "status")
 
     def __init__(self) -> None:
         super().__init__()
         self.status = 0
-        self.lines: list[bytes] = []
+        self._lines: list[bytes] = []
+        self._in_framing = False
 
     def add(self, line: bytes) -> None:
-        """The next line, with its end. Raises BadMessage where it is no status line, but should be."""
-        if not self.lines:
-            version, _, rest = text_of(line).partition(b" ")
-            code = rest[:3]
-            if not (version.startswith(b"HTTP/1.") and len(code) == 3 and code.isdigit()):
-                raise BadMessage("a response without a status line")
-            self.status = int(code)
-        elif field := _lenient_field(line):
-            self._add(*field)
-        self.lines.append(line)
+        """The next line, with its end. Raises BadMessage."""
+        if not self._lines:
+            self._begin(text_of(line))
+        elif _is_folded(line):
+            if self._in_framing:
+                raise BadMessage("a folded line of a response's framing")
+        else:
+            self._add_field(text_of(line))
+        self._lines.append(line)
+
+    def _begin(self, text: bytes) -> None:
+        """The status line (RFC 9112, section 4)."""
+        if not (text.startswith(b"HTTP/1.") and text[7:8].isdigit() and text[8:9] == b" "):
+            raise BadMessage("a response without a status line")
+        digits = text[9:12]
+        if len(digits) == 3 and digits.isdigit() and text[12:13] in (b"", b" "):
+            self.status = int(digits)
+        if not 100 <= self.status <= 599:
+            raise BadMessage("a response whose status is not 100 to 599")
+
+    def _add_field(self, text: bytes) -> None:
+        name, colon, value = text.partition(b":")
+        bare = name.strip(b" \t").lower()
+        self._in_framing = bool(colon) and bare in (b"content-length", b"transfer-encoding")
+        if self._in_framing:
+            if name.lower() != bare:
+                raise BadMessage("a space before the colon of a response's framing")
+            self._add(bare, value.strip(b" \t"))
 
     def framing(self) -> tuple[int, bool] | None:
         """The body's length, or whether it is chunked; None: until the end (RFC 9112, section 6.3)."""
@@ -210,46 +272,86 @@ class ResponseHead(_Facts):
         return self._length(), False
 
     def rewritten(self, rewrite: HostRewrite, asked: bytes) -> list[bytes]:
-        """The lines with the upstream's names replaced by those that the client asked for."""
-        return [self._line_rewritten(line, rewrite, asked) for line in self.lines]
+        """The lines with the upstream's names replaced by ``asked``, the client's, if that is not empty.
+
+        Without Content-Length where there is a Transfer-Encoding, which counts (RFC 9112, section 6.3).
+        """
+        lines = self._lines
+        if self._codings and self._lengths:
+            lines = [line for line in lines if _name_of(line) != b"content-length"]
+        return [self._line_rewritten(line, rewrite, asked) for line in lines] if asked else lines
 
     def _line_rewritten(self, line: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
-        name, _ = _lenient_field(line) or (b"", b"")
-        if name not in (b"location", b"set-cookie"):
+        rewritten = _NAMING.get(_name_of(line))
+        if rewritten is None:
             return line
         before, value, after = _parted(line)
-        if name == b"location":
-            value = _location(value, rewrite, asked)
-        else:
-            value = _cookie(value, rewrite, cookie_domain(asked))
-        return before + value + after
+        return before + rewritten(value, rewrite, asked) + after
 
 
-def _lenient_field(line: bytes) -> tuple[bytes, bytes] | None:
-    """The name and the value of a response's field line, None where it has none."""
-    name, colon, value = line.partition(b":")
-    return (name.strip().lower(), value.strip()) if colon and line[:1] not in (b" ", b"\t") else None
+def _is_folded(line: bytes) -> bool:
+    return line.startswith((b" ", b"\t"))
+
+
+def _name_of(line: bytes) -> bytes:
+    """The name of a response's field line, empty where it has none."""
+    name, colon, _ = line.partition(b":")
+    return b"" if _is_folded(line) or not colon else name.strip(b" \t").lower()
 
 
 def _parted(line: bytes) -> tuple[bytes, bytes, bytes]:
     """A field line's value, without white space around it, between what stands before and behind it."""
     text = text_of(line)
-    start = len(text) - len(text.partition(b":")[2].lstrip())
-    value = text[start:].rstrip()
+    start = len(text) - len(text.partition(b":")[2].lstrip(b" \t"))
+    value = text[start:].rstrip(b" \t")
     return line[:start], value, line[start + len(value) :]
 
 
-def _location(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+def _uri(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+    """A URI with an authority, which may begin with its scheme, ``http:``."""
     scheme, slashes, rest = value.partition(b"//")
     if not slashes or scheme.lower() not in (b"", b"http:"):
         return value
-    first, last = authority_span(rest)
+    last = authority_end(rest)
+    first = rest.rfind(b"@", 0, last) + 1
     if not rewrite._is_upstream(rest[first:last]):
         return value
     return b"".join((scheme, slashes, rest[:first], asked, rest[last:]))
 
 
-def _cookie(value: bytes, rewrite: HostRewrite, domain: bytes) -> bytes:
+def _origin(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+    """An origin; that of a page behind TLS begins with ``https:``."""
+    scheme, slashes, rest = value.partition(b"//")
+    if scheme.lower() == b"https:":
+        return scheme + _uri(slashes + rest, rewrite, asked)
+    return _uri(value, rewrite, asked)
+
+
+_REFRESH = re.compile(rb"[0-9.]*[ \t]*(?:[;,][ \t]*)?(?:url[ \t]*=[ \t]*)?([\"']?)", re.IGNORECASE)
+_LINK = re.compile(rb'"(?:[^"\\]|\\.)*+"?|<([^>]*)', re.DOTALL)
+
+
+def _refresh(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+    """``5; url=URI``, also with a comma, in quotes, or without ``url=``."""
+    match = _REFRESH.match(value)
+    assert match
+    start, quote = match.end(), match[1]
+    end = value.find(quote, start) if quote else -1
+    end = len(value) if end < 0 else end
+    return value[:start] + _uri(value[start:end], rewrite, asked) + value[end:]
+
+
+def _links(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+    """Each target, which stands in angle brackets; in quoted parameters these mean nothing."""
+
+    def replaced(match: re.Match[bytes]) -> bytes:
+        return match[0] if match[1] is None else b"<" + _uri(match[1], rewrite, asked)
+
+    return _LINK.sub(replaced, value)
+
+
+def _cookie(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+    domain = cookie_domain(asked)
     pair, *attributes = value.split(b";")
     return b"".join((pair, *(_attribute(text, rewrite, domain) for text in attributes)))
 
@@ -257,7 +359,19 @@ def _cookie(value: bytes, rewrite: HostRewrite, domain: bytes) -> bytes:
 def _attribute(text: bytes, rewrite: HostRewrite, domain: bytes) -> bytes:
     """A cookie's attribute behind its semicolon, or nothing."""
     name, _, value = text.partition(b"=")
-    if name.strip().lower() != b"domain" or not rewrite._is_upstream_domain(value.strip()):
+    bare = value.strip(b" \t")
+    if name.strip(b" \t").lower() != b"domain" or not rewrite._is_upstream_domain(bare):
         return b";" + text
-    start = len(text) - len(value.lstrip())
-    return b";" + text[:start] + domain + text[start + len(value.strip()) :] if domain else b""
+    start = len(text) - len(value.lstrip(b" \t"))
+    return b";" + text[:start] + domain + text[start + len(bare) :] if domain else b""
+
+
+_NAMING = {
+    b"location": _uri,
+    b"content-location": _uri,
+    b"refresh": _refresh,
+    b"link": _links,
+    b"access-control-allow-origin": _origin,
+    b"set-cookie": _cookie,
+}
+"""The fields of a response that may name the upstream, and what rewrites their value."""

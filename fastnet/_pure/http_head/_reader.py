@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastnet._pure.http_head._messages import BadMessage, field_of, has_control, text_of
+from fastnet._contract.http_head import ALL, CHUNK_LINE_LIMIT, HEAD_LIMIT, BadMessage
+from fastnet._pure.http_head._messages import field_of, has_control, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-HEAD_LIMIT = 65536
-"""Bytes that a head, or a body's trailers, may have."""
-CHUNK_LINE_LIMIT = 4096
-"""Bytes that the line before a chunk may have, its extensions included."""
-ALL = (1 << 63) - 1
-"""What ``request_passes`` and ``response_passes`` are where everything that follows may pass."""
 
 _CHUNK_DIGITS_LIMIT = 15
 _HEX = b"0123456789abcdefABCDEF"
@@ -47,7 +41,9 @@ class Reader:
     @property
     def in_head(self) -> bool:
         """Whether a head has begun and not ended."""
-        return self._state == self._head and bool(self._kept or self._size)
+        # A CR alone is half of a blank line.
+        come = self._size + len(self._kept)
+        return self._state == self._head and come > 0 and not (come == 1 and self._kept == b"\r")
 
     @property
     def passes(self) -> int:
@@ -70,7 +66,7 @@ class Reader:
         raise NotImplementedError
 
     def _message(self, end: bytes) -> None:
-        """A head is complete, by this blank line: say how its body is framed (``_body``) or set a state."""
+        """A head is complete, by this blank line: set how its body is framed (``_body``) or set a state."""
         raise NotImplementedError
 
     def _ended(self) -> None:

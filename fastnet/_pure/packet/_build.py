@@ -1,4 +1,4 @@
-"""Bytes made of headers, automatic fields and checksums included; ``csrc/packet.h`` says the rules."""
+"""Bytes made of headers, automatic fields and checksums included; ``csrc/packet.h`` has the rules."""
 
 from __future__ import annotations
 
@@ -6,39 +6,54 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from fastnet._pure.checksum import checksum, pseudo_header_ipv4, pseudo_header_ipv6
+from fastnet._pure.packet._crc import crc32c
 from fastnet._pure.packet._kinds import (
     AUTOMATIC,
     CHECKSUM,
+    CHECKSUM_SIZE,
+    COOKED_LLC,
+    DCCP,
     DESTINATION,
     DOT3,
+    ETHERNET,
     ETHERTYPE_OF,
     EXTENSIONS,
-    FRAGMENT,
+    FRAMED,
+    GRE,
+    GRE_ETHERNET,
     HOP_BY_HOP,
-    ICMP,
-    ICMP_ERRORS,
-    ICMPV6,
-    ICMPV6_ERRORS,
     IPV4,
     IPV6,
     LENGTH,
     LLC,
     MAX_8023_LENGTH,
+    MPLS,
     NAMES,
+    NEEDS_PSEUDO,
     NO_NEXT_HEADER,
     PADDING,
     PAYLOAD,
+    PPP,
+    PPP_NUMBERS,
     PROTOCOL,
     PROTOCOL_OF,
     ROUTING,
+    SCTP,
+    SLL,
+    SLL2,
+    SUMS_ITSELF,
+    SURPLUS,
     UDP,
-)
-from fastnet._pure.packet._scan import Scan, find_ipv6_option
-from fastnet.errors import BadChecksum, PacketError
+    dccp_coverage,
+)  # fmt: skip
+from fastnet._pure.packet._scan import find_ipv6_option
+from fastnet.errors import PacketError
 
 MAX_BYTES = 0xFFFFFFFF
 _UNKNOWN_ETHERTYPE = 0x9000
 _UNKNOWN_PROTOCOL = 0
+_PPP_NUMBER_OF = {kind: number for number, kind in PPP_NUMBERS.items()}
+_NETWORK_SIZE = {IPV4: 20, IPV6: 40}
 
 
 class Headed(Protocol):
@@ -89,12 +104,10 @@ def _destination(parts: Sequence[Headed], network: int) -> tuple[int, int]:
     """The part, and the place in it, of the address that a pseudo-header has as its destination."""
     if parts[network].kind == IPV4:
         return network, _ipv4_destination(parts[network].header)
-    for i in range(network + 1, len(parts)):
-        if parts[i].kind == ROUTING:
-            at = _ipv6_destination(parts[i].header)
-            return (network, 24) if at is None else (i, at)
-        if parts[i].kind not in EXTENSIONS:
-            break
+    for i in range(len(parts) - 1, network, -1):  # of several the innermost one that has segments left
+        at = _ipv6_destination(parts[i].header) if parts[i].kind == ROUTING else None
+        if at is not None:
+            return i, at
     return network, 24
 
 
@@ -115,15 +128,15 @@ def _network(parts: Sequence[Headed], i: int) -> int:
     """The network header that encloses part i, past extension headers; -1 where there is none."""
     for network in range(i - 1, -1, -1):
         if parts[network].kind in (IPV4, IPV6):
-            return network
+            return network if len(parts[network].header) >= _NETWORK_SIZE[parts[network].kind] else -1
         if parts[network].kind not in EXTENSIONS:
             break
     return -1
 
 
-def _pseudo_header(parts: Sequence[Headed], i: int, length: int) -> int | None:
+def pseudo_header(parts: Sequence[Headed], i: int, length: int) -> int | None:
     """The sum of the pseudo-header over part i, or None where no network header encloses it."""
-    if parts[i].kind in (IPV4, ICMP):
+    if parts[i].kind not in NEEDS_PSEUDO:
         return 0
     network = _network(parts, i)
     if network < 0:
@@ -134,7 +147,7 @@ def _pseudo_header(parts: Sequence[Headed], i: int, length: int) -> int | None:
     src, dst = (parts[carrier].header[at : at + size] for carrier, at in places)
     if size == 16:
         return pseudo_header_ipv6(src, dst, protocol, length)
-    # A length that no IPv4 header can say still has its sum.
+    # A length that no IPv4 header can hold still has its sum.
     folded = length if length <= 0xFFFF else length % 0xFFFF or 0xFFFF
     return pseudo_header_ipv4(src, dst, protocol, folded)
 
@@ -146,12 +159,12 @@ def has_pseudo_header(parts: Sequence[Headed], i: int) -> bool:
 
 def covers(parts: Sequence[Headed], owner: int, i: int, at: int) -> bool:
     """Whether part ``owner``'s checksum covers byte ``at`` of part i, by itself or by its pseudo-header."""
-    if parts[owner].kind == IPV4:
+    if parts[owner].kind in SUMS_ITSELF:
         return i == owner
     if i >= owner:
-        return parts[i].kind != PADDING
+        return parts[i].kind != PADDING and (parts[owner].kind, parts[i].kind) != (UDP, SURPLUS)
     network = _network(parts, owner)
-    if parts[owner].kind == ICMP or network < 0:
+    if parts[owner].kind not in NEEDS_PSEUDO or network < 0:
         return False
     size = 4 if parts[network].kind == IPV4 else 16
     places = _source(parts, network, owner), _destination(parts[:owner], network)
@@ -159,14 +172,22 @@ def covers(parts: Sequence[Headed], owner: int, i: int, at: int) -> bool:
 
 
 def _too_long(kind: int, limit: int) -> PacketError:
-    return PacketError(f"{NAMES[kind]} can't hold so much: its length field says at most {limit} bytes")
+    return PacketError(f"{NAMES[kind]} can't hold so much: its length field holds at most {limit} bytes")
 
 
-def _next_number(kind: int, following: int, length: int) -> int:
+def _next_number(kind: int, header: bytearray, following: int, length: int) -> int:
+    if kind == MPLS:
+        return header[2] & 0xFE | (following != MPLS)
+    if kind == PPP:
+        return _PPP_NUMBER_OF.get(following, _UNKNOWN_PROTOCOL)
     if AUTOMATIC[kind].protocol_size == 1:
         return PROTOCOL_OF.get(following, _UNKNOWN_PROTOCOL if kind == IPV4 else NO_NEXT_HEADER)
+    if kind == GRE and following in (ETHERNET, DOT3):
+        return GRE_ETHERNET
     if following != LLC:
         return ETHERTYPE_OF.get(following, _UNKNOWN_ETHERTYPE)
+    if kind not in FRAMED:
+        return COOKED_LLC if kind in (SLL, SLL2) else _UNKNOWN_ETHERTYPE
     if length > MAX_8023_LENGTH:
         raise _too_long(kind, MAX_8023_LENGTH)
     return length
@@ -194,12 +215,18 @@ def _length(parts: Sequence[Part], i: int, below: int, following: int) -> int:
 
 def _checksum(parts: Sequence[Part], i: int, header: bytearray, below: bytes) -> int:
     kind = parts[i].kind
-    if kind == IPV4:
-        return checksum(header)
-    initial = _pseudo_header(parts, i, len(header) + len(below))
+    if kind == SCTP:
+        return crc32c(header + below)
+    if kind in SUMS_ITSELF:
+        return checksum(header) or (0 if kind == IPV4 else 0xFFFF)
+    length = len(header) + len(below)
+    initial = pseudo_header(parts, i, length)
     if initial is None:
         return 0
-    return checksum(header + below, initial) or (0xFFFF if kind == UDP else 0)
+    covered = header + below
+    if kind == DCCP:
+        covered = covered[: dccp_coverage(header, length)]
+    return checksum(covered, initial) or (0xFFFF if kind == UDP else 0)
 
 
 def too_big() -> PacketError:
@@ -208,17 +235,24 @@ def too_big() -> PacketError:
 
 
 def build(parts: Sequence[Part]) -> bytes:
-    """The packet of these parts. Raises PacketError where one holds more than its length field can say."""
+    """The packet of these parts. Raises PacketError where one holds more than its length field can hold."""
     if sum(len(part.header) for part in parts) > MAX_BYTES:
         raise too_big()
     padding = b""
     below = b""
+    beyond = b""  # UDP's length, which counts all up to here
     following = PAYLOAD
     for i in range(len(parts) - 1, -1, -1):
         kind, encoded, automatic = parts[i]
         if kind == PADDING:
             padding = encoded
             continue
+        if kind == SURPLUS:
+            below, beyond = b"", encoded + below + beyond
+            following = PAYLOAD
+            continue
+        if kind not in (UDP, PAYLOAD):
+            below, beyond = below + beyond, b""
         header = bytearray(encoded)
         fields = AUTOMATIC[kind]
         if automatic & LENGTH and fields.length is not None:
@@ -226,63 +260,16 @@ def build(parts: Sequence[Part]) -> bytes:
                 2, "big"
             )
         if automatic & PROTOCOL and fields.protocol is not None:
-            number = _next_number(kind, following, len(below))
+            number = _next_number(kind, header, following, len(below))
             end = fields.protocol + fields.protocol_size
             header[fields.protocol : end] = number.to_bytes(fields.protocol_size, "big")
         if automatic & CHECKSUM and fields.checksum is not None:
-            field = slice(fields.checksum, fields.checksum + 2)
-            header[field] = bytes(2)
-            header[field] = _checksum(parts, i, header, below).to_bytes(2, "big")
+            size = CHECKSUM_SIZE[kind]
+            field = slice(fields.checksum, fields.checksum + size)
+            header[field] = bytes(size)
+            header[field] = _checksum(parts, i, header, below).to_bytes(size, "big")
         below = bytes(header) + below
+        if kind == UDP:
+            below, beyond = below + beyond, b""
         following = kind
-    return below + padding
-
-
-def _is_fragment(kind: int, header: bytes) -> bool:
-    if kind == IPV4:
-        return bool(int.from_bytes(header[6:8], "big") & 0x3FFF)
-    return kind == FRAGMENT and bool(int.from_bytes(header[2:4], "big") & 0xFFF9)
-
-
-def _quotes(kind: int, header: bytes) -> bool:
-    return (kind == ICMP and header[0] in ICMP_ERRORS) or (kind == ICMPV6 and header[0] in ICMPV6_ERRORS)
-
-
-def _unsummed(parts: Sequence[Part], i: int) -> bool:
-    """UDP over IPv4 may go without a checksum (RFC 768); over IPv6 it may not (RFC 8200, section 8.1)."""
-    if parts[i].kind != UDP or parts[i].header[6:8] != b"\0\0":
-        return False
-    enclosing = next((part.kind for part in reversed(parts[:i]) if part.kind not in EXTENSIONS), IPV4)
-    return enclosing == IPV4
-
-
-def _verify_layer(parts: Sequence[Part], i: int, offset: int, covered: bytes) -> None:
-    kind, header, _ = parts[i]
-    initial = _pseudo_header(parts, i, len(covered))
-    if initial is None:
-        return
-    data = header if kind == IPV4 else covered
-    if checksum(data, initial):
-        at = AUTOMATIC[kind].checksum or 0
-        held = int.from_bytes(data[at : at + 2], "big")
-        expected = checksum(data[:at] + b"\0\0" + data[at + 2 :], initial)
-        raise BadChecksum(
-            f"{NAMES[kind]} at byte {offset} has checksum {held:#06x}: expected {expected:#06x}"
-        )
-
-
-def verify(data: bytes, scan: Scan) -> None:
-    """Raise BadChecksum for the first layer whose checksum is wrong."""
-    parts = [
-        Part(kind, data[start:end])
-        for kind, start, end in zip(scan.kinds, scan.offsets, scan.offsets[1:], strict=False)
-    ]
-    end = len(data) - (len(parts[-1].header) if parts and parts[-1].kind == PADDING else 0)
-    fragment = False
-    for i, (kind, header, _) in enumerate(parts):
-        has_checksum = AUTOMATIC[kind].checksum is not None
-        if has_checksum and (kind == IPV4 or (not fragment and not _unsummed(parts, i))):
-            _verify_layer(parts, i, scan.offsets[i], data[scan.offsets[i] : end])
-        fragment = fragment or _is_fragment(kind, header)
-        if _quotes(kind, header):
-            break
+    return below + beyond + padding

@@ -37,12 +37,14 @@ class Field:
     def __init__(
         self, offset: int, width: int, *, default: Any = ..., automatic: int = 0, show: str = ""
     ) -> None:
-        self.offset = offset
-        self.width = width
-        self.default = default
-        self.automatic = automatic
-        self.show = show
-        self.name = ""
+        if offset < 0 or width < 0:
+            raise ValueError(f"a field of {width} bits at bit {offset}: expected 0 or more")
+        self.offset: int = offset
+        self.width: int = width
+        self.default: Any = default
+        self.automatic: int = automatic
+        self.show: str = show
+        self.name: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -64,11 +66,10 @@ class Field:
             raise TruncatedPacket(f"a header of {len(header)} bytes ends before its field {self.name}")
 
     def _bytes(self, record: Record) -> bytes:
-        start = self.offset // 8
-        data = record.header[start : start + (self.width + 7) // 8]
-        if len(data) < (self.width + 7) // 8:
+        start, end = self.offset // 8, (self.offset + self.width + 7) // 8
+        if len(record.header) < end:
             raise TruncatedPacket(f"{type(record).__name__} ends before its field {self.name}")
-        return data
+        return record.header[start:end]
 
     def _store(self, header: bytearray, data: bytes) -> None:
         self._check(header)
@@ -97,10 +98,7 @@ class UInt(Field):
     def __get__(self, record: Record | None, owner: type) -> Self | int:
         if record is None:
             return self
-        first, end = self.offset // 8, (self.offset + self.width + 7) // 8
-        data = record.header[first:end]
-        if len(data) < end - first:
-            raise TruncatedPacket(f"{type(record).__name__} ends before its field {self.name}")
+        data = self._bytes(record)
         return int.from_bytes(data, "big") >> (-(self.offset + self.width) % 8) & ((1 << self.width) - 1)
 
     if TYPE_CHECKING:
@@ -138,15 +136,15 @@ class HeaderLength(UInt):
 
     def __init__(self, offset: int, width: int, *, default: None, unit: int = 1, less: int = 0) -> None:
         super().__init__(offset, width, default=default)
-        self.unit = unit
-        self.less = less
+        self.unit: int = unit
+        self.less: int = less
 
     if TYPE_CHECKING:
 
         def __set__(self, record: Record, value: int | None) -> None: ...
 
     def measure(self, length: int) -> int:
-        """What the field says of a record of so many bytes."""
+        """The field's value for a record of so many bytes."""
         return -(-length // self.unit) - self.less
 
 
@@ -207,7 +205,7 @@ class IPv4Field(_AddressField):
 
     __slots__ = ()
     _size = 4
-    _what = "an IPv4 address"
+    _what = "an IPv4 address, as 192.0.2.1"
 
     def _text(self, data: bytes) -> str:
         return socket.inet_ntop(socket.AF_INET, data)
@@ -263,7 +261,10 @@ class Tail(Field, Generic[T]):
     @overload
     def __get__(self, record: Record, owner: type) -> T: ...
     def __get__(self, record: Record | None, owner: type) -> Self | T:
-        return self if record is None else self.decode(record.header[self.offset // 8 :])
+        if record is None:
+            return self
+        self._bytes(record)
+        return self.decode(record.header[self.offset // 8 :])
 
     if TYPE_CHECKING:
 
@@ -279,4 +280,5 @@ class Tail(Field, Generic[T]):
 
     def put(self, header: bytearray, value: T) -> None:
         """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        self._check(header)
         header[self.offset // 8 :] = self.encode(value)

@@ -5,34 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 (
-    PAYLOAD, PADDING, ETHERNET, DOT3, LLC, SNAP, DOT1Q, DOT1AD, ARP, IPV4, IPV6, HOP_BY_HOP, DESTINATION,
-    ROUTING, FRAGMENT, AH, ESP, MOBILITY, ICMP, ICMPV6, UDP, TCP,
-) = range(22)  # fmt: skip
+    PAYLOAD, PADDING, SURPLUS, ETHERNET, DOT3, LLC, SNAP, DOT1Q, DOT1AD, SLL, SLL2, NULL_LINK, LOOP, MPLS,
+    PPPOE, PPP, ARP, IPV4, IPV6, HOP_BY_HOP, DESTINATION, ROUTING, FRAGMENT, AH, ESP, MOBILITY, GRE,
+    ICMP_EXTENSIONS, ICMP, ICMPV6, UDP, TCP, SCTP, DCCP,
+) = range(34)  # fmt: skip
 
 NAMES = [
-    "payload",
-    "padding",
-    "Ethernet",
-    "802.3",
-    "LLC",
-    "SNAP",
-    "802.1Q",
-    "802.1ad",
-    "ARP",
-    "IPv4",
-    "IPv6",
-    "hop-by-hop",
-    "destination",
-    "routing",
-    "fragment",
-    "AH",
-    "ESP",
-    "mobility",
-    "ICMP",
-    "ICMPv6",
-    "UDP",
-    "TCP",
-]
+    "payload", "padding", "surplus", "Ethernet", "802.3", "LLC", "SNAP", "802.1Q", "802.1ad", "SLL", "SLL2",
+    "null", "loop", "MPLS", "PPPoE", "PPP", "ARP", "IPv4", "IPv6", "hop-by-hop", "destination", "routing",
+    "fragment", "AH", "ESP", "mobility", "GRE", "ICMP extensions", "ICMP", "ICMPv6", "UDP", "TCP", "SCTP",
+    "DCCP",
+]  # fmt: skip
 
 MAX_LAYERS = 20
 MAX_HEADERS = 17
@@ -42,11 +25,31 @@ MAX_8023_LENGTH = 1500
 LENGTH, PROTOCOL, CHECKSUM = 1, 2, 4
 """Bits of a layer's automatic fields."""
 
-ETHERTYPES = {0x0800: IPV4, 0x86DD: IPV6, 0x0806: ARP, 0x8100: DOT1Q, 0x88A8: DOT1AD}
-PROTOCOLS_IPV4 = {1: ICMP, 4: IPV4, 6: TCP, 17: UDP, 41: IPV6, 50: ESP, 51: AH}
+LINKS = ("ethernet", "ipv4", "ipv6", "ip", "raw", "null", "loop", "sll", "sll2")
+LINK_NUMBERS = (0, 1, 12, 14, 101, 108, 113, 228, 229, 276)
+LINK_KINDS: dict[str | int, int] = {
+    "ethernet": ETHERNET, 1: ETHERNET, "ipv4": IPV4, 228: IPV4, "ipv6": IPV6, 229: IPV6,
+    "ip": IPV4, "raw": IPV4, 12: IPV4, 14: IPV4, 101: IPV4, "null": NULL_LINK, 0: NULL_LINK,
+    "loop": LOOP, 108: LOOP, "sll": SLL, 113: SLL, "sll2": SLL2, 276: SLL2,
+}  # fmt: skip
+"""The first header of each link; IPv4 may be IPv6 where the link has no type."""
+EITHER_IP = ("ip", "raw", 12, 14, 101)
+
+ETHERTYPES = {
+    0x0800: IPV4, 0x86DD: IPV6, 0x0806: ARP, 0x8100: DOT1Q, 0x88A8: DOT1AD, 0x8847: MPLS, 0x8864: PPPOE,
+}  # fmt: skip
+OLD_ETHERTYPES = {0x9100: DOT1Q, 0x9200: DOT1Q, 0x9300: DOT1Q, 0x8848: MPLS}
+"""QinQ before IEEE 802.1ad had a number for it, MPLS multicast before RFC 5332: parsed, never built."""
+GRE_ETHERNET = 0x6558
+COOKED_LLC = 4
+"""Instead of an Ethernet type, in a Linux cooked capture."""
+PPP_NUMBERS = {0x0021: IPV4, 0x0057: IPV6, 0x0281: MPLS}
+PROTOCOLS_IPV4 = {
+    1: ICMP, 4: IPV4, 6: TCP, 17: UDP, 33: DCCP, 41: IPV6, 47: GRE, 50: ESP, 51: AH, 132: SCTP, 137: MPLS,
+}  # fmt: skip
 PROTOCOLS_IPV6 = {
-    0: HOP_BY_HOP, 4: IPV4, 6: TCP, 17: UDP, 41: IPV6, 43: ROUTING, 44: FRAGMENT, 50: ESP, 51: AH, 58: ICMPV6,
-    60: DESTINATION, 135: MOBILITY,
+    0: HOP_BY_HOP, 4: IPV4, 6: TCP, 17: UDP, 33: DCCP, 41: IPV6, 43: ROUTING, 44: FRAGMENT, 47: GRE, 50: ESP,
+    51: AH, 58: ICMPV6, 60: DESTINATION, 132: SCTP, 135: MOBILITY, 137: MPLS,
 }  # fmt: skip
 NO_NEXT_HEADER = 59
 
@@ -69,6 +72,11 @@ AUTOMATIC = {kind: Automatic() for kind in range(len(NAMES))} | {
     SNAP: Automatic(protocol=3, protocol_size=2),
     DOT1Q: Automatic(protocol=2, protocol_size=2),
     DOT1AD: Automatic(protocol=2, protocol_size=2),
+    SLL: Automatic(protocol=14, protocol_size=2),
+    SLL2: Automatic(protocol=0, protocol_size=2),
+    MPLS: Automatic(protocol=2),
+    PPPOE: Automatic(length=4),
+    PPP: Automatic(protocol=0, protocol_size=2),
     IPV4: Automatic(2, 9, 10),
     IPV6: Automatic(4, 6),
     HOP_BY_HOP: Automatic(protocol=0),
@@ -77,13 +85,57 @@ AUTOMATIC = {kind: Automatic() for kind in range(len(NAMES))} | {
     FRAGMENT: Automatic(protocol=0),
     AH: Automatic(protocol=0),
     MOBILITY: Automatic(protocol=0, checksum=4),
+    GRE: Automatic(protocol=2, protocol_size=2),
+    ICMP_EXTENSIONS: Automatic(checksum=2),
     ICMP: Automatic(checksum=2),
     ICMPV6: Automatic(checksum=2),
     UDP: Automatic(length=4, checksum=6),
     TCP: Automatic(checksum=16),
+    SCTP: Automatic(checksum=8),
+    DCCP: Automatic(checksum=6),
 }
 
+
+CHECKSUM_SIZE = [4 if kind == SCTP else 2 for kind in range(len(NAMES))]
+SUMS_ITSELF = frozenset({IPV4, ICMP_EXTENSIONS})
+"""Checksums of their own header alone."""
+NEEDS_PSEUDO = frozenset({UDP, TCP, ICMPV6, MOBILITY, DCCP})
+"""Checksums that cover a pseudo-header."""
+FRAMED = frozenset({ETHERNET, DOT1Q, DOT1AD, SNAP})
+"""Headers whose Ethernet type may be a length instead."""
+
+
+def checksum_at(kind: int, header: bytes) -> int | None:
+    """The offset of a header's checksum, None where it has none or ends before it."""
+    if kind == GRE:
+        return 4 if len(header) >= 8 and header[0] & 0x80 else None
+    at = AUTOMATIC[kind].checksum
+    return None if at is None or at + CHECKSUM_SIZE[kind] > len(header) else at
+
+
+def dccp_coverage(header: bytes | bytearray, length: int) -> int:
+    """How many bytes a DCCP checksum covers of a packet of this length (RFC 4340, section 9.2)."""
+    coverage = header[5] & 15
+    return min(len(header) + (coverage - 1) * 4, length) if coverage else length
+
+
+def automatic_within(kind: int, length: int, automatic: int) -> int:
+    """Those of these automatic bits whose fields a header of this kind has within its first bytes."""
+    fields = AUTOMATIC[kind]
+    for bit, at, size in (
+        (LENGTH, fields.length, 2),
+        (PROTOCOL, fields.protocol, fields.protocol_size),
+        (CHECKSUM, fields.checksum, CHECKSUM_SIZE[kind]),
+    ):
+        if at is None or at + size > length:
+            automatic &= ~bit
+    return automatic
+
+
 EXTENSIONS = frozenset({HOP_BY_HOP, DESTINATION, ROUTING, FRAGMENT, AH, ESP, MOBILITY})
-TRANSPORTS = frozenset({ICMP, ICMPV6, UDP, TCP})
+TRANSPORTS = frozenset({ICMP, ICMPV6, UDP, TCP, SCTP, DCCP})
+PORTS = frozenset({UDP, TCP, SCTP, DCCP})
 ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 ICMPV6_ERRORS = frozenset({1, 2, 3, 4})
+DISCOVERY = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}
+"""Router and neighbour discovery (RFC 4861): the bytes of the fixed part, behind which all are options."""

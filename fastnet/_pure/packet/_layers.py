@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
-from fastnet._pure.packet._build import MAX_BYTES, Part, build, too_big, verify
+from fastnet._pure.packet._build import MAX_BYTES, Part, build, too_big
 from fastnet._pure.packet._fields import Field, HeaderLength, IPv4Field, IPv6Field, Tail, UInt
 from fastnet._pure.packet._kinds import (
     AUTOMATIC,
@@ -21,12 +22,15 @@ from fastnet._pure.packet._kinds import (
     NAMES,
     PADDING,
     PAYLOAD,
+    PORTS,
     PROTOCOL,
-    TCP,
+    SCTP,
+    SURPLUS,
     TRANSPORTS,
-    UDP,
+    automatic_within,
 )
 from fastnet._pure.packet._scan import Scan, first_kind
+from fastnet._pure.packet._verify import check_options, verify
 from fastnet.errors import PacketError, TruncatedPacket
 
 if TYPE_CHECKING:
@@ -89,6 +93,8 @@ class Record:
 
     def __init__(self, **fields: Any) -> None:
         schema = self._schema
+        if self._header:
+            raise TypeError(f"{type(self).__name__} can't be made twice: it is immutable")
         missing = schema.required - fields.keys()
         if missing:
             raise TypeError(f"{type(self).__name__} needs {', '.join(sorted(missing))}")
@@ -96,6 +102,7 @@ class Record:
 
     def _assemble(self, header: bytearray, automatic: int, fields: dict[str, Any]) -> None:
         schema = self._schema
+        least = min(len(header), len(schema.template))
         for name, value in fields.items():
             field = schema.fields.get(name)
             if field is None:
@@ -111,22 +118,24 @@ class Record:
             changed = (tail is not None and tail.name in fields) or length.name in fields
             if changed and fields.get(length.name) is None:
                 length.put(header, length.measure(len(header)))
-        self._adopt(bytes(header), automatic)
+        self._adopt(bytes(header), automatic, least)
 
-    def _adopt(self, header: bytes, automatic: int) -> None:
+    def _adopt(self, header: bytes, automatic: int, least: int) -> None:
         self._header = header
         self._automatic = automatic
 
     @classmethod
-    def from_header(cls, header: Buffer, automatic: int = 0, /) -> Self:
+    def from_header(cls, header: Buffer, automatic: int = 0, cut: bool = False, /) -> Self:
         """A record around encoded bytes, the fields of ``automatic``'s bits being left to building.
 
-        Raises TruncatedPacket where they end before the fixed fields do.
+        Raises TruncatedPacket where they end before the fixed fields do, unless with ``cut``: then reading a
+        field does whose bytes are not there.
         """
         data = bytes(header)
-        _check_whole(cls, data)
+        if not cut:
+            _check_size(cls, data, len(cls._schema.template))
         record = cls.__new__(cls)
-        record._adopt(data, automatic & cls._schema.automatic)
+        record._adopt(data, automatic & cls._schema.automatic, 0)
         return record
 
     @classmethod
@@ -162,11 +171,11 @@ class Record:
         return hash(self._header)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self).from_header, (self._header, self._automatic)
+        return type(self).from_header, (self._header, self._automatic, True)
 
 
-def _check_whole(cls: type[Record], header: bytes) -> None:
-    if len(header) < len(cls._schema.template):
+def _check_size(cls: type[Record], header: bytes, least: int) -> None:
+    if len(header) < least:
         raise TruncatedPacket(f"{cls.__name__} needs {len(cls._schema.template)} bytes: got {len(header)}")
 
 
@@ -185,11 +194,13 @@ class Layer(Record):
     __slots__ = ()
     kind: ClassVar[int] = PAYLOAD
 
-    def _adopt(self, header: bytes, automatic: int) -> None:
+    def _adopt(self, header: bytes, automatic: int, least: int) -> None:
         if len(header) > MAX_BYTES:
             raise too_big()
-        _check_whole(type(self), header)
-        super()._adopt(header, automatic)
+        _check_size(type(self), header, least)
+        if len(header) < len(self._schema.template):
+            automatic = automatic_within(self.kind, len(header), automatic)
+        super()._adopt(header, automatic, least)
 
     def __truediv__(self, other: Any) -> Packet:
         if not isinstance(other, Layer | Packet | bytes | bytearray | memoryview):
@@ -205,7 +216,7 @@ def _check_kind(layer_type: type[Layer], kind: int) -> None:
     if not 0 <= kind < len(NAMES):
         raise ValueError(f"kind {kind}: expected 0 to {len(NAMES) - 1}")
     schema, automatic = layer_type._schema, AUTOMATIC[kind]
-    least = {IPV4: 20, IPV6: 40}.get(kind, 0)
+    least = {IPV4: 20, IPV6: 40, SCTP: 12}.get(kind, 0)
     for bit, at in zip((LENGTH, PROTOCOL, CHECKSUM), automatic, strict=False):
         if at is not None:
             least = max(least, at + 2)
@@ -241,6 +252,14 @@ def _layer_type(kind: int, header: bytes) -> type[Layer]:
     return layer_type
 
 
+def _read(layer: Layer, field: Any) -> Any:
+    """A field's value, None where the layer is cut before it."""
+    try:
+        return field.__get__(layer, type(layer))
+    except TruncatedPacket:
+        return None
+
+
 _IPV4_SRC, _IPV4_DST = IPv4Field(96), IPv4Field(128)
 _IPV6_SRC, _IPV6_DST = IPv6Field(64), IPv6Field(192)
 _SPORT, _DPORT = UInt(0, 16), UInt(16, 16)
@@ -249,10 +268,11 @@ _SPORT, _DPORT = UInt(0, 16), UInt(16, 16)
 class Packet:
     """Layers, outermost first: an immutable stack, made by ``/`` or by ``parse``.
 
-    Iterating gives the layers; ``packet[0]`` one by its place, ``packet[IPv4]`` the first of a class. A
-    packet that was put together computes its automatic fields when it is built, and its layers, taken out
-    of it, show them. ``bytes(packet)`` builds it. Two packets are equal where the classes of their layers and
-    their built bytes are. Raises PacketError for more than 20 layers or padding that is not last.
+    Iterating gives the layers; ``packet[0]`` one by its place, ``packet[IPv4]`` the first of a class,
+    ``packet[IPv4, 2]`` the second. A payload, padding or surplus without a byte is no layer. A packet that
+    was put together computes its automatic fields when it is built, and its layers, taken out of it, show
+    them. ``bytes(packet)`` builds it. Two packets are equal where the classes of their layers and their built
+    bytes are. Raises PacketError for more than 20 layers or padding that is not last.
     """
 
     __slots__ = ("_data", "_layers", "_link", "_scan")
@@ -260,7 +280,7 @@ class Packet:
     _data: bytes | None
     _layers: tuple[Layer, ...] | None
     _scan: Scan | None
-    _link: str
+    _link: str | int
 
     def __init__(self, *layers: Layer | Packet | Buffer) -> None:
         stack: list[Layer] = []
@@ -276,7 +296,9 @@ class Packet:
             raise PacketError(f"{len(stack)} layers: at most {MAX_LAYERS} make a packet")
         if any(layer.kind == PADDING for layer in stack[:-1]):
             raise PacketError("padding can only be the last layer")
-        self._layers = tuple(stack)
+        self._layers = tuple(
+            layer for layer in stack if layer._header or layer.kind not in (PAYLOAD, PADDING, SURPLUS)
+        )
         self._data = self._scan = None
         self._link = ""
 
@@ -311,10 +333,11 @@ class Packet:
     def _layer_at(self, i: int) -> Layer:
         data, scan = self._resolve()
         automatic = 0 if self._layers is None else self._layers[i]._automatic
-        return self._type_at(i).from_header(data[scan.offsets[i] : scan.offsets[i + 1]], automatic)
+        return self._type_at(i).from_header(data[scan.offsets[i] : scan.offsets[i + 1]], automatic, True)
 
-    def _find(self, layer_type: type) -> int:
-        return next((i for i in range(len(self)) if issubclass(self._type_at(i), layer_type)), -1)
+    def _find(self, layer_type: type, number: int = 1) -> int:
+        places = (i for i in range(len(self)) if issubclass(self._type_at(i), layer_type))
+        return next(islice(places, min(number, MAX_LAYERS + 1) - 1, None), -1)
 
     def __len__(self) -> int:
         return len(self._resolve()[1].kinds) if self._layers is None else len(self._layers)
@@ -330,23 +353,37 @@ class Packet:
     @overload
     def __getitem__(self, key: int) -> Layer: ...
     @overload
-    def __getitem__(self, key: type[L]) -> L: ...
-    def __getitem__(self, key: int | type[L]) -> Layer:
-        if isinstance(key, type):
-            i = self._find(key)
-            if i < 0:
-                raise KeyError(f"no {key.__name__} layer in this packet")
-            return self._layer_at(i)
-        if not isinstance(key, int):
-            raise TypeError(f"expected a place or a class of layers, not {type(key).__name__}")
-        i = key + len(self) if key < 0 else key
-        if not 0 <= i < len(self):
-            raise IndexError(f"no layer {key}: this packet has {len(self)}")
-        return self._layer_at(i)
+    def __getitem__(self, key: type[L] | tuple[type[L], int]) -> L: ...
+    def __getitem__(self, key: int | type[L] | tuple[type[L], int]) -> Layer:
+        return self._layer_at(self.place(key))
 
-    def get(self, layer_type: type[L], /) -> L | None:
-        """The first layer of a class, or None where there is none."""
-        i = self._find(layer_type)
+    def place(self, key: int | type[Layer] | tuple[type[Layer], int], /) -> int:
+        """Where the layer is that ``packet[key]`` gives: counted from 0, the outermost first.
+
+        ``key`` is such a place (below 0 counts from the end), a class of layers, or ``(IPv4, 2)``, the second
+        layer of a class. Raises IndexError or KeyError where there is none, TypeError for another key.
+        """
+        if isinstance(key, int):
+            i = key + len(self) if key < 0 else key
+            if not 0 <= i < len(self):
+                raise IndexError(f"no layer {key}: this packet has {len(self)}")
+            return int(i)
+        layer_type, number = key if isinstance(key, tuple) and len(key) == 2 else (key, 1)
+        if not isinstance(layer_type, type) or not isinstance(number, int):
+            raise TypeError(f"expected a place, a class of layers, or (class, number), not {key!r}")
+        if number < 1:
+            raise KeyError(f"{layer_type.__name__} {number}: layers of a class are counted from 1")
+        i = self._find(layer_type, number)
+        if i < 0:
+            which = f" {number}" if number > 1 else ""
+            raise KeyError(f"no {layer_type.__name__} layer{which} in this packet")
+        return i
+
+    def get(self, layer_type: type[L], number: int = 1, /) -> L | None:
+        """The first layer of a class, or that of this number, counted from 1; None where there is none."""
+        if not isinstance(layer_type, type) or not isinstance(number, int):
+            raise TypeError(f"expected a class of layers and a number, not {layer_type!r}, {number!r}")
+        i = self._find(layer_type, max(number, 1))
         return None if i < 0 else self._layer_at(i)  # type: ignore[return-value]
 
     def __truediv__(self, other: Any) -> Packet:
@@ -376,13 +413,13 @@ class Packet:
     def __repr__(self) -> str:
         return _packet_text(self)
 
-    def replace(self, layer_type: type[Layer], /, **fields: Any) -> Packet:
-        """The same packet with other values for fields of the first layer of this class.
+    def replace(self, key: int | type[Layer] | tuple[type[Layer], int], /, **fields: Any) -> Packet:
+        """The same packet with other values for fields of the layer that ``packet[key]`` gives.
 
         In a packet that was parsed, lengths and checksums that were right are computed anew. Raises
-        KeyError where there is no such layer, and what the layer's own ``replace`` raises.
+        KeyError or IndexError where there is no such layer, and what the layer's own ``replace`` raises.
         """
-        return _packet_replace(self, layer_type, **fields)
+        return _packet_replace(self, key, **fields)
 
     @property
     def parsed(self) -> bool:
@@ -424,23 +461,24 @@ class Packet:
         if i < 0:
             return None
         layer = self._layer_at(i)
-        return (ipv4 if layer.kind == IPV4 else ipv6).__get__(layer, type(layer))
+        text: str | None = _read(layer, ipv4 if layer.kind == IPV4 else ipv6)
+        return text
 
     def _port(self, field: UInt) -> int | None:
         i = self._transport()
-        if i < 0 or self._resolve()[1].kinds[i] not in (UDP, TCP):
+        if i < 0 or self._resolve()[1].kinds[i] not in PORTS:
             return None
-        layer = self._layer_at(i)
-        return field.__get__(layer, type(layer))
+        number: int | None = _read(self._layer_at(i), field)
+        return number
 
     @property
     def src(self) -> str | None:
-        """The outermost network header's source address, None where there is no such header."""
+        """The outermost network header's source address; None where it is not there."""
         return self._address(_IPV4_SRC, _IPV6_SRC)
 
     @property
     def dst(self) -> str | None:
-        """The outermost network header's destination address, None where there is no such header."""
+        """The outermost network header's destination address; None where it is not there."""
         return self._address(_IPV4_DST, _IPV6_DST)
 
     @property
@@ -452,16 +490,17 @@ class Packet:
         data, scan = self._resolve()
         if scan.kinds[i] == ESP:
             return 50
-        return data[scan.offsets[i] + (AUTOMATIC[scan.kinds[i]].protocol or 0)]
+        at = scan.offsets[i] + (AUTOMATIC[scan.kinds[i]].protocol or 0)
+        return data[at] if at < scan.offsets[i + 1] else None
 
     @property
     def sport(self) -> int | None:
-        """The source port of the UDP or TCP header behind the outermost network header, or None."""
+        """The source port behind the outermost IP header, of UDP, TCP, SCTP or DCCP, or None."""
         return self._port(_SPORT)
 
     @property
     def dport(self) -> int | None:
-        """The destination port of the UDP or TCP header behind the outermost network header, or None."""
+        """The destination port behind the outermost IP header, of UDP, TCP, SCTP or DCCP, or None."""
         return self._port(_DPORT)
 
 
@@ -475,14 +514,16 @@ def define_packet(text: Callable[[Packet], str], replace: Callable[..., Packet],
     _packet_text, _packet_replace = text, replace
 
 
-def parse(data: Buffer, link: str = "ethernet", strict: bool = False) -> Packet:
+def parse(data: Buffer, link: str | int = "ethernet", strict: bool = False) -> Packet:
     """The packet that these bytes hold, its layers found and no more than that read.
 
-    ``link`` says what they start with: "ethernet", "ipv4", "ipv6", or "ip" for IPv4 or IPv6 as the first
-    four bits tell. What is cut short or malformed gives what could be read, the rest as payload, and the
-    reason as ``packet.error``; with ``strict`` that is raised (TruncatedPacket, PacketError), and BadChecksum
-    where a checksum is wrong. Raises TypeError where data is no buffer, ValueError for another link,
-    PacketError for more than 4294967295 bytes.
+    ``link`` is what they start with: "ethernet", "ipv4", "ipv6", "ip" or "raw" for IPv4 or IPv6 as the
+    first four bits are, "null" or "loop" (BSD's loopback), "sll" or "sll2" (Linux's cooked captures), or
+    pcap's number for it (DLT). What is cut short or malformed gives what could be read, the rest as payload,
+    and the reason as ``packet.error``. A header that is cut short is a layer: reading one of its fields whose
+    bytes are not there raises TruncatedPacket. With ``strict`` the reason is raised (TruncatedPacket,
+    PacketError), as are BadChecksum where a checksum is wrong and PacketError for malformed options.
+    Raises TypeError where data is no buffer, PacketError for another link or more than 4294967295 bytes.
     """
     packet = Packet.__new__(Packet)
     view = memoryview(data)
@@ -496,4 +537,5 @@ def parse(data: Buffer, link: str = "ethernet", strict: bool = False) -> Packet:
         if packet._scan.error is not None:
             raise packet._scan.error
         verify(packet._data, packet._scan)
+        check_options(packet._data, packet._scan)
     return packet

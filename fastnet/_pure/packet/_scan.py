@@ -1,53 +1,86 @@
-"""Where each header of a packet lies; ``csrc/packet.h`` says the rules."""
+"""Where each header of a packet lies; ``csrc/packet.h`` has the rules."""
 
 from __future__ import annotations
 
+from fastnet._pure.checksum import checksum
 from fastnet._pure.packet._kinds import (
     AH,
     ARP,
+    COOKED_LLC,
+    DCCP,
     DESTINATION,
+    DISCOVERY,
     DOT1AD,
     DOT1Q,
     DOT3,
+    EITHER_IP,
     ESP,
     ETHERNET,
     ETHERTYPES,
     FRAGMENT,
+    GRE,
+    GRE_ETHERNET,
     HOP_BY_HOP,
     ICMP,
     ICMP_ERRORS,
+    ICMP_EXTENSIONS,
     ICMPV6,
     ICMPV6_ERRORS,
     IPV4,
     IPV6,
+    LINK_KINDS,
+    LINK_NUMBERS,
+    LINKS,
     LLC,
+    LOOP,
     MAX_8023_LENGTH,
     MAX_HEADERS,
+    MAX_LAYERS,
     MOBILITY,
+    MPLS,
     NAMES,
     NO_NEXT_HEADER,
+    NULL_LINK,
+    OLD_ETHERTYPES,
     PADDING,
     PAYLOAD,
+    PPP,
+    PPP_NUMBERS,
+    PPPOE,
     PROTOCOLS_IPV4,
     PROTOCOLS_IPV6,
     ROUTING,
+    SCTP,
+    SLL,
+    SLL2,
     SNAP,
+    SURPLUS,
     TCP,
     UDP,
-)
+)  # fmt: skip
 from fastnet.errors import PacketError, TruncatedPacket
 
-_DISCOVERY = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}
-_LINKS = {"ethernet": ETHERNET, "ipv4": IPV4, "ipv6": IPV6, "ip": IPV4}
+_ETHERTYPES = ETHERTYPES | OLD_ETHERTYPES
+_IPV4_ETHERTYPE = 0x0800
+_EXTENDED_HEADERS = MAX_LAYERS - 5
+"""Behind more headers than this there is no layer left for UDP's surplus and ICMP's extensions."""
+_EXTENDED = {3: 4, 11: 4, 12: 4}
+"""ICMP errors that may have extensions (RFC 4884), and the unit of their length field."""
+_EXTENDED_V6 = {1: 8, 3: 8}
+_FAMILIES = {2: IPV4} | dict.fromkeys((10, 23, 24, 28, 30), IPV6)
+"""Address families: that of IPv6 on Linux, Windows, NetBSD and OpenBSD, FreeBSD, macOS."""
+_NOT_ETHERNET = (770, 803, 824)
+"""What Linux cooked captures have other types for: Frame Relay, 802.11 with radiotap, netlink."""
 
 
-def first_kind(data: bytes, link: str) -> int:
-    """The kind of the first header. Raises ValueError for an unknown link."""
-    if link not in _LINKS:
-        raise ValueError(f"link {link!r}: expected one of {', '.join(_LINKS)}")
-    if link == "ip" and data and data[0] >> 4 == 6:
+def first_kind(data: bytes, link: str | int) -> int:
+    """The kind of the first header. Raises PacketError for an unknown link."""
+    if not isinstance(link, str | int) or link not in LINK_KINDS:
+        numbers = ", ".join(map(str, LINK_NUMBERS))
+        raise PacketError(f"link {link!r}: expected one of {', '.join(LINKS)}, or a DLT number of {numbers}")
+    if link in EITHER_IP and data and data[0] >> 4 == 6:
         return IPV6
-    return _LINKS[link]
+    return LINK_KINDS[link]
 
 
 def find_ipv6_option(header: bytes, number: int, size: int) -> int | None:
@@ -63,7 +96,20 @@ def find_ipv6_option(header: bytes, number: int, size: int) -> int | None:
 class Scan:
     """Kinds and offsets of the layers of data, the last offset being the data's end."""
 
-    __slots__ = ("_data", "_end", "_fragment", "_ipv6", "_offset", "_outer_end", "error", "kinds", "offsets")
+    __slots__ = (
+        *(
+            "_data",
+            "_end",
+            "_extensions",
+            "_fragment",
+            "_ipv6",
+            "_limit",
+            "_offset",
+            "_outer_end",
+            "_surplus_end",
+        ),
+        *("error", "kinds", "offsets"),
+    )
 
     def __init__(self, data: bytes, kind: int) -> None:
         self.kinds: list[int] = []
@@ -73,16 +119,31 @@ class Scan:
         self._offset = 0
         self._end = len(data)
         self._outer_end: int | None = None
+        self._limit = "the data"
+        self._surplus_end = self._extensions = 0
         self._ipv6 = self._fragment = False
         while kind != PAYLOAD:
             if len(self.kinds) == MAX_HEADERS:
                 self._fail(PacketError(f"more than {MAX_HEADERS} layers"))
                 break
             kind = _HEADERS[kind](self, kind)
-        for kind, end in ((PAYLOAD, self._end), (PAYLOAD, self._outer_end or 0), (PADDING, len(data))):
+        self._push_rest()
+        self.offsets.append(len(data))
+
+    def _push_rest(self) -> None:
+        """What lies behind the headers, each part up to its own end."""
+        roomy = len(self.kinds) <= _EXTENDED_HEADERS
+        extensions = self._extensions if roomy else 0
+        quote_end = self._outer_end or 0
+        for kind, end in (
+            (PAYLOAD, self._end),
+            (SURPLUS, self._surplus_end if roomy else 0),
+            (PAYLOAD, extensions or quote_end),
+            (ICMP_EXTENSIONS, quote_end),
+            (PADDING, len(self._data)),
+        ):
             if self._offset < end:
                 self._push(kind, end - self._offset)
-        self.offsets.append(len(data))
 
     def _fail(self, error: PacketError) -> int:
         if self._outer_end is None and self.error is None:
@@ -91,18 +152,31 @@ class Scan:
 
     def _truncated(self, kind: int) -> int:
         return self._fail(
-            TruncatedPacket(f"{NAMES[kind]} at byte {self._offset} is cut short: the data ends too early")
+            TruncatedPacket(
+                f"{NAMES[kind]} at byte {self._offset} is cut short: {self._limit} ends too early"
+            )
         )
+
+    def _cut(self, kind: int) -> int:
+        """A header that ends too early is a layer of what is there."""
+        self._truncated(kind)
+        if self._left():
+            self._push(kind, self._left())
+        return PAYLOAD
 
     def _bad_length(self, kind: int) -> int:
         return self._fail(
-            PacketError(f"{NAMES[kind]} at byte {self._offset} says that it is shorter than its own header")
+            PacketError(f"{NAMES[kind]} at byte {self._offset} has a length shorter than its own header")
         )
 
-    def _has(self, kind: int, need: int) -> bool:
-        if self._end - self._offset >= need:
+    def _left(self) -> int:
+        return self._end - self._offset
+
+    def _whole(self, kind: int, need: int) -> bool:
+        """Whether the next header has so many bytes; else it is pushed as it is."""
+        if self._left() >= need:
             return True
-        self._truncated(kind)
+        self._cut(kind)
         return False
 
     def _push(self, kind: int, length: int) -> None:
@@ -110,9 +184,12 @@ class Scan:
         self.offsets.append(self._offset)
         self._offset += length
 
-    def _narrow(self, kind: int, start: int, length: int) -> None:
+    def _narrow(self, kind: int, start: int, length: int, offset: int | None = None) -> None:
+        """Narrow the end by the header that is pushed next, or the one at this offset."""
         if length <= self._end - start:
             self._end = start + length
+            place = self._offset if offset is None else offset
+            self._limit = f"the length in {NAMES[kind]} at byte {place}"
         elif not self._fragment:
             self._truncated(kind)
 
@@ -124,53 +201,149 @@ class Scan:
         if ethertype <= MAX_8023_LENGTH:
             self._narrow(kind, self._offset + length, ethertype)
         self._push(kind, length)
-        return LLC if ethertype <= MAX_8023_LENGTH else ETHERTYPES.get(ethertype, PAYLOAD)
+        return LLC if ethertype <= MAX_8023_LENGTH else _ETHERTYPES.get(ethertype, PAYLOAD)
 
     def _protocol(self, number: int) -> int:
         return (PROTOCOLS_IPV6 if self._ipv6 else PROTOCOLS_IPV4).get(number, PAYLOAD)
 
-    def _quote(self, kind: int) -> int:
+    def _find_extensions(self, size: int) -> int:
+        """Where the extensions of an ICMP error begin that quotes so many bytes (RFC 4884), or 0.
+
+        A router that gives no size (section 5.5) quotes 128, and is believed where the extensions'
+        checksum is right.
+        """
+        start = self._offset + (size or 128)
+        found = self._data[start : self._end]
+        if len(found) < 4 or found[0] >> 4 != 2:
+            return 0
+        return start if size or (found[2:4] != b"\0\0" and checksum(found) == 0) else 0
+
+    def _quote(self, kind: int, unit: int, length: int) -> int:
+        """What an ICMP error quotes; messages with a unit have a length field."""
         if self._outer_end is None:
             self._outer_end = self._end
+            self._extensions = self._find_extensions(unit * length) if unit else 0
+            self._end = self._extensions or self._end
         return kind if self._offset < self._end else PAYLOAD
 
     def ethernet(self, kind: int) -> int:
-        if not self._has(kind, 14):
+        if not self._whole(kind, 14):
             return PAYLOAD
         ethertype = self._word(12)
         return self._push_typed(ETHERNET if ethertype > MAX_8023_LENGTH else DOT3, 14, ethertype)
 
     def vlan(self, kind: int) -> int:
-        if not self._has(kind, 4):
+        if not self._whole(kind, 4):
             return PAYLOAD
         return self._push_typed(kind, 4, self._word(2))
 
     def llc(self, kind: int) -> int:
-        if not self._has(kind, 3):
+        if not self._whole(kind, 3):
             return PAYLOAD
         snap = self._data.startswith(b"\xaa\xaa\x03", self._offset)
         self._push(kind, 3)
         return SNAP if snap else PAYLOAD
 
     def snap(self, kind: int) -> int:
-        if not self._has(kind, 5):
+        if not self._whole(kind, 5):
             return PAYLOAD
         encapsulated = self._data.startswith(b"\0\0\0", self._offset)
         ethertype = self._word(3)
         self._push(kind, 5)
         if encapsulated and ethertype > MAX_8023_LENGTH:
-            return ETHERTYPES.get(ethertype, PAYLOAD)
+            return _ETHERTYPES.get(ethertype, PAYLOAD)
         return PAYLOAD
 
+    def cooked(self, kind: int) -> int:
+        length = 16 if kind == SLL else 20
+        if not self._whole(kind, length):
+            return PAYLOAD
+        hardware, ethertype = (
+            (self._word(2), self._word(14)) if kind == SLL else (self._word(8), self._word(0))
+        )
+        self._push(kind, length)
+        if hardware in _NOT_ETHERNET:
+            return PAYLOAD
+        return LLC if ethertype == COOKED_LLC else _ETHERTYPES.get(ethertype, PAYLOAD)
+
+    def loopback(self, kind: int) -> int:
+        if not self._whole(kind, 4):
+            return PAYLOAD
+        encoded = self._data[self._offset : self._offset + 4]
+        self._push(kind, 4)
+        family = int.from_bytes(encoded, "big")
+        if kind == NULL_LINK and family > 0xFFFF:
+            family = int.from_bytes(encoded, "little")
+        return _FAMILIES.get(family, PAYLOAD)
+
+    def mpls(self, kind: int) -> int:
+        """No field names what lies behind the last label: where it looks like IP it is taken for that."""
+        if not self._whole(kind, 4):
+            return PAYLOAD
+        last = self._data[self._offset + 2] & 1
+        self._push(kind, 4)
+        if not last:
+            return MPLS
+        return {4: IPV4, 6: IPV6}.get(self._data[self._offset] >> 4, PAYLOAD) if self._left() else PAYLOAD
+
+    def pppoe(self, kind: int) -> int:
+        if not self._whole(kind, 6):
+            return PAYLOAD
+        code = self._data[self._offset + 1]
+        self._narrow(kind, self._offset + 6, self._word(4))
+        self._push(kind, 6)
+        return PPP if code == 0 and self._left() else PAYLOAD
+
+    def ppp(self, kind: int) -> int:
+        if self._left() and self._data[self._offset] & 1:  # a compressed protocol field, of one byte
+            return PAYLOAD
+        if not self._whole(kind, 2):
+            return PAYLOAD
+        number = self._word(0)
+        self._push(kind, 2)
+        return (PPP_NUMBERS | {0x0283: MPLS}).get(number, PAYLOAD)
+
+    def _gre_length(self) -> int:
+        """The bytes of a GRE header (RFC 2784, 2890, 2637); 0 where routing entries (RFC 1701) do not end."""
+        flags = self._word(0)
+        if flags & 7 > 1:
+            return 4
+        present = (0xC000, 0x2000, 0x1000, 0x80 if flags & 7 == 1 else 0)
+        length = 4 + 4 * sum(1 for bits in present if flags & bits)
+        if not flags & 0x4000:
+            return length
+        while length + 4 <= self._left():
+            family, size = self._word(length), self._data[self._offset + length + 3]
+            length += 4 + size
+            if not family and not size:
+                return length
+        return 0
+
+    def gre(self, kind: int) -> int:
+        if not self._whole(kind, 4):
+            return PAYLOAD
+        length, version, ethertype = self._gre_length(), self._word(0) & 7, self._word(2)
+        if not 0 < length <= self._left():
+            return self._cut(kind)
+        self._push(kind, length)
+        if version:
+            return PAYLOAD
+        return ETHERNET if ethertype == GRE_ETHERNET else _ETHERTYPES.get(ethertype, PAYLOAD)
+
     def arp(self, kind: int) -> int:
-        if self._has(kind, 8) and self._word(4) == 0x0604 and self._has(kind, 28):
+        if self._left() < 8:  # whose addresses it has is not known
+            return self._truncated(kind)
+        if self._word(2) != _IPV4_ETHERTYPE or self._word(4) != 0x0604:
+            return PAYLOAD
+        if self._whole(kind, 28):
             self._push(kind, 28)
+            self._end = self._offset  # it has no payload: what fills the frame is padding
         return PAYLOAD
 
     def ipv4(self, kind: int) -> int:
-        if not self._has(kind, 20):
-            return PAYLOAD
-        first, place, protocol = self._data[self._offset], self._word(6), self._data[self._offset + 9]
+        if not self._left():
+            return self._cut(kind)
+        first = self._data[self._offset]
         if first >> 4 != 4:
             return self._fail(
                 PacketError(f"no IPv4 header at byte {self._offset}: its version is {first >> 4}")
@@ -178,9 +351,9 @@ class Scan:
         header = (first & 15) * 4
         if header < 20:
             return self._bad_length(kind)
-        if not self._has(kind, header):
-            return PAYLOAD
-        length = self._word(2)
+        if self._left() < header:
+            return self._cut(kind)
+        length, place, protocol = self._word(2), self._word(6), self._data[self._offset + 9]
         if length and length < header:
             self._bad_length(kind)
             self._push(kind, header)
@@ -194,12 +367,12 @@ class Scan:
         return PAYLOAD if place & 0x1FFF else self._protocol(protocol)
 
     def ipv6(self, kind: int) -> int:
-        if not self._has(kind, 40):
-            return PAYLOAD
-        version, number = self._data[self._offset] >> 4, self._data[self._offset + 6]
+        version = self._data[self._offset] >> 4 if self._left() else 6
         if version != 6:
             return self._fail(PacketError(f"no IPv6 header at byte {self._offset}: its version is {version}"))
-        length = self._word(4)
+        if self._left() < 40:
+            return self._cut(kind)
+        length, number = self._word(4), self._data[self._offset + 6]
         if length or number == NO_NEXT_HEADER:
             self._narrow(kind, self._offset, 40 + length)
         self._push(kind, 40)
@@ -212,23 +385,23 @@ class Scan:
         return 0 if at is None else int.from_bytes(header[at : at + 4], "big")
 
     def extension(self, kind: int) -> int:
-        if not self._has(kind, 8):
+        if not self._whole(kind, 8):
             return PAYLOAD
         number, units = self._data[self._offset : self._offset + 2]
         length = (units + 2) * 4 if kind == AH else (units + 1) * 8
         if kind == AH and length < 12:
             return self._bad_length(kind)
-        if not self._has(kind, length):
+        if not self._whole(kind, length):
             return PAYLOAD
         if kind == HOP_BY_HOP and self.kinds[-1] == IPV6 and not self._word(-36):
             jumbo = self._jumbo_length(length)
             if jumbo:
-                self._narrow(IPV6, self._offset, max(jumbo, length))
+                self._narrow(IPV6, self._offset, max(jumbo, length), self._offset - 40)
         self._push(kind, length)
         return self._protocol(number)
 
     def fragment(self, kind: int) -> int:
-        if not self._has(kind, 8):
+        if not self._whole(kind, 8):
             return PAYLOAD
         number, place = self._data[self._offset], self._word(2)
         self._push(kind, 8)
@@ -237,47 +410,67 @@ class Scan:
         return PAYLOAD if place & 0xFFF8 else PROTOCOLS_IPV6.get(number, PAYLOAD)
 
     def esp(self, kind: int) -> int:
-        if self._has(kind, 8):
+        if self._whole(kind, 8):
             self._push(kind, 8)
         return PAYLOAD
 
     def icmp(self, kind: int) -> int:
-        if not self._has(kind, 8):
+        if not self._whole(kind, 8):
             return PAYLOAD
-        message = self._data[self._offset]
+        message, words = self._data[self._offset], self._data[self._offset + 5]
         length = 20 if message in (13, 14) else 8
-        if not self._has(kind, length):
+        if not self._whole(kind, length):
             return PAYLOAD
         self._push(kind, length)
-        return self._quote(IPV4) if message in ICMP_ERRORS else PAYLOAD
+        return self._quote(IPV4, _EXTENDED.get(message, 0), words) if message in ICMP_ERRORS else PAYLOAD
 
     def icmpv6(self, kind: int) -> int:
-        if not self._has(kind, 8):
+        if not self._whole(kind, 8):
             return PAYLOAD
-        message = self._data[self._offset]
-        if message in _DISCOVERY and not self._has(kind, _DISCOVERY[message]):
+        message, words = self._data[self._offset], self._data[self._offset + 4]
+        if message in DISCOVERY and not self._whole(kind, DISCOVERY[message]):
             return PAYLOAD
-        self._push(kind, self._end - self._offset if message in _DISCOVERY else 8)
-        return self._quote(IPV6) if message in ICMPV6_ERRORS else PAYLOAD
+        self._push(kind, self._end - self._offset if message in DISCOVERY else 8)
+        return self._quote(IPV6, _EXTENDED_V6.get(message, 0), words) if message in ICMPV6_ERRORS else PAYLOAD
 
     def udp(self, kind: int) -> int:
-        if not self._has(kind, 8):
+        if not self._whole(kind, 8):
             return PAYLOAD
-        length = self._word(4)
+        length, end = self._word(4), self._end
         if length and length < 8:
             self._bad_length(kind)
         elif length:
             self._narrow(kind, self._offset, length)
+        if self._end < end:
+            self._surplus_end = end
         self._push(kind, 8)
         return PAYLOAD
 
     def tcp(self, kind: int) -> int:
-        if not self._has(kind, 20):
+        if not self._whole(kind, 20):
             return PAYLOAD
         length = (self._data[self._offset + 12] >> 4) * 4
         if length < 20:
-            return self._bad_length(kind)
-        if self._has(kind, length):
+            self._bad_length(kind)
+            length = 20  # its fixed part has the rest
+        if self._whole(kind, length):
+            self._push(kind, length)
+        return PAYLOAD
+
+    def sctp(self, kind: int) -> int:
+        if self._whole(kind, 12):
+            self._push(kind, 12)
+        return PAYLOAD
+
+    def dccp(self, kind: int) -> int:
+        if not self._whole(kind, 12):
+            return PAYLOAD
+        length = self._data[self._offset + 4] * 4
+        least = 16 if self._data[self._offset + 8] & 1 else 12
+        if length < least:
+            self._bad_length(kind)
+            length = least
+        if self._whole(kind, length):
             self._push(kind, length)
         return PAYLOAD
 
@@ -302,4 +495,14 @@ _HEADERS = {
     ICMPV6: Scan.icmpv6,
     UDP: Scan.udp,
     TCP: Scan.tcp,
+    SLL: Scan.cooked,
+    SLL2: Scan.cooked,
+    NULL_LINK: Scan.loopback,
+    LOOP: Scan.loopback,
+    MPLS: Scan.mpls,
+    PPPOE: Scan.pppoe,
+    PPP: Scan.ppp,
+    GRE: Scan.gre,
+    SCTP: Scan.sctp,
+    DCCP: Scan.dccp,
 }

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastnet._pure.packet._build import covers, has_pseudo_header
 from fastnet._pure.packet._fields import Field, HeaderLength, Tail
-from fastnet._pure.packet._kinds import AUTOMATIC, CHECKSUM, ICMP, IPV4, UDP
+from fastnet._pure.packet._kinds import (
+    CHECKSUM,
+    DCCP,
+    ICMP_EXTENSIONS,
+    NEEDS_PSEUDO,
+    SCTP,
+    UDP,
+    checksum_at,
+)
 from fastnet._pure.packet._layers import Layer, Packet
 from fastnet.errors import PacketError
 
@@ -40,10 +48,11 @@ class _Piece:
 class _Checksum:
     """One checksum that is updated: whose it is, and the sum of what it covers besides the fields."""
 
-    __slots__ = ("never_zero", "owner", "piece", "sum")
+    __slots__ = ("at", "never_zero", "owner", "piece", "sum")
 
-    def __init__(self, owner: int, never_zero: bool, total: int) -> None:
+    def __init__(self, owner: int, at: int, never_zero: bool, total: int) -> None:
         self.owner = owner
+        self.at = at
         self.never_zero = never_zero
         self.sum = total
 
@@ -81,7 +90,17 @@ def _place(layers: list[Layer], field: Field) -> int:
 def _updated(packet: Packet, layer: Layer) -> bool:
     if not packet.parsed:
         return bool(layer.automatic & CHECKSUM)
-    return layer.kind != UDP or layer.header[6:8] != b"\0\0"
+    at = {UDP: 6, ICMP_EXTENSIONS: 2}.get(layer.kind)
+    return at is None or layer.header[at : at + 2] != b"\0\0"
+
+
+def _check_covered(layers: list[Layer], i: int, places: list[int], fields: tuple[Field, ...]) -> None:
+    """Refuse fields that a CRC covers, or a checksum may cover in part, or that hold how much it covers."""
+    kind, header = layers[i].kind, layers[i].header
+    refused = kind == SCTP or (kind == DCCP and bool(header[5] & 15))
+    for place, field in zip(places, fields, strict=True):
+        if place >= i and (refused or (kind == DCCP and place == i and field.offset // 8 == 5)):
+            raise PacketError(f"{field.name} can't vary: a checksum that can't be updated covers it")
 
 
 class Template:
@@ -105,23 +124,23 @@ class Template:
                 layers[place] = layers[place].replace(**{field.name: 0})
             layers = list(Packet(*layers))
         self._data = bytearray(b"".join(layer.header for layer in layers))
-        self._find_checksums(packet, layers)
+        self._find_checksums(packet, layers, places)
         self._find_pieces(layers, places)
 
-    def _find_checksums(self, packet: Packet, layers: list[Layer]) -> None:
+    def _find_checksums(self, packet: Packet, layers: list[Layer], places: list[int]) -> None:
         self._checksums: list[_Checksum] = []
         for i in range(len(layers) - 1, -1, -1):
             layer = layers[i]
-            at = AUTOMATIC[layer.kind].checksum
+            at = checksum_at(layer.kind, layer.header)
             if at is None or not _updated(packet, layer):
                 continue
-            if layer.kind in (IPV4, ICMP) or has_pseudo_header(layers, i):
+            _check_covered(layers, i, places, self._fields)
+            if layer.kind != SCTP and (layer.kind not in NEEDS_PSEUDO or has_pseudo_header(layers, i)):
                 held = int.from_bytes(layer.header[at : at + 2], "big")
-                self._checksums.append(_Checksum(i, layer.kind == UDP, 0xFFFF ^ held))
+                never_zero = layer.kind in (UDP, ICMP_EXTENSIONS)
+                self._checksums.append(_Checksum(i, at, never_zero, 0xFFFF ^ held))
         for checksum in self._checksums:
-            checksum.piece = self._piece(
-                layers, checksum.owner, AUTOMATIC[layers[checksum.owner].kind].checksum or 0, 2
-            )
+            checksum.piece = self._piece(layers, checksum.owner, checksum.at, 2)
             checksum.piece.covered = [pair for pair in checksum.piece.covered if pair[0] is not checksum]
         for checksum in self._checksums:
             self._remove(checksum.piece)
@@ -129,6 +148,7 @@ class Template:
     def _find_pieces(self, layers: list[Layer], places: list[int]) -> None:
         self._pieces: list[_Piece] = []
         for field, place in zip(self._fields, places, strict=True):
+            field._bytes(layers[place])
             first = field.offset // 8
             piece = self._piece(layers, place, first, (field.offset + field.width + 7) // 8 - first)
             mask = ((1 << field.width) - 1) << (-(field.offset + field.width) % 8)
@@ -145,7 +165,7 @@ class Template:
         return _Piece(starts[place] + first, size, covered)
 
     def _remove(self, piece: _Piece, mask: int = -1) -> None:
-        """Take what a piece holds out of the sums, and where a mask says so, its bits out of the data."""
+        """Take what a piece holds out of the sums, and under a mask, its bits out of the data."""
         where = slice(piece.offset, piece.offset + piece.size)
         held = int.from_bytes(self._data[where], "big")
         for checksum, odd in piece.covered:

@@ -8,7 +8,7 @@ keyed cookie in its payload is the one that was sent. Errors are read from the s
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fastnet._pure.probe.common import (
+from fastnet._contract.probe import (
     ALIVE,
     DECIDED,
     ENGINES,
@@ -18,15 +18,15 @@ from fastnet._pure.probe.common import (
     UNREACHABLE,
     Answer,
     is_host,
+    is_link_local,
 )
 
 if TYPE_CHECKING:
-    from fastnet._pure.probe.link import Link, LinkSweeper
-    from fastnet._pure.probe.privileges import drop_capabilities
+    from fastnet._pure.probe.link import LinkSweeper
     from fastnet._pure.probe.prober import Prober
-    from fastnet._pure.probe.routes import Route, gatewayed, on_link, only_ipv6_source
     from fastnet._pure.probe.sweeper import Sweeper
     from fastnet._pure.probe.turbo import open_turbo
+    from fastnet._system.privileges import drop_capabilities
 
 __all__ = [
     "ALIVE",
@@ -37,36 +37,27 @@ __all__ = [
     "SILENT",
     "UNREACHABLE",
     "Answer",
-    "Link",
     "LinkSweeper",
     "Prober",
-    "Route",
     "Sweeper",
     "drop_capabilities",
-    "gatewayed",
     "is_host",
-    "on_link",
-    "only_ipv6_source",
+    "is_link_local",
     "open_turbo",
 ]
 
 _HOME = {
-    "Link": "link",
-    "LinkSweeper": "link",
-    "Prober": "prober",
-    "Route": "routes",
-    "Sweeper": "sweeper",
-    "drop_capabilities": "privileges",
-    "gatewayed": "routes",
-    "on_link": "routes",
-    "only_ipv6_source": "routes",
-    "open_turbo": "turbo",
+    "LinkSweeper": "fastnet._pure.probe.link",
+    "Prober": "fastnet._pure.probe.prober",
+    "Sweeper": "fastnet._pure.probe.sweeper",
+    "drop_capabilities": "fastnet._system.privileges",
+    "open_turbo": "fastnet._pure.probe.turbo",
 }
-"""What a ping, or the native module, has no use for is loaded when it is named: they start sooner."""
+"""What a ping has no use for is loaded when it is named: it starts sooner."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
     return value

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import socket
 
-_BROADCAST = b"\xff" * 6
-_REQUEST = bytes.fromhex("0806 0001 0800 06 04 0001")
-"""EtherType; hardware and protocol type, their address lengths, the operation."""
-_REPLY = _REQUEST[:-1] + b"\2"
+from fastnet._system.link_socket import (
+    ARP_REPLY,
+    ETHERTYPES,
+    ICMP_AT,
+    ICMPV6,
+    NEVER_FORWARDED,
+    expected_of_reply,
+)
 
-_ICMPV6, _SOLICITATION, _ADVERTISEMENT, _SOLICITED = 58, 135, 136, 0x40
-_NEVER_FORWARDED = 255
-"""The hop limit with which neighbour discovery proves that no router passed it on (RFC 4861 11.2)."""
+_BROADCAST = b"\xff" * 6
+_REQUEST = ARP_REPLY[:-1] + b"\1"
+
+_SOLICITATION, _SOLICITED = 135, 0x40
 _SOURCE_MAC, _TARGET_MAC = b"\1\1", b"\2\1"
 """Options: their type, and their length in units of eight bytes."""
 _MULTICAST = 0xFF
 _SOLICITED_NODES = 0xFF0200000000000000000001FF << 24
-_IPV6_AT, _ICMP_AT, _OPTIONS_AT = 14, 54, 78
-_SHORTEST_ADVERTISEMENT = _OPTIONS_AT - _ICMP_AT
+_OPTIONS_AT = 78
+_SHORTEST_ADVERTISEMENT = _OPTIONS_AT - ICMP_AT
 
 
 def _is_station(mac: bytes) -> bool:
@@ -27,7 +32,6 @@ def _is_station(mac: bytes) -> bool:
 class ARP:
     """Requests in the name of one interface's MAC and address, and what counts as a reply to them."""
 
-    ethertype = 0x0806
     longest = 42
 
     def __init__(self, mac: bytes, source: str) -> None:
@@ -35,16 +39,12 @@ class ARP:
         self._request = _BROADCAST + mac + _REQUEST + mac + packed + bytes(6)
         self._mac, self._asker = mac, mac + packed
 
-    def checks(self) -> list[tuple[int, bytes]]:
-        """Of a reply: what it has at which offset."""
-        return [(_IPV6_AT - 2, _REPLY), (32, self._asker)]
-
     def request(self, address: int) -> bytes:
         return self._request + address.to_bytes(4, "big")
 
     def reply(self, frame: bytes) -> tuple[int, bytes] | None:
-        """The address that a frame says to be at a MAC, where it replies to one of our requests."""
-        if frame[:6] != self._mac or frame[12:22] != _REPLY or frame[32:42] != self._asker:
+        """The address that a frame claims to be at a MAC, where it replies to one of our requests."""
+        if frame[:6] != self._mac or frame[12:22] != ARP_REPLY or frame[32:42] != self._asker:
             return None
         mac = frame[22:28]
         if frame[6] & 1 or not _is_station(mac):
@@ -55,11 +55,10 @@ class ARP:
 class NDP:
     """Neighbour solicitations, and what counts as an advertisement in reply to them.
 
-    It must be solicited, and must pass the checks of RFC 4861 7.1.2; without the target's MAC it says
+    It must be solicited, and must pass the checks of RFC 4861 7.1.2; without the target's MAC it has
     nothing (7.2.5). Who answers for somebody else (8.2.8, a proxy) sends it from an address of its own.
     """
 
-    ethertype = 0x86DD
     longest = 2048
 
     def __init__(self, mac: bytes, source: str) -> None:
@@ -68,10 +67,10 @@ class NDP:
         length = _SHORTEST_ADVERTISEMENT + len(self._option)
         self._header = (
             mac
-            + self.ethertype.to_bytes(2, "big")
+            + ETHERTYPES[socket.AF_INET6].to_bytes(2, "big")
             + bytes.fromhex("60000000")
             + length.to_bytes(2, "big")
-            + bytes((_ICMPV6, _NEVER_FORWARDED))
+            + bytes((ICMPV6, NEVER_FORWARDED))
             + self._source
         )
         # Modulo 65535 a number is the sum of its 16-bit words (RFC 1071).
@@ -79,19 +78,12 @@ class NDP:
             int.from_bytes(self._source, "big")
             + _SOLICITED_NODES
             + length
-            + _ICMPV6
+            + ICMPV6
             + (_SOLICITATION << 8)
             + int.from_bytes(self._option, "big")
         )
-        self._expected = [(slice(at, at + len(value)), value) for at, value in self.checks()]
-
-    def checks(self) -> list[tuple[int, bytes]]:
-        """Of an advertisement: what it has at which offset."""
-        return [
-            (_IPV6_AT + 6, bytes((_ICMPV6, _NEVER_FORWARDED))),
-            (_IPV6_AT + 24, self._source),
-            (_ICMP_AT, bytes((_ADVERTISEMENT, 0))),
-        ]
+        expected = expected_of_reply(socket.AF_INET6, mac, source)
+        self._expected = [(slice(at, at + len(value)), value) for at, value in expected]
 
     def request(self, address: int) -> bytes:
         low = address & 0xFFFFFF
@@ -109,9 +101,9 @@ class NDP:
         )
 
     def reply(self, frame: bytes) -> tuple[int, bytes] | None:
-        """The address that a frame says to be at a MAC, where it replies to one of our requests."""
+        """The address that a frame claims to be at a MAC, where it replies to one of our requests."""
         length = int.from_bytes(frame[18:20], "big")
-        end = _ICMP_AT + length
+        end = ICMP_AT + length
         if length < _SHORTEST_ADVERTISEMENT or len(frame) < end or frame[:6] != self._mac or frame[6] & 1:
             return None
         if frame[14] >> 4 != 6 or frame[22] == _MULTICAST or not frame[58] & _SOLICITED:
@@ -119,7 +111,7 @@ class NDP:
         if any(frame[part] != expected for part, expected in self._expected):
             return None
         summed = frame[22:end] + bytes(length % 2)
-        if (int.from_bytes(summed, "big") + length + _ICMPV6) % 0xFFFF:
+        if (int.from_bytes(summed, "big") + length + ICMPV6) % 0xFFFF:
             return None
         mac = _target_mac(frame[_OPTIONS_AT:end])
         if mac is None or not _is_station(mac):

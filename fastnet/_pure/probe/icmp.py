@@ -9,30 +9,31 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from fastnet._pure.probe.common import FAMILIES, NANOSECOND
-from fastnet._pure.probe.sockets import (
-    ICMP,
-    SO_TIMESTAMPNS,
-    TIMESPEC,
-    Departure,
-    Failure,
-    read_errors,
-)
-from fastnet._pure.probe.timing import TICK_BITS, TICKS
+from fastnet._pure.probe.prober import may_be_anycast
+from fastnet._pure.probe.reading import ICMP, TIMESPEC, Departure, Failure, read_errors
+from fastnet._pure.probe.timing import NANOSECOND, TICK_BITS, TICKS
+from fastnet._system.icmp_sockets import FAMILIES, SO_TIMESTAMPNS
 
 if TYPE_CHECKING:
-    Reply = tuple[int, int, int, int]
-    """Of the request that was replied to: target, ticks, number; the kernel's timestamp of the reply or 0."""
+    Reply = tuple[int, int, int, int, str]
+    """Of the request that was replied to: target, ticks, number; the kernel's timestamp of the reply or 0.
+
+    And the address that it came from where that is not the target's.
+    """
 
     from fastnet._pure.probe.prober import Prober
     from fastnet._pure.probe.targets import Targets
 
 _ECHO = struct.Struct("!HHHHIIQ")
 """The ICMP header, type and code as one; of the payload: its time in ticks, its number, its cookie."""
+_TARGET = struct.Struct("!Q")
+"""Behind these, of IPv6 and where there is room: the target, for what is answered from another address."""
 _CONTROL_SIZE = socket.CMSG_SPACE(TIMESPEC.size)
 """Room for the first control message, which is the timestamp."""
 _WORD = (1 << 64) - 1
 NUMBERS = 0xFFFFFFFF
+_LONGEST_NS = 1_000_000
+"""No request takes so long to make."""
 _TRUNCATED = int(socket.MSG_TRUNC)
 
 _TAILS = {4: [f"{byte}" for byte in range(256)], 16: [f"{byte:02x}" for byte in range(256)]}
@@ -47,7 +48,7 @@ def _head(size: int, number: int) -> str:
 
 
 class Wire:
-    """What is sent and read. A request tells its time and number, and a keyed cookie vouches for both.
+    """What is sent and read. A request has its time and number, and a keyed cookie vouches for both.
 
     The two loops are flat, and what they use is bound to local names: a sweep spends its time in them.
     """
@@ -62,7 +63,12 @@ class Wire:
         # What a cookie is made of: our key; what it vouches for: the address, the time, the number.
         self._told = struct.Struct(f"!16s{self._family.address_size}sII").pack
         payload = bytes(range(256)) * (prober.size // 256 + 1)
-        self._filler = payload[_ECHO.size - ICMP.size : prober.size]
+        room = prober.size - (_ECHO.size - ICMP.size)
+        self._has_target = prober.family == socket.AF_INET6 and room >= _TARGET.size
+        self._anycast = prober.anycast
+        self._filler = payload[_ECHO.size - ICMP.size :][: max(0, room)]
+        if self._has_target:
+            self._filler = bytes(_TARGET.size) + self._filler[_TARGET.size :]
         # Modulo 65535 a number is the sum of its 16-bit words (RFC 1071).
         filled = self._filler + bytes(len(self._filler) % 2)
         self._request_type = self._family.echo_request << 8
@@ -79,15 +85,25 @@ class Wire:
         kind, ident, key, filler = self._request_type, self._ident, self._key, self._filler
         width, tails = self._family.address_size, _TAILS[self._family.address_size]
         constant, number = self._constant_sum, before
-        for _, address in batch:
+        has_target, behind = self._has_target, self._filler[_TARGET.size :]
+        for target, address in batch:
             number = number + 1 & NUMBERS
             sequence = number & 0xFFFF
-            ticks = now_ns() >> TICK_BITS & TICKS
-            cookie = hash(told(key, address.to_bytes(width, "big"), ticks, number)) & _WORD
-            checksum = -(constant + sequence + ticks + number + cookie) % 0xFFFF
-            packet = pack(kind, checksum, ident, sequence, ticks, number, cookie, filler)
+            host = (_head(width, address >> 8) + tails[address & 0xFF], 0)
+            packed = address.to_bytes(width, "big")
+            if has_target:
+                filler = target.to_bytes(_TARGET.size, "big") + behind
+            while True:
+                made_ns = now_ns()
+                ticks = made_ns >> TICK_BITS & TICKS
+                cookie = hash(told(key, packed, ticks, number)) & _WORD
+                # A datagram socket's, and that of IPv6, the kernel computes.
+                checksum = -(constant + sequence + ticks + number + cookie) % 0xFFFF
+                packet = pack(kind, checksum, ident, sequence, ticks, number, cookie, filler)
+                if now_ns() - made_ns <= _LONGEST_NS:
+                    break  # else it is made anew: the process was stopped since the time in it
             try:
-                send(packet, (_head(width, address >> 8) + tails[address & 0xFF], 0))
+                send(packet, host)
             except OSError as error:
                 return number - before - 1 & NUMBERS, error.errno or 0
         return len(batch), 0
@@ -121,25 +137,41 @@ class Wire:
             got, _, ours, sequence, ticks, number, cookie = unpack(data, start)
             if got != kind or ours != ident or sequence != number & 0xFFFF:
                 continue
-            if cookie != hash(told(key, packed, ticks, number)) & _WORD:
-                continue
-            target = target_of(number_of(packed, "big"))
+            responder = ""
+            if cookie == hash(told(key, packed, ticks, number)) & _WORD:
+                target = target_of(number_of(packed, "big"))
+            else:
+                target = self._of_anycast(data, ticks, number, cookie)
+                responder = source[0].partition("%")[0]
             if target is None:
                 continue
             seconds = stamp = 0
             for _, kept, value in ancillary:
                 if kept == SO_TIMESTAMPNS:
                     seconds, stamp = unpack_stamp(value)
-            found.append((target, ticks, number, seconds * NANOSECOND + stamp))
+            found.append((target, ticks, number, seconds * NANOSECOND + stamp, responder))
         return found, 0
 
+    def _of_anycast(self, data: bytes, ticks: int, number: int, cookie: int) -> int | None:
+        """The target that a reply from an address of a router's own is for: the routers of its subnet."""
+        if not self._has_target or len(data) < _ECHO.size + _TARGET.size:
+            return None
+        (target,) = _TARGET.unpack_from(data, _ECHO.size)
+        if target >= self._targets.size:
+            return None
+        address = self._targets.number(target)
+        if not may_be_anycast(socket.AF_INET6, self._anycast, address):
+            return None
+        packed = address.to_bytes(self._family.address_size, "big")
+        return target if cookie == hash(self._told(self._key, packed, ticks, number)) & _WORD else None
+
     def errors(self, limit: int) -> list[tuple[int | None, int, Failure | Departure]]:
-        """So much of the error queue: of each the target or None, the number, and what it says."""
+        """So much of the error queue: of each the target or None, the number, and the error."""
         return [(*self._quoted(each), each) for each in read_errors(self._socket, self._size, limit)]
 
     def _quoted(self, failure: Failure | Departure) -> tuple[int | None, int]:
         """The target and number of the request that an error quotes; number 0 where that was cut off."""
-        if isinstance(failure, Departure) or failure.error[0] == self._family.redirect:
+        if isinstance(failure, Departure) or failure.error[0] in self._family.no_errors:
             return None, 0
         if len(failure.quoted) < ICMP.size:
             return None, 0

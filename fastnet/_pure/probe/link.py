@@ -6,110 +6,29 @@ them is never sent. Here the requests are our own, over a packet socket (packet(
 
 from __future__ import annotations
 
-import errno
 import socket
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from fastnet._pure import netif
-from fastnet._pure.probe.common import ALIVE, SILENT
+from fastnet._contract.probe import ALIVE, SILENT
 from fastnet._pure.probe.frames import FRAMES
 from fastnet._pure.probe.icmp import NUMBERS
-from fastnet._pure.probe.sockets import (
-    SO_TIMESTAMPNS,
-    TIMESPEC,
-    check_name,
-    pass_only,
-    prepare_reading,
-    read,
-    stamp_of,
-)
+from fastnet._pure.probe.reading import TIMESPEC, read, stamp_of
 from fastnet._pure.probe.sweeper import Sweep
 from fastnet._pure.probe.timing import TICK_BITS, TICKS
-from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
+from fastnet._system.icmp_sockets import SO_TIMESTAMPNS
+from fastnet._system.link_socket import Link
 
 if TYPE_CHECKING:
     from array import array
 
     from fastnet._pure.probe.icmp import Reply
-    from fastnet._pure.probe.sockets import Departure, Failure
+    from fastnet._pure.probe.reading import Departure, Failure
     from fastnet._pure.probe.targets import Targets
 
 MAC_SIZE = 6
-_ETHERNET = 1
-_IFF_NOARP = 0x80
 _CONTROL_SIZE = socket.CMSG_SPACE(TIMESPEC.size)
 _STALE_MOST = 1 << 16
-
-
-class Link:
-    """The open packet socket by which one interface is asked for neighbours of one family.
-
-    ``source`` is the numeric address in whose name is asked. ``mac`` is the interface's own, six bytes.
-    The kernel lets only replies to us through. Needs the capability CAP_NET_RAW when it is opened, not later.
-    Raises NotPermitted, which names the cure, NoSuchInterface, NoAddress where source is not this machine's,
-    InvalidArgument where source is no address or the interface speaks neither ARP nor NDP, OSError.
-    """
-
-    def __init__(self, interface: str, family: int, source: str) -> None:
-        self.interface, self.family = interface, family
-        self.source = _own_address(family, source)
-        check_name(interface)
-        self._socket = _open()
-        try:
-            # For the time being to no protocol: nothing is to be queued before the filter is there.
-            self._bind(0)
-            self.mac = self._ethernet_mac()
-            self._frames = FRAMES[family](self.mac, self.source)
-            pass_only(self._socket, self._frames.checks())
-            prepare_reading(self._socket)
-            self._bind(self._frames.ethertype)
-        except BaseException:
-            self._socket.close()
-            raise
-
-    def _bind(self, ethertype: int) -> None:
-        try:
-            self._socket.bind((self.interface, ethertype))
-        except OSError as error:
-            raise netif.failure(self.interface, error.errno or 0, "") from None
-
-    def _ethernet_mac(self) -> bytes:
-        *_, kind, mac = self._socket.getsockname()
-        if kind != _ETHERNET or netif.get_flags(self.interface) & _IFF_NOARP:
-            raise InvalidArgument(f"interface {self.interface}: expected an Ethernet one, with ARP")
-        return bytes(mac)
-
-    def fileno(self) -> int:
-        """The socket's descriptor: frames are sent and received whole, from the Ethernet header on."""
-        return self._socket.fileno()
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _open() -> socket.socket:
-    try:
-        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    except PermissionError:
-        raise NotPermitted(
-            errno.EPERM,
-            "no packet socket is permitted here: have the capability CAP_NET_RAW "
-            "(root, or setcap cap_net_raw+ep on the interpreter)",
-        ) from None
-
-
-def _own_address(family: int, source: str) -> str:
-    """An address of this machine, as the kernel writes it: a wrong one would stay in others' ARP tables."""
-    try:
-        written = socket.inet_ntop(family, socket.inet_pton(family, source))
-    except (OSError, ValueError):
-        version = 4 if family == socket.AF_INET else 6
-        raise InvalidArgument(f"source {source!r}: expected a numeric IPv{version} address") from None
-    known = netif.list_ipv4() if family == socket.AF_INET else netif.list_ipv6()
-    if written not in {address for _, address, *_ in known}:
-        raise NoAddress(errno.EADDRNOTAVAIL, f"source {source}: not an address of this machine")
-    return written
 
 
 class Wire:
@@ -120,7 +39,7 @@ class Wire:
     def __init__(
         self, link: Link, targets: Targets, states: bytearray, slots: array[float], macs: bytearray
     ) -> None:
-        self._socket, self._frames = link._socket, link._frames
+        self._socket, self._frames = link.socket, FRAMES[link.family](link.mac, link.source)
         self._targets, self._states, self._macs = targets, states, macs
         self._ticks = memoryview(slots).cast("B").cast("I")
         for _ in read(self._socket, 0, _STALE_MOST):
@@ -130,9 +49,10 @@ class Wire:
         """Ask for each (target, address), ``before + 1`` first: for how many, and what errno stopped it."""
         send, request, macs, sent_at = self._socket.send, self._frames.request, self._macs, self._ticks
         for place, (target, address) in enumerate(batch):
+            frame = request(address)
             ticks = monotonic_ns() >> TICK_BITS & TICKS
             try:
-                send(request(address))
+                send(frame)
             except OSError as error:
                 return place, error.errno or 0
             sent_at[target] = ticks
@@ -160,7 +80,7 @@ class Wire:
             number = int.from_bytes(macs[start : start + 4], "big")
             macs[start : start + MAC_SIZE] = told[1]
             stamp = stamp_of(ancillary[0][2]) if ancillary and ancillary[0][1] == SO_TIMESTAMPNS else 0
-            found[target] = target, sent_at[target], number, stamp
+            found[target] = target, sent_at[target], number, stamp, ""
         return [*found.values()], 0
 
     def errors(self, limit: int) -> list[tuple[int | None, int, Failure | Departure]]:
@@ -172,7 +92,7 @@ class LinkSweeper(Sweep[Link]):
     """One ARP request or neighbour solicitation for each target, and ``retries`` more where nobody answered.
 
     Everything but what is sent is as a ``Sweeper`` has it. A target is alive where its reply comes to our
-    address and MAC, well-formed, and its MAC is told with it; the first one counts. A proxy's reply is one.
+    address and MAC, well-formed, and its MAC is kept with it; the first one counts. A proxy's reply is one.
     Gratuitous announcements are none. What is not on the link does not answer, and our own addresses don't
     either. Of several requests to a target the round-trip time is the newest one's. One sweep at a time
     uses a link. Raises InvalidArgument for what is out of range.
@@ -184,7 +104,7 @@ class LinkSweeper(Sweep[Link]):
 
     def mac(self, index: int) -> bytes | None:
         """The MAC, six bytes, of a target that is alive. Raises IndexError for a target that there is not."""
-        if not 0 <= index < self._size:
-            raise IndexError(f"target {index}: there are {self._size}")
+        self._check_target(index)
+        self._stop_unless_idle()
         start = index * MAC_SIZE
         return bytes(self._macs[start : start + MAC_SIZE]) if self._states[index] == ALIVE else None

@@ -10,32 +10,42 @@ import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from fastnet._contract.probe import ALL_WAIT, COOKIE, Answer, check_payload, check_time, has_host, not_numeric
 from fastnet._pure.checksum import checksum, verify
-from fastnet._pure.probe.common import FAMILIES, NANOSECOND, Answer
-from fastnet._pure.probe.opening import ALL_WAIT, COOKIE, filler_of, not_numeric, open_probing
-from fastnet._pure.probe.sockets import (
+from fastnet._pure.probe.reading import (
     ICMP,
-    TIMESTAMP,
     Departure,
     Failure,
     forget_error,
-    number_departures,
     read,
     read_errors,
     stamp_of,
 )
+from fastnet._pure.probe.timing import NANOSECOND
+from fastnet._system.icmp_sockets import FAMILIES, TIMESTAMP, filler_of, number_departures, open_probing
+from fastnet._system.names import host_by_system
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SEQUENCES = 1 << 16
+_IDENTIFIER = (1 << 64) - 1
+"""The bits of an interface identifier."""
 _FIRST_PORT = 33434
 """Where traceroute began, and nobody listens."""
 _PORTS = (1 << 16) - _FIRST_PORT
 _CLOCK_TOLERANCE_NS = 50_000
 _REMEMBERED = 4096
 """Probes that are remembered at least: late answers and duplicates are still known as such."""
+
+
+def may_be_anycast(family: int, known: tuple[int, ...], number: int) -> bool:
+    """Whether an address may be that of all routers of an IPv6 subnet (RFC 4291, 2.6.1).
+
+    Its interface identifier, of 64 bits (2.5.1), is 0, or it is known to be.
+    """
+    return family == socket.AF_INET6 and (number & _IDENTIFIER == 0 or number in known)
 
 
 class _Sent:
@@ -50,33 +60,38 @@ class _Sent:
         self.cookie = cookie
         self.answered = False
         self.left_wall_ns = 0
-        """When the kernel says that it left, of the wall clock; 0 while it has not said."""
+        """When it left by the kernel's timestamp, of the wall clock; 0 while unknown."""
         self.clock_offset = time.time_ns() - time.monotonic_ns()
-        self.sent_ns = time.monotonic_ns()
-        self.held_until = self.sent_ns + timeout_ns
+        self.sent_ns = 0
+        self.held_until = time.monotonic_ns() + timeout_ns
 
 
 class Prober:
     """An open socket that sends probes of ``size`` payload bytes and matches what comes back.
 
     ``family`` is AF_INET or AF_INET6. ``engine`` is ``raw`` or ``datagram``, which send ICMP echo requests;
-    ``auto``, the first of these two that is permitted (``.engine`` tells); or ``udp``, which needs no
+    ``auto``, the first of these two that is permitted (``.engine`` has it); or ``udp``, which needs no
     privilege: datagrams to ports from 33434 on, answered by errors only, at their destination by port
     unreachable. ``source`` is a numeric address to send from, ``interface`` the only one to use, ``mark``
     a firewall mark, ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class. ``dont_fragment``
     True sends packets up to the interface's MTU whole whatever the kernel knows of the path, so that a
-    router which can't pass one on says so; False lets them be cut to pieces; None is the kernel's way, but
+    router which can't pass one on reports it; False lets them be fragmented; None is the kernel's way, but
     that what any path takes whole goes whole and without an IP id.
     ``pattern`` is repeated to fill the payload behind the cookie, which takes 16 bytes.
     ``transmit_timestamps`` reckons round-trip times from when the kernel handed a probe to the driver, else
-    from right before it was sent. One thread at a time may call it. Raises NotPermitted, which names the
-    cures, NoAddress where source is not this machine's, NoSuchInterface, InvalidArgument for an engine that
-    there is not, OSError.
+    from right before it was sent. What the system refuses to a socket, and can be done without, is in
+    ``notes``.
+
+    The routers of an IPv6 subnet have one address together, that of interface identifier 0 (RFC 4291,
+    2.6.1), and one of them replies from an address of its own: with the whole cookie that is believed.
+    Those of our own links' longer prefixes are in ``anycast``, as numbers. One thread at a time may call
+    it. Raises NotPermitted, which names the cures, NoAddress where source is not this machine's,
+    NoSuchInterface, InvalidArgument for an engine that there is not, OSError.
     """
 
     __slots__ = (
         *("_departed", "_departing", "_family", "_filler", "_key", "_oldest", "_sent", "_serial", "_slots"),
-        *("_socket", "engine", "family", "ident", "size"),
+        *("_socket", "anycast", "engine", "family", "ident", "notes", "size"),
     )
 
     def __init__(
@@ -94,10 +109,15 @@ class Prober:
         pattern: bytes = b"",
         transmit_timestamps: bool = False,
     ) -> None:
+        check_payload(pattern, size)
         self.family = family
         self.size = size
+        self.engine: str
+        self.ident: int
+        self.notes: tuple[str, ...]
+        self.anycast: tuple[int, ...]
         self._family = FAMILIES[socket.AddressFamily(family)]
-        self._socket, self.engine, self.ident = open_probing(
+        self._socket, self.engine, self.ident, has_departures, self.notes, self.anycast = open_probing(
             family,
             engine,
             source=source,
@@ -114,8 +134,8 @@ class Prober:
         self._serial = -1 if self.engine == "udp" else int.from_bytes(os.urandom(2), "big")
         self._oldest = self._serial + 1
         self._sent: dict[int, _Sent] = {}
-        self._departing: dict[int, _Sent] | None = {} if transmit_timestamps else None
-        """Those whose departure the kernel has yet to tell, by its number."""
+        self._departing: dict[int, _Sent] | None = {} if has_departures else None
+        """Those whose departure the kernel has yet to report, by its number."""
         self._departed = 0
         self._filler = filler_of(pattern, size)
 
@@ -139,12 +159,14 @@ class Prober:
 
         It may have a TTL or hop limit of its own, and a payload smaller than the prober's. Its sequence
         number or port is not given to another probe for ``timeout`` seconds, or until it is answered. Raises
-        OSError where it was not sent: ENOBUFS too where all sequence numbers wait. InvalidArgument for a
-        payload that is larger than the prober's, or a host that is not a numeric address.
+        OSError where it was not sent: ENOBUFS or ENOMEM where the send queue or the neighbour table is full,
+        EAGAIN where all sequence numbers wait. InvalidArgument for a payload that is larger than the
+        prober's, or a host that is not a numeric address.
         """
         size = self.size if size is None else size
-        if not 0 <= size <= self.size:
+        if not isinstance(size, int) or not 0 <= size <= self.size:
             raise InvalidArgument(f"size {size}: expected 0 to {self.size}")
+        check_time("timeout", timeout)
         to = self._identity(destination)
         slot = self._free_slot()
         cookie = self._cookie(to)[:size]
@@ -155,7 +177,7 @@ class Prober:
             packet = self._request(slot, packet)
         sent = self._sent[slot] = _Sent(tag, to, cookie, int(timeout * NANOSECOND))
         try:
-            self._send_packet(packet, self._ttl_message(ttl), destination)
+            self._send_packet(sent, packet, self._ttl_message(ttl), destination)
         except OSError:
             del self._sent[slot]
             if self._departing is not None:
@@ -165,7 +187,7 @@ class Prober:
             raise
         if self._departing is not None:
             self._departing[self._departed] = sent
-            # What never leaves, as where a neighbour is absent, is never told of.
+            # What never leaves, as where a neighbour is absent, is never reported.
             self._departing.pop(self._departed - _REMEMBERED & 0xFFFFFFFF, None)
             self._departed = self._departed + 1 & 0xFFFFFFFF
 
@@ -175,18 +197,20 @@ class Prober:
         return [(self._family.level, self._family.ttl_message, ttl.to_bytes(4, sys.byteorder))]
 
     def _send_packet(
-        self, packet: bytes, messages: list[tuple[int, int, bytes]], destination: tuple[Any, ...]
+        self, sent: _Sent, packet: bytes, messages: list[tuple[int, int, bytes]], destination: tuple[Any, ...]
     ) -> None:
         # An error that an earlier probe met is reported by the next call on the socket, whatever
         # that is about; it stays in the error queue too. What is reported again is this packet's own.
         for _ in range(2):
             try:
+                sent.sent_ns = time.monotonic_ns()
                 self._socket.sendmsg([packet], messages, 0, destination)
                 return
             except BlockingIOError:
                 raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)) from None
             except OSError:
                 forget_error(self._socket)
+        sent.sent_ns = time.monotonic_ns()
         self._socket.sendmsg([packet], messages, 0, destination)
 
     def _free_slot(self) -> int:
@@ -197,7 +221,7 @@ class Prober:
             if sent is None or sent.answered or sent.held_until <= now:
                 self._forget_oldest(now)
                 return self._serial % self._slots
-        raise OSError(errno.ENOBUFS, ALL_WAIT)
+        raise OSError(errno.EAGAIN, ALL_WAIT)
 
     def _forget_oldest(self, now: int) -> None:
         """Two at most, for the one that is sent: a conversation without end takes no more and more memory."""
@@ -211,7 +235,9 @@ class Prober:
             self._oldest += 1
 
     def _identity(self, address: tuple[Any, ...]) -> tuple[bytes, int]:
-        """What of a socket address says who it is: the host, and its scope, 0 where it has none."""
+        """What of a socket address identifies it: the host, and its scope, 0 where it has none."""
+        if not has_host(address):
+            raise not_numeric(address)
         try:
             host = socket.inet_pton(self.family, address[0].partition("%")[0])
         except (OSError, ValueError):
@@ -222,6 +248,13 @@ class Prober:
         """Whether a probe was sent to this address."""
         host, scope = self._identity(address)
         return host == sent.host and scope in (0, sent.scope)
+
+    def _may_be_one_of(self, sent: _Sent, address: tuple[Any, ...]) -> bool:
+        """Whether a reply from this address may be to what was sent to another: to a subnet's routers."""
+        _, scope = self._identity(address)
+        in_its_scope = not sent.scope or scope in (0, sent.scope)
+        to = int.from_bytes(sent.host, "big")
+        return len(sent.cookie) == COOKIE and in_its_scope and may_be_anycast(self.family, self.anycast, to)
 
     def _cookie(self, to: tuple[bytes, int]) -> bytes:
         told = f"{self._serial} {to}".encode()
@@ -239,7 +272,7 @@ class Prober:
         answers = []
         size = self._family.header_size + ICMP.size + self.size
         replies = list(read(self._socket, size, limit))
-        # A probe's departure is told before its reply arrives: with so many more, none of these comes late.
+        # A probe's departure is reported before its reply arrives: with so many more, none comes late.
         errors = list(read_errors(self._socket, size, limit if self._departing is None else 2 * limit))
         now_ns = time.monotonic_ns()
         clock_offset = time.time_ns() - now_ns
@@ -270,7 +303,7 @@ class Prober:
 
     def _failed(self, failure: Failure) -> _Sent | None:
         """The probe that this error quotes."""
-        if failure.error[0] == self._family.redirect:
+        if failure.error[0] in self._family.no_errors:
             return None
         if self.engine != "udp":
             return self._match(failure.quoted, self._family.echo_request, failure.address)
@@ -294,12 +327,13 @@ class Prober:
         sent = self._sent.get(sequence)
         if sent is None or (got, code, ident) != (kind, 0, self.ident):
             return None
-        if not self._is_of(sent, address):
+        is_reply = kind == self._family.echo_reply
+        if not (self._is_of(sent, address) or (is_reply and self._may_be_one_of(sent, address))):
             return None
         cookie = sent.cookie
         returned = icmp[ICMP.size :][: len(cookie)]
         # A router need not quote the payload (RFC 792); a reply must return it.
-        whole = len(returned) == len(cookie) or kind == self._family.echo_request
+        whole = len(returned) == len(cookie) or not is_reply
         return sent if whole and cookie.startswith(returned) else None
 
     def _ttl(self, messages: dict[tuple[int, int], bytes]) -> int | None:
@@ -310,7 +344,7 @@ class Prober:
 def _text(address: tuple[Any, ...]) -> str:
     """A socket address as people write it, with its scope where it has one."""
     if len(address) > 3 and address[3]:
-        return socket.getnameinfo(address, socket.NI_NUMERICHOST)[0]
+        return host_by_system(address, socket.NI_NUMERICHOST)
     return str(address[0].partition("%")[0])
 
 

@@ -1,4 +1,4 @@
-"""A sweep: many targets, nothing remembered of a request but what its own payload says."""
+"""A sweep: many targets, nothing remembered of a request but what its own payload has."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ import errno
 import os
 import select
 import socket
+from _thread import allocate_lock
 from array import array
 from itertools import chain, islice
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from fastnet._pure.probe import icmp
-from fastnet._pure.probe.common import (
+from fastnet._contract.probe import (
     ALIVE,
     DECIDED,
-    FAMILIES,
-    NANOSECOND,
+    MULTICAST,
     NOT_A_HOST,
     PENDING,
     SILENT,
     UNREACHABLE,
     Answer,
+    check_engine,
+    check_options,
+    check_rate,
+    check_time,
 )
+from fastnet._pure.probe import icmp
 from fastnet._pure.probe.icmp import NUMBERS
-from fastnet._pure.probe.options import check_engine, check_options, check_rate
 from fastnet._pure.probe.prober import Prober
-from fastnet._pure.probe.sockets import Departure
+from fastnet._pure.probe.reading import MOST_NOTICES, NOTICES, Departure, cannot_receive
 from fastnet._pure.probe.targets import Targets
-from fastnet._pure.probe.timing import Clocks, Expectation
+from fastnet._pure.probe.timing import NANOSECOND, Clocks, Expectation
+from fastnet._system.icmp_sockets import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from fastnet._pure.probe.icmp import Reply
-    from fastnet._pure.probe.sockets import Failure
+    from fastnet._pure.probe.reading import Failure
 
 _BATCH = 64
 _READ_MOST = 1024
@@ -53,9 +57,9 @@ _PATIENCE_NS = 30 * NANOSECOND
 _SHORTEST_TIMEOUT_NS = 100_000_000
 """The least that an adaptive timeout comes down to."""
 _FULL = (errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM)
-"""A queue or a table; ENOMEM is IPv6's word for it."""
+"""Send queue or neighbour table full (IPv6 reports ENOMEM)."""
 _REASONS = 65_535
-"""Distinct reasons that are kept; what comes after them is not told."""
+"""Distinct reasons that are kept; what comes after them is not kept."""
 
 
 class Channel(Protocol):
@@ -68,7 +72,7 @@ class Channel(Protocol):
 
 
 class Wire(Protocol):
-    """A sweep's requests and what answers them, over a channel; ``icmp.Wire`` says what each member means."""
+    """A sweep's requests and what answers them, over a channel; ``icmp.Wire`` documents each member."""
 
     def send(self, batch: list[tuple[int, int]], before: int) -> tuple[int, int]: ...
     def receive(self, limit: int) -> tuple[list[Reply], int]: ...
@@ -79,7 +83,7 @@ Over = TypeVar("Over", bound=Channel)
 
 
 class Sweep(Generic[Over]):
-    """When to send, and what an answer means, whatever a sweep goes over; ``Sweeper`` tells its options."""
+    """When to send, and what an answer means, whatever a sweep goes over; ``Sweeper`` has its options."""
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class Sweep(Generic[Over]):
         adaptive: bool = False,
     ) -> None:
         check_options(spans, timeout, retries, window, rate, shard, decided)
+        self._at_work = allocate_lock()
         self._targets = Targets(spans, shard, seed)
         self._size = self._targets.size
         self._states = bytearray(self._size)
@@ -104,6 +109,8 @@ class Sweep(Generic[Over]):
         self._slots = array("f", bytes(4 * self._size))
         self._reasons: list[int | Answer] = []
         self._reason_numbers: dict[int | Answer, int] = {}
+        self._responders: dict[int, str] = {}
+        """Of targets that were answered from another address."""
         self._unanswered = 0
         self._left = self._size - self._leave_out(decided)
 
@@ -126,13 +133,13 @@ class Sweep(Generic[Over]):
         self._adaptive = adaptive
         self._clocks, self._expectation = Clocks(), Expectation()
         self._progress_ns = self._last_sent_ns = self._not_before_ns = monotonic_ns()
-        self._refused_since_ns = 0
+        self._refused_since_ns = self._notices = 0
 
     def _make_wire(self) -> Wire:
         raise NotImplementedError
 
     def _leave_out(self, decided: Buffer | None) -> int:
-        """Mark what an earlier sweep decided, and say how many these are."""
+        """Mark what an earlier sweep decided, and return how many these are."""
         bits = memoryview(decided or b"").cast("B")
         for target in range(self._size if bits else 0):
             if bits[target >> 3] >> (target & 7) & 1:
@@ -161,7 +168,7 @@ class Sweep(Generic[Over]):
 
     @property
     def rtts_ms(self) -> memoryview:
-        """The round-trip time of each alive target, as 32-bit floats; of another it says nothing."""
+        """The round-trip time of each alive target, as 32-bit floats; of another it means nothing."""
         return memoryview(self._slots).toreadonly()
 
     def reason(self, index: int) -> int | Answer | None:
@@ -169,8 +176,8 @@ class Sweep(Generic[Over]):
 
         Raises IndexError for a target that there is not.
         """
-        if not 0 <= index < self._size:
-            raise IndexError(f"target {index}: there are {self._size}")
+        self._check_target(index)
+        self._stop_unless_idle()
         number = int(self._slots[index]) if self._states[index] in (PENDING, UNREACHABLE) else 0
         if not 0 < number <= len(self._reasons):
             return None
@@ -178,6 +185,10 @@ class Sweep(Generic[Over]):
         if isinstance(reason, int):
             return reason
         return reason._replace(tag=index, responder=reason.responder or self._host(index))
+
+    def _check_target(self, index: int) -> None:
+        if not 0 <= index < self._size:
+            raise IndexError(f"target {index}: there are {self._size}")
 
     def _host(self, index: int) -> str:
         packed = self._targets.number(index).to_bytes(self._family.address_size, "big")
@@ -188,7 +199,16 @@ class Sweep(Generic[Over]):
 
     def run(self, seconds: float) -> bool:
         """Work for about that long at most. True once every target has its verdict. Raises OSError."""
+        check_time("seconds", seconds)
         until_ns = monotonic_ns() + int(seconds * NANOSECOND)
+        if not self._at_work.acquire(blocking=False):
+            raise _at_work_elsewhere()
+        try:
+            return self._run(until_ns)
+        finally:
+            self._at_work.release()
+
+    def _run(self, until_ns: int) -> bool:
         while not self._finished:
             # First of all: what came while nobody ran the sweep keeps its window, and its targets, from
             # being given up.
@@ -204,7 +224,13 @@ class Sweep(Generic[Over]):
     def pace(self, rate: float | None) -> None:
         """Send at most so many probes a second from now on; None: no limit. Raises InvalidArgument."""
         check_rate(rate)
+        self._stop_unless_idle()
         self._gap_ns = _gap_ns(rate)
+
+    def _stop_unless_idle(self) -> None:
+        """What another thread's run() writes can't be read, nor a sweep be run twice at once."""
+        if self._at_work.locked():
+            raise _at_work_elsewhere()
 
     def _wait(self, wait_ns: int) -> list[tuple[int, int]]:
         return self._poll.poll(-(-wait_ns // 1_000_000))
@@ -214,7 +240,7 @@ class Sweep(Generic[Over]):
     def _pass(self) -> Iterator[tuple[int, int]]:
         """The targets that are still to be sent to, with their addresses."""
         states = self._states
-        first, last = self._family.multicast
+        first, last = MULTICAST[socket.AddressFamily(self._channel.family)]
         for target, number in self._targets.in_order():
             if states[target] >= ALIVE:
                 continue
@@ -224,7 +250,7 @@ class Sweep(Generic[Over]):
             yield target, number
 
     def _send_some(self) -> int:
-        """Send what may be sent, and say when there is reason to look again."""
+        """Send what may be sent, and return when there is reason to look again."""
         now_ns = monotonic_ns()
         if self._left == 0:
             self._finished = True
@@ -240,6 +266,8 @@ class Sweep(Generic[Over]):
             out = 0
         room = min(_BATCH, self._window - out)
         if self._gap_ns:
+            # What was missed is made up for as far as that.
+            self._not_before_ns = max(self._not_before_ns, now_ns - _AGE_NS)
             room = min(room, (now_ns - self._not_before_ns) // self._gap_ns + 1)
         self._batch = self._batch or list(islice(self._order, room))
         if not self._batch:
@@ -314,8 +342,7 @@ class Sweep(Generic[Over]):
         self._sent += len(batch)
         self._refused_since_ns = 0
         self._last_sent_ns = monotonic_ns()
-        due_ns = self._not_before_ns + len(batch) * self._gap_ns
-        self._not_before_ns = max(due_ns, self._last_sent_ns - _AGE_NS)
+        self._not_before_ns += len(batch) * self._gap_ns
 
     def _hold(self, code: int, now_ns: int) -> None:
         """Give a queue or table that is full some time, but not for ever."""
@@ -327,7 +354,7 @@ class Sweep(Generic[Over]):
             self._batch = []
 
     def _note_refusal(self, target: int, code: int) -> None:
-        # The silence of one that can't be asked again says nothing: what hinders us may have swallowed its
+        # The silence of one that can't be asked again means nothing: what hinders us may have swallowed its
         # answer too.
         if self._states[target] == SILENT:
             self._states[target] = PENDING
@@ -346,12 +373,14 @@ class Sweep(Generic[Over]):
 
     def _read_replies(self) -> None:
         replies, code = self._wire.receive(_READ_MOST)
-        if code == errno.EBADF:
-            raise OSError(code, os.strerror(code))
-        if code:
-            self._read_errors()  # what was reported is their first notice
+        if code:  # the error queue has in full what this may be the first notice of
+            self._notices = 0 if self._read_errors() else self._notices + 1
+            if code not in NOTICES or self._notices == MOST_NOTICES:
+                raise cannot_receive(code)
+        else:
+            self._notices = 0
         if replies:
-            *_, (_, _, number, _) = replies
+            number = replies[-1][2]
             self._note_answers(self._take_replies(replies), self._place(number))
 
     def _take_replies(self, replies: list[Reply]) -> int:
@@ -360,13 +389,15 @@ class Sweep(Generic[Over]):
         states, slots, rtt_of = self._states, self._slots, self._clocks.rtt_ns
         self._clocks.read()
         now_ns, rtt_ns, taken, pending = monotonic_ns(), 0, 0, 0
-        for target, ticks, _, stamp_ns in replies:
+        for target, ticks, _, stamp_ns, responder in replies:
             # A pending one that could not be asked again may still answer what it was asked before.
-            if states[target] < ALIVE:
+            if (state := states[target]) < ALIVE:
                 rtt_ns = rtt_of(ticks, stamp_ns, now_ns)
-                pending += states[target] == PENDING
+                pending += state == PENDING
                 states[target] = ALIVE
                 slots[target] = rtt_ns / 1e6
+                if responder:
+                    self._responders[target] = responder
                 taken += 1
         self._unanswered -= taken - pending
         self._left -= taken
@@ -396,7 +427,7 @@ class Sweep(Generic[Over]):
 
     def _note_answers(self, count: int, newest: int) -> None:
         """Answers that came, the first ones of so many targets, up to that of the newest request."""
-        # What was said before is no progress: who repeats it without end would keep the window from ageing.
+        # A repeated answer is no progress: who repeats it without end would keep the window from ageing.
         if not count and newest <= self._newest:
             return
         self._newest = max(self._newest, newest)
@@ -425,8 +456,21 @@ class Sweeper(Sweep[Prober]):
     """
 
     def _make_wire(self) -> Wire:
-        check_engine(self._channel)
+        check_engine(self._channel.engine)
         return icmp.Wire(self._channel, self._targets)
+
+    def responder(self, index: int) -> str | None:
+        """The address from which a target was answered where that is not its own: see ``Prober``.
+
+        Raises IndexError for a target that there is not.
+        """
+        self._check_target(index)
+        self._stop_unless_idle()
+        return self._responders.get(index)
+
+
+def _at_work_elsewhere() -> RuntimeError:
+    return RuntimeError("the sweep runs in another thread")
 
 
 def _gap_ns(rate: float | None) -> int:

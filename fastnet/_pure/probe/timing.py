@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 
+NANOSECOND = 1_000_000_000
 TICK_BITS = 6
-"""Send times are told in ticks of 64 ns, which go round in 274 s."""
+"""Send times are kept in ticks of 64 ns, which go round in 274 s."""
 TICKS = 0xFFFFFFFF
+_TICK_NS = 1 << TICK_BITS
+_LONGEST_NS = TICKS // 2 << TICK_BITS
 
 # Adjusting a clock slews it by at most one in a thousand; a difference above that is a step.
 _TOLERANCE_NS = 50_000
+_LOOKS = 8
+"""Both clocks are read so many times at most."""
 
 
 class Clocks:
@@ -20,26 +25,29 @@ class Clocks:
         self._lead_ns = time.time_ns() - self._read_ns
 
     def read(self) -> None:
-        """Look at both: a lead that changed says that the wall clock was stepped."""
-        now_ns = time.monotonic_ns()
-        lead_ns = time.time_ns() - now_ns
+        """Look at both: a lead that changed means that the wall clock was stepped."""
+        for _ in range(_LOOKS):
+            now_ns = time.monotonic_ns()
+            lead_ns = time.time_ns() - now_ns
+            if time.monotonic_ns() - now_ns <= _TOLERANCE_NS:
+                break  # else the process was stopped between the two
         if abs(lead_ns - self._lead_ns) > _TOLERANCE_NS + (now_ns - self._read_ns) // 1000:
             self._steady_since_ns = now_ns
         self._lead_ns = lead_ns
         self._read_ns = now_ns
 
     def rtt_ns(self, sent: int, stamp_ns: int, now_ns: int) -> int:
-        """The time from ``sent``, in ticks, to a timestamp of the kernel's.
+        """The time from ``sent``, in ticks, to a timestamp of the kernel's, however late that is read.
 
         To ``now_ns``, when it was read, where there is no stamp (0) or where the wall clock was stepped. A
         tick at least: when it was sent is known as exactly as that.
         """
-        elapsed_ns = ((now_ns >> TICK_BITS) - sent & TICKS) << TICK_BITS
-        waited_ns = now_ns - stamp_ns + self._lead_ns
-        # A stamp that there is not is of 1970.
-        if 0 <= waited_ns <= elapsed_ns <= now_ns - self._steady_since_ns:
-            return max(1 << TICK_BITS, elapsed_ns - waited_ns)
-        return max(1 << TICK_BITS, elapsed_ns)
+        arrived_ns = stamp_ns - self._lead_ns
+        rtt_ns = ((arrived_ns >> TICK_BITS) - sent & TICKS) << TICK_BITS
+        # A stamp that there is not is of 1970; a difference of more than half the ticks is one below zero.
+        if rtt_ns <= _LONGEST_NS and self._steady_since_ns <= arrived_ns - rtt_ns and arrived_ns <= now_ns:
+            return rtt_ns + arrived_ns % _TICK_NS if rtt_ns else _TICK_NS
+        return max(_TICK_NS, ((now_ns >> TICK_BITS) - sent & TICKS) << TICK_BITS)
 
 
 class Expectation:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 BURST = 0.05
 """What the rate gives in so many seconds may pass at once, and one byte at least."""
 
 
 class Bucket:
-    """One number says it all: when what was taken so far will have been earned.
+    """One number is the whole state: when what was taken so far will have been earned.
 
     Threads that share one may see the same room; what they take too much is paid by a longer wait.
     """
@@ -28,3 +30,18 @@ class Bucket:
     def take(self, now: float, size: int) -> None:
         """So many bytes have passed."""
         self._earned_at = max(self._earned_at, now) + size / self._rate
+
+
+class Rates(list[Bucket]):
+    """The byte rates that a connection keeps to, all at once."""
+
+    def room(self) -> int:
+        """Bytes that may pass now."""
+        now = time.monotonic()
+        return min([bucket.room(now) for bucket in self])
+
+    def take(self, size: int) -> None:
+        """So many bytes have passed now."""
+        now = time.monotonic()
+        for bucket in self:
+            bucket.take(now, size)

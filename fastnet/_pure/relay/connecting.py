@@ -1,7 +1,7 @@
 """The phase in which an upstream is connected to: one after the other, each at all of its addresses.
 
-The addresses of one upstream are tried as "Happy Eyeballs" says (RFC 8305): the next one begins when one
-fails, or after 250 ms without an answer; the first that is connected wins.
+The addresses of one upstream are tried as "Happy Eyeballs" does (RFC 8305): the next one begins when one
+fails, or after 250 ms without an answer; the first that is connected wins, and is tried first next time.
 """
 
 from __future__ import annotations
@@ -9,139 +9,170 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fastnet._pure.relay.poller import ERR, OUT
+from fastnet._pure.relay.loop import ERR, NEVER, OUT
 from fastnet._pure.relay.prefixes import ip_of
 from fastnet._pure.relay.proxy import build
 from fastnet._pure.relay.side import Side
+from fastnet._pure.relay.sockets import SHORTAGES, peername
+from fastnet._pure.relay.steps import Ended, Refused
 
 if TYPE_CHECKING:
+    from fastnet._contract.relay import Address
     from fastnet._pure.relay.connection import Connection
-    from fastnet._pure.relay.options import Address
-    from fastnet._pure.relay.rule import Upstream
+    from fastnet._pure.relay.steps import Event, Steps
+    from fastnet._pure.relay.upstream import Upstream
 
-SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""What says that this process, or machine, has no more descriptors or memory for sockets."""
-
+RETRY_PAUSE = 0.02
+NEXT_ADDRESS = 0.25
+"""Seconds without an answer after which the next address is connected to as well (RFC 8305, section 5)."""
 _IP_BIND_ADDRESS_NO_PORT = 24
 _RESET = (errno.ECONNRESET, errno.EPIPE)
 _PASSING = {*SHORTAGES, errno.EADDRNOTAVAIL, errno.EAGAIN}
 """Also: no local port is free, and a Unix listener's backlog is full."""
 
 
+def connect(connection: Connection) -> Steps[Side]:
+    """The side of an upstream that is connected. Where all fail for a reason that passes, try again."""
+    lane, rule = connection.lane, connection.lane.rule
+    give_up = time.monotonic() + lane.options.connect_timeout
+    connection.down.watch(0)
+    connecting = Connecting(connection)
+    while True:
+        errors: set[int] = set()
+        for upstream in rule._choice.order(rule._upstreams):
+            side = yield from connecting.connect_to(upstream)
+            if side:
+                return side
+            if connecting.errors - _PASSING:
+                upstream._failed(lane.options)
+            errors |= connecting.errors
+        if not errors or errors - _PASSING or time.monotonic() >= give_up:
+            lane.counters.unreachable += 1
+            if lane.options.rewrite:
+                raise Refused(502, "the upstream can't be connected to", "unreachable")
+            raise Ended("unreachable", abort=True)
+        for code in errors - {errno.EAGAIN}:
+            lane.shortage(code)
+        yield from connecting.wait(time.monotonic() + RETRY_PAUSE)
+
+
 class Connecting:
-    """``spare`` is a socket to begin with, ``early`` what the client has sent already."""
+    """The attempts at the addresses of one upstream after the other."""
 
-    def __init__(self, connection: Connection, spare: socket.socket | None, early: bytes) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._serving = connection.serving
-        self._spare = spare
-        self._early = early
-        self._give_up = time.monotonic() + self._serving.options.connect_timeout
-        self._attempts: dict[Side, Address] = {}
-        self._addresses: deque[Address] = deque()
-        self._upstream: Upstream | None = None
-        self._failed = 0  # Connects that failed since the last one began.
-        self._errors: set[int] = set()
+        self._lane = connection.lane
+        self._attempts = connection.attempts
+        self._has_failed = False  # Since the last connect began.
+        self._next_due = 0.0  # When the next one may begin beside it.
+        self.errors: set[int] = set()
+        """Why the addresses of the last upstream could not be connected to."""
 
-    def enter(self) -> None:
-        self._connection.down.watch(0)
-        self.begin()
+    def connect_to(self, upstream: Upstream) -> Steps[Side | None]:
+        """The side of its first address that is connected; None where none can be."""
+        self.errors.clear()
+        addresses = upstream._in_order()
+        late = time.monotonic() + self._lane.options.connect_timeout
+        while addresses or self._attempts:
+            if addresses and (not self._attempts or time.monotonic() >= self._next_due):
+                side = self._begin(addresses.pop(0))
+            elif event := (yield from self.wait(min(late, self._next_due if addresses else NEVER))):
+                side = self._outcome(*event)
+            elif time.monotonic() >= late:
+                self._lane.rule._report_failure()
+                self._note_failure(errno.ETIMEDOUT)
+                break
+            else:
+                continue
+            if side:
+                self._succeed(upstream, side)
+                return side
+        self._connection.drop_attempts()
+        return None
 
-    def begin(self) -> None:
-        """Try all upstreams, for the first time or once more."""
-        rule = self._serving.rule
-        self._errors.clear()
-        self._upstreams = iter(rule._choice.order(rule._upstreams))
-        self.next_address()
+    def wait(self, until: float) -> Steps[Event | None]:
+        """An attempt's event; None where the time has come."""
+        down = self._connection.down
+        while event := (yield until):
+            side, events = event
+            if side is not down:
+                return event
+            if events & ERR:
+                raise Ended("client reset", abort=True)
+            side.gone = True  # A Unix client has closed; what it sent is still to be read.
+            side.watch(0)
+        return None
 
-    def leave(self) -> None:
-        self._drop_attempts()
-        if self._spare:
-            self._spare.close()
-        for timer in (self._serving.connect_timer, self._serving.next_timer, self._serving.retry_timer):
-            timer.disarm(self)
-
-    # One address after the other
-
-    def next_address(self) -> None:
-        """Begin with the next address, beside those under way; without any, go on to the next upstream."""
-        while self._addresses or not self._attempts:
-            if self._addresses:
-                if self._connect(self._addresses.popleft()):
-                    return
-            elif not self._next_upstream():
-                self._exhausted()
-                return
-
-    def _next_upstream(self) -> bool:
-        if self._upstream and self._errors - _PASSING:
-            self._upstream._failed(self._serving.options)
-        self._upstream = next(self._upstreams, None)
-        if self._upstream is None:
-            return False
-        self._addresses.extend(self._upstream._interleaved)
-        self._serving.connect_timer.arm(self)
-        return True
-
-    def late(self) -> None:
-        """The time for this upstream is up."""
-        self._failed += len(self._attempts)
-        self._errors.add(errno.ETIMEDOUT)
-        self._addresses.clear()
-        self._drop_attempts()
-        self.next_address()
-
-    def _exhausted(self) -> None:
-        """All have failed: where that was for a reason that passes, try again while there is time."""
-        if not self._errors or self._errors - _PASSING or time.monotonic() >= self._give_up:
-            self._connection.unreachable()
-            return
-        for code in self._errors - {errno.EAGAIN}:
-            self._serving.shortage(code)
-        self._serving.connect_timer.disarm(self)
-        self._serving.retry_timer.arm(self)
-
-    def _connect(self, address: Address) -> bool:
-        """Begin to connect; False where that fails at once."""
-        self._serving.tally.connects_retried += self._failed
-        self._failed = 0
+    def _begin(self, address: Address) -> Side | None:
+        """Begin to connect to an address; its side, where it is connected at once."""
+        self._lane.counters.connects_retried += self._has_failed
+        self._has_failed = False
+        side = None
         try:
-            side = self._new_side(address[0])
-        except OSError as error:
-            return self._not_connected(error.errno)
-        try:
-            if self._serving.options.transparent:
+            side = Side(self._socket(address[0]), self._connection)
+            if self._lane.options.transparent:
                 self._bind_to_client(side.sock)
             code = side.sock.connect_ex(address[1])
+            if code == errno.EINPROGRESS:
+                side.watch(OUT)
         except OSError as error:
             code = error.errno or errno.EINVAL
-        self._attempts[side] = address
-        if code == 0:
-            self._connected(side)
-        elif code == errno.EINPROGRESS:
-            side.watch(OUT)
-            if self._addresses:
-                self._serving.next_timer.arm(self)
-        else:
-            self._drop(side)
-            return self._not_connected(code)
-        return True
+        if side and code in (0, errno.EINPROGRESS):
+            self._attempts[side] = address
+            self._next_due = time.monotonic() + NEXT_ADDRESS
+            return None if code else side
+        if side:
+            side.close()
+        self._fail(code)
+        return None
 
-    def _not_connected(self, code: int | None) -> bool:
-        self._failed += 1
-        self._errors.add(code or 0)
-        return False
+    def _outcome(self, side: Side, _events: int) -> Side | None:
+        """How an attempt went: its side, where it is connected."""
+        error = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        # A port of this machine without a listener can be connected to itself (RFC 9293, section 3.5).
+        if (error and error not in _RESET) or side.sock.getsockname() == peername(side.sock):
+            del self._attempts[side]
+            side.close()
+            self._fail(error)
+            return None
+        # It may have been connected and be reset already; what it sent in between can be read.
+        side.broken = bool(error)
+        return side
 
-    def _new_side(self, family: int) -> Side:
-        sock, self._spare = self._spare, None
-        if sock and sock.family != family:
+    def _fail(self, code: int) -> None:
+        self._note_failure(code)
+        if code not in _PASSING:
+            self._lane.rule._report_failure()
+
+    def _note_failure(self, code: int) -> None:
+        self._next_due = 0.0
+        self._has_failed = True
+        self.errors.add(code)
+
+    def _succeed(self, upstream: Upstream, side: Side) -> None:
+        address = self._attempts.pop(side)
+        self._connection.drop_attempts()
+        upstream._failures = 0
+        upstream._prefer(address)
+        version = self._lane.options.send_proxy
+        if version:
+            # A fresh socket takes so few bytes whole; a broken one is what the next phase sees.
+            try:
+                header = build(version, self._connection.client, self._connection.destination)
+                side.sock.send(header, socket.MSG_NOSIGNAL)
+            except OSError:
+                side.broken = True
+        self._connection.connected(side, address, upstream)
+
+    def _socket(self, family: int) -> socket.socket:
+        sock, self._connection.spare = self._connection.spare, None
+        if sock and sock.family == family:
+            return sock
+        if sock:
             sock.close()
-            sock = None
-        sock = sock or socket.socket(family, socket.SOCK_STREAM)
-        return Side(sock, self._serving.poller, self, self._serving.options.congestion)
+        return socket.socket(family, socket.SOCK_STREAM)
 
     def _bind_to_client(self, sock: socket.socket) -> None:
         """Let the upstream see the client's address (IP_TRANSPARENT, ip(7)), at any free port."""
@@ -153,67 +184,3 @@ class Connecting:
         sock.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
         sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         sock.bind((host, 0, *scope))
-
-    def abandon(self) -> None:
-        """In a forked child: close the copies."""
-        for side in self._attempts:
-            side.sock.close()
-        if self._spare:
-            self._spare.close()
-
-    def _drop(self, side: Side) -> None:
-        del self._attempts[side]
-        side.close()
-
-    def _drop_attempts(self) -> None:
-        for side in list(self._attempts):
-            self._drop(side)
-
-    # What the sockets say
-
-    def on_event(self, side: Side, events: int) -> None:
-        if side is self._connection.down:
-            if events & ERR:
-                self._connection.end("client reset", abort=True)
-            else:  # A Unix client has closed; what it sent is still to be read.
-                side.gone = True
-                side.watch(0)
-            return
-        error = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        # A port of this machine without a listener can be connected to itself (RFC 9293, section 3.5).
-        if (error and error not in _RESET) or side.sock.getsockname() == peername(side.sock):
-            self._drop(side)
-            self._not_connected(error)
-            self._serving.next_timer.disarm(self)
-            self.next_address()
-        else:
-            # It may have been connected and be reset already; what it sent in between can be read.
-            side.broken = bool(error)
-            self._connected(side)
-
-    def _connected(self, side: Side) -> None:
-        address = self._attempts.pop(side)
-        upstream = self._upstream
-        assert upstream
-        upstream._failures = 0
-        self._send_proxy_header(side)
-        self._connection.join(side, address, upstream, self._early)
-
-    def _send_proxy_header(self, side: Side) -> None:
-        version = self._serving.options.send_proxy
-        if not version:
-            return
-        header = build(version, self._connection.client, self._connection.reached)
-        # A fresh socket takes so few bytes whole; a broken one is what the next phase sees.
-        try:
-            side.sock.send(header, socket.MSG_NOSIGNAL)
-        except OSError:
-            side.broken = True
-
-
-def peername(sock: socket.socket) -> Any:
-    """Whom a socket is connected to; None where it is not, or no more."""
-    try:
-        return sock.getpeername()
-    except OSError:
-        return None

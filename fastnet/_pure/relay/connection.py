@@ -1,7 +1,7 @@
-"""A client's connection from its acceptance to its end, and what is told of it.
+"""A client's connection from its acceptance to its end, and its record.
 
-It goes through phases, each of which is told what the sockets report: a PROXY header is awaited, an upstream
-is connected to, bytes are relayed; or the client is refused with an HTTP response.
+Its life is one generator: a PROXY header is awaited, an upstream is connected to, bytes are relayed; or the
+client is refused with an HTTP response.
 """
 
 from __future__ import annotations
@@ -10,150 +10,193 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastnet._pure.relay.connecting import Connecting
-from fastnet._pure.relay.greeting import Greeting
+from fastnet._contract.relay import Record
+from fastnet._pure.relay.connecting import connect
+from fastnet._pure.relay.greeting import greet
+from fastnet._pure.relay.loop import NEVER
 from fastnet._pure.relay.prefixes import ip_of
-from fastnet._pure.relay.refusal import Refusal
+from fastnet._pure.relay.refusing import refuse
 from fastnet._pure.relay.relaying import Relaying
 from fastnet._pure.relay.rewriting import Rewriting
-from fastnet._pure.relay.rule import Record
-from fastnet._pure.relay.side import NOTHING, Phase, Side
+from fastnet._pure.relay.side import Side
+from fastnet._pure.relay.sockets import peername
+from fastnet._pure.relay.steps import Ended, Refused
 
 if TYPE_CHECKING:
-    from fastnet._pure.relay.options import Address
-    from fastnet._pure.relay.rule import Upstream
-    from fastnet._pure.relay.serving import Serving
+    from fastnet._contract.relay import Address
+    from fastnet._pure.relay.lane import Lane
+    from fastnet._pure.relay.steps import Event, Steps
+    from fastnet._pure.relay.upstream import Upstream
 
 
 class Connection:
-    """``client`` is who connected, ``reached`` where to: as a trusted PROXY header says, if there was one."""
+    """``client`` is who connected, ``destination`` where to: by a trusted PROXY header, if there was one.
+
+    ``spare`` is a socket to connect with, ``attempts`` are the sides of an upstream that may be connected.
+    """
 
     __slots__ = (
-        *("_opened", "_phase", "_source", "_started", "_upstream", "address", "client", "down", "ended"),
-        *("number", "reached", "serving", "up"),
+        *("_due", "_opened", "_source", "_started", "_steps", "_upstream", "address", "admitted", "attempts"),
+        *("client", "destination", "down", "ended", "lane", "number", "spare", "up"),
     )
 
-    def __init__(self, serving: Serving, sock: socket.socket, client: Any) -> None:
-        self.serving = serving
-        self.number = next(serving.rule._numbers)
+    def __init__(self, lane: Lane, sock: socket.socket, client: Any) -> None:
+        self.lane = lane
+        self.number = next(lane.rule._numbers)
         self.client: Address = (sock.family, client)
-        self.reached: Address = (sock.family, sock.getsockname())
+        self.destination: Address = (sock.family, sock.getsockname())
         self.address: Address | None = None
         self.ended = ""
+        self.spare: socket.socket | None = None
+        self.attempts: dict[Side, Address] = {}
+        self.up: Side | None = None
         self._opened = time.time()
-        self._started = time.monotonic()
+        self._started = self.admitted = time.monotonic()
         self._upstream: Upstream | None = None
         self._source: bytes | None = None
-        self._phase: Phase = NOTHING
-        self.up: Side | None = None
-        self.down = Side(sock, serving.poller, self._phase, serving.options.congestion)
-        serving.ground.connections.add(self)
-        serving.tally.active += 1
+        self._due = NEVER
+        self._steps = self._live(self._serve())
+        self.down = Side(sock, self)
+        lane.inbox.connections.add(self)
+        lane.counters.active += 1
 
-    # From phase to phase
+    # Its life
 
-    def begin(self, spare: socket.socket | None) -> None:
-        """Take up a connection that was accepted; ``spare`` is a socket to connect with."""
-        if self.client in self.serving.trusted:
-            if spare:
-                spare.close()
-            self._enter(Greeting(self))
-        else:
-            self.admit(spare)
+    def _serve(self) -> Steps[None]:
+        early = (yield from greet(self)) if self.client in self.lane.trusted else b""
+        self.admitted = time.monotonic()
+        if not self._may_enter():
+            raise self.denied("denied")
+        up = yield from connect(self)
+        yield from self._relay(up, early)
 
-    def admit(self, spare: socket.socket | None = None, early: bytes = b"") -> None:
-        """Now that it is known who the client is, deny it or connect. ``early``: what it sent already."""
-        if self._may_enter():
-            self._enter(Connecting(self, spare, early))
-        else:
-            if spare:
-                spare.close()
-            self.deny("denied")
+    def _relay(self, up: Side, early: bytes) -> Steps[None]:
+        rewrite = self.lane.options.rewrite
+        relaying = Rewriting(self, up, rewrite) if rewrite else Relaying(self, up)
+        return relaying.steps(early)
 
-    def deny(self, ended: str) -> None:
-        self.serving.tally.denied += 1
-        self.end(ended, abort=True)
+    def _live(self, steps: Steps[None]) -> Steps[None]:
+        """Take these steps to their end, whichever that is."""
+        refused = None
+        try:
+            try:
+                yield from steps
+            except Refused as answer:
+                refused = answer
+            if refused:
+                self.ended = refused.ended
+                if self.up:
+                    self.up.close(abort=True)
+                yield from refuse(self, refused.status, refused.reason)
+            self._end("refused")
+        except Ended as end:
+            self._end(end.ended, end.abort)
 
-    def join(self, up: Side, address: Address, upstream: Upstream | None = None, early: bytes = b"") -> None:
-        """This is the upstream's side, connected: relay."""
-        self.up = up
-        self.address = address
+    def begin(self) -> None:
+        """Take up a connection that was accepted. Raises OSError where epoll has no room for it."""
+        self.resume(None)
+
+    def join(self, second: socket.socket) -> None:
+        """Relay to this socket, which is connected."""
+        up = Side(second, self)
+        self.connected(up, (second.family, peername(second)))
+        self._steps = self._live(self._relay(up, b""))
+        self.resume(None)
+
+    def resume(self, event: Event | None) -> None:
+        """Go on, with what happened to a side or because the time has come."""
+        try:
+            due = self._steps.send(event)
+        except StopIteration:
+            return
+        if due != self._due:
+            self._due = due
+            self.lane.inbox.clock.set(self, due)
+
+    def on_time(self) -> None:
+        self._due = NEVER
+        self.resume(None)
+
+    def fail(self) -> None:
+        """End it where epoll had no room for it."""
+        self._end("unreachable", abort=True)
+
+    def stop(self) -> None:
+        """End it by a reset, since the loop is to end."""
+        try:
+            self._steps.throw(Ended("stopped", abort=True))
+        except StopIteration:
+            pass
+        except Ended as end:  # Its steps had not begun, or have failed.
+            self._end(end.ended, end.abort)
+
+    # What its phases do to it
+
+    def connected(self, up: Side, address: Address, upstream: Upstream | None = None) -> None:
+        self.up, self.address, self._upstream = up, address, upstream
+        self.down.peer, up.peer = up, self.down
         if upstream:
-            self._upstream = upstream
-            upstream._opened(self.serving.ground)
-        rewrite = self.serving.options.rewrite
-        self._enter(Rewriting(self, up, early, rewrite) if rewrite else Relaying(self, up, early))
+            upstream._opened(self.lane.inbox)
 
-    def unreachable(self) -> None:
-        self.serving.tally.unreachable += 1
-        if self.serving.options.rewrite:
-            self.refuse(502, "the upstream can't be connected to", "unreachable")
-        else:
-            self.end("unreachable", abort=True)
+    def denied(self, ended: str) -> Ended:
+        """How it ends where the client may not be served."""
+        self.lane.counters.denied += 1
+        return Ended(ended, abort=True)
 
-    def refuse(self, status: int, reason: str, ended: str) -> None:
-        """Answer instead of the upstream, and close once the client has had time to read it."""
-        self.ended = ended
-        if self.up:
-            self.up.close(abort=True)
-        self._enter(Refusal(self, status, reason))
+    def drop_attempts(self) -> None:
+        """Close all that may be connected, and the socket to connect with, if it was not taken."""
+        while self.attempts:
+            self.attempts.popitem()[0].close()
+        spare, self.spare = self.spare, None
+        if spare:
+            spare.close()
 
-    def end(self, ended: str, abort: bool = False) -> None:
-        """Close both sides, by a reset or not, for this reason if there was none before."""
-        self._phase.leave()
-        self._phase = NOTHING
+    def _may_enter(self) -> bool:
+        """Whether the client is allowed, and has not too many connections yet."""
+        ip = ip_of(self.client)
+        if ip is None:  # A Unix socket's mode decides who may connect to it.
+            return True
+        if not self.lane.allows(self.client):
+            return False
+        if self.lane.options.max_per_source:
+            if not self.lane.rule._admission.take(ip):
+                return False
+            self._source = ip
+        return True
+
+    def _end(self, ended: str, abort: bool = False) -> None:
+        """Close both sides, by a reset or not, for this reason if there was none before.
+
+        A client that did not get all of its bytes is reset anyhow.
+        """
+        abort = abort or bool(self.down.unsent)
+        self.lane.inbox.clock.set(self, NEVER)
+        self.drop_attempts()
         self.ended = self.ended or ended
         self.down.close(abort)
         if self.up:
             self.up.close(abort)
             del self.down.peer, self.up.peer  # No cycle is left for the garbage collector.
         if self._upstream:
-            self._upstream._closed(self.serving.ground)
+            self._upstream._closed(self.lane.inbox)
         if self._source:
-            self.serving.rule._gate.give(self._source)
-        self.serving.ended(self)
-
-    def stop(self) -> None:
-        """End it by a reset, since the loop is to end."""
-        if isinstance(self._phase, Relaying):
-            self._phase.stop()
-        else:
-            self.end("stopped", abort=True)
+            self.lane.rule._admission.give(self._source)
+        self.lane.ended(self)
 
     def abandon(self) -> None:
         """In a forked child: close the copies."""
-        self.down.sock.close()
-        if self.up:
-            self.up.sock.close()
-        if isinstance(self._phase, Connecting):
-            self._phase.abandon()
+        for side in (self.down, self.up, *self.attempts):
+            if side:
+                side.sock.close()
+        if self.spare:
+            self.spare.close()
         if self._upstream:
-            self._upstream._closed(self.serving.ground)
-
-    def _enter(self, phase: Phase) -> None:
-        self._phase.leave()
-        self._phase = self.down.phase = phase
-        phase.enter()
-
-    def _may_enter(self) -> bool:
-        """Whether the client is allowed, and has not too many connections yet."""
-        ip = ip_of(self.client)
-        if ip is None:  # A Unix socket's mode says who may connect to it.
-            return True
-        if not self.serving.allows(self.client):
-            return False
-        if self.serving.options.max_per_source:
-            if not self.serving.rule._gate.take(ip):
-                return False
-            self._source = ip
-        return True
-
-    # What is told
+            self._upstream._closed(self.lane.inbox)
 
     def record(self) -> Record:
         """How it stands now."""
         return Record(
-            self.serving.rule,
+            self.lane.rule,
             self.number,
             self.client,
             self.address,

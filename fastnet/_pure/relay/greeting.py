@@ -2,48 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from fastnet._pure.relay.poller import IN
+from fastnet._pure.relay.loop import IN
 from fastnet._pure.relay.proxy import LONGEST, BadHeader, parse
 
 if TYPE_CHECKING:
     from fastnet._pure.relay.connection import Connection
-    from fastnet._pure.relay.side import Side
+    from fastnet._pure.relay.steps import Steps
 
 
-class Greeting:
-    """Takes the place of whoever connected by whom the header names; without a right header, ends it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._data = b""
-
-    def enter(self) -> None:
-        self._connection.serving.greeting_timer.arm(self)
-        self._connection.down.watch(IN)
-
-    def leave(self) -> None:
-        self._connection.serving.greeting_timer.disarm(self)
-
-    def late(self) -> None:
-        self._connection.deny("late head")
-
-    def on_event(self, side: Side, _events: int) -> None:
+def greet(connection: Connection) -> Steps[bytes]:
+    """Put whom the header names in the place of whoever connected; what the client has sent behind it."""
+    late = time.monotonic() + connection.lane.options.head_timeout
+    connection.down.watch(IN)
+    data = b""
+    while (yield late):
         try:
-            data = side.sock.recv(LONGEST - len(self._data))
+            more = connection.down.sock.recv(LONGEST - len(data))
         except BlockingIOError:
-            return
+            continue
         except OSError:
-            data = b""
-        self._data += data
+            more = b""
+        data += more
         try:
-            header = parse(self._data)
+            header = parse(data)
         except BadHeader:
-            data = b""
-        if not data:
-            self._connection.deny("denied")
-        elif header:
-            self._connection.client = header.source or self._connection.client
-            self._connection.reached = header.destination or self._connection.reached
-            self._connection.admit(early=self._data[header.size :])
+            more = b""
+        if not more:
+            raise connection.denied("denied")
+        if header:
+            connection.client = header.source or connection.client
+            connection.destination = header.destination or connection.destination
+            return data[header.size :]
+    raise connection.denied("late head")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from fastnet._pure.relay.connecting import SHORTAGES
+from fastnet._pure.relay.sockets import SHORTAGES, prepare_listener
 
 if TYPE_CHECKING:
-    from fastnet._pure.relay.serving import Serving
+    from fastnet._pure.relay.lane import Lane
 
 _ACCEPTS_A_TURN = 16
 
@@ -16,39 +16,39 @@ _ACCEPTS_A_TURN = 16
 class Listener:
     """Accepts a few connections a turn, so that those there are go on, and gives each to the best loop."""
 
-    __slots__ = ("_serving", "sock")
+    __slots__ = ("_lane", "sock")
 
-    def __init__(self, serving: Serving, sock: socket.socket) -> None:
-        self._serving = serving
+    def __init__(self, lane: Lane, sock: socket.socket) -> None:
+        self._lane = lane
         self.sock = sock
+        prepare_listener(sock)
 
     def on_event(self, _events: int) -> None:
         for _ in range(_ACCEPTS_A_TURN):
-            if not (self._serving.accepting and self._accept()):
+            if not (self._lane.accepting and self._accept()):
                 return
 
     def _accept(self) -> bool:
         """Take one connection; False where there is none, or where no more can be had now."""
-        serving = self._serving
-        if not serving.rule._gate.enter(serving):
-            serving.pause()
+        lane = self._lane
+        if not lane.rule._admission.enter(lane):
+            lane.pause()
             return False
         spare = None
         try:
             # First the upstream's socket: a client is not accepted without a descriptor to serve it with.
-            spare = _socket_for(serving.first_family())
+            spare = _socket_for(lane.first_family())
             sock, client = self.sock.accept()
         except OSError as error:
             if spare:
                 spare.close()
-            serving.freed()
+            lane.freed()
             if error.errno in SHORTAGES:
-                serving.shortage(error.errno)
+                lane.shortage(error.errno)
             return False
-        serving.tally.accepted += 1
-        taker = serving.least_loaded()
-        if taker is serving or not taker.ground.post(lambda: taker.adopt(sock, client, spare)):
-            serving.adopt(sock, client, spare)
+        taker = lane.least_loaded()
+        if taker is lane or not taker.inbox.post(lambda: taker.adopt(sock, client, spare)):
+            lane.adopt(sock, client, spare)
         return True
 
 

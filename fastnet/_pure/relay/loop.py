@@ -1,248 +1,135 @@
-"""The loop that a thread runs."""
+"""What a loop stands on: descriptors and times that are waited for, and a way to end the wait."""
 
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
-import weakref
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import Protocol
 
-from fastnet._pure.relay.connecting import peername
-from fastnet._pure.relay.connection import Connection
-from fastnet._pure.relay.ground import Ground
-from fastnet._pure.relay.rule import Rule
-from fastnet._pure.relay.serving import Serving
-from fastnet._pure.relay.side import NOTHING, Side
-from fastnet.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Sequence
-
-    from fastnet._pure.relay.rule import Counters, Record
-
-MAX_SPIN = 1_000
-WARNING_PAUSE = 60.0
-"""Seconds of no shortage after which the next one is worth a warning again."""
+NEVER = float("inf")
+"""A time that does not come."""
+RETRY_PAUSE = 0.05
+"""Seconds until what epoll had no room or memory for is tried again."""
+IN, OUT, ERR, HUP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR, select.EPOLLHUP
 
 
-class Loop:
-    """One thread's relays.
+class Handler(Protocol):
+    """What epoll's events of a descriptor go to."""
 
-    ``listen`` and ``join`` say what to relay, then ``run`` does it until nothing is left: no listener
-    and no connection. What may be called in any thread waits for the running loop's next turn, except for
-    ``drain`` and ``stop``, which return at once and may also be called from a signal handler.
+    def on_event(self, events: int) -> None: ...
 
-    ``spin`` is the time in seconds after an event for which it polls instead of sleeping, which spends a
-    processor on answering sooner. ``warn`` is called in the loop's thread with a line of text when accepting
-    pauses because descriptors or ports ran out. Raises InvalidArgument for a ``spin`` that can't be meant.
 
-    A child process that forks off has its copies of all descriptors closed, so that it keeps no
-    connection open.
-    """
+class Poller:
+    """epoll, and who is called for each descriptor."""
 
-    def __init__(self, *, spin: float = 0.0, warn: Callable[[str], None] = lambda text: None) -> None:
-        if not 0 <= spin <= MAX_SPIN:
-            raise InvalidArgument(f"spin {spin}: expected seconds, 0 to {MAX_SPIN}")
-        self._spin = spin
-        self._spin_until = 0.0
-        self._warn = warn
-        self._quiet_until = 0.0
-        self._ground = Ground(self._shortage)
-        self._servings: dict[Rule, Serving] = {}
-        self._deadline = float("inf")
-        self._draining = False
-        self._lock = threading.Lock()
-        self._thread: int | None = None
-        _loops.add(self)
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._unwatched: dict[int, int] = {}  # Events of what there was no room for.
 
-    # What to relay
+    def watch(self, fd: int, events: int, handler: Handler) -> None:
+        """Report these events of a descriptor that is not watched yet."""
+        self._epoll.register(fd, events)
+        self._handlers[fd] = handler
 
-    def listen(self, rule: Rule, listeners: Sequence[socket.socket]) -> None:
-        """Serve the connections to these listening sockets by this rule; they are the loop's from now on.
+    def watch_soon(self, fd: int, events: int, handler: Handler) -> None:
+        """The same, but where there is no room or memory for it, again and again until there is."""
+        self._handlers[fd] = handler
+        self._unwatched[fd] = events
+        self._watch_all()
 
-        May be called in any thread, before and while it runs. Raises RuntimeError where it has ended.
-        """
-        if not self._do(lambda: self._serving(rule).listen(listeners)):
-            raise RuntimeError("this loop has ended: make another one")
+    def _watch_all(self) -> None:
+        with suppress(OSError):
+            for fd, events in [*self._unwatched.items()]:
+                self._epoll.register(fd, events)
+                del self._unwatched[fd]
 
-    def unlisten(self, rule: Rule) -> None:
-        """Close this rule's listeners here; its connections go on. May be called in any thread."""
-        self._do(lambda: self._unlisten(rule))
+    def change(self, fd: int, events: int) -> None:
+        """Report these events of a watched descriptor from now on."""
+        if fd in self._unwatched:
+            self._unwatched[fd] = events
+        else:
+            self._epoll.modify(fd, events)
 
-    def join(self, first: socket.socket, second: socket.socket, rule: Rule | None = None) -> Counters:
-        """Relay between two connected sockets, which are the loop's from now on; before it runs."""
-        rule = rule or Rule(())
-        serving = self._serving(rule)
-        rule._gate.enter_anyway()
-        connection = Connection(serving, first, peername(first))
-        up = Side(second, self._ground.poller, NOTHING, rule._options.congestion)
-        connection.join(up, (second.family, peername(second)))
-        return rule.counters
+    def unwatch(self, fd: int) -> None:
+        """Report no more of a descriptor, if it is watched; before it is closed."""
+        if self._handlers.pop(fd, None) and self._unwatched.pop(fd, None) is None:
+            self._epoll.unregister(fd)
 
-    def _unlisten(self, rule: Rule) -> None:
-        if rule in self._servings:
-            self._servings[rule].unlisten()
-
-    def _serving(self, rule: Rule) -> Serving:
-        if rule not in self._servings:
-            self._servings = {kept: serving for kept, serving in self._servings.items() if serving.busy}
-            self._servings[rule] = Serving(self._ground, rule)
-        return self._servings[rule]
-
-    # Running
-
-    def run(self) -> bool:
-        """Relay until nothing is left to do, or the time to ``drain`` is up; then close every socket.
-
-        True where every connection had ended by itself, False where one was cut.
-        """
-        with self._lock:
-            self._thread = threading.get_ident()
-        try:
-            while not self._over():
-                self._turn()
-            return not self._ground.connections
-        finally:
-            self.close()
-
-    def drain(self, timeout: float) -> None:
-        """Accept no more; ``run`` returns when all connections have ended, or after ``timeout`` seconds."""
-        self._deadline = time.monotonic() + timeout
-        self._draining = True
-        self._ground.waker.wake()
-
-    def stop(self) -> None:
-        """Let ``run`` reset all connections and return."""
-        self.drain(0.0)
+    def poll(self, timeout: float) -> list[tuple[Handler, int]]:
+        """Wait so many seconds at most (-1: for ever); who is to be called, and with which events."""
+        if self._unwatched:
+            self._watch_all()
+        if self._unwatched:
+            timeout = RETRY_PAUSE if timeout < 0 else min(timeout, RETRY_PAUSE)
+        handlers = self._handlers
+        # Looked up at once: what is handled first may close a descriptor whose number is then used anew.
+        return [(handlers[fd], events) for fd, events in self._epoll.poll(timeout)]
 
     def close(self) -> None:
-        """Reset all connections and close everything; for a loop that is not running."""
-        self._ground.end()
-        self._drain()
-        for connection in list(self._ground.connections):
-            connection.stop()
-        for serving in self._servings.values():
-            serving.unlisten()
-        self._ground.close()
+        self._epoll.close()
 
-    def _over(self) -> bool:
-        """Whether nothing is left to do, or the time for it is up."""
-        self._ground.read_inbox()
-        if self._draining:
-            self._drain()
-            if time.monotonic() >= self._deadline:
-                return True
-        return not (self._ground.connections or self._listening())
 
-    def _turn(self) -> None:
-        called = self._ground.poller.poll(self._wait())
-        for handler, events in called:
-            handler.on_event(events)
-        if called and self._spin:
-            self._spin_until = time.monotonic() + self._spin
-        self._ground.clock.run()
+class Waker:
+    """Lets another thread, or a signal handler, end the wait."""
 
-    def _wait(self) -> float:
-        """Seconds until something is due; -1 where nothing is."""
-        if self._spin and time.monotonic() < self._spin_until:
-            return 0
-        due = min(self._ground.clock.due, self._deadline)
-        return -1 if due == float("inf") else max(0.0, due - time.monotonic())
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lock = threading.RLock()
 
-    def _listening(self) -> bool:
-        if self._draining:
-            return False
-        return any(serving.listeners or serving.datagrams for serving in self._servings.values())
-
-    def _drain(self) -> None:
-        for serving in self._servings.values():
-            serving.drain()
-
-    def _do(self, call: Callable[[], object]) -> bool:
-        """Call this in the loop's thread, at once where it does not run; False where it has ended."""
+    def wake(self) -> None:
         with self._lock:
-            if self._thread in (None, threading.get_ident()):
-                if not self._ground.ended:
-                    call()
-                return not self._ground.ended
-        asked = _Asked(self._ground, call)
-        if not self._ground.post(asked.answer):
-            return False
-        return asked.wait()
+            if self.fd >= 0:
+                os.eventfd_write(self.fd, 1)
 
-    # What is told
+    def on_event(self, _events: int) -> None:
+        os.eventfd_read(self.fd)
 
-    def records(self) -> list[Record]:
-        """The connections that have ended since the last call, the earliest first; in any one thread.
+    def close(self) -> None:
+        with self._lock:
+            fd, self.fd = self.fd, -1
+            if fd >= 0:
+                os.close(fd)
 
-        Those of rules with ``record``. No more than 16384 are kept: the rest is lost, and counted.
-        """
-        kept = self._ground.records
-        return [kept.popleft() for _ in range(len(kept))]
+    def abandon(self) -> None:
+        """Close in a forked child, where another thread's lock is held for ever."""
+        self._lock = threading.RLock()
+        self.close()
 
-    @property
-    def lost_records(self) -> int:
-        """Records that were lost because nobody asked for them."""
-        return self._ground.lost_records
 
-    def connections(self) -> list[Record]:
-        """The connections that are open now. May be called in any thread."""
-        found: list[Record] = []
-        self._do(lambda: found.extend([connection.record() for connection in self._ground.connections]))
-        return found
+class Timed(Protocol):
+    """What has something to do at a time."""
 
-    def _shortage(self, text: str) -> None:
-        """Say once that accepting pauses, however often it does so before all is well again."""
+    def on_time(self) -> None: ...
+
+
+class Clock:
+    """Who is called at which time: one time for each."""
+
+    def __init__(self) -> None:
+        self._times: dict[Timed, float] = {}
+        self.due = NEVER
+        """The ``time.monotonic()`` before which nothing is due; nor then, if the earliest was put off."""
+
+    def set(self, timed: Timed, due: float) -> None:
+        """Call ``on_time`` once it is this ``time.monotonic()``, instead of at a time that was set before."""
+        if due == NEVER:
+            self._times.pop(timed, None)
+        else:
+            self._times[timed] = due
+            self.due = min(self.due, due)
+
+    def run(self) -> None:
+        """Do what is due."""
         now = time.monotonic()
-        if now >= self._quiet_until:
-            self._warn(text)
-        self._quiet_until = now + WARNING_PAUSE
-
-    def _abandon(self) -> None:
-        """In a forked child: close the copies, and touch nothing that is shared with the parent."""
-        self._lock = threading.Lock()
-        for serving in self._servings.values():
-            serving.abandon()
-        for connection in self._ground.connections:
-            connection.abandon()
-        self._ground.abandon()
-        self._servings.clear()
-
-
-class _Asked:
-    """What another thread wants the loop's to do, and how that went."""
-
-    def __init__(self, ground: Ground, call: Callable[[], object]) -> None:
-        self._ground = ground
-        self._call = call
-        self._answered = threading.Event()
-        self._done = False
-        self._error: Exception | None = None
-
-    def answer(self) -> None:
-        try:
-            if not self._ground.ended:
-                self._call()
-                self._done = True
-        except Exception as error:  # It is the asking thread's.
-            self._error = error
-        self._answered.set()
-
-    def wait(self) -> bool:
-        self._answered.wait()
-        if self._error:
-            raise self._error
-        return self._done
-
-
-_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
-
-
-def _abandon_loops() -> None:
-    for loop in list(_loops):
-        loop._abandon()
-
-
-os.register_at_fork(after_in_child=_abandon_loops)
+        if now < self.due:
+            return
+        for timed in [timed for timed, due in self._times.items() if due <= now]:
+            # What is done first may have put off who was late with it.
+            if self._times.get(timed, NEVER) <= now:
+                del self._times[timed]
+                timed.on_time()
+        self.due = min(self._times.values(), default=NEVER)

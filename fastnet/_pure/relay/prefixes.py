@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fastnet._pure.relay.options import Address, Prefix
+    from fastnet._contract.relay import Address, Prefix
 
 MAPPED = bytes(10) + b"\xff\xff"
 """What an IPv4 address begins with as an IPv6 one."""
@@ -28,7 +28,7 @@ def ip_of(address: Address | None) -> bytes | None:
 
 
 class Prefixes:
-    """A list of prefixes; ``address in prefixes`` tells whether one of them holds a socket address."""
+    """A list of prefixes; ``address in prefixes`` is whether one of them holds a socket address."""
 
     def __init__(self, prefixes: Iterable[Prefix]) -> None:
         self._networks: dict[tuple[int, int], set[int]] = {}

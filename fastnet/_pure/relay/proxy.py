@@ -1,19 +1,15 @@
 """PROXY protocol headers, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt).
 
-What a proxy says, before anything else on a connection, of the client that it speaks for.
+What a proxy sends, before anything else on a connection, about the client that it speaks for.
 """
-
-from __future__ import annotations
 
 import re
 import socket
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from fastnet._contract.relay import Address
 from fastnet._pure.relay.prefixes import MAPPED, ip_of
-
-if TYPE_CHECKING:
-    from fastnet._pure.relay.options import Address
 
 LONGEST = 4096
 """Bytes of the longest header that is taken."""
@@ -42,7 +38,7 @@ class BadHeader(ValueError):
 
 
 class Header(NamedTuple):
-    """Who speaks to whom; None, both of them, where the header does not tell."""
+    """Who speaks to whom; None, both of them, where the header names nobody."""
 
     size: int
     """Bytes; what follows them is the client's."""

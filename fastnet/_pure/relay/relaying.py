@@ -8,15 +8,24 @@ reset.
 
 from __future__ import annotations
 
+import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastnet._pure.relay.poller import ERR, HUP, IN, OUT
+from fastnet._pure.relay.bucket import BURST
+from fastnet._pure.relay.loop import ERR, HUP, IN, NEVER, OUT
+from fastnet._pure.relay.steps import Ended
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastnet._pure.relay.connection import Connection
     from fastnet._pure.relay.side import Side
+    from fastnet._pure.relay.steps import Steps
 
+RESET_GRACE = 2.0
+"""Seconds that what was sent before a reset may take to be acknowledged before the reset is passed on."""
+RESET_POLL = 0.01
 _GONE = ERR | HUP
 
 
@@ -24,51 +33,63 @@ class Relaying:
     """Two sides, either of which is read only while the other has taken all that came."""
 
     __slots__ = (
-        *("_connection", "_down", "_early", "_over", "_quiet", "_rates", "_serving", "_tally", "_tap"),
-        *("_throttled", "_up", "_view"),
+        *("_connection", "_counters", "_down", "_due", "_options", "_quiet", "_rates", "_tap", "_up"),
+        *("_throttled", "_view"),
     )
 
-    def __init__(self, connection: Connection, up: Side, early: bytes) -> None:
+    def __init__(self, connection: Connection, up: Side) -> None:
+        lane = connection.lane
         self._connection = connection
-        self._serving = serving = connection.serving
-        self._tally = serving.tally
-        self._view = serving.ground.view
-        self._down = connection.down
-        self._up = up
-        self._early = early
-        self._rates = serving.rates()
-        self._tap = serving.options.tap
-        self._quiet = serving.idle_timer
+        self._options = lane.options
+        self._counters = lane.counters
+        self._view = lane.inbox.view
+        self._down, self._up = connection.down, up
+        self._rates = lane.rates()
+        self._tap = lane.options.tap
+        self._due: dict[Callable[[Any], None], float] = {}
+        """What is to be done when: methods, without the object, which would be a cycle."""
         self._throttled = False
-        self._over = False
+        self._quiet = ("idle", lane.options.idle_timeout)
+        """How it ends after so many seconds in which nothing was sent, if they are not 0."""
 
-    def enter(self) -> None:
-        down, up = self._down, self._up
-        down.peer, up.peer = up, down
-        up.phase = self
-        if self._quiet is not None:
-            self._quiet.arm(self)
-        if self._early:
-            self._receive(down, memoryview(self._early))
+    def steps(self, early: bytes) -> Steps[None]:
+        """Relay until ``Ended``. ``early`` is what the client has sent already."""
+        self._begin(early)
+        while True:
+            try:
+                event = yield min(self._due.values()) if self._due else NEVER
+            except Ended as end:
+                self._note_reset(end.ended)
+                raise
+            if event is None:
+                self._on_time()
+                continue
+            side, events = event
+            if events & OUT and side.unsent:
+                self._flush(side)
+            if events & ~OUT:
+                side.gone = bool(events & _GONE)
+                if side.reading and self._may_read(side):
+                    self._read(side)
+                else:
+                    if events & ERR:
+                        side.fail()
+                    self._settle()
+
+    def _begin(self, early: bytes) -> None:
+        self._note_traffic()
+        if early:
+            self._receive(self._down, memoryview(early))
         self._settle()
 
-    def leave(self) -> None:
-        self._over = True
-        self._serving.forget(self)
+    def _on_time(self) -> None:
+        now = time.monotonic()
+        for action in [action for action, due in self._due.items() if due <= now]:
+            if self._due.get(action, NEVER) <= now:
+                del self._due[action]
+                action(self)
 
     # Passing bytes on
-
-    def on_event(self, side: Side, events: int) -> None:
-        if events & OUT:
-            self._flush(side)
-        if events & ~OUT and not self._over:
-            side.gone = bool(events & _GONE)
-            if side.reading and self._may_read(side):
-                self._read(side)
-            else:
-                if events & ERR:
-                    side.fail()
-                self._settle()
 
     def _may_read(self, side: Side) -> bool:
         """Whether the other side can take what this one would give."""
@@ -78,8 +99,9 @@ class Relaying:
     def _read(self, side: Side) -> None:
         view = self._view
         if self._rates:
-            view = view[: self._room()]
+            view = view[: self._rates.room()]
             if not view:
+                self._pause()
                 return
         try:
             size = side.sock.recv_into(view)
@@ -90,10 +112,12 @@ class Relaying:
             size = 0
         if size:
             if self._rates:
-                self._spend(size)
+                self._rates.take(size)
             self._receive(side, view[:size])
         else:
             side.reading = False
+            if side.gone and side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                side.fail()  # A reset came right behind the end, which alone is read.
             self._settle()
 
     def _receive(self, side: Side, data: memoryview) -> None:
@@ -113,37 +137,25 @@ class Relaying:
     def _send(self, side: Side, data: bytes | memoryview | bytearray) -> int:
         sent = side.send(data)
         if side is self._up:
-            self._tally.sent_up += sent
+            self._counters.sent_up += sent
         else:
-            self._tally.sent_down += sent
-        if sent and self._quiet is not None:
-            self._quiet.arm(self)
+            self._counters.sent_down += sent
+        if sent and self._quiet[1]:
+            self._note_traffic()
         return sent
 
     def _flush(self, side: Side) -> None:
-        if side.unsent:
-            del side.unsent[: self._send(side, side.unsent)]
-            if not side.unsent:
-                self._settle()
-
-    # Rates
-
-    def _room(self) -> int:
-        """Bytes that may be read now; where it is none, pause for as long as half a burst takes."""
-        now = time.monotonic()
-        room = min([rate.room(now) for rate in self._rates])
-        if room == 0:
-            self._throttled = True
-            self._serving.throttle_timer.arm(self)
+        del side.unsent[: self._send(side, side.unsent)]
+        if not side.unsent:
             self._settle()
-        return room
 
-    def _spend(self, size: int) -> None:
-        now = time.monotonic()
-        for rate in self._rates:
-            rate.take(now, size)
+    def _pause(self) -> None:
+        """The rates allow nothing for now: read no more for as long as half a burst takes."""
+        self._throttled = True
+        self._due[Relaying._go_on] = time.monotonic() + BURST / 2
+        self._settle()
 
-    def go_on(self) -> None:
+    def _go_on(self) -> None:
         """The pause is over."""
         self._throttled = False
         self._settle()
@@ -151,69 +163,57 @@ class Relaying:
     # Ending
 
     def _settle(self) -> None:
-        """After anything but plain relaying: pass on ends and resets, close, or watch for what is next."""
-        if self._over:
-            return
+        """After anything but plain relaying: pass on ends and resets, or watch for what is next."""
         down, up = self._down, self._up
         for side in (down, up):
             over = not side.peer.reading and not side.peer.broken and not side.unsent
             if over and not side.shut and not side.broken:
                 side.shut_down()
-                self._half_closed()
+                self._half_close()
         if down.broken or up.broken:
-            self.pass_reset()
+            self._pass_reset()
         elif down.shut and up.shut:
-            self._connection.end("closed")
-        if not self._over:
-            self._watch(down)
-            self._watch(up)
-
-    def _half_closed(self) -> None:
-        """One direction has ended: another time-out holds for the other, where one was asked for."""
-        timer = self._serving.half_closed_timer
-        if timer is not None:
-            if self._quiet is not None:
-                self._quiet.disarm(self)
-            self._quiet = timer
-            timer.arm(self)
-
-    def pass_reset(self) -> None:
-        """Reset the other side of a broken one as soon as that loses nothing."""
-        broken, other = (self._down, self._up) if self._down.broken else (self._up, self._down)
-        self._note_reset("client reset" if broken is self._down else "upstream reset")
-        if other.broken or not (broken.reading or other.unsent or other.unacknowledged()):
-            self.reset()
-        else:
-            self._serving.reset_poll.arm(self)
-            if self not in self._serving.reset_grace:
-                self._serving.reset_grace.arm(self)
-
-    def reset(self) -> None:
-        """Close both sides by a reset: at the upstream's expense, if no reason is known yet."""
-        self._note_reset("upstream reset")
-        self._connection.end(self._connection.ended, abort=True)
-
-    def stop(self) -> None:
-        self._note_reset("stopped")
-        self.reset()
-
-    def _note_reset(self, ended: str) -> None:
-        if not self._connection.ended:
-            self._connection.ended = ended
-            self._tally.resets += 1
-
-    def idle(self) -> None:
-        self._time_out("idle")
-
-    def half_closed(self) -> None:
-        self._time_out("half-closed")
-
-    def _time_out(self, ended: str) -> None:
-        self._tally.timed_out += 1
-        self._connection.end(ended, abort=True)
+            raise Ended("closed")
+        self._watch(down)
+        self._watch(up)
 
     def _watch(self, side: Side) -> None:
         wanted = OUT if side.unsent else 0
         if side.reading and self._may_read(side):
             wanted |= IN
-        side.watch(wanted)
+        side.watch(wanted, anyhow=True)
+
+    def _note_traffic(self) -> None:
+        _, seconds = self._quiet
+        if seconds:
+            self._due[Relaying._time_out] = time.monotonic() + seconds
+
+    def _time_out(self) -> None:
+        """Nothing was sent for too long."""
+        ended, _ = self._quiet
+        self._counters.timed_out += 1
+        raise Ended(ended, abort=True)
+
+    def _half_close(self) -> None:
+        """One direction has ended: another time-out holds for the other, where one was asked for."""
+        if self._options.half_closed_timeout:
+            self._quiet = ("half-closed", self._options.half_closed_timeout)
+            self._note_traffic()
+
+    def _pass_reset(self) -> None:
+        """Reset the other side of a broken one as soon as that loses nothing."""
+        broken, other = (self._down, self._up) if self._down.broken else (self._up, self._down)
+        self._note_reset("client reset" if broken is self._down else "upstream reset")
+        if other.broken or not (broken.reading or other.unsent or other.unacknowledged()):
+            self._reset()
+        now = time.monotonic()
+        self._due[Relaying._pass_reset] = now + RESET_POLL
+        self._due.setdefault(Relaying._reset, now + RESET_GRACE)
+
+    def _reset(self) -> None:
+        raise Ended(self._connection.ended, abort=True)
+
+    def _note_reset(self, ended: str) -> None:
+        if not self._connection.ended:
+            self._connection.ended = ended
+            self._counters.resets += 1

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from fastnet._pure.http_head import BadMessage, Exchange
+from fastnet._contract.http_head import BadMessage
+from fastnet._pure.http_head import Exchange
+from fastnet._pure.relay.loop import NEVER
 from fastnet._pure.relay.relaying import Relaying
+from fastnet._pure.relay.steps import Ended, Refused
 
 if TYPE_CHECKING:
     from fastnet._pure.http_head import HostRewrite
@@ -19,13 +23,21 @@ BUFFER_SIZE = 65536
 class Rewriting(Relaying):
     """What an ``Exchange`` has to see goes through it; it may refuse a request. Bodies pass as they are."""
 
-    __slots__ = ("_exchange",)
+    __slots__ = ("_exchange", "_heard")
 
-    def __init__(self, connection: Connection, up: Side, early: bytes, rewrite: HostRewrite) -> None:
-        super().__init__(connection, up, early)
+    def __init__(self, connection: Connection, up: Side, rewrite: HostRewrite) -> None:
+        super().__init__(connection, up)
         self._view = self._view[:BUFFER_SIZE]
-        _, reached = connection.reached
-        self._exchange = Exchange(rewrite, reached[0] if isinstance(reached, tuple) else "")
+        _, destination = connection.destination
+        self._exchange = Exchange(rewrite, destination[0] if isinstance(destination, tuple) else "")
+        self._heard = False  # The client has sent something.
+
+    def _begin(self, early: bytes) -> None:
+        self._due[Rewriting._head_late] = self._connection.admitted + self._options.head_timeout
+        super()._begin(early)
+        # What came while the upstream was connected to is in time.
+        if self._may_read(self._down):
+            self._read(self._down)
 
     def _may_read(self, side: Side) -> bool:
         # A client must wait for a response only as long as one may still come.
@@ -39,11 +51,13 @@ class Rewriting(Relaying):
             if len(data) <= exchange.request_passes:
                 exchange.request_passed(len(data))
                 self._pass(self._up, data)
+                self._watch_heads()
             else:
                 self._request(bytes(data))
         elif len(data) <= exchange.response_passes and not exchange.held:
             exchange.response_passed(len(data))
             self._pass(self._down, data)
+            self._watch_heads()
         else:
             self._response(bytes(data))
 
@@ -51,38 +65,110 @@ class Rewriting(Relaying):
         exchange = self._exchange
         if data and exchange.held:
             return  # No response can come any more: nothing can be passed on, either.
+        self._heard |= bool(data)
         out = exchange.request(data)
         if out:
+            self._await_nothing()
             self._pass(self._up, out)
-        if self._over:
-            return
-        timer = self._serving.head_timer
-        if not (exchange.refusal or exchange.head_pending):
-            timer.disarm(self)
-        elif out or self not in timer:
-            timer.arm(self)
+        self._watch_heads()
         if exchange.refusal and exchange.idle:
-            self._tally.refused += 1
-            self._connection.refuse(400, exchange.refusal, "refused")
+            raise self._refused(400, exchange.refusal, "refused")
         self._settle()
 
+    def _watch_heads(self) -> None:
+        """Await the end of a request's head, or the next request, or neither.
+
+        The time for a head runs from its first byte (the first one's from the accept) to its last, and begins
+        again while earlier responses are under way. Blank lines neither end nor prolong the time between,
+        which begins when all of the last response is sent.
+        """
+        exchange, due = self._exchange, self._due
+        if exchange.refusal or exchange.head_pending:
+            due.pop(Rewriting._stay_away, None)
+            if Rewriting._head_late not in due:
+                self._await_head()
+        elif not exchange.awaits_request:
+            self._await_nothing()
+        elif not (Rewriting._head_late in due or Rewriting._stay_away in due or self._has_unsent):
+            self._await_request()
+
+    @property
+    def _has_unsent(self) -> bool:
+        return bool(self._down.unsent or self._up.unsent)
+
+    def _flush(self, side: Side) -> None:
+        super()._flush(side)
+        self._watch_heads()
+
+    def _await_head(self) -> None:
+        self._due[Rewriting._head_late] = time.monotonic() + self._options.head_timeout
+
+    def _await_request(self) -> None:
+        seconds = self._options.keep_alive_timeout or NEVER
+        self._due[Rewriting._stay_away] = time.monotonic() + seconds
+
+    def _await_nothing(self) -> None:
+        for action in (Rewriting._head_late, Rewriting._stay_away):
+            self._due.pop(action, None)
+
     def _response(self, data: bytes) -> None:
-        held = self._exchange.held
+        exchange = self._exchange
+        held = exchange.held
         try:
-            out = self._exchange.response(data)
-        except BadMessage:
-            self.reset()
-            return
+            out = exchange.response(data)
+        except BadMessage as error:
+            out = error.before
         if out:
             self._pass(self._down, out)
-        if held and not self._over:
+        if exchange.unfollowed:
+            self._give_up(exchange.unfollowed)
+        elif held:
             self._request(b"")
-
-    def head_late(self) -> None:
-        """The head's time is up, or the time in which earlier responses would let a refusal be sent."""
-        self._tally.refused += 1
-        if self._exchange.idle:
-            self._connection.refuse(408, "the request's head took too long", "late head")
         else:
-            self._tally.resets += 1
-            self._connection.end("late head", abort=True)
+            self._watch_heads()
+
+    def _give_up(self, reason: str) -> None:
+        """The upstream's bytes can't be followed: it is broken, unless the client can still be answered."""
+        if self._exchange.unanswered:
+            raise self._refused(502, reason, "bad response")
+        self._note_reset("bad response")
+        self._up.reading = False
+        self._up.fail()
+        self._settle()
+
+    def _settle(self) -> None:
+        exchange = self._exchange
+        up_ended = not (self._up.reading or self._down.broken)
+        in_order = not (self._up.broken and exchange.has_answered)
+        if up_ended and in_order and exchange.in_answer:
+            raise self._refused(502, "a response that ends within its head", "bad response")
+        if up_ended and exchange.unanswered and not (exchange.in_answer or exchange.has_answered):
+            # A client that was answered before knows that a connection may end, and asks again.
+            raise self._refused(502, "the upstream ended without a response", "bad response")
+        super()._settle()
+
+    def _refused(self, status: int, reason: str, ended: str) -> Refused:
+        self._counters.refused += 1
+        return Refused(status, reason, ended)
+
+    # Times that are up
+
+    def _head_late(self) -> None:
+        under_way = not self._exchange.idle and self._up.reading
+        # It is not read, because of the rates; or a response comes first.
+        if self._throttled or (self._heard and under_way):
+            self._await_head()
+        elif not self._heard:
+            self._counters.timed_out += 1
+            raise Ended("late head")
+        elif self._exchange.idle:
+            raise self._refused(408, "the request's head took too long", "late head")
+        else:
+            self._counters.refused += 1
+            self._counters.resets += 1
+            raise Ended("late head", abort=True)
+
+    def _stay_away(self) -> None:
+        if not self._throttled:
+            raise Ended("closed")
+        self._await_request()

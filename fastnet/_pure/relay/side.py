@@ -6,60 +6,31 @@ import fcntl
 import socket
 import struct
 import termios
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from fastnet._pure.relay.sockets import abort as abort_socket
+from fastnet._pure.relay.sockets import prepare
 
 if TYPE_CHECKING:
-    from fastnet._pure.relay.poller import Poller
-
-_ABORT = struct.pack("ii", 1, 0)
-
-
-class Phase(Protocol):
-    """What a connection is about now, and so who is told what its sockets report."""
-
-    def on_event(self, side: Side, events: int) -> None: ...
-
-    def enter(self) -> None:
-        """It begins."""
-
-    def leave(self) -> None:
-        """It is over: nothing is due for it any more."""
-
-
-class _Nothing:
-    def on_event(self, side: Side, events: int) -> None:
-        pass
-
-    def enter(self) -> None:
-        pass
-
-    def leave(self) -> None:
-        pass
-
-
-NOTHING = _Nothing()
-"""The phase before the first one, and after the last."""
+    from fastnet._pure.relay.connection import Connection
 
 
 class Side:
     """One socket of a connection. ``unsent`` is what waits to be sent to it."""
 
     __slots__ = (
-        *("broken", "fd", "gone", "mask", "peer", "phase", "poller", "reading", "sent"),
+        *("_poller", "broken", "connection", "fd", "gone", "mask", "peer", "reading", "sent"),
         *("shut", "sock", "unsent"),
     )
     peer: Side
 
-    def __init__(self, sock: socket.socket, poller: Poller, phase: Phase, congestion: str = "") -> None:
+    def __init__(self, sock: socket.socket, connection: Connection) -> None:
         sock.setblocking(False)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if congestion:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+        prepare(sock, connection.lane.options)
         self.sock = sock
         self.fd = sock.fileno()
-        self.poller = poller
-        self.phase = phase
+        self.connection = connection
+        self._poller = connection.lane.inbox.poller
         self.unsent = bytearray()
         self.sent = 0
         self.mask = -1  # What epoll watches for; -1: it does not know the descriptor.
@@ -70,10 +41,11 @@ class Side:
 
     @property
     def closed(self) -> bool:
-        return self.sock.fileno() < 0
+        return self.fd < 0
 
     def on_event(self, events: int) -> None:
-        self.phase.on_event(self, events)
+        if self.fd >= 0:  # It may have been closed in this turn.
+            self.connection.resume((self, events))
 
     def unacknowledged(self) -> int:
         """Bytes that the kernel still holds for the other end (SIOCOUTQ, tcp(7))."""
@@ -104,29 +76,33 @@ class Side:
         self.shut = True
         try:
             self.sock.shutdown(socket.SHUT_WR)
-        except OSError:  # The other end is gone already, which reading it will tell.
+        except OSError:  # The other end is gone already, which reading it will show.
             self.broken = True
 
-    def watch(self, mask: int) -> None:
-        """Have these events reported; where it is gone, which is reported always, only if there are any."""
+    def watch(self, mask: int, anyhow: bool = False) -> None:
+        """Have these events reported; where it is gone, which is reported always, only if there are any.
+
+        Raises OSError where epoll has no room or memory for it; ``anyhow``: it is watched when there is.
+        """
         if mask == 0 and self.gone:
             mask = -1
         if mask == self.mask:
             return
         if mask < 0:
-            self.poller.unwatch(self.fd)
+            self._poller.unwatch(self.fd)
         elif self.mask < 0:
-            self.poller.watch(self.fd, mask, self)
+            (self._poller.watch_soon if anyhow else self._poller.watch)(self.fd, mask, self)
         else:
-            self.poller.change(self.fd, mask)
+            self._poller.change(self.fd, mask)
         self.mask = mask
 
     def close(self, abort: bool = False) -> None:
         if self.closed:
             return
-        self.phase = NOTHING  # There may be events of it in this turn still.
         self.gone = True
         self.watch(0)
+        self.fd = -1
         if abort:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-        self.sock.close()
+            abort_socket(self.sock)
+        else:
+            self.sock.close()

@@ -6,8 +6,10 @@ that the client sent to. Datagrams pass whole or not at all, empty ones too; wha
 or a rate does not allow, is dropped.
 
 A flow ends when nothing has passed for the rule's ``idle_timeout`` (60 seconds where it has none). Of
-``max_connections`` flows the one that has been quiet for longest makes room for a new one: a client's every
-query may be a new flow, so that refusing would lock out all until some expire.
+``max_connections`` flows the one that has been quiet for longest makes room for a new one, and so it does
+where descriptors or ports run out: a client's every query may be a new flow, so that refusing would lock
+out all until some expire. Where there are many flows, they leave the last sixteenth of the process's
+descriptors to others.
 
 An ICMP error on the upstream's socket counts as a failure of the upstream. It ends a flow that has had no
 answer since the last one: the client's next datagram begins another, at the next of the upstream's addresses,
@@ -18,29 +20,37 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import struct
+import sys
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from fastnet._pure.relay.connecting import SHORTAGES
-from fastnet._pure.relay.poller import IN
+from fastnet._contract.relay import Record
+from fastnet._pure.relay.loop import IN, NEVER
 from fastnet._pure.relay.prefixes import MAPPED, ip_of
-from fastnet._pure.relay.rule import Record
+from fastnet._pure.relay.sockets import SHORTAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastnet._pure.relay.options import Address
-    from fastnet._pure.relay.rule import Upstream
-    from fastnet._pure.relay.serving import Serving
+    from fastnet._contract.relay import Address
+    from fastnet._pure.relay.lane import Lane
+    from fastnet._pure.relay.upstream import Upstream
 
 IDLE = 60.0
-"""Seconds of quiet that end a flow where the rule says nothing."""
+"""Seconds of quiet that end a flow where the rule sets none."""
 DRAINING_IDLE = 2.0
 """The same once the loop is to end."""
 
 _A_TURN = 32
+_RECEIVE_BUFFER = 4 << 20
+"""Bytes of a listener's receive buffer: a flow takes longer to begin than a datagram to come."""
+_SO_RCVBUFFORCE = 33
+_RESERVE = 16
+"""One of so many descriptors is for connections, checks, and whatever else the process has open."""
 _SHORTAGES = (*SHORTAGES, errno.EAGAIN)
 """Also: no local port is free."""
 _LOSSES = (errno.EAGAIN, errno.EINTR, errno.EMSGSIZE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM)
@@ -55,44 +65,60 @@ _CONTROL_SIZE = socket.CMSG_SPACE(_IPV6_INFO.size)
 class Flows:
     """A datagram listener, with its clients' flows."""
 
-    def __init__(self, serving: Serving, sock: socket.socket) -> None:
+    def __init__(self, lane: Lane, sock: socket.socket) -> None:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             sock.close()
             raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-        self.serving = serving
+        self.lane = lane
         self.sock = sock
+        _enlarge_buffer(sock)
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if descriptors == resource.RLIM_INFINITY:
+            descriptors = sys.maxsize
+        self._reserve = descriptors // _RESERVE
+        self._reserved = descriptors - self._reserve
         self.address: tuple[Any, ...] = sock.getsockname()
-        self.flows: dict[tuple[Any, bytes], Flow] = {}
+        self.flows: OrderedDict[tuple[Any, bytes], Flow] = OrderedDict()
+        """By client and local address; the one that was quiet for longest first."""
         self._is_wildcard = self.address[0] in _WILDCARDS
         if self._is_wildcard and sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         elif self._is_wildcard:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         self._draining = False
-        self._idle = serving.options.idle_timeout or IDLE
-        self.idle_timer = serving.ground.clock.timer(Flow.idle, self._idle)
-        serving.poller.watch(sock.fileno(), IN, self)
+        self._idle = lane.options.idle_timeout or IDLE
+        lane.poller.watch(sock.fileno(), IN, self)
 
     def drain(self) -> None:
         """Let no new flow begin, and have less patience with quiet ones."""
         if self._draining:
             return
         self._draining = True
-        sooner = self.serving.ground.clock.timer(Flow.idle, min(self._idle, DRAINING_IDLE))
-        for flow in self.flows.values():
-            self.idle_timer.disarm(flow)
-            sooner.arm(flow)
-        self.idle_timer = sooner
+        self._idle = min(self._idle, DRAINING_IDLE)
+        for flow in list(self.flows.values()):
+            flow.touch()
+        self.on_time()
 
     def close(self) -> None:
         """End all flows."""
         for flow in list(self.flows.values()):
             flow.end("closed")
-        self.serving.poller.unwatch(self.sock.fileno())
+        self.lane.inbox.clock.set(self, NEVER)
+        self.lane.poller.unwatch(self.sock.fileno())
         self.sock.close()
 
+    def on_time(self) -> None:
+        """End the flows that were quiet for too long; again when the next one may have been."""
+        now = time.monotonic()
+        for flow in list(self.flows.values()):
+            due = flow.used + self._idle
+            if due > now:
+                self.lane.inbox.clock.set(self, due)
+                return
+            flow.end("idle")
+
     def on_event(self, _events: int) -> None:
-        view = self.serving.ground.view
+        view = self.lane.inbox.view
         for _ in range(_A_TURN):
             try:
                 size, control, _, client = self.sock.recvmsg_into([view], _CONTROL_SIZE)
@@ -125,50 +151,105 @@ class Flows:
 
     def _begin(self, client: tuple[Any, ...], local: bytes) -> Flow | None:
         """The flow of a client that has none; None where it may have none, or there is no upstream for it."""
-        serving = self.serving
-        if self._draining or serving.short:
+        lane = self.lane
+        if self._draining or lane.short:
             return None
         source = self._admit((self.sock.family, client))
         if source is None:
-            serving.tally.denied += 1
+            lane.counters.denied += 1
             return None
         flow = Flow(self, client, local, source)
-        return flow if flow.connect() else None
+        if len(self.flows) == 1:
+            self.on_time()
+        code = flow.connect()
+        if code in _SHORTAGES and self._end_for_shortage(flow):
+            code = flow.connect()
+        if code:
+            # Other loops that have flows were asked for room: the next datagram may find it.
+            if code in _SHORTAGES and lane.rule._admission.inside <= lane.counters.active:
+                lane.shortage(code)
+            flow.end("unreachable")
+            return None
+        return flow
+
+    def open_socket(self, flow: Flow, family: int) -> socket.socket:
+        """A socket for this flow; where they run out, the flow that was quiet for longest makes room.
+
+        An answer that is late for a flow which has ended reaches another flow where that has its local port
+        by then, and the same upstream. The kernel takes ports at random: for each flow that begins meanwhile
+        the odds are one in 28,000 (ip_local_port_range, ip(7)). To keep the ports of ended flows would cost
+        the descriptors that are short.
+        """
+        try:
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError as error:
+            if error.errno not in _SHORTAGES or not self._end_for_shortage(flow):
+                raise
+        else:
+            if not self._is_reserved(sock.fileno()) or not self._end_for_shortage(flow):
+                return sock
+            sock.close()
+        return socket.socket(family, socket.SOCK_DGRAM)
+
+    def _is_reserved(self, fd: int) -> bool:
+        """Whether a descriptor belongs to others than flows.
+
+        The system gives the lowest that is free, so that a high one means that few are left. Few flows are
+        not to blame for that.
+        """
+        return fd >= self._reserved and len(self.flows) > self._reserve
+
+    def idlest(self, but: Flow | None = None) -> Flow | None:
+        """The flow that was quiet for longest, but for this one."""
+        return next((flow for flow in self.flows.values() if flow is not but), None)
+
+    def _idlest_of_rule(self, but: Flow | None = None) -> Flow | None:
+        return self.idlest(but) or self.lane.idlest_flow(but)
+
+    def _end_for_shortage(self, but: Flow) -> bool:
+        """What is short is shared by all rules. One that has flows of its own ends none of another's."""
+        return self._end_or_ask(self._idlest_of_rule(but) or self._idlest_of_all(but))
+
+    def _idlest_of_all(self, but: Flow) -> Flow | None:
+        flows = (one for one in self.lane.inbox.connections if isinstance(one, Flow) and one is not but)
+        return min(flows, key=lambda flow: flow.used, default=None)
+
+    def _end_or_ask(self, idlest: Flow | None) -> bool:
+        """False where there is none: the rule's other loops are asked to end one then."""
+        if idlest:
+            idlest.end("idle")
+        else:
+            self.lane.ask_for_room()
+        return idlest is not None
 
     def _admit(self, client: Address) -> bytes | None:
         """The client's IP, counted in; None where the rule or the lack of room keeps it out."""
-        gate, ip = self.serving.rule._gate, ip_of(client)
-        if ip is None or not self.serving.allows(client):
+        admission, ip = self.lane.rule._admission, ip_of(client)
+        if ip is None or not self.lane.allows(client):
             return None
-        limited = self.serving.options.max_per_source > 0
-        if limited and not gate.take(ip):
+        limited = self.lane.options.max_per_source > 0
+        if limited and not admission.take(ip):
             return None
         if self._enter():
             return ip
         if limited:
-            gate.give(ip)
+            admission.give(ip)
         return None
 
     def _enter(self) -> bool:
         """Make room for one more flow, if need be by the end of the one that was quiet for longest."""
-        gate = self.serving.rule._gate
-        if gate.enter(self.serving):
-            return True
-        for flow in self.idle_timer:
-            if isinstance(flow, Flow) and flow.flows is self:
-                flow.end("idle")
-                return gate.enter(self.serving)
-        return False
+        enter = self.lane.rule._admission.enter
+        return enter(self.lane) or (self._end_or_ask(self._idlest_of_rule()) and enter(self.lane))
 
 
 class Flow:
-    """What a client and an upstream say to each other."""
+    """Datagrams between a client and an upstream."""
 
     __slots__ = (
         *(
             "_address",
             "_answered",
-            "_buckets",
+            "_rates",
             "_client",
             "_control",
             "_ended",
@@ -176,63 +257,64 @@ class Flow:
             "_opened",
             "_sent_down",
         ),
-        *("_sent_up", "_source", "_started", "_upstream", "flows", "number", "sock"),
+        *("_sent_up", "_source", "_started", "_upstream", "flows", "number", "sock", "used"),
     )
     sock: socket.socket
 
     def __init__(self, flows: Flows, client: tuple[Any, ...], local: bytes, source: bytes) -> None:
-        serving = flows.serving
+        lane = flows.lane
         self.flows = flows
-        self.number = next(serving.rule._numbers)
+        self.number = next(lane.rule._numbers)
         self._key = client, local
         self._client = client
         self._source = source
         self._control = flows.reply_from(local)
         self._opened, self._started = time.time(), time.monotonic()
         self._sent_up = self._sent_down = 0
-        self._buckets = serving.rates()
+        self._rates = lane.rates()
         self._address: Address | None = None
         self._upstream: Upstream | None = None
         self._answered = False
         self._ended = ""
         flows.flows[self._key] = self
-        flows.idle_timer.arm(self)
-        serving.ground.connections.add(self)
-        serving.tally.accepted += 1
-        serving.tally.active += 1
+        self.touch()
+        lane.inbox.connections.add(self)
+        lane.counters.accepted += 1
+        lane.counters.active += 1
 
     # Connecting
 
-    def connect(self) -> bool:
-        """Connect to the first upstream that can be; where none can, the flow has ended."""
-        serving = self.flows.serving
-        code = 0
-        for upstream in serving.rule._choice.order(serving.rule._upstreams):
+    def connect(self) -> int:
+        """Connect to the first upstream that can be: 0, or the errno of the last that was tried."""
+        lane = self.flows.lane
+        code = errno.EADDRNOTAVAIL
+        for upstream in lane.rule._choice.order(lane.rule._upstreams):
             for address in _preferred_first(upstream):
                 code = self._connect_to(address)
                 if code == 0:
                     self._address, self._upstream = address, upstream
-                    upstream._opened(serving.ground)
-                    serving.poller.watch(self.sock.fileno(), IN, self)
-                    return True
-                if code in _SHORTAGES:
-                    serving.shortage(code)
-                    self.end("unreachable")
-                    return False
-            upstream._failed(serving.options)
-        self.end("unreachable")
-        return False
+                    upstream._opened(lane.inbox)
+                if code == 0 or code in _SHORTAGES:
+                    return code
+            upstream._failed(lane.options)
+            lane.rule._report_failure()
+        return code
 
     def _connect_to(self, address: Address) -> int:
         """0, or an errno."""
         if ip_of(address) is None or self._is_listener(address):
             return errno.ELOOP
         try:
-            self.sock = socket.socket(address[0], socket.SOCK_DGRAM)
+            self.sock = self.flows.open_socket(self, address[0])
         except OSError as error:
             return error.errno or errno.EINVAL
         self.sock.setblocking(False)
         code = self.sock.connect_ex(address[1])
+        try:
+            if not code:
+                self.flows.lane.poller.watch(self.sock.fileno(), IN, self)
+        except OSError as error:
+            code = error.errno or errno.EINVAL
         if code:
             self.sock.close()
         return code
@@ -245,9 +327,14 @@ class Flow:
 
     # Datagrams
 
+    def touch(self) -> None:
+        """It is the one that was quiet for the shortest time."""
+        self.used = time.monotonic()
+        self.flows.flows.move_to_end(self._key)
+
     def pass_up(self, data: memoryview) -> None:
-        serving = self.flows.serving
-        self.flows.idle_timer.arm(self)
+        lane = self.flows.lane
+        self.touch()
         if not self._may_pass(len(data)):
             return
         self._tap(True, data)
@@ -259,12 +346,14 @@ class Flow:
                     return
             else:
                 self._sent_up += sent
-                serving.tally.sent_up += sent
+                lane.counters.sent_up += sent
                 return
 
     def on_event(self, _events: int) -> None:
         """The upstream answers, or an ICMP error came from there."""
-        view = self.flows.serving.ground.view
+        if self._ended:
+            return  # It has made room for another one in this turn.
+        view = self.flows.lane.inbox.view
         for _ in range(_A_TURN):
             try:
                 size = self.sock.recv_into(view)
@@ -279,7 +368,7 @@ class Flow:
             self._pass_down(view[:size])
 
     def _pass_down(self, data: memoryview) -> None:
-        self.flows.idle_timer.arm(self)
+        self.touch()
         if not self._may_pass(len(data)):
             return
         self._tap(False, data)
@@ -288,21 +377,17 @@ class Flow:
         except OSError:  # This one is lost; the client's address can't break the listener.
             return
         self._sent_down += sent
-        self.flows.serving.tally.sent_down += sent
+        self.flows.lane.counters.sent_down += sent
 
     def _may_pass(self, size: int) -> bool:
-        """Whether the rates have room for a datagram."""
-        if not self._buckets:
-            return True
-        now = time.monotonic()
-        if not all(bucket.room(now) for bucket in self._buckets):
+        """Whether the rates have room for a datagram, which they count then."""
+        if self._rates and not self._rates.room():
             return False
-        for bucket in self._buckets:
-            bucket.take(now, size)
+        self._rates.take(size)
         return True
 
     def _tap(self, up: bool, data: memoryview) -> None:
-        tap = self.flows.serving.options.tap
+        tap = self.flows.lane.options.tap
         if tap:
             tap(self.number, up, bytes(data))
 
@@ -312,7 +397,8 @@ class Flow:
         """An ICMP error came: False where that was the end."""
         upstream = self._upstream
         if upstream:
-            upstream._failed(self.flows.serving.options)
+            upstream._failed(self.flows.lane.options)
+            self.flows.lane.rule._report_failure()
             if not self._answered and upstream.addresses[upstream._preferred] == self._address:
                 upstream._preferred = (upstream._preferred + 1) % len(upstream.addresses)
         if not self._answered:
@@ -321,38 +407,34 @@ class Flow:
         self._answered = False
         return True
 
-    def idle(self) -> None:
-        self.end("idle")
-
     def stop(self) -> None:
         self.end("stopped")
 
     def end(self, ended: str) -> None:
-        flows, serving = self.flows, self.flows.serving
+        flows, lane = self.flows, self.flows.lane
         self._ended = ended
-        serving.tally.timed_out += ended == "idle"
-        serving.tally.unreachable += ended == "unreachable"
-        serving.tally.resets += ended == "stopped"
+        lane.counters.timed_out += ended == "idle"
+        lane.counters.unreachable += ended == "unreachable"
+        lane.counters.resets += ended == "stopped"
         if self._upstream:
-            serving.poller.unwatch(self.sock.fileno())
+            lane.poller.unwatch(self.sock.fileno())
             self.sock.close()
-            self._upstream._closed(serving.ground)
-        flows.idle_timer.disarm(self)
+            self._upstream._closed(lane.inbox)
         del flows.flows[self._key]
-        if serving.options.max_per_source:
-            serving.rule._gate.give(self._source)
-        serving.ended(self)
+        if lane.options.max_per_source:
+            lane.rule._admission.give(self._source)
+        lane.ended(self)
 
     def abandon(self) -> None:
         """In a forked child: close the copy."""
         if self._upstream:
             self.sock.close()
-            self._upstream._closed(self.flows.serving.ground)
+            self._upstream._closed(self.flows.lane.inbox)
 
     def record(self) -> Record:
         """How it stands now."""
         return Record(
-            self.flows.serving.rule,
+            self.flows.lane.rule,
             self.number,
             (self.flows.sock.family, self._client),
             self._address,
@@ -362,6 +444,16 @@ class Flow:
             self._sent_down,
             self._ended,
         )
+
+
+def _enlarge_buffer(sock: socket.socket) -> None:
+    """As much as is permitted; one that is larger already stays."""
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= _RECEIVE_BUFFER:
+        return
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
 
 def _preferred_first(upstream: Upstream) -> Iterator[Address]:

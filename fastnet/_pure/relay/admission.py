@@ -6,15 +6,16 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastnet._pure.relay.serving import Serving
+    from fastnet._pure.relay.lane import Lane
 
 
-class Gate:
+class Admission:
     """Counts connections in and out. All threads' loops pass it, so a lock guards the counts."""
 
-    def __init__(self, limit: int, limit_per_source: int) -> None:
+    def __init__(self, limit: int, limit_per_source: int, source_prefix: int) -> None:
         self._limit = limit
         self._limit_per_source = limit_per_source
+        self._source_mask = (1 << 128) - (1 << (128 - source_prefix))
         self.reset()
 
     def reset(self) -> None:
@@ -22,13 +23,18 @@ class Gate:
         self._lock = Lock()
         self._inside = 0
         self._sources: dict[bytes, int] = {}
-        self._waiting: set[Serving] = set()
+        self._waiting: set[Lane] = set()
 
-    def enter(self, serving: Serving) -> bool:
+    @property
+    def inside(self) -> int:
+        """How many are in, in all loops."""
+        return self._inside
+
+    def enter(self, lane: Lane) -> bool:
         """Let one more in; where there is no room, ``leave`` will name who was waiting for it."""
         with self._lock:
             if self._inside >= self._limit:
-                self._waiting.add(serving)
+                self._waiting.add(lane)
                 return False
             self._inside += 1
             return True
@@ -38,7 +44,7 @@ class Gate:
         with self._lock:
             self._inside += 1
 
-    def leave(self) -> set[Serving]:
+    def leave(self) -> set[Lane]:
         """One is gone; who had been waiting for room."""
         with self._lock:
             self._inside -= 1
@@ -47,8 +53,9 @@ class Gate:
                 self._waiting = set()
             return waiting
 
-    def take(self, source: bytes) -> bool:
-        """Count one more from this source; False where it has as many as it may have."""
+    def take(self, ip: bytes) -> bool:
+        """Count one more from this address's source; False where it has as many as it may have."""
+        source = self._source(ip)
         with self._lock:
             open_now = self._sources.get(source, 0)
             if open_now >= self._limit_per_source:
@@ -56,9 +63,16 @@ class Gate:
             self._sources[source] = open_now + 1
             return True
 
-    def give(self, source: bytes) -> None:
-        """One from this source is gone."""
+    def give(self, ip: bytes) -> None:
+        """One from this address's source is gone."""
+        source = self._source(ip)
         with self._lock:
             self._sources[source] -= 1
             if not self._sources[source]:
                 del self._sources[source]
+
+    def _source(self, ip: bytes) -> bytes:
+        """The address, or the first one of its prefix: who has one IPv6 address mostly has 2^64 of them."""
+        if len(ip) == 4:
+            return ip
+        return (int.from_bytes(ip, "big") & self._source_mask).to_bytes(16, "big")

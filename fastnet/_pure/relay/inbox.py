@@ -6,17 +6,16 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from fastnet._pure.relay.poller import IN, Clock, Poller, Waker
+from fastnet._pure.relay.loop import IN, Clock, Poller, Waker
+from fastnet._pure.relay.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastnet._pure.relay.rule import Record
+    from fastnet._contract.relay import Record
 
 BUFFER_SIZE = 262144
 """Bytes of one read, and so the bytes that a direction holds for a slow reader at most."""
-RECORDS = 16384
-"""Records kept until somebody asks for them."""
 
 
 class Relayed(Protocol):
@@ -32,8 +31,8 @@ class Relayed(Protocol):
         """In a forked child: close the copies."""
 
 
-class Ground:
-    """A loop's descriptors, timers, connections and read buffer, the records it keeps, and its inbox."""
+class Inbox:
+    """A loop's descriptors, timers, connections and read buffer, its records, and its inbox."""
 
     def __init__(self, shortage: Callable[[str], None]) -> None:
         self.poller = Poller()
@@ -41,10 +40,13 @@ class Ground:
         self.connections: set[Relayed] = set()
         self.view = memoryview(bytearray(BUFFER_SIZE))
         self.shortage = shortage
-        self.records: deque[Record] = deque()
-        self.lost_records = 0
+        self.records = Records()
         self.waker = Waker()
-        self.poller.watch(self.waker.fd, IN, self.waker)
+        try:
+            self.poller.watch(self.waker.fd, IN, self.waker)
+        except BaseException:
+            self.close()
+            raise
         self.ended = False
         self._inbox: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
@@ -72,13 +74,6 @@ class Ground:
         with self._lock:
             self.ended = True
         self.read_inbox()
-
-    def note(self, record: Record) -> None:
-        """Keep a record, unless there are too many."""
-        if len(self.records) < RECORDS:
-            self.records.append(record)
-        else:
-            self.lost_records += 1
 
     def close(self) -> None:
         self.waker.close()

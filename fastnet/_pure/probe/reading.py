@@ -1,0 +1,117 @@
+"""What a prober's socket received, and its error queue."""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from fastnet._pure.probe.timing import NANOSECOND
+from fastnet._system.icmp_sockets import FAMILIES, TIMESTAMP, TIMESTAMPING
+
+Message = tuple[bytes, dict[tuple[int, int], bytes], tuple[Any, ...]]
+"""What was read: the data, the ancillary data by level and type, the address."""
+
+ICMP = struct.Struct("!BBHHH")
+TIMESPEC = struct.Struct("@ll")
+
+_EXTENDED_ERROR = struct.Struct("=IBBBxII")
+_ORIGIN_LOCAL, _ORIGIN_TIMESTAMPING = 1, 4
+_CONTROL_SIZE = 512
+
+
+def read(sock: socket.socket, size: int, limit: int, flags: int = 0) -> Iterator[Message]:
+    """What has arrived, ``limit`` messages of ``size`` bytes at most. Raises OSError where it is refused."""
+    notices = 0
+    for _ in range(limit):
+        try:
+            data, ancillary, got, address = sock.recvmsg(size, _CONTROL_SIZE, flags)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            notices += 1
+            if flags or error.errno not in NOTICES or notices == MOST_NOTICES:
+                raise cannot_receive(error.errno or 0) from None
+            forget_error(sock)  # the error queue has it in full
+            continue
+        notices = 0
+        if got & socket.MSG_TRUNC and not flags:
+            continue  # longer than what we sent: no echo of ours
+        yield data, {(level, kind): value for level, kind, value in ancillary}, address
+
+
+NOTICES = frozenset(
+    {
+        errno.EINTR,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.ENOPROTOOPT,
+        errno.ECONNREFUSED,
+        errno.EMSGSIZE,
+        errno.EOPNOTSUPP,
+        errno.EACCES,
+        errno.EPROTO,
+        errno.EREMOTEIO,
+    }
+)
+"""What may be the first notice of an error that came back: it is the result of any call on the socket."""
+MOST_NOTICES = 16
+"""Such a one is reported once; where it is reported so many times while none came it is a refusal."""
+
+
+class Failure(NamedTuple):
+    """An ICMP error: the packet that it quotes, from its ICMP header on, and to whom that was sent.
+
+    A redirect is one too, although the router that sends it has passed the packet on.
+    """
+
+    quoted: bytes
+    address: tuple[Any, ...]
+    error: tuple[int, int]
+    info: int
+    reporter: str
+    stamp: int
+
+
+class Departure(NamedTuple):
+    """When a packet left."""
+
+    number: int
+    stamp: int
+
+
+def read_errors(sock: socket.socket, size: int, limit: int) -> Iterator[Failure | Departure]:
+    """What is in the socket's error queue, at most ``limit``."""
+    family = FAMILIES[sock.family]
+    for quoted, messages, address in read(sock, size, limit, socket.MSG_ERRQUEUE):
+        error = messages.get((family.level, family.receive_error))
+        if error is None:
+            continue
+        _, origin, kind, code, info, data = _EXTENDED_ERROR.unpack_from(error)
+        if origin == _ORIGIN_TIMESTAMPING:
+            yield Departure(data, stamp_of(messages.get(TIMESTAMPING)))
+        elif origin != _ORIGIN_LOCAL:
+            reporter = socket.inet_ntop(sock.family, error[family.offender])
+            yield Failure(quoted, address, (kind, code), info, reporter, stamp_of(messages.get(TIMESTAMP)))
+
+
+def stamp_of(message: bytes | None) -> int:
+    """A timestamp of the kernel's in nanoseconds of the wall clock; 0 where there is none."""
+    if not message:
+        return 0
+    seconds, nanoseconds = TIMESPEC.unpack_from(message)
+    return int(seconds * NANOSECOND + nanoseconds)
+
+
+def cannot_receive(code: int) -> OSError:
+    """What is raised where the system refuses to receive."""
+    return OSError(code, f"receiving: {os.strerror(code)}")
+
+
+def forget_error(sock: socket.socket) -> None:
+    """Take an error that the next call on the socket would report; it stays in the error queue."""
+    sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
