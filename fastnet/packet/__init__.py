@@ -10,8 +10,17 @@ computed unless they are given::
 
 from fastnet._backend import packet as _core
 from fastnet.packet.arp import ARP
+from fastnet.packet.dccp import DCCP
 from fastnet.packet.dump import as_dict, dump
 from fastnet.packet.ethernet import LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ethernet
+from fastnet.packet.extensions import (
+    ICMPExtensions,
+    ICMPObject,
+    MalformedICMPObjects,
+    MPLSLabels,
+    UnknownICMPObject,
+)
+from fastnet.packet.hexdump import from_hex
 from fastnet.packet.icmp import (
     ICMP,
     ICMPEcho,
@@ -66,7 +75,8 @@ from fastnet.packet.ipv6 import (
     Routing,
     UnknownIPv6Option,
 )
-from fastnet.packet.layer import Layer, Packet, Padding, Payload, parse
+from fastnet.packet.layer import Layer, Packet, Padding, Payload, Surplus, parse
+from fastnet.packet.links import LINK_NUMBERS, LINKS, SLL, SLL2, Loop, Null
 from fastnet.packet.ndp import (
     MTU,
     ICMPv6Redirect,
@@ -85,11 +95,13 @@ from fastnet.packet.ndp import (
 )
 from fastnet.packet.options import Option
 from fastnet.packet.scapy import from_scapy, to_scapy
+from fastnet.packet.sctp import SCTP
 from fastnet.packet.tcp import (
     MSS,
     SACK,
     TCP,
     AuthenticationOption,
+    ExperimentalFastOpen,
     FastOpen,
     MalformedTCPOptions,
     MD5Signature,
@@ -102,6 +114,7 @@ from fastnet.packet.tcp import (
     UserTimeout,
     WindowScale,
 )
+from fastnet.packet.tunnels import GRE, MPLS, PPP, PPPoE
 from fastnet.packet.udp import UDP
 
 Template = _core.Template
@@ -109,12 +122,21 @@ Template = _core.Template
 __all__ = [
     "AH",
     "ARP",
+    "DCCP",
     "ESP",
+    "GRE",
     "ICMP",
+    "LINKS",
+    "LINK_NUMBERS",
     "LLC",
+    "MPLS",
     "MSS",
     "MTU",
+    "PPP",
     "SACK",
+    "SCTP",
+    "SLL",
+    "SLL2",
     "SNAP",
     "TCP",
     "UDP",
@@ -124,12 +146,15 @@ __all__ = [
     "Dot1Q",
     "Dot3",
     "Ethernet",
+    "ExperimentalFastOpen",
     "FastOpen",
     "Fragment",
     "HomeAddress",
     "HopByHop",
     "ICMPEcho",
     "ICMPEchoReply",
+    "ICMPExtensions",
+    "ICMPObject",
     "ICMPOther",
     "ICMPParameterProblem",
     "ICMPRedirect",
@@ -157,8 +182,11 @@ __all__ = [
     "IPv6RouterAlert",
     "JumboPayload",
     "Layer",
+    "Loop",
     "LooseSourceRoute",
     "MD5Signature",
+    "MPLSLabels",
+    "MalformedICMPObjects",
     "MalformedIPv4Options",
     "MalformedIPv6Options",
     "MalformedNDPOptions",
@@ -167,7 +195,9 @@ __all__ = [
     "NDPOption",
     "NeighborAdvertisement",
     "NeighborSolicitation",
+    "Null",
     "Option",
+    "PPPoE",
     "Packet",
     "Pad1",
     "PadN",
@@ -184,12 +214,14 @@ __all__ = [
     "SACKPermitted",
     "SourceLinkLayerAddress",
     "StrictSourceRoute",
+    "Surplus",
     "TCPEnd",
     "TCPNop",
     "TCPOption",
     "TargetLinkLayerAddress",
     "Template",
     "Timestamps",
+    "UnknownICMPObject",
     "UnknownIPv4Option",
     "UnknownIPv6Option",
     "UnknownNDPOption",
@@ -198,6 +230,7 @@ __all__ = [
     "WindowScale",
     "as_dict",
     "dump",
+    "from_hex",
     "from_scapy",
     "parse",
     "to_scapy",

@@ -9,7 +9,10 @@ REPLY = 2
 
 
 class ARP(Layer, kind=_core.ARP):
-    """Who has ``pdst``? ``psrc`` at ``hwsrc`` asks (``op`` 1) or tells (2). Other sizes are payload."""
+    """Who has ``pdst``? ``psrc`` at ``hwsrc`` asks (``op`` 1) or answers (2).
+
+    One for other addresses than Ethernet's and IPv4's is payload; what fills the frame behind one is padding.
+    """
 
     __slots__ = ()
 

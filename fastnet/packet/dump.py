@@ -6,7 +6,7 @@ from typing import Any
 from fastnet._backend import packet as _core
 from fastnet.packet.fields import Field, Flags
 from fastnet.packet.layer import Packet
-from fastnet.packet.record import shown
+from fastnet.packet.record import held, shown
 
 _LINE = 16
 
@@ -23,8 +23,9 @@ def _text(record: _core.Record, name: str, field: Field) -> str:
 def _layer_lines(layer: _core.Layer, start: int) -> Iterator[str]:
     end = start + len(layer.header)
     yield f"{type(layer).__name__}, bytes {start} to {end - 1}" if end > start else type(layer).__name__
-    width = max(map(len, layer.fields()), default=0)
-    for name, field in layer.fields().items():
+    fields = held(layer)
+    width = max(map(len, fields), default=0)
+    for name, field in fields.items():
         if name == "data":
             yield f"  {name:{width}}  {len(layer.header) - field.offset // 8} bytes"
         else:
@@ -41,7 +42,8 @@ def _hex_lines(data: bytes) -> Iterator[str]:
 def dump(packet: Packet | _core.Layer) -> str:
     """The packet as text of several lines: each layer's fields, and all bytes beside what they spell.
 
-    Where parsing was stopped, the reason stands between. Raises PacketError where the packet can't be built.
+    Where parsing was stopped, the reason stands between; fields behind the end of a header that is cut short
+    are left out. Raises PacketError where the packet can't be built.
     """
     whole = packet if isinstance(packet, Packet) else Packet(packet)
     lines: list[str] = []
@@ -65,19 +67,20 @@ def _plain(value: Any) -> Any:
 
 
 def _fields(record: _core.Record) -> dict[str, Any]:
-    return {name: _plain(getattr(record, name)) for name in record.fields()}
+    return {name: _plain(getattr(record, name)) for name in held(record)}
 
 
 def as_dict(packet: Packet) -> dict[str, Any]:
     """The packet as plain values: its length in bytes, its layers' names, places and fields, and the error.
 
-    Bytes are hexadecimal text. Raises PacketError where the packet can't be built.
+    Bytes are hexadecimal text. Fields behind the end of a header that is cut short are left out.
+    Raises PacketError where the packet can't be built.
     """
     layers = []
     start = 0
     for layer in packet:
-        place = {"layer": type(layer).__name__, "offset": start, "length": len(layer.header)}
+        place = {"layer": type(layer).__name__, "offset_bytes": start, "length_bytes": len(layer.header)}
         layers.append({**place, "fields": _fields(layer)})
         start += len(layer.header)
     error = None if packet.error is None else str(packet.error)
-    return {"length": start, "layers": layers, "error": error}
+    return {"length_bytes": start, "layers": layers, "error": error}

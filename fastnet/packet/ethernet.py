@@ -6,7 +6,7 @@ from fastnet.packet.layer import Layer
 
 
 class Ethernet(Layer, kind=_core.ETHERNET):
-    """An Ethernet II header (RFC 894): ``type`` says what follows."""
+    """An Ethernet II header (RFC 894): ``type`` is what follows."""
 
     __slots__ = ()
 

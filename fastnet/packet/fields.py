@@ -40,7 +40,7 @@ class Flags(UInt):
 
     def __init__(self, offset: int, width: int, *, names: Iterable[str], default: Any = ...) -> None:
         super().__init__(offset, width, default=default)
-        self.names = tuple(names)
+        self.names: tuple[str, ...] = tuple(names)
 
     if TYPE_CHECKING:
 
@@ -186,4 +186,5 @@ class Options(Tail[tuple[O, ...]]):
         for option in options:
             if not isinstance(option, self._family):
                 raise TypeError(f"{self.name} takes {self._family.__name__}s, not {type(option).__name__}")
-        return self._family.pad(b"".join(option.header for option in options), self.offset // 8)
+        offset = self.offset // 8
+        return self._family.pad(self._family.join(options, offset), offset)

@@ -1,5 +1,7 @@
 """The internet control message protocol (RFC 792)."""
 
+from typing import ClassVar
+
 from fastnet._backend import packet as _core
 from fastnet.packet.fields import Auto, Constant, IPv4Field, UInt
 from fastnet.packet.layer import Layer
@@ -9,9 +11,9 @@ class ICMP(Layer):
     """Any ICMP message: ``ICMP in packet`` and ``packet[ICMP]`` find whichever it is."""
 
     __slots__ = ()
-    kind = _core.ICMP
+    kind: ClassVar[int] = _core.ICMP
 
-    type = UInt(0, 8, default=0)
+    type: ClassVar[UInt] = UInt(0, 8, default=0)
     code: UInt = UInt(8, 8, default=0)
     checksum: Auto = Auto(16, 16, default=None, automatic=_core.CHECKSUM, show="#06x")
 
@@ -21,7 +23,7 @@ class ICMPOther(ICMP, kind=_core.ICMP):
 
     __slots__ = ()
 
-    type: UInt = UInt(0, 8, default=...)
+    type: UInt = UInt(0, 8, default=...)  # type: ignore[misc]  # a field here, and a constant elsewhere
     rest: UInt = UInt(32, 32, default=0, show="#010x")
 
 
@@ -30,13 +32,13 @@ class ICMPEchoReply(ICMP, message=0):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=0)
+    type: ClassVar[Constant] = Constant(0, 8, default=0)
     ident: UInt = UInt(32, 16, default=0)
     seq: UInt = UInt(48, 16, default=0)
 
 
 class ICMPUnreachable(ICMP, message=3):
-    """The destination can't be reached; ``code`` says why, the quoted packet which.
+    """The destination can't be reached; ``code`` is why, the quoted packet which.
 
     ``mtu`` is the next hop's where ``code`` is 4 (RFC 1191), ``length`` the quote's in words of four
     bytes where extensions follow it (RFC 4884).
@@ -44,7 +46,7 @@ class ICMPUnreachable(ICMP, message=3):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=3)
+    type: ClassVar[Constant] = Constant(0, 8, default=3)
     unused: UInt = UInt(32, 8, default=0)
     length: UInt = UInt(40, 8, default=0)
     mtu: UInt = UInt(48, 16, default=0)
@@ -55,7 +57,7 @@ class ICMPSourceQuench(ICMP, message=4):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=4)
+    type: ClassVar[Constant] = Constant(0, 8, default=4)
     unused: UInt = UInt(32, 32, default=0)
 
 
@@ -64,7 +66,7 @@ class ICMPRedirect(ICMP, message=5):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=5)
+    type: ClassVar[Constant] = Constant(0, 8, default=5)
     gateway: IPv4Field = IPv4Field(32, default="0.0.0.0")
 
 
@@ -73,7 +75,7 @@ class ICMPEcho(ICMP, message=8):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=8)
+    type: ClassVar[Constant] = Constant(0, 8, default=8)
     ident: UInt = UInt(32, 16, default=0)
     seq: UInt = UInt(48, 16, default=0)
 
@@ -83,7 +85,7 @@ class ICMPTimeExceeded(ICMP, message=11):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=11)
+    type: ClassVar[Constant] = Constant(0, 8, default=11)
     unused: UInt = UInt(32, 8, default=0)
     length: UInt = UInt(40, 8, default=0)
     reserved: UInt = UInt(48, 16, default=0)
@@ -94,7 +96,7 @@ class ICMPParameterProblem(ICMP, message=12):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=12)
+    type: ClassVar[Constant] = Constant(0, 8, default=12)
     pointer: UInt = UInt(32, 8, default=0)
     length: UInt = UInt(40, 8, default=0)
     unused: UInt = UInt(48, 16, default=0)
@@ -115,7 +117,7 @@ class ICMPTimestamp(_Timestamp, message=13):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=13)
+    type: ClassVar[Constant] = Constant(0, 8, default=13)
 
 
 class ICMPTimestampReply(_Timestamp, message=14):
@@ -123,4 +125,4 @@ class ICMPTimestampReply(_Timestamp, message=14):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=14)
+    type: ClassVar[Constant] = Constant(0, 8, default=14)

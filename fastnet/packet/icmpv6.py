@@ -1,5 +1,7 @@
 """The internet control message protocol for IPv6 (RFC 4443); neighbour discovery is in ``ndp``."""
 
+from typing import ClassVar
+
 from fastnet._backend import packet as _core
 from fastnet.packet.fields import Auto, Constant, UInt
 from fastnet.packet.layer import Layer
@@ -9,9 +11,9 @@ class ICMPv6(Layer):
     """Any ICMPv6 message: ``ICMPv6 in packet`` and ``packet[ICMPv6]`` find whichever it is."""
 
     __slots__ = ()
-    kind = _core.ICMPV6
+    kind: ClassVar[int] = _core.ICMPV6
 
-    type = UInt(0, 8, default=0)
+    type: ClassVar[UInt] = UInt(0, 8, default=0)
     code: UInt = UInt(8, 8, default=0)
     checksum: Auto = Auto(16, 16, default=None, automatic=_core.CHECKSUM, show="#06x")
 
@@ -21,16 +23,16 @@ class ICMPv6Other(ICMPv6, kind=_core.ICMPV6):
 
     __slots__ = ()
 
-    type: UInt = UInt(0, 8, default=...)
+    type: UInt = UInt(0, 8, default=...)  # type: ignore[misc]  # a field here, and a constant elsewhere
     rest: UInt = UInt(32, 32, default=0, show="#010x")
 
 
 class ICMPv6Unreachable(ICMPv6, message=1):
-    """The destination can't be reached; ``code`` says why, the quoted packet which."""
+    """The destination can't be reached; ``code`` is why, the quoted packet which."""
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=1)
+    type: ClassVar[Constant] = Constant(0, 8, default=1)
     length: UInt = UInt(32, 8, default=0)
     unused: UInt = UInt(40, 24, default=0)
 
@@ -40,7 +42,7 @@ class ICMPv6PacketTooBig(ICMPv6, message=2):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=2)
+    type: ClassVar[Constant] = Constant(0, 8, default=2)
     mtu: UInt = UInt(32, 32, default=1280)
 
 
@@ -49,17 +51,17 @@ class ICMPv6TimeExceeded(ICMPv6, message=3):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=3)
+    type: ClassVar[Constant] = Constant(0, 8, default=3)
     length: UInt = UInt(32, 8, default=0)
     unused: UInt = UInt(40, 24, default=0)
 
 
 class ICMPv6ParameterProblem(ICMPv6, message=4):
-    """The quoted packet's byte number ``pointer`` is wrong; ``code`` says in which way."""
+    """The quoted packet's byte number ``pointer`` is wrong; ``code`` is in which way."""
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=4)
+    type: ClassVar[Constant] = Constant(0, 8, default=4)
     pointer: UInt = UInt(32, 32, default=0)
 
 
@@ -68,7 +70,7 @@ class ICMPv6Echo(ICMPv6, message=128):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=128)
+    type: ClassVar[Constant] = Constant(0, 8, default=128)
     ident: UInt = UInt(32, 16, default=0)
     seq: UInt = UInt(48, 16, default=0)
 
@@ -78,6 +80,6 @@ class ICMPv6EchoReply(ICMPv6, message=129):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=129)
+    type: ClassVar[Constant] = Constant(0, 8, default=129)
     ident: UInt = UInt(32, 16, default=0)
     seq: UInt = UInt(48, 16, default=0)

@@ -24,11 +24,15 @@ class IPv4Option(Option, family=True):
 
 
 class IPv4End(IPv4Option, number=0):
-    """The end of the options (RFC 791). Needed only to say so where the padding would not."""
+    """The end of the options (RFC 791). Needed only where the padding would not mark it.
+
+    Bytes behind it are no options, whatever they look like: ``ignored``.
+    """
 
     __slots__ = ()
 
     type: Constant = Constant(0, 8, default=0)
+    ignored: Data = Data(8, default=b"")
 
 
 class IPv4Nop(IPv4Option, number=1):

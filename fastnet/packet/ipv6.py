@@ -1,7 +1,7 @@
 """The internet protocol, version 6 (RFC 8200), its extension headers and their options."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from fastnet._backend import packet as _core
 from fastnet.errors import PacketError
@@ -32,7 +32,7 @@ class IPv6Option(Option, family=True):
 
     @classmethod
     def size_at(cls, data: bytes, at: int) -> int:
-        """The bytes that the option at this place says it has; 0 where that can't be."""
+        """The length field of the option at this place; 0 where that can't be."""
         if data[at] == 0:
             return 1
         return data[at + 1] + 2 if at + 2 <= len(data) else 0
@@ -40,10 +40,20 @@ class IPv6Option(Option, family=True):
     @classmethod
     def pad(cls, data: bytes, offset: int) -> bytes:
         """One ``Pad1`` or ``PadN``, where the header would not end at a multiple of eight bytes."""
-        missing = -(offset + len(data)) % 8
-        if missing < 2:
-            return data + bytes(missing)
-        return data + bytes((1, missing - 2)) + bytes(missing - 2)
+        return data + _padding(-(offset + len(data)) % 8)
+
+    @classmethod
+    def join(cls, options: Sequence[Option], offset: int) -> bytes:
+        """Encoded options, padded so that each is aligned as it must be (RFC 8200, section 4.2)."""
+        data = b""
+        for option in options:
+            multiple, rest = getattr(option, "alignment", (1, 0))
+            data += _padding((rest - offset - len(data)) % multiple) + option.header
+        return data
+
+
+def _padding(size: int) -> bytes:
+    return bytes(size) if size < 2 else bytes((1, size - 2)) + bytes(size - 2)
 
 
 class Pad1(IPv6Option, number=0):
@@ -68,6 +78,7 @@ class IPv6RouterAlert(IPv6Option, number=5):
     """Routers shall look at this packet (RFC 2711)."""
 
     __slots__ = ()
+    alignment: ClassVar[tuple[int, int]] = (2, 0)
 
     type: Constant = Constant(0, 8, default=5)
     length: HeaderLength = HeaderLength(8, 8, default=None, less=2)
@@ -78,6 +89,7 @@ class JumboPayload(IPv6Option, number=0xC2):
     """The payload's length where it is above 65535 (RFC 2675), as ``IPv6.payload_length`` would count it."""
 
     __slots__ = ()
+    alignment: ClassVar[tuple[int, int]] = (4, 2)
 
     type: Constant = Constant(0, 8, default=0xC2)
     length: HeaderLength = HeaderLength(8, 8, default=None, less=2)
@@ -85,9 +97,10 @@ class JumboPayload(IPv6Option, number=0xC2):
 
 
 class HomeAddress(IPv6Option, number=0xC9):
-    """A mobile node's home address (RFC 6275)."""
+    """A mobile node's home address (RFC 6275, section 6.3: it stands at 8n + 6)."""
 
     __slots__ = ()
+    alignment: ClassVar[tuple[int, int]] = (8, 6)
 
     type: Constant = Constant(0, 8, default=0xC9)
     length: HeaderLength = HeaderLength(8, 8, default=None, less=2)
@@ -158,7 +171,7 @@ class Routing(Layer, kind=_core.ROUTING):
     """Nodes to pass on the way (RFC 8200, section 4.4): type 0, 2 (RFC 6275) or 4 (RFC 8754), or any other.
 
     ``specific`` are the four bytes that each type uses in its own way. Checksums behind it are those of the
-    final destination.
+    final destination: of several such headers, the innermost one's that has segments left.
     """
 
     __slots__ = ()

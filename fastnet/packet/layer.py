@@ -1,14 +1,17 @@
 """Layers, payloads, and packets of them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnet._backend import packet as _core
 from fastnet.errors import PacketError
 from fastnet.packet.fields import Data
-from fastnet.packet.record import Typed
+from fastnet.packet.record import Typed, held
 
 Packet = _core.Packet
-parse = _core.parse
+if TYPE_CHECKING:  # the pure twin is typed, and the native one keeps to it
+    from fastnet._pure.packet import parse as parse
+else:
+    parse = _core.parse
 
 
 class Layer(Typed, _core.Layer):
@@ -52,9 +55,18 @@ class Padding(_Bytes, kind=_core.PADDING):
     __slots__ = ()
 
 
+class Surplus(_Bytes, kind=_core.SURPLUS):
+    """Bytes between the end of UDP and that of IP, where UDP options stand (RFC 9868).
+
+    UDP's length and checksum do not count them, IP's length does.
+    """
+
+    __slots__ = ()
+
+
 def _all_automatic(layer: _core.Layer) -> int:
     bits = 0
-    for field in layer.fields().values():
+    for field in held(layer).values():
         bits |= field.automatic
     return bits
 
@@ -62,7 +74,7 @@ def _all_automatic(layer: _core.Layer) -> int:
 def _differing(layer: _core.Layer, built: _core.Layer) -> int:
     """The bits of the automatic fields in which two layers of one class differ."""
     bits = 0
-    for name, field in layer.fields().items():
+    for name, field in held(layer).items():
         if field.automatic and getattr(layer, name) != getattr(built, name):
             bits |= field.automatic
     return bits
@@ -73,7 +85,8 @@ def automatic(layers: tuple[_core.Layer, ...]) -> tuple[_core.Layer, ...]:
     masks = [_all_automatic(layer) for layer in layers]
     while True:
         tried = tuple(
-            type(layer).from_header(layer.header, mask) for layer, mask in zip(layers, masks, strict=True)
+            type(layer).from_header(layer.header, mask, True)
+            for layer, mask in zip(layers, masks, strict=True)
         )
         try:
             built = tuple(_core.Packet(*tried))
@@ -102,13 +115,13 @@ def _text(packet: Packet) -> str:
     return " / ".join((repr(first), *words))
 
 
-def _replace(packet: Packet, layer_type: type[_core.Layer], /, **fields: Any) -> Packet:
+def _replace(
+    packet: Packet, key: int | type[_core.Layer] | tuple[type[_core.Layer], int], /, **fields: Any
+) -> Packet:
     layers = _composed(packet)
-    for place, layer in enumerate(layers):
-        if isinstance(layer, layer_type):
-            layers[place] = layer.replace(**fields)
-            return Packet(*layers)
-    raise KeyError(f"no {layer_type.__name__} layer in this packet")
+    place = packet.place(key)
+    layers[place] = layers[place].replace(**fields)
+    return Packet(*layers)
 
 
 _core.define_packet(_text, _replace)

@@ -1,5 +1,7 @@
 """Neighbour discovery for IPv6 (RFC 4861): router and neighbour messages, and their options."""
 
+from typing import ClassVar
+
 from fastnet.packet.fields import Addresses, Constant, Data, HeaderLength, IPv6Field, MACField, Options, UInt
 from fastnet.packet.icmpv6 import ICMPv6
 from fastnet.packet.options import Option
@@ -12,7 +14,7 @@ class NDPOption(Option, family=True):
 
     @classmethod
     def size_at(cls, data: bytes, at: int) -> int:
-        """The bytes that the option at this place says it has; 0 where that can't be."""
+        """The length field of the option at this place; 0 where that can't be."""
         return data[at + 1] * 8 if at + 2 <= len(data) else 0
 
     @classmethod
@@ -119,7 +121,7 @@ class RouterSolicitation(ICMPv6, message=133):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=133)
+    type: ClassVar[Constant] = Constant(0, 8, default=133)
     reserved: UInt = UInt(32, 32, default=0)
     options: Options[NDPOption] = Options(64, NDPOption, default=())
 
@@ -129,7 +131,7 @@ class RouterAdvertisement(ICMPv6, message=134):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=134)
+    type: ClassVar[Constant] = Constant(0, 8, default=134)
     hop_limit: UInt = UInt(32, 8, default=0)
     managed: UInt = UInt(40, 1, default=0)
     other: UInt = UInt(41, 1, default=0)
@@ -147,7 +149,7 @@ class NeighborSolicitation(ICMPv6, message=135):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=135)
+    type: ClassVar[Constant] = Constant(0, 8, default=135)
     reserved: UInt = UInt(32, 32, default=0)
     target: IPv6Field = IPv6Field(64, default="::")
     options: Options[NDPOption] = Options(192, NDPOption, default=())
@@ -158,7 +160,7 @@ class NeighborAdvertisement(ICMPv6, message=136):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=136)
+    type: ClassVar[Constant] = Constant(0, 8, default=136)
     router: UInt = UInt(32, 1, default=0)
     solicited: UInt = UInt(33, 1, default=0)
     override: UInt = UInt(34, 1, default=0)
@@ -172,7 +174,7 @@ class ICMPv6Redirect(ICMPv6, message=137):
 
     __slots__ = ()
 
-    type = Constant(0, 8, default=137)
+    type: ClassVar[Constant] = Constant(0, 8, default=137)
     reserved: UInt = UInt(32, 32, default=0)
     target: IPv6Field = IPv6Field(64, default="::")
     destination: IPv6Field = IPv6Field(192, default="::")

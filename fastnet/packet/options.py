@@ -1,5 +1,6 @@
 """What the options of all protocols share: finding them in a header's tail, and padding them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fastnet.errors import TruncatedPacket
@@ -36,11 +37,14 @@ class Option(Typed):
 
     @classmethod
     def size_at(cls, data: bytes, at: int) -> int:
-        """The bytes that the option at this place says it has; 0 where that can't be.
+        """The length field of the option at this place; 0 where that can't be.
 
-        As in IPv4 and TCP: kinds 0 and 1 are one byte, the others have their length in the second.
+        As in IPv4 and TCP: kind 0 ends the options, and all the rest belongs to it (RFC 9293, section 3.1);
+        kind 1 is one byte, the others have their length in the second.
         """
-        if data[at] < 2:
+        if data[at] == 0:
+            return len(data) - at
+        if data[at] == 1:
             return 1
         return data[at + 1] if at + 2 <= len(data) and data[at + 1] >= 2 else 0
 
@@ -51,6 +55,11 @@ class Option(Typed):
         As in IPv4 and TCP: zeros, which end the options, up to a multiple of four bytes.
         """
         return data + bytes(-len(data) % 4)
+
+    @classmethod
+    def join(cls, options: Sequence["Option"], offset: int) -> bytes:
+        """Encoded options that start so many bytes into their header, each where its alignment wants it."""
+        return b"".join(option.header for option in options)
 
     @classmethod
     def parse_all(cls, data: bytes, offset: int) -> tuple[Self, ...]:
@@ -72,12 +81,17 @@ class Option(Typed):
     @classmethod
     def _parse_one(cls, data: bytes) -> "Option":
         """An option as its own class, or as the unknown one where its length is not that class's."""
-        member = cls._members.get(data[0], cls._unknown)
+        member = cls._members.get(cls.number_of(data), cls._unknown)
         try:
             option = member.from_header(data)
         except TruncatedPacket:
             return cls._unknown.from_header(data)
         return option if option.is_whole() else cls._unknown.from_header(data)
+
+    @classmethod
+    def number_of(cls, data: bytes) -> int:
+        """What the own class of the option in these bytes is known by."""
+        return data[0]
 
     def is_whole(self) -> bool:
         """Whether the fields of this class explain all of its bytes."""

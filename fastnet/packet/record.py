@@ -35,6 +35,12 @@ def shown(field: Field, value: Any) -> str:
     return format(value, field.show) if field.show else repr(value)
 
 
+def held(record: _core.Record) -> dict[str, Field]:
+    """The fields whose bytes are there: all of them but where a packet was cut short in this header."""
+    size = len(record.header) * 8
+    return {name: field for name, field in record.fields().items() if field.offset + field.width <= size}
+
+
 @dataclass_transform(
     kw_only_default=True,
     field_specifiers=(
@@ -52,9 +58,18 @@ class Typed(_core.Record):
         _core.define_record(cls)
 
     def __repr__(self) -> str:
+        fields = held(self)
+        if len(fields) < len(self.fields()) or not _is_aligned(self):
+            return f"{type(self).__name__}.from_header({self.header!r}, {self.automatic}, True)"
         given = (
             f"{name}={shown(field, value)}"
-            for name, field in self.fields().items()
+            for name, field in fields.items()
             if not _is_default(self, field, value := getattr(self, name))
         )
         return f"{type(self).__name__}({', '.join(given)})"
+
+
+def _is_aligned(record: _core.Record) -> bool:
+    """Whether its own length field can hold a record's length: not where it is cut within its options."""
+    lengths = [field for field in record.fields().values() if isinstance(field, HeaderLength)]
+    return not lengths or len(record.header) % lengths[0].unit == 0

@@ -14,16 +14,33 @@ _SCAPY_NAMES = {
     _core.SNAP: "SNAP",
     _core.DOT1Q: "Dot1Q",
     _core.DOT1AD: "Dot1AD",
+    _core.SLL: "CookedLinux",
+    _core.SLL2: "CookedLinuxV2",
+    _core.NULL_LINK: "Loopback",
+    _core.LOOP: "LoopbackOpenBSD",
+    _core.PPPOE: "PPPoE",
+    _core.PPP: "PPP",
+    _core.GRE: "GRE",
     _core.ARP: "ARP",
     _core.IPV4: "IP",
     _core.IPV6: "IPv6",
     _core.ICMP: "ICMP",
     _core.UDP: "UDP",
     _core.TCP: "TCP",
+    _core.SCTP: "SCTP",
     _core.PAYLOAD: "Raw",
 }
 """What scapy calls the kinds of layers that it can start with."""
-_LINKS = {"Ether": "ethernet", "Dot3": "ethernet", "IP": "ipv4", "IPv6": "ipv6"}
+_LINKS = {
+    "Ether": "ethernet",
+    "Dot3": "ethernet",
+    "IP": "ipv4",
+    "IPv6": "ipv6",
+    "CookedLinux": "sll",
+    "CookedLinuxV2": "sll2",
+    "Loopback": "null",
+    "LoopbackOpenBSD": "loop",
+}
 
 
 def to_scapy(packet: Packet | _core.Layer) -> Any:
@@ -38,7 +55,7 @@ def to_scapy(packet: Packet | _core.Layer) -> Any:
 
 
 def from_scapy(packet: Any) -> Packet:
-    """A packet of scapy's, which starts with Ether, Dot3, IP or IPv6, parsed from its bytes.
+    """A packet of scapy's, which starts with a link layer, IP or IPv6, parsed from its bytes.
 
     Raises PacketError for another first layer.
     """

@@ -11,13 +11,23 @@ class TCPOption(Option, family=True):
 
     __slots__ = ()
 
+    @classmethod
+    def number_of(cls, data: bytes) -> int:
+        """Its kind, or for experiments the number of the experiment (RFC 6994)."""
+        experimental = data[0] in (253, 254) and len(data) >= 4
+        return int.from_bytes(data[2:4], "big") if experimental else data[0]
+
 
 class TCPEnd(TCPOption, number=0):
-    """The end of the options (RFC 9293). Needed only to say so where the padding would not."""
+    """The end of the options (RFC 9293). Needed only where the padding would not mark it.
+
+    Bytes behind it are no options, whatever they look like: ``ignored``.
+    """
 
     __slots__ = ()
 
     kind: Constant = Constant(0, 8, default=0)
+    ignored: Data = Data(8, default=b"")
 
 
 class TCPNop(TCPOption, number=1):
@@ -127,6 +137,17 @@ class FastOpen(TCPOption, number=34):
     kind: Constant = Constant(0, 8, default=34)
     length: HeaderLength = HeaderLength(8, 8, default=None)
     cookie: Data = Data(16, default=b"")
+
+
+class ExperimentalFastOpen(TCPOption, number=0xF989):
+    """``FastOpen`` as before RFC 7413: of an experimental kind, 254 or 253, with that experiment's number."""
+
+    __slots__ = ()
+
+    kind: UInt = UInt(0, 8, default=254)
+    length: HeaderLength = HeaderLength(8, 8, default=None)
+    experiment: Constant = Constant(16, 16, default=0xF989)
+    cookie: Data = Data(32, default=b"")
 
 
 class UnknownTCPOption(TCPOption, role="unknown"):
