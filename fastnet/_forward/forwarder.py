@@ -1,0 +1,472 @@
+"""The forwarder: rules that are served by threads, and may be changed while they are."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
+from weakref import WeakKeyDictionary
+
+from fastnet._forward.listeners import close_all
+from fastnet._forward.rule import Listen, Options, Rule, Upstreams
+from fastnet._forward.served import Served, Settings, Tap, refuse_circles
+from fastnet._forward.telling import NOTHING, Record, Stats, UpstreamState, stats_of
+from fastnet._forward.warner import Warner, log
+from fastnet._limits import check_seconds
+from fastnet._threads import Work
+from fastnet.endpoints import Endpoint, UnixEndpoint
+from fastnet.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from fastnet._backend import relay
+
+_LAST_WARNINGS = 1.0
+"""Seconds that the end waits for the last warnings."""
+
+
+class _State(NamedTuple):
+    """The rules that are served, and what is left of earlier ones; replaced as a whole."""
+
+    served: tuple[Served, ...] = ()
+    left: tuple[Any, ...] = ()
+    """Rules of the core that accept no more, whose connections go on."""
+    gone: Stats = NOTHING
+    """What was counted by those whose connections have ended."""
+
+    def then(self, served: tuple[Served, ...]) -> "_State":
+        """The state in which these are served instead."""
+        cores = {one.core for one in served}
+        left = [one.core for one in self.served if one.core not in cores]
+        gone = self.gone
+        for core in self.left:
+            if core.counters.active:
+                left.append(core)
+            else:
+                gone = gone.plus(stats_of(core.counters))
+        return _State(served, tuple(left), gone)
+
+
+class _Step(NamedTuple):
+    """One step of a change: what is served from now on, and sockets for each loop where it is new to them."""
+
+    served: Served
+    listeners: list[list[socket.socket]]
+
+
+class Forwarder:
+    """A forwarder: each connection to ``listen`` becomes one to ``upstream``.
+
+    ``listen`` is ``"HOST:PORT"``, a host and a port, a port alone for loopback, ``"unix:/path"``,
+    ``"unix:@abstract"`` or ``"systemd:NAME"``; ``localhost`` and ``*`` are both families, and port 0 is a
+    free one, which ``port`` then returns. ``upstream`` is ``"HOST:PORT"``, a host and a port, or
+    ``"unix:..."``, or a list of them. The options are those
+    of ``Rule``; ``from_rules`` takes many rules.
+
+    ``threads`` is how many threads relay; ``engine`` insists on one of ``ENGINES``. ``spin`` is for how many
+    seconds they poll after each event before they sleep: answers come sooner, and take a processor. With
+    ``record`` there is a Record of each connection that has ended. ``tap`` is called in the relaying thread
+    with the rule, the connection's number, whether towards the upstream, and the bytes; only the pure engine
+    has it, which then runs.
+    ``warn`` is called with a line of text when accepting pauses because the process ran out of descriptors,
+    when a name does not resolve any more, and when an upstream's health changes (by default it is logged to
+    ``fastnet.forward``). It has a thread of its own, so that it may take its time: it delays nothing.
+
+    Used as a context manager (``with`` or ``async with``) it starts and stops. Raises InvalidArgument for
+    values that can't be meant; ``start`` raises NameNotResolved, AddressInUse, NotPermitted or OSError.
+    """
+
+    def __init__(
+        self,
+        listen: Listen,
+        upstream: Upstreams,
+        *,
+        threads: int = 1,
+        engine: str = "auto",
+        spin: float = 0.0,
+        record: bool = False,
+        tap: Tap | None = None,
+        warn: Callable[[str], None] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        settings = Settings(threads, engine, spin, record, tap, warn or log)
+        self._set_up([Rule(listen, upstream, **options)], settings)
+
+    @classmethod
+    def from_rules(
+        cls,
+        rules: Iterable[Rule],
+        *,
+        threads: int = 1,
+        engine: str = "auto",
+        spin: float = 0.0,
+        record: bool = False,
+        tap: Tap | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> Self:
+        """A forwarder of many rules. Raises InvalidArgument where two of them listen at the same place."""
+        self = cls.__new__(cls)
+        self._set_up(rules, Settings(threads, engine, spin, record, tap, warn or log))
+        return self
+
+    def _set_up(self, rules: Iterable[Rule], settings: Settings) -> None:
+        settings.check()
+        self._warner = Warner(settings.warn)
+        self._settings = settings._replace(warn=self._warner)
+        self._wanted = _distinct(rules)
+        self._reloading = threading.RLock()
+        self._changing = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._state = _State()
+        self._rule_of: WeakKeyDictionary[relay.Rule, Rule] = WeakKeyDictionary()
+        self._loops: list[relay.Loop] = []
+        self._works: list[Work[bool]] = []
+        # Its put may be called from a signal handler in mid-get.
+        self._orders: SimpleQueue[float | None] = SimpleQueue()
+        self._draining = False
+
+    # Starting and ending
+
+    def start(self) -> Self:
+        """Listen, and begin to forward in threads."""
+        if self._works:
+            raise RuntimeError("this forwarder was started before: make another one")
+        with self._changing, ExitStack() as undo:
+            undo.callback(self._forget)
+            self._warner.start()
+            undo.callback(self._warner.end)
+            for _ in range(self._settings.threads):
+                self._loops.append(self._settings.loop())
+                undo.callback(self._loops[-1].close)
+            self._change([*self._steps(self._wanted, undo)])
+            for loop in self._loops:
+                self._works.append(Work(partial(self._run, loop), "fastnet-forward"))
+            self._keeper = Work(self._keep, "fastnet-forward-keeper")
+            undo.pop_all()
+        return self
+
+    def _run(self, loop: "relay.Loop") -> bool:
+        with self._changing:
+            if loop not in self._loops:  # The start has failed, and closed it.
+                return False
+        try:
+            return loop.run()
+        except BaseException:
+            self._orders.put(0.0)  # The other threads don't go on without this one.
+            raise
+        finally:
+            self._orders.put(None)
+
+    def _keep(self) -> None:
+        """Drain when asked with the time for it, until every loop has reported its end (by None)."""
+        running = len(self._loops)
+        failure: Exception | None = None
+        while running:
+            timeout = self._orders.get()
+            if timeout is None:
+                running -= 1
+                continue
+            try:
+                self._drain(timeout)
+            except Exception as error:  # The next order is obeyed all the same.
+                failure = failure or error
+        self._warner.end()
+        if failure:
+            raise failure
+
+    def _drain(self, timeout: float) -> None:
+        with self._changing:
+            self._draining = True
+        try:
+            with ExitStack() as ends:
+                for served in self._state.served:
+                    ends.callback(served.end)
+        finally:
+            for loop in self._loops:
+                loop.drain(timeout)
+
+    def drain(self, timeout: float = 30.0) -> None:
+        """Accept no more, and let the connections there are end by themselves for ``timeout`` seconds.
+
+        Returns at once: ``wait`` waits. What is left then is reset. May be called from a signal
+        handler, and again with another time.
+        """
+        check_seconds("timeout", timeout)
+        self._check_started()
+        self._orders.put(timeout)
+
+    def wait(self) -> bool:
+        """Wait until it has drained or was stopped. True where no connection was cut.
+
+        Raises RuntimeError in a child process that forked off.
+        """
+        self._check_started()
+        uncut = [work.result() for work in self._works]
+        self._keeper.result()
+        self._warner.wait(_LAST_WARNINGS)
+        return all(uncut)
+
+    async def wait_async(self) -> bool:
+        """``wait`` as a coroutine. Cancelling it leaves the forwarder running."""
+        self._check_started()
+        uncut = [await work.result_async(cancel=_nothing) for work in self._works]
+        await self._keeper.result_async(cancel=_nothing)
+        await self._warner.wait_async(_LAST_WARNINGS)
+        return all(uncut)
+
+    def stop(self) -> None:
+        """Reset the connections there are, and return when everything is closed. Twice is no error.
+
+        In a child process that forked off it does nothing: the parent's forwarder goes on.
+        """
+        if self._is_ours():
+            self.drain(0)
+            self.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        starting = Work(self.start, "fastnet-forward-start")  # Resolving may take its time.
+
+        def undo() -> None:
+            starting.result()
+            self.stop()
+
+        def cancel() -> None:
+            Work(undo, "fastnet-forward-stop")
+
+        return await starting.result_async(cancel)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._is_ours():
+            self.drain(0)
+            await self.wait_async()
+
+    def _is_ours(self) -> bool:
+        self._check_started()
+        return self._works[0].is_ours
+
+    def _check_started(self) -> None:
+        if not self._works:
+            raise RuntimeError("this forwarder was not started")
+
+    # Changing rules
+
+    def reload(self, rules: Iterable[Rule]) -> None:
+        """Go on by these rules instead. Where anything is wrong with one of them, nothing is changed.
+
+        A rule that is there already goes on as it was. One that listens where another did takes over its
+        sockets, so that nobody is refused meanwhile, and the other's connections go on as they were. A rule
+        that is not listed any more stops accepting, and its connections go on too. (UDP has no
+        connections: flows go on with a rule that is unchanged but for its upstreams.)
+
+        Waits for names to be resolved: don't call it in a signal handler. Raises what ``start`` does, also
+        AddressInUse where a new rule overlaps with a place that is listened at now, as ``*:80`` with
+        ``127.0.0.1:80``; RuntimeError where this forwarder does not run.
+        """
+        wanted = _distinct(rules)
+        with self._reloading, ExitStack() as undo:
+            self._check_started()
+            steps = [*self._steps(wanted, undo)]
+            with self._changing:
+                if self._draining:
+                    raise RuntimeError("this forwarder ends: its rules can't be changed any more")
+                self._change(steps)
+                undo.pop_all()
+
+    async def reload_async(self, rules: Iterable[Rule]) -> None:
+        """``reload`` as a coroutine. Cancelling it does not break it off."""
+        await Work(partial(self.reload, rules), "fastnet-forward-reload").result_async(cancel=_nothing)
+
+    def set_upstream(self, upstream: Upstreams, rule: Rule | None = None) -> None:
+        """Let new connections go elsewhere, of this rule or of the only one; open ones stay where they are.
+
+        Does what ``reload`` does, and raises it.
+        """
+        with self._reloading:
+            chosen = self._find(rule)
+            changed = chosen.rule.going_to(upstream)
+            self.reload([changed if one is chosen else one.rule for one in self._state.served])
+
+    async def set_upstream_async(self, upstream: Upstreams, rule: Rule | None = None) -> None:
+        """``set_upstream`` as a coroutine. Cancelling it does not break it off."""
+        call = partial(self.set_upstream, upstream, rule)
+        await Work(call, "fastnet-forward-reload").result_async(cancel=_nothing)
+
+    def _steps(self, wanted: list[Rule], undo: ExitStack) -> list[_Step]:
+        """What there is to do for these rules, with all that can fail done already but for listening."""
+        free = [*self._state.served]
+        plan: list[Served] = []
+        for rule in wanted:
+            before = _counterpart(rule, free, wanted)
+            if before:
+                free.remove(before)
+            if before and before.rule == rule:
+                plan.append(before)
+                continue
+            plan.append(Served(rule, self._settings, before))
+            undo.callback(plan[-1].upstreams.end if before else plan[-1].end)
+        refuse_circles(plan)
+        cores = {served.core for served in self._state.served}
+        steps = []
+        for served in plan:
+            copies = [] if served.core in cores else served.listeners.duplicates()
+            undo.callback(close_all, chain(*copies))
+            steps.append(_Step(served, copies))
+        return steps
+
+    def _listen(self, steps: list[_Step], undo: ExitStack) -> None:
+        """Let the loops listen for what is new to them."""
+        for served, listeners in steps:
+            if listeners:
+                self._rule_of[served.core] = served.rule
+            for loop, sockets in zip(self._loops, listeners, strict=bool(listeners)):
+                undo.callback(loop.unlisten, served.core)
+                loop.listen(served.core, sockets)
+
+    def _turn(self, steps: list[_Step], undo: ExitStack) -> None:
+        """Let the core's rules go to those upstreams that are new."""
+        before = {one.core: one.upstreams for one in self._state.served}
+        for served, _ in steps:
+            if served in self._state.served:
+                continue
+            if served.core in before:
+                undo.callback(before[served.core].keep, served.core)
+                before[served.core].rest()
+            served.upstreams.keep(served.core)
+
+    def _change(self, steps: list[_Step]) -> None:
+        with ExitStack() as undo:
+            self._listen(steps, undo)
+            self._turn(steps, undo)
+            undo.pop_all()
+        former, state = self._state, self._state.then(tuple(step.served for step in steps))
+        self._state = state
+        for one in former.served:
+            if one not in state.served:
+                one.upstreams.end()
+        for served, _ in steps:
+            self._rule_of[served.core] = served.rule
+        with ExitStack() as ends:
+            for core in state.left:
+                for loop in self._loops:
+                    ends.callback(loop.unlisten, core)
+            kept = [one.listeners for one in state.served]
+            for one in former.served:
+                if one.listeners not in kept:
+                    ends.callback(one.listeners.close)
+
+    # Counters and records
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that are in force, or will be."""
+        return tuple(one.rule for one in self._state.served) or tuple(self._wanted)
+
+    @property
+    def addresses(self) -> list[Endpoint | UnixEndpoint]:
+        """Where it listens: for TCP and UDP one numeric address for each family, all on the same port."""
+        self._check_started()
+        return [address for one in self._state.served for address in one.listeners.addresses]
+
+    def addresses_of(self, rule: Rule) -> list[Endpoint | UnixEndpoint]:
+        """The same for one of the rules."""
+        return [*self._find(rule).listeners.addresses]
+
+    @property
+    def port(self) -> int:
+        """The port at which it listens, the first rule's where there are several."""
+        for address in self.addresses:
+            if isinstance(address, Endpoint):
+                return address.port
+        raise InvalidArgument(f"{self.rules[0].listen} has no port")
+
+    def stats(self, rule: Rule | None = None) -> Stats:
+        """The counters as they are now, of one rule, or of all that there were since the start.
+
+        They may be asked for from any thread, also after the end.
+        """
+        if rule is not None:
+            return stats_of(self._find(rule).core.counters)
+        self._check_started()
+        served, left, total = self._state
+        for core in (*(one.core for one in served), *left):
+            total = total.plus(stats_of(core.counters))
+        return total
+
+    def upstreams(self, rule: Rule | None = None) -> list[UpstreamState]:
+        """How things stand with each upstream of a rule, or of the only one."""
+        return [
+            UpstreamState(one.name, one.healthy, one.active, one.failures)
+            for one in self._find(rule).upstreams.current
+        ]
+
+    def connections(self) -> list[Record]:
+        """The connections that are open now; the relaying threads answer in their next turn."""
+        self._check_started()
+        return [self._record(one) for loop in self._loops for one in loop.connections()]
+
+    def records(self) -> list[Record]:
+        """The connections that have ended since the last call, where ``record`` was asked for.
+
+        Each thread keeps the last 16384 of its own; ``lost_records`` counts the others. To be called by one
+        thread at a time.
+        """
+        self._check_started()
+        return [self._record(one) for loop in self._loops for one in loop.records()]
+
+    @property
+    def lost_records(self) -> int:
+        """How many records there was no room for."""
+        self._check_started()
+        return sum(loop.lost_records for loop in self._loops)
+
+    def _record(self, record: "relay.Record") -> Record:
+        return Record(self._rule_of[record.rule], *record[1:])
+
+    def _find(self, rule: Rule | None) -> Served:
+        self._check_started()
+        served = self._state.served
+        if rule is None and len(served) > 1:
+            raise InvalidArgument(f"rule None: expected one of the {len(served)} there are")
+        for one in served:
+            if rule in (None, one.rule):
+                return one
+        raise InvalidArgument(f"rule {rule and rule.name!r}: expected one of those in force")
+
+
+def _distinct(rules: Iterable[Rule]) -> list[Rule]:
+    """The rules as a list, if they can be served together."""
+    listed = [*rules]
+    if not listed:
+        raise InvalidArgument("no rules: expected one or more")
+    seen = set()
+    for rule in listed:
+        place = (rule.listen, rule.protocol)
+        if place in seen and not (isinstance(rule.listen, Endpoint) and rule.listen.port == 0):
+            raise InvalidArgument(f"two rules listen at {rule.listen}: expected one")
+        seen.add(place)
+    return listed
+
+
+def _counterpart(rule: Rule, free: list[Served], wanted: list[Rule]) -> Served | None:
+    """The one among those served that goes on as this rule, or whose sockets it takes over."""
+    for served in free:
+        if served.rule == rule:
+            return served
+    for served in free:
+        if served.listens_for(rule) and served.rule not in wanted:
+            return served
+    return None
+
+
+def _nothing() -> None:
+    """Let it go on."""

@@ -1,0 +1,96 @@
+"""A forwarder's counters, and the records of its connections."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastnet._forward.rule import Rule
+from fastnet.endpoints import place_of
+
+if TYPE_CHECKING:
+    from fastnet._backend import relay
+
+
+class Stats(NamedTuple):
+    """What was done so far, by one rule or by all."""
+
+    accepted: int
+    """Connections accepted; for UDP, flows begun."""
+    active: int
+    """Connections open now."""
+    unreachable: int
+    """Connections whose upstream could not be connected to."""
+    refused: int
+    """Connections that were answered 400 or 408 instead of being passed on."""
+    denied: int
+    """Connections that were closed at once: by prefix, too many of one source, or no PROXY header."""
+    resets: int
+    """Connections that one of the sides reset, or that were cut."""
+    timed_out: int
+    """Connections that were cut because nothing came for too long."""
+    sent_up: int
+    """Bytes sent to the upstream."""
+    sent_down: int
+    """Bytes sent to the clients."""
+    connects_retried: int
+    """Connects that failed and were followed by one to another address or upstream."""
+
+    def plus(self, other: "Stats") -> "Stats":
+        """Both together."""
+        return Stats(*map(sum, zip(self, other, strict=True)))
+
+
+NOTHING = Stats(*[0] * len(Stats._fields))
+
+
+def stats_of(counters: "relay.Counters") -> Stats:
+    """What the core counts, as it is now."""
+    return Stats(*(getattr(counters, name) for name in Stats._fields))
+
+
+class UpstreamState(NamedTuple):
+    """How things stand with one upstream of a rule."""
+
+    name: str
+    """``HOST:PORT`` or ``unix:...``, as the rule has it."""
+    healthy: bool
+    """False where its last check failed."""
+    active: int
+    """Connections to it that are open now."""
+    failures: int
+    """Connects that failed since the last one that did not."""
+
+
+class Record(NamedTuple):
+    """One connection, open or ended."""
+
+    rule: Rule
+    number: int
+    """The rule's first connection is 1; a rule that a reload has changed begins again."""
+    client_address: tuple[int, Any]
+    """An address family, and a socket address of that family."""
+    upstream_address: tuple[int, Any] | None
+    """The same; None where nothing was connected to."""
+    opened: float
+    """When it was accepted: seconds since the epoch."""
+    seconds: float
+    """How long it was, or is by now, open."""
+    sent_up: int
+    """Bytes sent to the upstream."""
+    sent_down: int
+    """Bytes sent to the client."""
+    ended: str
+    """Why it ended; empty while it is open.
+
+    ``closed`` (by both sides), ``client reset``, ``upstream reset``, ``unreachable``, ``refused``,
+    ``denied``, ``idle``, ``half-closed``, ``late head``, ``bad response`` or ``stopped``.
+    """
+
+    @property
+    def client(self) -> str:
+        """Who connected, as ``127.0.0.1:4711``, ``[::1]:4711`` or ``unix:``; the one that a trusted PROXY
+        header names where there was one."""
+        return str(place_of(*self.client_address))
+
+    @property
+    def upstream(self) -> str | None:
+        """What was connected to, in the same way; None where nothing was."""
+        return self.upstream_address and str(place_of(*self.upstream_address))

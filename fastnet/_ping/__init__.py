@@ -1,0 +1,149 @@
+"""Is a host there, and how far away: ICMP echo to one host or many, with root or without.
+
+A reply is believed only where everything about it is right, its keyed cookie included; round-trip times
+are from the kernel's receive timestamps on the monotonic clock. An ICMP error is a reason, and final
+only at the timeout: a reply that comes after it wins.
+"""
+
+from collections.abc import Iterable
+from typing import Unpack
+
+from fastnet._coroutines import coroutine_of
+from fastnet._limits import Host, bounded
+from fastnet._ping.lookup import MAX_MARK, MAX_SIZE, Destination, one_host, reason_of, source_of
+from fastnet._ping.mtu import MTUSearch, PathMTU, path_mtu, path_mtu_async
+from fastnet._ping.pinger import ENGINES, Pinger, PingerOptions, summarize
+from fastnet._ping.reasons import describe, explain, explain_refusal
+from fastnet._ping.results import PingResult, Reply, Summary
+from fastnet._ping.session import (
+    MAX_BACKOFF,
+    MAX_COUNT,
+    MAX_ENOUGH,
+    MAX_RETRIES,
+    Session,
+    Timeout,
+)
+
+__all__ = [
+    "ENGINES",
+    "MAX_BACKOFF",
+    "MAX_COUNT",
+    "MAX_ENOUGH",
+    "MAX_MARK",
+    "MAX_RETRIES",
+    "MAX_SIZE",
+    "Destination",
+    "MTUSearch",
+    "PathMTU",
+    "PingResult",
+    "Pinger",
+    "Reply",
+    "Session",
+    "Summary",
+    "Timeout",
+    "describe",
+    "explain",
+    "explain_refusal",
+    "multiping",
+    "multiping_async",
+    "one_host",
+    "path_mtu",
+    "path_mtu_async",
+    "ping",
+    "ping_async",
+    "reason_of",
+    "source_of",
+]
+
+
+def ping(
+    host: Host,
+    count: int = 4,
+    interval: float = 1.0,
+    timeout: Timeout = 1.0,
+    *,
+    retries: int = 0,
+    backoff: float = 1.5,
+    **options: Unpack[PingerOptions],
+) -> PingResult:
+    """Send ``count`` echo requests to a host, ``interval`` seconds apart; wait ``timeout`` for each reply.
+
+    ``interval`` 0 is a flood: as fast as replies come back. ``timeout`` may be ``"auto"``: a second at first,
+    then by the round-trip times seen (RFC 6298), from 0.1 to 10. A request without a reply is sent again up
+    to ``retries`` times, its timeout ``backoff`` times as long each time. ``options`` are the Pinger's.
+
+    A host that does not answer is a result, not an error. Raises NameNotResolved, NotPermitted (its message
+    names the cures), InvalidArgument, NoAddress where ``source`` is not this machine's.
+    """
+    with Pinger(**options) as pinger:
+        return pinger.ping(host, count, interval, timeout, retries=retries, backoff=backoff)
+
+
+def multiping(
+    hosts: Iterable[Host],
+    count: int = 4,
+    interval: float = 1.0,
+    timeout: Timeout = 1.0,
+    *,
+    retries: int = 0,
+    backoff: float = 1.5,
+    enough: int | None = None,
+    **options: Unpack[PingerOptions],
+) -> list[PingResult]:
+    """Ping many hosts at once, over one socket a family: one result each, in the order given.
+
+    A host that is named twice is pinged once. It ends early where ``enough`` hosts have answered. A name that
+    does not resolve, or what is not the address of one host, stops nobody else: its result has the ``error``.
+    The other arguments are those of ``ping``, times in seconds. Raises NotPermitted, InvalidArgument or
+    NoAddress as ``ping`` does, before anything is sent.
+    """
+    with Pinger(**options) as pinger:
+        return pinger.multiping(
+            hosts, count, interval, timeout, retries=retries, backoff=backoff, enough=enough
+        )
+
+
+@coroutine_of(ping)
+async def ping_async(
+    host: Host,
+    count: int = 4,
+    interval: float = 1.0,
+    timeout: Timeout = 1.0,
+    *,
+    retries: int = 0,
+    backoff: float = 1.5,
+    **options: Unpack[PingerOptions],
+) -> PingResult:
+    """``fastnet.ping`` as a coroutine; the name is looked up in a thread."""
+    import asyncio
+
+    bounded("count", count, 1, MAX_COUNT)
+    with Pinger(**options) as pinger:
+        destinations = await asyncio.to_thread(pinger.look_up, host)
+        told = pinger.replies_async(destinations, count, interval, timeout, retries=retries, backoff=backoff)
+        return summarize(destinations, [reply async for reply in told], interval)[0]
+
+
+@coroutine_of(multiping)
+async def multiping_async(
+    hosts: Iterable[Host],
+    count: int = 4,
+    interval: float = 1.0,
+    timeout: Timeout = 1.0,
+    *,
+    retries: int = 0,
+    backoff: float = 1.5,
+    enough: int | None = None,
+    **options: Unpack[PingerOptions],
+) -> list[PingResult]:
+    """``fastnet.multiping`` as a coroutine; names are looked up in a thread."""
+    import asyncio
+
+    bounded("count", count, 1, MAX_COUNT)
+    with Pinger(**options) as pinger:
+        destinations = await asyncio.to_thread(pinger.resolve, hosts)
+        told = pinger.replies_async(
+            destinations, count, interval, timeout, retries=retries, backoff=backoff, enough=enough
+        )
+        replies = [reply async for reply in told]
+    return summarize(destinations, replies, interval)

@@ -1,0 +1,112 @@
+"""Hosts and sources as they are given, and the socket addresses that they stand for."""
+
+import errno
+import socket
+from typing import NamedTuple
+
+from fastnet._backend import probe as _core
+from fastnet._limits import Host, bounded, check_family, check_text, host_text
+from fastnet._system.icmp_sockets import bind_to_interface
+from fastnet.endpoints import Resolved, check_not_mapped, resolve
+from fastnet.errors import FastnetError, InvalidArgument
+
+MAX_MARK = (1 << 32) - 1
+MAX_SIZE = 65507
+"""The payload that fills the largest IPv4 packet."""
+_DISCARD_PORT = 9
+
+
+class Destination(NamedTuple):
+    """A host that was looked up, and the kind of socket that there is for it."""
+
+    host: str
+    address: str
+    engine: str
+    resolved: Resolved | None
+    """None where it did not resolve, or can't be pinged."""
+    error: str | None = None
+    """Why not."""
+
+
+class Source(NamedTuple):
+    """Where packets are sent from."""
+
+    address: str
+    """Numeric, with its scope where it has one; empty: as the kernel chooses."""
+    family: int
+    """The one that destinations must be of."""
+    scope: int = 0
+    """The interface of a link-local one; 0 where it has none."""
+
+    def scope_by(self, interface: str) -> int:
+        """The interface of a link-local destination that names none: the source's, or the only one to use.
+
+        0 where there is neither. Raises NoSuchInterface.
+        """
+        if self.scope or not interface:
+            return self.scope
+        from fastnet._backend import netif  # which others have no use for
+
+        netif.get_flags(interface)  # there is one of this name
+        return socket.if_nametoindex(interface)
+
+
+def check_sending(interface: str, mark: int, tos: int) -> None:
+    """Refuse what no packet can be sent with. Raises InvalidArgument."""
+    check_text("interface", interface)
+    bounded("mark", mark, 0, MAX_MARK)
+    bounded("tos", tos, 0, 255)
+
+
+def source_of(source: "Host | None", family: int) -> Source:
+    """The source that is asked for. Raises NameNotResolved, InvalidArgument for an IPv4-mapped address."""
+    check_family(family)
+    if source is None:
+        return Source("", family)
+    source = host_text("source", source)
+    found = resolve(source, family=family)[0]
+    check_not_mapped(source, found)
+    return Source(found.host, found.family, found.address[3] if len(found.address) > 3 else 0)
+
+
+def one_host(host: Host, source: Source, interface: str = "") -> Resolved:
+    """A host's first address. Raises NameNotResolved, InvalidArgument for what is not that of one host."""
+    host = host_text("host", host)
+    return checked(host, resolve(host, family=source.family)[0], source, interface)
+
+
+def checked(host: str, found: Resolved, source: Source, interface: str) -> Resolved:
+    """The address, with its scope. Raises InvalidArgument for what is not that of one host."""
+    check_not_mapped(host, found)
+    address = socket.inet_pton(found.family, found.address[0].partition("%")[0])
+    if not _core.is_host(found.family, int.from_bytes(address, "big")):
+        raise InvalidArgument(f"{host}: not the address of one host")
+    if not _core.is_link_local(found.address[0]):
+        return found
+    scope = found.address[3] or source.scope_by(interface)
+    if not scope:
+        raise InvalidArgument(f"{host}: a link-local address needs its interface, as {found.host}%eth0")
+    scoped = Resolved(found.family, (*found.address[:3], scope))
+    if source.scope not in (0, scope):
+        raise InvalidArgument(f"{host}: its interface contradicts that of the source, {source.address}")
+    if interface and _is_elsewhere(scoped, interface):
+        raise InvalidArgument(f"{host}: its interface contradicts the one to use, {interface}")
+    return scoped
+
+
+def _is_elsewhere(found: Resolved, interface: str) -> bool:
+    """Whether a socket of this interface can't send to a scope: neither its own nor one of its VRF."""
+    if found.address[3] == Source("", 0).scope_by(interface):
+        return False
+    with socket.socket(found.family, socket.SOCK_DGRAM) as sock:
+        bind_to_interface(sock, interface)
+        try:
+            sock.connect((found.address[0], _DISCARD_PORT, *found.address[2:]))  # sends nothing
+        except OSError as error:
+            return error.errno == errno.EINVAL
+    return False
+
+
+def reason_of(error: FastnetError, host: str) -> str:
+    """What is wrong with a host, without its name."""
+    return str(error.args[-1]).removeprefix(f"{host}: ")

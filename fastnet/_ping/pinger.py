@@ -1,0 +1,332 @@
+"""A conversation with many hosts over one socket a family: threads take turns at reading it."""
+
+import os
+import socket
+import threading
+import weakref
+from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import count as numbers
+from select import EPOLLIN, epoll
+from typing import Any, TypedDict, Unpack
+
+from fastnet._backend import probe as _core
+from fastnet._limits import Host, bounded, check_choice, check_flag, check_type, host_text, several
+from fastnet._ping.lookup import MAX_SIZE, Destination, check_sending, checked, reason_of, source_of
+from fastnet._ping.results import PingResult, Reply
+from fastnet._ping.session import MAX_COUNT, Persistence, Plan, Session, Timeout
+from fastnet.endpoints import Resolved, resolve
+from fastnet.errors import InvalidArgument, NameNotResolved
+
+ENGINES = ("auto", *_core.ENGINES)
+
+
+class PingerOptions(TypedDict, total=False):
+    """What ``Pinger`` takes, which documents each of them."""
+
+    size: int
+    pattern: bytes
+    ttl: int | None
+    tos: int
+    dont_fragment: bool | None
+    source: "Host | None"
+    interface: str
+    mark: int
+    family: int
+    all_addresses: bool
+    engine: str
+    transmit_timestamps: bool
+
+
+class Pinger:
+    """A conversation with any number of hosts over one socket a family, from any number of threads.
+
+    ``engine`` is ``raw``, ``datagram`` or ``auto``: a raw socket, else an ICMP datagram socket
+    (``net.ipv4.ping_group_range``). ``size`` is the payload in bytes, which ``pattern`` fills behind the
+    cookie of 16; ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class (the DSCP times 4),
+    ``source`` the address to send from, ``interface`` the only one to use, ``mark`` a firewall mark (needs
+    CAP_NET_ADMIN), ``family`` what names resolve to; with ``all_addresses`` each address of a name is pinged,
+    not the first alone. With ``dont_fragment`` True packets go whole or not at
+    all, whatever the kernel knows of the path; False lets them be cut to pieces; None is the kernel's way.
+    Round-trip times run from when the kernel handed a request to the driver or, with ``transmit_timestamps``
+    False, from right before it was sent: less exact, and less work, as a flood wants it.
+    Sockets open when they are first needed, and anew in a child after ``fork``. A context manager; close
+    it when no thread uses it.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 56,
+        pattern: bytes = b"",
+        ttl: int | None = None,
+        tos: int = 0,
+        dont_fragment: bool | None = None,
+        source: "Host | None" = None,
+        interface: str = "",
+        mark: int = 0,
+        family: int = socket.AF_UNSPEC,
+        all_addresses: bool = False,
+        engine: str = "auto",
+        transmit_timestamps: bool = True,
+    ) -> None:
+        bounded("size", size, 0, MAX_SIZE)
+        if ttl is not None:
+            bounded("ttl", ttl, 1, 255)
+        check_type("pattern", pattern, bytes, "bytes")
+        check_sending(interface, mark, tos)
+        if dont_fragment is not None:
+            check_flag("dont_fragment", dont_fragment)
+        check_flag("all_addresses", all_addresses)
+        check_flag("transmit_timestamps", transmit_timestamps)
+        check_choice("engine", engine, ENGINES)
+        self._engine = engine
+        self._source, self._interface = source_of(source, family), interface
+        self._all_addresses = all_addresses
+        self._options: dict[str, Any] = {
+            "size": size,
+            "pattern": pattern,
+            "ttl": ttl,
+            "tos": tos,
+            "dont_fragment": dont_fragment,
+            "source": self._source.address,
+            "interface": interface,
+            "mark": mark,
+            "transmit_timestamps": transmit_timestamps,
+        }
+        self._reset()
+
+    def _reset(self) -> None:
+        self.lock: threading.Condition = threading.Condition()
+        self.sessions: dict[int, Session] = {}
+        self.tickets: numbers[int] = numbers()
+        self._probers: dict[int, _core.Prober] = {}
+        self._poller = epoll()
+        self._reading = False
+        _open_pingers.add(self)
+
+    def after_fork(self) -> None:
+        """The child must not take its parent's replies: it starts with sockets of its own."""
+        self.close()
+        self._reset()
+
+    def close(self) -> None:
+        self._poller.close()
+        for prober in self._probers.values():
+            prober.close()
+        self._probers.clear()
+        _open_pingers.discard(self)
+
+    def __enter__(self) -> "Pinger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ping(
+        self,
+        host: Host,
+        count: int = 4,
+        interval: float = 1.0,
+        timeout: Timeout = 1.0,
+        **more: Unpack[Persistence],
+    ) -> PingResult:
+        """Ping one host. See the function ``ping``."""
+        return self.multiping(self.look_up(host), count, interval, timeout, **more)[0]
+
+    def multiping(
+        self,
+        hosts: "Iterable[Host | Destination]",
+        count: int = 4,
+        interval: float = 1.0,
+        timeout: Timeout = 1.0,
+        **more: Unpack[Persistence],
+    ) -> list[PingResult]:
+        """Ping many hosts at once; one result for each address, in order. See the function ``ping``."""
+        bounded("count", count, 1, MAX_COUNT)
+        destinations = self.resolve(hosts)
+        return summarize(destinations, self.replies(destinations, count, interval, timeout, **more), interval)
+
+    def replies(
+        self,
+        hosts: "Iterable[Host | Destination]",
+        count: int | None = 4,
+        interval: float = 1.0,
+        timeout: Timeout = 1.0,
+        **more: Unpack[Persistence],
+    ) -> Iterator[Reply]:
+        """What becomes of each request to each host, as soon as it is known; ``count`` None has no end.
+
+        The arguments are those of the function ``ping``.
+        """
+        return self.follow(self.begin(hosts, count, interval, timeout, **more))
+
+    def begin(
+        self,
+        hosts: "Iterable[Host | Destination]",
+        count: int | None = 4,
+        interval: float = 1.0,
+        timeout: Timeout = 1.0,
+        **more: Unpack[Persistence],
+    ) -> Session:
+        """A conversation to ``follow``. The arguments are those of ``replies``."""
+        return Session(self, self.resolve(hosts), Plan(count, interval, timeout, **more))
+
+    def follow(self, session: Session) -> Iterator[Reply]:
+        """What becomes of each request, as soon as it is known. Broken off, ``waiting`` has the others."""
+        try:
+            while session.unfinished:
+                self.advance(session)
+                yield from session.told()
+        finally:
+            with self.lock:
+                session.close()
+
+    async def replies_async(
+        self,
+        hosts: "Iterable[Host | Destination]",
+        count: int | None = 4,
+        interval: float = 1.0,
+        timeout: Timeout = 1.0,
+        **more: Unpack[Persistence],
+    ) -> AsyncIterator[Reply]:
+        """``replies`` for ``async for``. Names are looked up in a thread; all else is the event loop's."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        arrived = asyncio.Event()
+        plan = Plan(count, interval, timeout, **more)
+        session = Session(self, await asyncio.to_thread(self.resolve, hosts), plan)
+        own = os.dup(self.fileno())  # An event loop has one reader a descriptor, and there may be many of us.
+        loop.add_reader(own, arrived.set)
+        try:
+            while session.unfinished:
+                arrived.clear()
+                with self.lock:
+                    seconds = session.step()
+                if not session.news:
+                    timer = loop.call_later(seconds, arrived.set)
+                    await arrived.wait()
+                    timer.cancel()
+                with self.lock:
+                    self.receive()
+                for reply in session.told():
+                    yield reply
+        finally:
+            loop.remove_reader(own)
+            os.close(own)
+            with self.lock:
+                session.close()
+
+    def resolve(self, hosts: "Iterable[Host | Destination]") -> list[Destination]:
+        """Each host's address, or all of them, with the socket for it; what is named twice counts once.
+
+        Of a name that does not resolve, and of what is not the address of one host, it has the error. Raises
+        NotPermitted, NoSuchInterface, NoAddress where the source is not this machine's.
+        """
+        several("hosts", hosts, "several hosts, as ['::1']")
+        given = [host if isinstance(host, Destination) else host_text("hosts", host) for host in hosts]
+        found: dict[Destination, None] = {}
+        for host in dict.fromkeys(given):
+            found |= dict.fromkeys(self._looked_up(host) if isinstance(host, str) else [host])
+        return list(found)
+
+    def look_up(self, host: Host) -> list[Destination]:
+        """One host, or each of its addresses. Raises NameNotResolved, InvalidArgument, and as ``resolve``."""
+        host = host_text("host", host)
+        return self._destinations(host, self._addresses(host))
+
+    def _looked_up(self, host: str) -> list[Destination]:
+        try:
+            addresses = self._addresses(host)
+        except (NameNotResolved, InvalidArgument) as error:
+            return [Destination(host, "", "", None, reason_of(error, host))]
+        return self._destinations(host, addresses)
+
+    def _addresses(self, host: str) -> list[Resolved]:
+        found = resolve(host, family=self._source.family)[: None if self._all_addresses else 1]
+        return [checked(host, each, self._source, self._interface) for each in found]
+
+    def _destinations(self, host: str, addresses: list[Resolved]) -> list[Destination]:
+        return [Destination(host, each.host, self.prober(each.family).engine, each) for each in addresses]
+
+    def prober(self, family: int) -> "_core.Prober":
+        """The socket of a family, opened when it is first needed."""
+        return self._probers.get(family) or self._opened(family)
+
+    def _opened(self, family: int) -> "_core.Prober":
+        with self.lock:
+            if family not in self._probers:
+                prober = _core.Prober(family, self._engine, **self._options)
+                self._probers[family] = prober
+                self._poller.register(prober, EPOLLIN)
+            return self._probers[family]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the system did not let the sockets do, and what is different without it."""
+        return list(dict.fromkeys(note for prober in self._probers.values() for note in prober.notes))
+
+    def fileno(self) -> int:
+        """Readable when there is something for one of the conversations."""
+        return self._poller.fileno()
+
+    def has_unread(self) -> bool:
+        """Whether something has arrived that nobody has read yet."""
+        return bool(self._poller.poll(0))
+
+    def advance(self, session: "Session", longest: float = float("inf")) -> None:
+        """Send what is due, and wait for news, at most so many seconds; ``session.told()`` has them.
+
+        One thread reads for all, and wakes the others.
+        """
+        reader = False
+        try:
+            with self.lock:
+                seconds = min(longest, session.step())
+                if session.news:
+                    return
+                if self._reading:
+                    self.lock.wait(seconds)
+                    return
+                reader = self._reading = True  # In one step: Ctrl-C may come between any two.
+            self._poller.poll(seconds)
+        finally:
+            if reader:
+                self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        with self.lock:
+            self._reading = False
+            self.lock.notify_all()
+            self.receive()
+
+    def receive(self) -> None:
+        """Hand what has arrived to the conversations that it is for."""
+        for prober in self._probers.values():
+            for answer in prober.receive():
+                if session := self.sessions.get(answer.tag):
+                    session.take(answer)
+
+
+_open_pingers: "weakref.WeakSet[Pinger]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for pinger in list(_open_pingers):
+        pinger.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def summarize(
+    destinations: Iterable[Destination], replies: Iterable[Reply], interval: float
+) -> list[PingResult]:
+    """What ``Pinger.replies`` yielded, put together to one result for each destination."""
+    of: dict[tuple[str, str], list[Reply]] = {}
+    for reply in replies:
+        of.setdefault((reply.host, reply.address), []).append(reply)
+    return [
+        PingResult(each.host, each.address, each.engine, of.get((each.host, each.address), ()), interval)
+        for each in destinations
+    ]

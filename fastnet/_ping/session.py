@@ -1,0 +1,383 @@
+"""One conversation's timetable: what is to be sent when, how long it is awaited, what became of it.
+
+Nothing here waits, so that threads and asyncio both can drive it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import count as numbers
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from fastnet._limits import MAX_SECONDS, bounded, check_seconds
+from fastnet._ping.lookup import Destination
+from fastnet._ping.reasons import explain, explain_refusal
+from fastnet._ping.results import Reply
+from fastnet._ping.shortage import Shortage
+from fastnet.endpoints import Resolved
+from fastnet.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from fastnet._backend import probe as _core
+    from fastnet._ping.pinger import Pinger
+
+MAX_COUNT = 65535
+MAX_RETRIES = 100
+MAX_BACKOFF = 10.0
+MAX_ENOUGH = 1 << 24
+
+_NANOSECOND = 1_000_000_000
+_BURST = 64
+"""Sent at most before what has arrived is read; in a flood, awaited at most, or one a host."""
+_FLOOD_PAUSE_NS = 10_000_000
+"""In a flood, sent even though nothing comes back: a hundred a second, as ping(8) does."""
+_READS = 64
+"""Tried at most before a request is given up: noise may come faster than it is read."""
+_SPREAD_NS = 1_000_000
+"""Between the probes of one round to many hosts, so that they do not all leave in one burst."""
+_CATCH_UP_NS = 10_000_000
+"""How much of the time that was lost is made up for at once."""
+_FIRST, _SHORTEST, _LONGEST = 1.0, 0.1, 10.0
+"""Seconds that ``auto`` waits at first (RFC 6298, 2.1), at least and at most (nmap's)."""
+
+Timeout = float | Literal["auto"]
+
+
+class Persistence(TypedDict, total=False):
+    """How often a request is sent again, and when no more are."""
+
+    retries: int
+    """How many times more a request without a reply is sent, 0 unless given."""
+    backoff: float
+    """By what each timeout is longer than the one before it, 1.5 unless given."""
+    enough: int | None
+    """After so many hosts have answered, nothing more is sent."""
+
+
+class Plan:
+    """How hosts are asked; see ``multiping``. Raises InvalidArgument for what is out of range."""
+
+    def __init__(
+        self,
+        count: int | None,
+        interval: float,
+        timeout: Timeout,
+        retries: int = 0,
+        backoff: float = 1.5,
+        enough: int | None = None,
+    ) -> None:
+        if count is not None:
+            bounded("count", count, 1, MAX_COUNT)
+        check_seconds("interval", interval)
+        if not isinstance(timeout, str):
+            check_seconds("timeout", timeout, 0.001)
+        elif timeout != "auto":
+            raise InvalidArgument(f"timeout {timeout!r}: expected seconds, or 'auto'")
+        bounded("retries", retries, 0, MAX_RETRIES)
+        bounded("backoff", backoff, 1, MAX_BACKOFF)
+        if enough is not None:
+            bounded("enough", enough, 1, MAX_ENOUGH)
+        self.count: int | None = count
+        self.interval: float = interval
+        self.timeout: Timeout = timeout
+        self.retries: int = retries
+        self.backoff: float = backoff
+        self.enough: int | None = enough
+
+
+class Patience:
+    """How long a host's replies are awaited: a fixed time, or by its round-trip times (RFC 6298)."""
+
+    def __init__(self, timeout: Timeout) -> None:
+        self._auto = timeout == "auto"
+        self._smoothed = self._varied = 0.0
+        self.seconds: float = _FIRST if timeout == "auto" else timeout
+
+    def seen(self, rtt: float) -> None:
+        """A reply took that many seconds."""
+        if not self._auto:
+            return
+        if not self._smoothed:
+            self._smoothed, self._varied = rtt, rtt / 2
+        else:
+            self._varied += (abs(self._smoothed - rtt) - self._varied) / 4
+            self._smoothed += (rtt - self._smoothed) / 8
+        self.seconds = min(_LONGEST, max(_SHORTEST, self._smoothed + 4 * self._varied))
+
+    def missed(self) -> None:
+        """The time was up: perhaps it was too short."""
+        if self._auto:
+            self.seconds = min(_LONGEST, 2 * self.seconds)
+
+
+class Target:
+    """A destination in one conversation."""
+
+    __slots__ = ("address", "alive", "family", "host", "patience", "to")
+
+    def __init__(self, destination: Destination, resolved: Resolved, timeout: Timeout) -> None:
+        self.host, self.address = destination.host, destination.address
+        self.family, self.to = resolved.family, resolved.address
+        self.patience = Patience(timeout)
+        self.alive = False
+
+
+class Probe:
+    """One request, and what is known of it."""
+
+    __slots__ = ("again_ns", "answered", "deadline_ns", "error", "seq", "target", "tickets", "tries")
+
+    def __init__(self, target: Target, seq: int) -> None:
+        self.target = target
+        self.seq = seq
+        self.tries = 0
+        self.tickets: dict[int, int] = {}
+        """When each try was sent, by its ticket."""
+        self.deadline_ns = 0
+        self.again_ns = 0
+        """When it is due again without an answer, as the schedule counts."""
+        self.error = "no answer"
+        self.answered = False
+
+    def replied(self, answer: "_core.Answer") -> Reply:
+        target = self.target
+        duplicate, self.answered = self.answered, True
+        rtt_ms = answer.rtt_ns / 1e6
+        other = None if answer.responder == target.address else answer.responder
+        about = (target.host, target.address, self.seq, rtt_ms, answer.ttl)
+        return Reply(*about, None, duplicate, self.tries, other)
+
+    def failed(self) -> Reply:
+        target = self.target
+        return Reply(target.host, target.address, self.seq, None, None, self.error, tries=self.tries)
+
+
+class Deadlines:
+    """Probes by time, as until when each or its duplicates are awaited: a ticket decides between equals.
+
+    Nearly all come in order, and wait in line; the others are a heap.
+    """
+
+    def __init__(self) -> None:
+        self._line: deque[tuple[int, int, Probe]] = deque()
+        self._heap: list[tuple[int, int, Probe]] = []
+
+    def add(self, deadline: tuple[int, int, Probe]) -> None:
+        if not self._line or deadline > self._line[-1]:
+            self._line.append(deadline)
+        else:
+            heappush(self._heap, deadline)
+
+    def first(self) -> tuple[int, int, Probe] | None:
+        """The next one, where there is any."""
+        if self._heap and (not self._line or self._heap[0] < self._line[0]):
+            return self._heap[0]
+        return self._line[0] if self._line else None
+
+    def remove(self, first: tuple[int, int, Probe]) -> None:
+        if self._line and first is self._line[0]:
+            self._line.popleft()
+        else:
+            heappop(self._heap)
+
+    def clear(self) -> None:
+        self._line.clear()
+        self._heap.clear()
+
+
+class Session:
+    """One conversation. ``step`` and ``take`` are called under the pinger's lock."""
+
+    def __init__(self, pinger: "Pinger", destinations: Sequence[Destination], plan: Plan) -> None:
+        self._pinger = pinger
+        self._plan = plan
+        targets = [Target(each, each.resolved, plan.timeout) for each in destinations if each.resolved]
+        self._window = max(_BURST, len(targets))
+        self._interval_ns = int(plan.interval * _NANOSECOND)
+        self._apart_ns = min(_SPREAD_NS, self._interval_ns // max(1, len(targets)))
+        self._schedule = _schedule(targets, plan.count, self._interval_ns, self._apart_ns)
+        self._next = next(self._schedule, None)
+        self._again = Deadlines()
+        """What is to be tried once more, by when that is due as the schedule counts."""
+        self._probes: dict[int, Probe] = {}
+        """By ticket: a request has one for each time that it was sent."""
+        self._deadlines = Deadlines()
+        self._waiting = 0
+        self._alive = 0
+        self._sent_ns = 0
+        self._begin_ns = time.monotonic_ns()
+        """What the schedule counts from: later than it began by what was lost since."""
+        self._not_before_ns = 0
+        self._shortage = Shortage()
+        self._put_off = 0
+        self.news: deque[Reply] = deque(
+            Reply(each.host, each.address, 0, None, None, each.error, tries=0)
+            for each in destinations
+            if not each.resolved
+        )
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(self._next or self._waiting or self._again.first() or self.news)
+
+    def told(self) -> Iterator[Reply]:
+        """Each piece of news, once."""
+        while self.news:
+            yield self.news.popleft()
+
+    def close(self) -> None:
+        """Answers to these requests concern nobody any more."""
+        for ticket in self._probes:
+            self._pinger.sessions.pop(ticket, None)
+
+    def waiting(self) -> Iterator[Reply]:
+        """What is known so far of each request that is still awaited."""
+        return (probe.failed() for probe in dict.fromkeys(self._probes.values()) if not probe.answered)
+
+    def _forget(self, tickets: Iterable[int]) -> None:
+        for ticket in tickets:
+            self._pinger.sessions.pop(ticket, None)
+            self._probes.pop(ticket, None)
+
+    def step(self) -> float:
+        """Give up what is over its time and send what is due. The seconds until there is more to do."""
+        now_ns = time.monotonic_ns()
+        while (first := self._deadlines.first()) and first[0] <= now_ns:
+            if not first[2].answered and self._must_read():
+                return 0.0
+            self._deadlines.remove(first)
+            self._expire(first[2], first[1])
+        for _ in range(_BURST):
+            due_ns = self._due_ns()
+            if due_ns is None or due_ns > now_ns or not self._send_next():
+                break
+        times = [due_ns for due_ns in (self._due_ns(),) if due_ns is not None]
+        if first := self._deadlines.first():
+            times.append(first[0])
+        return max(0, min(times, default=0) - now_ns) / _NANOSECOND
+
+    def _due_ns(self) -> int | None:
+        """When the next request may be sent: in a flood, only as replies come back."""
+        if retry := self._retry():
+            return max(self._begin_ns + retry[0], self._not_before_ns)
+        if self._next is None:
+            return None
+        if self._interval_ns:
+            return max(self._begin_ns + self._next[0], self._not_before_ns)
+        if self._waiting >= self._window:
+            return max(self._sent_ns + _FLOOD_PAUSE_NS, self._not_before_ns)
+        return self._not_before_ns
+
+    def _retry(self) -> tuple[int, int, Probe] | None:
+        """What is tried again before anything new is sent: what was due first, in a flood each."""
+        retry = self._again.first()
+        if retry and self._next and retry[0] > self._next[0] and self._interval_ns:
+            return None
+        return retry
+
+    def _must_read(self) -> bool:
+        """Whether there is something to read first: what came in time counts, however late it is read."""
+        self._put_off = self._put_off + 1 if self._pinger.has_unread() else 0
+        return 0 < self._put_off <= _READS
+
+    def _expire(self, probe: Probe, ticket: int) -> None:
+        if probe.answered:
+            self._forget(probe.tickets)
+            return
+        self._waiting -= 1
+        if probe.tries <= self._plan.retries:
+            probe.deadline_ns = 0  # Nothing that comes until it is sent again comes in time.
+            self._again.add((probe.again_ns, ticket, probe))
+            return
+        probe.target.patience.missed()
+        self._fail(probe)
+
+    def _fail(self, probe: Probe) -> None:
+        self._forget(probe.tickets)  # first: broken off between the two, it is not yielded twice
+        self.news.append(probe.failed())
+
+    def _send_next(self) -> bool:
+        """Send what is due first. False where there is no room for it yet."""
+        retry = self._retry()
+        if retry:
+            due_ns, _, probe = retry
+        elif self._next:
+            due_ns, probe = self._next
+        else:
+            return False
+        self._sent_ns = time.monotonic_ns()
+        late_ns = self._sent_ns - self._begin_ns - due_ns
+        if late_ns >= self._interval_ns > 0:
+            self._begin_ns += late_ns  # What was missed, rounds and retries, is not made up for.
+        if not self._send(probe):
+            return False
+        if retry:
+            self._again.remove(retry)
+        else:
+            self._next = next(self._schedule, None)
+        if self._apart_ns:
+            caught_up_ns = self._sent_ns - _CATCH_UP_NS
+            self._not_before_ns = max(self._not_before_ns + self._apart_ns, caught_up_ns)
+        return True
+
+    def _send(self, probe: Probe) -> bool:
+        """Send a request, or fail it. False where it is to be tried again."""
+        ticket = next(self._pinger.tickets)
+        target = probe.target
+        timeout = target.patience.seconds
+        if probe.tries:
+            timeout = min(MAX_SECONDS, timeout * self._plan.backoff**probe.tries)
+        try:
+            self._pinger.prober(target.family).send(target.to, ticket, timeout)
+        except OSError as error:
+            if self._shortage.waits(error):
+                self._not_before_ns = self._shortage.until_ns
+                return False
+            probe.error = f"not sent: {explain_refusal(error.errno or 0)}"
+            self._fail(probe)
+            return True
+        self._shortage.since_ns = 0
+        probe.tries += 1
+        probe.tickets[ticket] = self._sent_ns
+        probe.deadline_ns = self._sent_ns + int(timeout * _NANOSECOND)
+        probe.again_ns = probe.deadline_ns - self._begin_ns
+        self._waiting += 1
+        self._probes[ticket] = probe
+        self._pinger.sessions[ticket] = self
+        self._deadlines.add((probe.deadline_ns, ticket, probe))
+        return True
+
+    def take(self, answer: "_core.Answer") -> None:
+        """An answer to one of these requests. What comes after the timeout is no answer any more."""
+        probe = self._probes[answer.tag]
+        target = probe.target
+        if answer.error is not None:
+            probe.error = explain(target.family, answer)
+            return
+        if probe.tickets[answer.tag] + answer.rtt_ns > probe.deadline_ns:
+            return
+        if not probe.answered:
+            self._waiting -= 1
+            target.patience.seen(answer.rtt_ns / _NANOSECOND)
+        self.news.append(probe.replied(answer))
+        self._alive += not target.alive
+        target.alive = True
+        if self._alive == self._plan.enough:
+            self._end()
+
+    def _end(self) -> None:
+        """As many hosts as wanted are known to be alive: nothing more is sent or awaited."""
+        self._next, self._waiting = None, 0
+        self._again.clear()
+        self._deadlines.clear()
+        self.close()
+
+
+def _schedule(
+    targets: list[Target], count: int | None, interval_ns: int, apart_ns: int
+) -> Iterator[tuple[int, Probe]]:
+    """Each request, in order, and when it is due: a round to every host each interval, a little apart."""
+    for seq in numbers() if count is None else range(count):
+        for place, target in enumerate(targets):
+            yield seq * interval_ns + place * apart_ns, Probe(target, seq)

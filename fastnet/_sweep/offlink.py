@@ -1,0 +1,28 @@
+"""What ``engine="link"`` does with those that no link of this machine reaches: nothing."""
+
+from array import array
+
+from fastnet._backend import probe as _core
+from fastnet._sweep.plan import Segment
+
+
+class OffLink:
+    """Stands where a segment's worker does; none of its targets is probed."""
+
+    def __init__(self, segment: Segment, left_out: bytes | None) -> None:
+        size = len(segment.indices)
+        self.states = bytearray([_core.DECIDED]) * size
+        for place in segment.order(None, left_out):
+            self.states[place] = _core.PENDING
+        self.rtts_ms = array("f", bytes(4 * size))
+        self.sent = 0
+        self.finished = True
+
+    def reason(self, index: int) -> str:
+        return "not on a link of this machine"
+
+    def run(self, seconds: float) -> bool:
+        return self.finished
+
+    def close(self) -> None:
+        """Nothing is held."""

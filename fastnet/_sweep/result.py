@@ -1,0 +1,311 @@
+"""What a sweep found out: a byte and a time a target, and a verdict made of them when it is looked at."""
+
+import socket
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import isnan
+from typing import Any, ClassVar, NamedTuple, overload
+
+from fastnet._backend import probe as _core
+from fastnet._ping import explain, explain_refusal
+from fastnet._sweep.plan import Part, Segment, Worker
+from fastnet.targets import Targets, address_text
+
+NOT_PROBED, INACTIVE, UNREACHABLE, ALIVE, DECIDED = STATES = (
+    "not probed",
+    "inactive",
+    "unreachable",
+    "alive",
+    "decided before",
+)
+"""The words for the core's states, in its order."""
+
+UNDECIDED = 255
+"""What stands for a state that may still change."""
+
+
+def _table(values: dict[int, int]) -> bytes:
+    """What ``bytes.translate`` takes to replace these values."""
+    return bytes(values.get(value, value) for value in range(256))
+
+
+# Silence means nothing before the end, and an error is final only where no reply comes.
+_SO_FAR = _table({_core.SILENT: _core.PENDING})
+_FINAL_SO_FAR = _table(dict.fromkeys((_core.PENDING, _core.SILENT, _core.UNREACHABLE), UNDECIDED))
+_IS_CHANGED = _table(dict.fromkeys(range(1, 256), 1))
+_BITS = {
+    finished: bytes(b"01"[value in decided] for value in range(256))
+    for finished, decided in (
+        (False, {_core.ALIVE, _core.DECIDED}),
+        (True, {_core.ALIVE, _core.DECIDED, _core.SILENT, _core.UNREACHABLE}),
+    )
+}
+
+
+class Verdict(NamedTuple):
+    """What a sweep found out about one target."""
+
+    address: str
+    """Numeric; of a name that did not resolve, the name."""
+    state: str
+    """One of ``STATES``."""
+    rtt_ms: float | None
+    """The round-trip time of an alive one; None where it is not known, as it was read too late."""
+    reason: str | None
+    """Why it is unreachable, or was not probed."""
+    mac: str | None = None
+    """The hardware address with which an alive one answered on our own link, as ``02:00:00:00:00:07``."""
+    responder: str | None = None
+    """Who replied for an anycast address: the router's own address. None where it is ``address`` itself."""
+
+
+class Counts(NamedTuple):
+    """How many targets ended in each state."""
+
+    alive: int
+    inactive: int
+    unreachable: int
+    not_probed: int
+
+
+class SweepResult(Sequence[Verdict]):
+    """The verdicts in the order of the targets, each made when it is looked at.
+
+    Behind them are those of names that did not resolve: not probed, under the name, with the reason.
+    """
+
+    def __init__(self, targets: Targets, parts: Sequence[Part], engine: str) -> None:
+        self.targets: Targets = targets
+        self.engine = engine
+        """What it went over: one of ``ENGINES`` but ``auto``, or two of them as in ``link+raw``."""
+        self.complete: bool = all(part.worker.finished for part in parts)
+        """False where it was interrupted: a target without a verdict counts as not probed."""
+        self.states: bytes = _joined_states(targets, parts, _SO_FAR)
+        """A byte for each target: the place of its state in ``STATES``."""
+        self._parts = parts
+        owned = sorted((own.start, number) for number, part in enumerate(parts) for own in part.segment.own)
+        self._starts = [start for start, _ in owned]
+        self._owners = [_Owner.of(parts[number]) for _, number in owned]
+        self._unresolved = [Verdict(each.name, NOT_PROBED, None, each.reason) for each in targets.unresolved]
+        self._resolved = len(self.states) - len(self._unresolved)
+
+    @property
+    def rtts_ms(self) -> memoryview:
+        """A float32 for each target: the round-trip time of an alive one, NaN where it is not known.
+
+        Others' mean nothing.
+        """
+        if len(self._parts) == 1 and not self._unresolved:
+            return memoryview(self._parts[0].worker.rtts_ms)
+        joined = memoryview(array("f", bytes(4 * len(self))))
+        _join(self._parts, (part.worker.rtts_ms for part in self._parts), joined)
+        return joined
+
+    @property
+    def counts(self) -> Counts:
+        order = (_core.ALIVE, _core.SILENT, _core.UNREACHABLE, _core.PENDING)
+        return Counts(*map(self.states.count, order))
+
+    @property
+    def alive(self) -> "Verdicts":
+        return Verdicts(self, _core.ALIVE)
+
+    @property
+    def inactive(self) -> "Verdicts":
+        """Those that were sent to, as often as asked for, and from which nothing came back."""
+        return Verdicts(self, _core.SILENT)
+
+    @property
+    def down(self) -> "Verdicts":
+        """``inactive`` under its other name."""
+        return self.inactive
+
+    @property
+    def unreachable(self) -> "Verdicts":
+        """Those about which an ICMP error came back, and no reply; the reason has what and from whom."""
+        return Verdicts(self, _core.UNREACHABLE)
+
+    @property
+    def not_probed(self) -> "Verdicts":
+        """Those that the system did not send to, whatever their reason."""
+        return Verdicts(self, _core.PENDING)
+
+    @property
+    def decided_before(self) -> "Verdicts":
+        """Those left out of this sweep because an earlier one, that it resumes, had their verdicts."""
+        return Verdicts(self, _core.DECIDED)
+
+    @property
+    def known(self) -> Iterator[Verdict]:
+        """This sweep's own verdicts: none of what an interruption left open, or an earlier one decided."""
+        return (self[index] for index in range(len(self)) if self._is_known(index))
+
+    def changes(self, before: "SweepResult") -> Iterator[Verdict]:
+        """The verdicts whose state or reason is another than in an earlier result of the same targets.
+
+        What an interruption left open is none of them.
+        """
+        changed = {*differing(before.states, self.states)}
+        for state in (_core.UNREACHABLE, _core.PENDING):
+            for index in places(self.states, state):
+                if index not in changed and self[index].reason != before[index].reason:
+                    changed.add(index)
+        return (self[index] for index in sorted(changed) if self._is_known(index))
+
+    def _is_known(self, index: int) -> bool:
+        state = self.states[index]
+        if state == _core.PENDING and not self.complete and index < self._resolved:
+            owner = self._owner(index)
+            return owner.worker.reason(index - owner.begin) is not None
+        return state != _core.DECIDED
+
+    def _owner(self, index: int) -> "_Owner":
+        return self._owners[bisect_right(self._starts, index) - 1]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @overload
+    def __getitem__(self, index: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Verdict]: ...
+    def __getitem__(self, index: int | slice) -> Verdict | list[Verdict]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        state = self.states[index]
+        index %= len(self.states)
+        if index >= self._resolved:
+            return self._unresolved[index - self._resolved]
+        owner = self._owner(index)
+        return owner.verdict(index - owner.begin, state)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}={value}" for name, value in self.counts._asdict().items())
+        return f"<SweepResult {counts}, engine={self.engine!r}>"
+
+
+class _Owner(NamedTuple):
+    """A part, as its verdicts are read: what is the same for each of them is looked up once."""
+
+    segment: Segment
+    worker: Worker
+    begin: int
+    rtts_ms: Any
+    mac: Callable[[int], bytes | None] | None
+    """None where nobody was asked for it."""
+    responder: Callable[[int], str | None] | None
+    """None where nobody replies for another: only IPv6 routers do."""
+
+    @classmethod
+    def of(cls, part: Part) -> "_Owner":
+        segment, worker = part
+        known: Any = worker
+        mac = known.mac if segment.on_link else None
+        may_differ = segment.family == socket.AF_INET6 and isinstance(worker, _core.Sweeper)
+        responder = known.responder if may_differ else None
+        return cls(segment, worker, segment.begin, worker.rtts_ms, mac, responder)
+
+    def verdict(self, place: int, state: int) -> Verdict:
+        address = address_text(*self.segment.at(place))
+        if state != _core.ALIVE:
+            return Verdict(address, STATES[state], None, _why(self, place, state))
+        rtt_ms = self.rtts_ms[place]
+        known = None if isnan(rtt_ms) else round(rtt_ms, 4)
+        mac = self.mac(place) if self.mac else None
+        responder = self.responder(place) if self.responder else None
+        return Verdict(address, ALIVE, known, None, mac.hex(":") if mac else None, responder)
+
+
+class Verdicts(Sequence[Verdict]):
+    """Those of a result that are in one state, found when they are looked at."""
+
+    def __init__(self, result: SweepResult, state: int) -> None:
+        self._result, self._state = result, state
+
+    def __len__(self) -> int:
+        return self._result.states.count(self._state)
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return (self._result[index] for index in places(self._result.states, self._state))
+
+    @overload
+    def __getitem__(self, index: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Verdict]: ...
+    def __getitem__(self, index: int | slice) -> Verdict | list[Verdict]:
+        chosen = [*places(self._result.states, self._state)][index]
+        return [self._result[each] for each in chosen] if isinstance(chosen, list) else self._result[chosen]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and [*self] == [*other]
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # __eq__ makes it so
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} verdicts: {STATES[self._state]}>"
+
+
+def places(values: bytes, value: int) -> Iterator[int]:
+    """Where a value stands, ascending."""
+    index = values.find(value)
+    while index >= 0:
+        yield index
+        index = values.find(value, index + 1)
+
+
+def differing(before: bytes, after: bytes) -> Iterator[int]:
+    """Where two columns of one length differ, ascending."""
+    both = int.from_bytes(before, "big") ^ int.from_bytes(after, "big")
+    return places(both.to_bytes(len(after), "big").translate(_IS_CHANGED), 1)
+
+
+def final_states(targets: Targets, parts: Sequence[Part]) -> bytes:
+    """The states that nothing can change any more; a value of no state for the others."""
+    return _joined_states(targets, parts, _FINAL_SO_FAR)
+
+
+def decided_bits(parts: Sequence[Part]) -> bytes:
+    """A bit for each target that needs no other sweep: bit k % 8 of byte k / 8."""
+    columns = [bytes(part.worker.states).translate(_BITS[part.worker.finished]) for part in parts]
+    bits = _joined(parts, columns)
+    return int(bits[::-1] or b"0", 2).to_bytes((len(bits) + 7) // 8, "little")
+
+
+def _joined_states(targets: Targets, parts: Sequence[Part], so_far: bytes) -> bytes:
+    """The states of the targets, and behind them those of names that did not resolve."""
+    states = _joined(parts, [_states(part, so_far) for part in parts])
+    return states + bytes([_core.PENDING]) * len(targets.unresolved)
+
+
+def _states(part: Part, so_far: bytes) -> bytes:
+    states = bytes(part.worker.states)
+    return states if part.worker.finished else states.translate(so_far)
+
+
+def _joined(parts: Sequence[Part], columns: Sequence[bytes]) -> bytes:
+    """A byte for each target, out of those for each part's."""
+    if len(parts) == 1:
+        return columns[0]
+    joined = bytearray(sum(len(own) for part in parts for own in part.segment.own))
+    _join(parts, columns, memoryview(joined))
+    return bytes(joined)
+
+
+def _join(parts: Iterable[Part], columns: Iterable[Any], joined: memoryview) -> None:
+    """Put what each part has a column of where its targets stand among all."""
+    for part, values in zip(parts, columns, strict=True):
+        column, begin = memoryview(values), part.segment.begin
+        for own in part.segment.own:
+            joined[own.start : own.stop] = column[own.start - begin : own.stop - begin]
+
+
+def _why(owner: _Owner, place: int, state: int) -> str | None:
+    if state not in (_core.UNREACHABLE, _core.PENDING):
+        return None
+    reason: Any = owner.worker.reason(place)
+    if reason is None:
+        return "interrupted" if state == _core.PENDING else None
+    if isinstance(reason, str):
+        return reason
+    return explain_refusal(reason) if isinstance(reason, int) else explain(owner.segment.family, reason)

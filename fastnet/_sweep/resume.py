@@ -1,0 +1,100 @@
+"""What is left of a sweep that was interrupted: a small file, from which the same sweep goes on."""
+
+import os
+from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
+from contextlib import suppress
+from typing import Any
+
+from fastnet._limits import path_text
+from fastnet.errors import InvalidArgument
+from fastnet.targets import Targets
+
+_FORMAT = "fastnet sweep 1"
+_SHOWN = 3
+
+
+class StateFile:
+    """The file at ``path``: which of these targets, and of this shard of them, have their verdicts.
+
+    It is opened at once: a place that can't be written to is an error before the sweep. Only its owner
+    may read it. ``decided`` is what a ``Sweep`` takes, None where the file is new or empty. A context
+    manager: a file in which nothing is saved goes at the end. Raises InvalidArgument for a file that is of
+    other targets or none of ours, OSError.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], targets: Targets, shard: tuple[int, int] = (1, 1)
+    ) -> None:
+        self.path: str = path_text("path", path)
+        self._about = {"format": _FORMAT, "targets": [*targets.texts()], "shard": [*shard]}
+        self._size = len(range(shard[0] - 1, targets.size, shard[1]))
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise InvalidArgument(f"{self.path}: not a regular file")
+        self._file = open(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")  # noqa: SIM115
+        try:
+            text = self._file.read()
+            self.decided = self._read(text) if text else None
+        except BaseException:
+            self._file.close()
+            raise
+
+    def save(self, decided: bytes) -> None:
+        """Write down which targets have their verdicts: what the interrupted ``Sweep`` knows."""
+        import json
+        import zlib
+
+        bitmap = b2a_base64(zlib.compress(decided), newline=False).decode()
+        text = json.dumps({**self._about, "decided": bitmap}, indent=1) + "\n"
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(text.encode())
+        self._file.flush()
+        os.fchmod(self._file.fileno(), 0o600)
+        self.decided = decided
+
+    def remove(self) -> None:
+        """Nothing is left to be done: the file goes when it is closed."""
+        self._file.truncate(0)
+        self.decided = None
+
+    def __enter__(self) -> "StateFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if self.decided is None:
+            # Root without capabilities may not remove it from another's directory: empty it means the same.
+            with suppress(PermissionError):
+                os.unlink(self.path)
+
+    def _read(self, text: bytes) -> bytes:
+        import json
+        import zlib
+
+        try:
+            saved: Any = json.loads(text)
+        except (ValueError, RecursionError):  # nested deeper than Python reads
+            saved = None
+        if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
+            raise InvalidArgument(f"{self.path}: not a file that an interrupted sweep wrote")
+        for name, what in (("targets", "of other targets"), ("shard", "of another shard")):
+            if saved.get(name) != self._about[name]:
+                theirs, ours = _words(saved.get(name)), _words(self._about[name])
+                raise InvalidArgument(f"{self.path}: it is {what} ({theirs}), not of {ours}")
+        size = (self._size + 7) // 8
+        try:
+            unpack = zlib.decompressobj()
+            decided = unpack.decompress(a2b_base64(saved.get("decided", ""), strict_mode=True), size + 1)
+        except (NotBase64, TypeError, ValueError, zlib.error):
+            decided = b""
+        if len(decided) != size:
+            raise InvalidArgument(f"{self.path}: damaged: remove it to begin anew")
+        return decided
+
+
+def _words(values: Any) -> str:
+    """The first few of what is to be the same."""
+    if not isinstance(values, list):
+        return "nothing"
+    return " ".join(map(str, values[:_SHOWN])) + (" ..." if len(values) > _SHOWN else "")

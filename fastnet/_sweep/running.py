@@ -1,0 +1,364 @@
+"""A sweep under way: its sockets, its parts, and what is known so far."""
+
+import select
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias, TypedDict
+
+from fastnet._backend import netif
+from fastnet._backend import probe as _core
+from fastnet._limits import (
+    Prefix,
+    bounded,
+    check_choice,
+    check_family,
+    check_seconds,
+    check_text,
+    is_prefix,
+    several,
+)
+from fastnet._sweep.offlink import OffLink
+from fastnet._sweep.plan import Options, Part, Segment, Worker, segments, shard_size
+from fastnet._sweep.result import (
+    DECIDED,
+    UNDECIDED,
+    SweepResult,
+    Verdict,
+    decided_bits,
+    differing,
+    final_states,
+)
+from fastnet._system.routes import Route, gatewayed, on_link, only_ipv6_source
+from fastnet.errors import InvalidArgument, NameNotResolved, NotPermitted
+from fastnet.targets import Targets
+
+ENGINES = ("auto", "link", *_core.ENGINES, "turbo", "tcp", "scapy")
+MAX_TARGETS = 1 << 24
+MAX_RETRIES = 100
+MAX_WINDOW = 4096
+MIN_RATE, MAX_RATE = 0.001, 1_000_000.0
+MAX_SHARDS = 1 << 32
+MAX_SEED = (1 << 64) - 1
+LONGEST_AUTO_TIMEOUT = 1.0
+"""What ``timeout="auto"`` begins with, and never exceeds."""
+
+_WORTH_ASKING = 4096
+"""For fewer targets it takes longer to ask for their source than it saves."""
+_SLICE_SECONDS = 0.1
+_PAUSE_MS = 1
+"""How long several workers that have nothing to send wait for what comes back to any of them."""
+
+
+Swept: TypeAlias = "Targets | Prefix | Iterable[Prefix]"
+"""Targets, or what they are made from."""
+
+
+class SweepOptions(TypedDict, total=False):
+    """What ``sweep`` takes by name, which documents each of them."""
+
+    exclude: Iterable[Prefix]
+    timeout: float | str
+    retries: int
+    window: int
+    rate: float | None
+    family: int
+    engine: str
+    seed: int | None
+    shard: tuple[int, int]
+    interface: str
+
+
+class Sweep:
+    """A sweep that is run bit by bit and can be interrupted: ``run`` until it is True, then ``result``.
+
+    Takes and raises what the function ``sweep`` does, and ``decided``: what ``decided()`` of an earlier
+    sweep of the same targets and shard; those are not probed again; and ``repeated``, where ``restart``
+    is to be called: its sockets follow changes of our addresses. A context manager: it holds sockets.
+    """
+
+    def __init__(
+        self,
+        targets: Swept,
+        *,
+        exclude: Iterable[Prefix] = (),
+        timeout: float | str = 1.0,
+        retries: int = 1,
+        window: int = 128,
+        rate: float | None = None,
+        family: int = socket.AF_UNSPEC,
+        engine: str = "auto",
+        seed: int | None = None,
+        shard: tuple[int, int] = (1, 1),
+        interface: str = "",
+        decided: bytes | None = None,
+        repeated: bool = False,
+    ) -> None:
+        self._options = checked_options(timeout, retries, window, rate, seed)
+        check_choice("engine", engine, ENGINES)
+        check_family(family)
+        check_text("interface", interface)
+        if interface:
+            netif.get_flags(interface)  # there is one of this name
+            if engine in ("tcp", "scapy"):
+                raise InvalidArgument(f"interface {interface}: engine {engine} leaves that to the routes")
+        self.targets: Targets = as_targets(targets, exclude, family)
+        self.engine = engine
+        """What was asked for, and once it is open, which it is."""
+        self._asked = engine
+        self.size: int = _size(self.targets, shard)
+        """How many of the targets belong to the shard."""
+        if decided is not None and len(decided) != (self.size + 7) // 8:
+            raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
+        self._repeated = repeated
+        self._icmp_engine, self._interface = "raw" if engine == "turbo" else engine, interface
+        self._sockets: dict[tuple[int, str, str, str], Any] = {}
+        self._arrivals = select.poll()
+        self._parts: list[Part] = []
+        self._told = b""
+        try:
+            self._segments = self._cut(shard)
+            self._begin(decided)
+            self.engine = self._used()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def sent(self) -> int:
+        """How many requests were sent so far."""
+        return sum(part.worker.sent for part in self._parts)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the system did not let a socket do, and what is different without it."""
+        found = (note for sock in self._sockets.values() for note in getattr(sock, "notes", ()))
+        return list(dict.fromkeys(found))
+
+    def restart(self) -> None:
+        """Begin again with every target, over the same sockets."""
+        self._close_parts()
+        self._begin(None)
+
+    def run(self, seconds: float = _SLICE_SECONDS) -> bool:
+        """Work for about that long at most. True once every target has its verdict."""
+        until = time.monotonic() + seconds
+        left = self._unfinished()
+        if len(left) > 1 and self._sockets:
+            left = self._take_turns(left, until)
+        if left:
+            left[0].run(max(0.0, until - time.monotonic()))
+        return not self._unfinished()
+
+    def news(self) -> Iterator[Verdict]:
+        """The verdicts that became final since the last call: alive at once, any other at the end."""
+        before, self._told = self._told, final_states(self.targets, self._parts)
+        result = self.result()
+        return (
+            verdict
+            for verdict in map(result.__getitem__, differing(before, self._told))
+            if verdict.state != DECIDED
+        )
+
+    def result(self) -> SweepResult:
+        """The verdicts so far. Until the sweep is complete, silence means nothing: those were not probed."""
+        return SweepResult(self.targets, tuple(self._parts), self.engine)
+
+    def decided(self) -> bytes:
+        """A bit for each target of the shard that has its verdict for good: bit k % 8 of byte k / 8.
+
+        What was not probed has none, for whatever reason.
+        """
+        return decided_bits(self._parts)
+
+    def close(self) -> None:
+        self._close_parts()
+        for sock in self._sockets.values():
+            sock.close()
+
+    def __enter__(self) -> "Sweep":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _cut(self, shard: tuple[int, int]) -> list[Segment]:
+        """Segments by the links they are on, where frames of our own are wanted and permitted."""
+        if self._asked == "turbo":
+            cut = segments(self.targets, shard, self._routes(gatewayed))
+            if not any(segment.gateway for segment in cut):
+                raise InvalidArgument(
+                    "engine turbo: no target is behind a router on an Ethernet link; take raw"
+                )
+            return cut
+        if self._asked in ("auto", "link"):
+            cut = segments(self.targets, shard, self._routes(on_link))
+            try:
+                for segment in cut:
+                    if segment.interface:
+                        self._opened(segment)
+                return cut
+            except NotPermitted:
+                if self._asked == "link":
+                    raise
+        return segments(self.targets, shard)
+
+    def _routes(self, known: Callable[[int], list[Route]]) -> Iterator[tuple[int, Route]]:
+        """The ways of a kind, each with its family, by the interfaces that may be used."""
+        families = [family for family in (socket.AF_INET, socket.AF_INET6) if self.targets.spans(family)]
+        routes = ((family, route) for family in families for route in known(family))
+        return (each for each in routes if self._interface in ("", each[1].interface))
+
+    def _begin(self, decided: bytes | None) -> None:
+        self._parts = []
+        for segment in self._segments:
+            self._parts.append(Part(segment, self._worker(segment, segment.left_out(decided))))
+        if self._sockets:
+            self._share_rate(self._unfinished())
+        self._told = bytes([UNDECIDED]) * (self.size + len(self.targets.unresolved))
+
+    def _close_parts(self) -> None:
+        for part in self._parts:
+            part.worker.close()
+
+    def _unfinished(self) -> list[Any]:
+        return [part.worker for part in self._parts if not part.worker.finished]
+
+    def _take_turns(self, left: list[Any], until: float) -> list[Any]:
+        """Let several workers send a batch each again and again: those of them that are left in the end.
+
+        Together they keep the rate: each has an equal share of it.
+        """
+        while len(left) > 1 and time.monotonic() < until:
+            sent = self.sent
+            for worker in left:
+                worker.run(0)
+            if self.sent == sent:
+                self._arrivals.poll(_PAUSE_MS)
+            if len(left) != len(left := self._unfinished()):
+                self._share_rate(left)
+        return left
+
+    def _share_rate(self, left: list[Any]) -> None:
+        for worker in left:
+            worker.pace(self._options.rate and self._options.rate / len(left))
+
+    def _worker(self, segment: Segment, left_out: bytes | None) -> Worker:
+        if self._asked == "tcp":
+            from fastnet._sweep.tcp import TcpSweeper
+
+            return TcpSweeper(segment, self._options, left_out)
+        if self._asked == "scapy":
+            from fastnet._sweep.scapy import ScapySweeper
+
+            return ScapySweeper(self._opened(segment), segment, self._options, left_out)
+        if self._asked == "link" and not segment.interface:
+            return OffLink(segment, left_out)
+        sweeper = _core.LinkSweeper if segment.on_link else _core.Sweeper
+        return sweeper(
+            self._opened(segment),
+            segment.spans,
+            shard=segment.shard,
+            decided=left_out,
+            **self._options._asdict(),
+        )
+
+    def _opened(self, segment: Segment) -> Any:
+        """The socket for a segment, opened once: a sweep that begins again may lack the privilege."""
+        key = (segment.family, segment.interface, segment.source, segment.gateway)
+        sock = self._sockets.get(key)
+        if sock is None:
+            if segment.gateway:
+                sock = self._opened_turbo(segment)
+            elif segment.interface:
+                from fastnet._system.link_socket import Link
+
+                sock = Link(segment.interface, segment.family, segment.source)
+            elif self._asked == "scapy":
+                from fastnet._sweep.scapy import open_socket
+
+                sock = open_socket(segment.family)
+            else:
+                sock = self._opened_prober(segment)
+                self._icmp_engine = sock.engine
+            self._sockets[key] = sock
+            self._arrivals.register(sock.fileno(), select.POLLIN)
+        return sock
+
+    def _opened_prober(self, segment: Segment) -> _core.Prober:
+        """Bound to its source where the kernel would always choose that one: it takes 6 % of the time less.
+
+        But not where a sweep may last so long that our addresses change.
+        """
+        lasting = self._repeated or self._options.rate is not None
+        worth_it = segment.family == socket.AF_INET6 and len(segment.indices) >= _WORTH_ASKING
+        source = ""
+        if worth_it and not lasting and not self._interface:
+            source = only_ipv6_source(segment.spans)
+        return _core.Prober(segment.family, self._icmp_engine, interface=self._interface, source=source)
+
+    def _opened_turbo(self, segment: Segment) -> _core.Prober:
+        prober = _core.Prober(segment.family, "raw", interface=self._interface)
+        try:
+            route = Route(segment.interface, 0, 0, segment.source, segment.gateway)
+            return _core.open_turbo(prober, route)
+        except BaseException:
+            prober.close()
+            raise
+
+    def _used(self) -> str:
+        """Which engines the segments are swept with."""
+        used = {
+            "turbo" if gateway else "link" if interface else self._icmp_engine
+            for _, interface, _, gateway in self._sockets
+        }
+        return "+".join(sorted(used)) or self._asked
+
+
+def checked_options(
+    timeout: float | str, retries: int, window: int, rate: float | None, seed: int | None
+) -> Options:
+    """Raises InvalidArgument for a value that is out of range."""
+    adaptive = timeout == "auto"
+    seconds = LONGEST_AUTO_TIMEOUT if isinstance(timeout, str) else timeout
+    if isinstance(timeout, str) and not adaptive:
+        raise InvalidArgument(f"timeout {timeout!r}: expected seconds or 'auto'")
+    check_seconds("timeout", seconds, 0.001)
+    bounded("retries", retries, 0, MAX_RETRIES)
+    bounded("window", window, 1, MAX_WINDOW)
+    if rate is not None:
+        bounded("rate", rate, MIN_RATE, MAX_RATE)
+    if seed is not None:
+        bounded("seed", seed, 0, MAX_SEED)
+    return Options(seconds, adaptive, retries, window, rate, seed)
+
+
+def as_targets(targets: Swept, exclude: Iterable[Prefix], family: int) -> Targets:
+    """Targets, from what they are made of. Raises NameNotResolved where a name was all there is."""
+    if isinstance(targets, Targets):
+        texts = tuple(targets.texts()) if (exclude := tuple(exclude)) else ()
+        made = Targets(*texts, exclude=exclude) if texts else targets
+        made.unresolved = targets.unresolved
+    else:
+        given: Iterable[Any] = (targets,) if is_prefix(targets) else several("targets", targets, "targets")
+        made = Targets(*given, exclude=exclude, family=family, strict=False)
+    if made.unresolved and not made:
+        first = made.unresolved[0]
+        raise NameNotResolved(f"{first.name}: {first.reason}")
+    return made
+
+
+def _size(targets: Targets, shard: tuple[int, int]) -> int:
+    if not isinstance(shard, tuple) or len(shard) != 2:
+        raise InvalidArgument(f"shard {shard!r}: expected which and of how many, as (1, 16)")
+    which, of = shard
+    bounded("shard: the number of shards", of, 1, MAX_SHARDS)
+    bounded("shard: which", which, 1, of)
+    size = shard_size(targets, shard)
+    if size > MAX_TARGETS:
+        shards = -(-targets.size // MAX_TARGETS)
+        cure = f"take shards (one of {shards} or more)"
+        if shards > MAX_SHARDS:
+            cure = f"2^56, as many as a /72 has, are the most for {MAX_SHARDS} (2^32) shards: name fewer"
+        raise InvalidArgument(f"{size} targets: a sweep takes at most {MAX_TARGETS} (2^24); {cure}")
+    return size

@@ -1,0 +1,191 @@
+"""Where no ICMP is allowed at all: who accepts or refuses a TCP connection to one of a few ports is alive."""
+
+import errno
+import select
+import socket
+import time
+from array import array
+from collections.abc import Iterator
+from math import nan
+from typing import Any, NamedTuple
+
+from fastnet._backend import probe as _core
+from fastnet._sweep.plan import Options, Segment
+from fastnet.targets import address_text
+
+PORTS = (80, 443, 22)
+"""What is connected to: ports that are rarely dropped on the way."""
+
+MAX_CONNECTIONS = 256
+"""How many connections are under way at once."""
+
+_FROM_THE_HOST = (0, errno.ECONNREFUSED, errno.ECONNRESET)
+# There is no room for one more socket now; there is when one under way ends.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+
+
+_LONGEST_AWAY = 0.1
+"""Seconds between two looks, above which a round-trip time would be too wrong."""
+
+
+class _Attempt(NamedTuple):
+    place: int
+    sock: socket.socket
+    begun: float
+
+
+class TcpSweeper:
+    """Sweeps a segment as the core's ``Sweeper`` does, a pass for each of the ports and each retry.
+
+    A connection that is accepted is closed at once. ``MAX_CONNECTIONS`` are under way at most, whatever the
+    window.
+    """
+
+    def __init__(self, segment: Segment, options: Options, decided: bytes | None) -> None:
+        self._segment, self._options, self._decided = segment, options, decided
+        size = len(segment.indices)
+        self.states = bytearray([_core.DECIDED]) * size
+        for place in segment.order(None, decided):
+            self.states[place] = _core.PENDING
+        self.rtts_ms = array("f", bytes(4 * size))
+        self._reasons: dict[int, int] = {}
+        self.sent = 0
+        self.finished = False
+        self._passes_left = options.retries
+        self._probes = self._pass()
+        self._put_back: tuple[int, int] | None = None
+        self._under_way: dict[int, _Attempt] = {}
+        self._poll = select.poll()
+        self._not_before = 0.0
+        self._looked = time.monotonic()
+
+    def reason(self, index: int) -> Any:
+        return self._reasons.get(index)
+
+    def close(self) -> None:
+        while self._under_way:
+            self._end(next(iter(self._under_way))).sock.close()
+
+    def run(self, seconds: float) -> bool:
+        """Work for about that long at most. True once every target has its verdict."""
+        stop = time.monotonic() + seconds
+        while not self.finished:
+            self._take(min(self._connect_more(), self._oldest_ends(), stop))
+            self._give_up_old()
+            if time.monotonic() >= stop:
+                break
+        return self.finished
+
+    def _pass(self) -> Iterator[tuple[int, int]]:
+        """Each place and port that is to be tried, one port after the other."""
+        for port in PORTS:
+            for place in self._segment.order(self._options.seed, self._decided):
+                if self.states[place] != _core.ALIVE:
+                    yield place, port
+
+    def _connect_more(self) -> float:
+        """Begin what there is room for, and return when there is reason to look again."""
+        for _ in range(MAX_CONNECTIONS):
+            now = time.monotonic()
+            if len(self._under_way) >= MAX_CONNECTIONS:
+                return now + self._options.timeout
+            probe = self._next_probe()
+            if probe is None:
+                return self._end_pass(now)
+            if now < self._not_before:
+                return self._not_before
+            if not self._begin(*probe, now):
+                return now + self._options.timeout
+            self._put_back = None
+        return now
+
+    def _next_probe(self) -> tuple[int, int] | None:
+        """What is to be tried next, the same until it is begun, or its target is found alive."""
+        if self._put_back and self.states[self._put_back[0]] == _core.ALIVE:
+            self._put_back = None
+        self._put_back = self._put_back or next(self._probes, None)
+        return self._put_back
+
+    def _end_pass(self, now: float) -> float:
+        """Once nothing is under way any more, turn to those that did not answer once more."""
+        if self._under_way:
+            return now + self._options.timeout
+        self.finished = self._passes_left == 0
+        self._passes_left -= 1
+        self._probes = self._pass()
+        return now
+
+    def _begin(self, place: int, port: int, now: float) -> bool:
+        """Connect to a target's port. False where there is no room for one more connection now."""
+        family, number = self._segment.at(place)
+        if not _core.is_host(family, number):
+            self._reasons[place] = _core.NOT_A_HOST
+            return True
+        sock = None
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            code = sock.connect_ex((address_text(family, number), port))
+        except OSError as error:
+            code = error.errno or 0
+        if code == errno.EINPROGRESS and sock:
+            self._sent(place, now)
+            self._under_way[sock.fileno()] = _Attempt(place, sock, now)
+            self._poll.register(sock, select.POLLOUT)
+            return True
+        if sock:
+            sock.close()
+        if code in _EXHAUSTED and self._under_way:
+            return False
+        if code in _FROM_THE_HOST:
+            self._sent(place, now)
+            self._answered(place, code, (time.monotonic() - now) * 1000)
+        elif self.states[place] == _core.PENDING:
+            self._reasons[place] = code
+        return True
+
+    def _sent(self, place: int, now: float) -> None:
+        self.sent += 1
+        if self._options.rate:
+            self._not_before = max(self._not_before, now) + 1 / self._options.rate
+        if self.states[place] == _core.PENDING:
+            self.states[place] = _core.SILENT
+            self._reasons.pop(place, None)
+
+    def _take(self, until: float) -> None:
+        """Wait for connections to end well or badly."""
+        asked = time.monotonic()
+        ended = self._poll.poll(max(0.0, until - asked) * 1000)
+        now = time.monotonic()
+        looked, self._looked = self._looked, now
+        for fd, _ in ended:
+            place, sock, begun = self._end(fd)
+            # What ended while nobody looked, or the process was stopped, ended at a time that is not known.
+            away = max(asked - max(looked, begun), now - max(until, asked))
+            with sock:
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                self._answered(place, code, (now - begun) * 1000 if away < _LONGEST_AWAY else nan)
+
+    def _answered(self, place: int, code: int, rtt_ms: float) -> None:
+        if self.states[place] == _core.ALIVE:
+            return
+        if code in _FROM_THE_HOST:
+            self.states[place] = _core.ALIVE
+            self.rtts_ms[place] = rtt_ms
+            self._reasons.pop(place, None)
+        elif code != errno.ETIMEDOUT:
+            self.states[place] = _core.UNREACHABLE
+            self._reasons[place] = code
+
+    def _oldest_ends(self) -> float:
+        oldest = next(iter(self._under_way.values()), None)
+        return oldest.begun + self._options.timeout if oldest else float("inf")
+
+    def _give_up_old(self) -> None:
+        now = time.monotonic()
+        while self._oldest_ends() <= now:
+            self._end(next(iter(self._under_way))).sock.close()
+
+    def _end(self, fd: int) -> _Attempt:
+        self._poll.unregister(fd)
+        return self._under_way.pop(fd)

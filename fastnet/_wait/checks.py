@@ -1,0 +1,128 @@
+"""One check of a service at one address: is it up, is it not, or is that not known?
+
+A check that passes returns; any other raises Fault. What was cut off is not known: neither up nor gone.
+"""
+
+import errno
+import socket
+import time
+from contextlib import suppress
+from typing import Literal
+
+from fastnet._connect import connect_one, describe
+from fastnet._steps import READABLE, WRITABLE, Steps, Wait, earliest
+from fastnet._wait.fault import CLOSES, Fault
+from fastnet._wait.http import Reply, build_request
+from fastnet._wait.targets import Target
+from fastnet.endpoints import Resolved, has_no_route
+
+Check = Literal["connect", "stable", "banner"]
+CHECKS = ("connect", "stable", "banner")
+"""Whether a connection must be accepted, stay open for a moment, or bring data from the server."""
+
+STABLE_SECONDS = 0.2
+"""How long a connection must stay open to count as stable; data from the server ends it at once."""
+
+_CHUNK_BYTES = 16384
+_CLOSED = (errno.ECONNRESET, errno.EPIPE)
+"""What a connection that the server ended can give, even to who is still connecting."""
+_NOBODY_THERE = frozenset(
+    {
+        *(errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENOENT, errno.ENOTDIR, errno.EPROTOTYPE),
+        *(errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EAFNOSUPPORT),
+    }
+)
+
+
+class Checker:
+    """How services are checked: by which check, and until when (``time.monotonic()``)."""
+
+    def __init__(self, check: Check, attempt_timeout: float, deadline: float | None) -> None:
+        self._check = check
+        self._attempt_timeout = attempt_timeout
+        self._deadline = deadline
+
+    def check(self, target: Target, address: Resolved) -> Steps[Resolved]:
+        """The address, if a fresh connection to it passes the check. Raises Fault."""
+        try:
+            yield from self._checked(target, address)
+        except Fault:
+            raise
+        except OSError as error:
+            raise self._fault(error, address) from None
+        return address
+
+    def _checked(self, target: Target, address: Resolved) -> Steps[None]:
+        began = time.monotonic()
+        try:
+            sock = yield from connect_one(address, self._answer_by(began))
+        except TimeoutError:
+            raise self._no_answer(began) from None
+        except (ConnectionResetError, BrokenPipeError):
+            # So soon, sometimes, that connecting itself fails; it was accepted even so.
+            if self._check == "connect" and not target.get:
+                return
+            raise
+        with sock:
+            if target.endpoint and target.get:
+                yield from self._ask(sock, build_request(target.endpoint, target.get))
+            elif self._check == "stable":
+                yield from self._stay(sock)
+            elif self._check == "banner":
+                yield from self._listen(sock)
+
+    def _answer_by(self, began: float) -> float:
+        until = began + self._attempt_timeout
+        return until if self._deadline is None else min(until, self._deadline)
+
+    def _no_answer(self, began: float) -> Fault:
+        waited = max(0.001, self._answer_by(began) - began)
+        return Fault(f"no answer within {waited:.3g} s", is_known=False)
+
+    def _stay(self, sock: socket.socket) -> Steps[None]:
+        enough = time.monotonic() + STABLE_SECONDS
+        if (yield Wait(sock.fileno(), READABLE, earliest(self._deadline, enough))):
+            if not sock.recv(1):
+                raise Fault(CLOSES, is_known=True)
+        elif self._deadline is not None and self._deadline < enough:
+            raise Fault(f"accepts, but was not seen to stay open for {STABLE_SECONDS:g} s", is_known=False)
+
+    def _listen(self, sock: socket.socket) -> Steps[None]:
+        began = time.monotonic()
+        if not (yield Wait(sock.fileno(), READABLE, self._answer_by(began))):
+            raise Fault("accepts, but sends nothing", is_known=False)
+        if not sock.recv(1):
+            raise Fault(CLOSES, is_known=True)
+
+    def _ask(self, sock: socket.socket, request: bytes) -> Steps[None]:
+        began = time.monotonic()
+        until = self._answer_by(began)
+        unsent = memoryview(request)
+        reply = Reply()
+        status = None
+        while status is None:
+            events = READABLE | (WRITABLE if unsent else 0)
+            # What arrived in time counts; bytes that keep dripping do not put off the end.
+            if time.monotonic() >= until or not (yield Wait(sock.fileno(), events, until)):
+                raise self._no_answer(began)
+            unsent = unsent[_send(sock, unsent) :]
+            with suppress(BlockingIOError):
+                status = reply.take(sock.recv(_CHUNK_BYTES))
+        if not 200 <= status < 400:
+            raise Fault(f"HTTP status {status}", is_known=True)
+
+    def _fault(self, error: OSError, address: Resolved) -> Fault:
+        if error.errno in _CLOSED:
+            return Fault(CLOSES, is_known=True)
+        no_route = error.errno == errno.EADDRNOTAVAIL and has_no_route(address)
+        return Fault(describe(error), no_route or error.errno in _NOBODY_THERE, error.errno)
+
+
+def _send(sock: socket.socket, data: memoryview) -> int:
+    """How much was sent: all, where nobody reads any more, since an answer may have come before that."""
+    try:
+        return sock.send(data) if data else 0
+    except BlockingIOError:
+        return 0
+    except (ConnectionResetError, BrokenPipeError):
+        return len(data)
