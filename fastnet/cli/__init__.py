@@ -7,17 +7,18 @@ a ``parser.usage``, which argparse would otherwise lay out before each run.
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
 
 import fastnet
 from fastnet.cli import exits
-from fastnet.cli.output import one_line, prepare_streams, remark
+from fastnet.cli.output import prepare_streams, print_line, remark
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
 
 COMMANDS = {
@@ -30,6 +31,7 @@ COMMANDS = {
     "packet": "parse a packet from hex or a file and show its layers",
     "ping": "is a host there, and how far away",
     "portscan": "the port states of an address",
+    "schema": "the JSON Schema of what --json prints",
     "status": "whether an interface is really up",
     "sweep": "which hosts of a target space answer, and which do not",
     "tour": "walk through every feature on this machine's own interfaces and loopback",
@@ -39,25 +41,69 @@ COMMANDS = {
 """Each subcommand and the line that ``fastnet --help`` prints for it."""
 
 
+class Help(argparse.HelpFormatter):
+    """argparse's help, where colours that are not wanted cost no import."""
+
+    if sys.version_info[:2] == (3, 14):
+
+        def _set_color(self, color: bool) -> None:
+            """Python 3.14 loads dataclasses and inspect to look up that all colours are nothing."""
+            self._theme, self._decolor = NoColours(), str
+
+
+class NoColours:
+    """argparse's theme, as it is where there is no colour."""
+
+    def __getattr__(self, name: str) -> str:
+        return ""
+
+
+class TopHelp(Help, argparse.RawDescriptionHelpFormatter):
+    """With the list of commands as it is laid out."""
+
+
 class Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line instead of printing the whole usage before it.
+    """Prints what was wrong in one line, the same on every Python, and not after the whole usage.
 
     argparse makes a formatter for each argument that is added, and each would ask how wide the terminal is,
     for which shutil and three compression libraries are loaded: only that of the help asks.
     """
 
-    def __init__(
-        self, *, formatter_class: type[argparse.HelpFormatter] = argparse.HelpFormatter, **options: Any
-    ) -> None:
+    def __init__(self, *, formatter_class: type[Help] = Help, **options: Any) -> None:
+        if sys.version_info >= (3, 14):
+            options["color"] = False
         super().__init__(formatter_class=partial(formatter_class, width=80), **options)
         self._help_formatter = formatter_class
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **options: Any) -> str:  # a formatter, from Python 3.15 on
         self.formatter_class = self._help_formatter
-        return super().format_help()
+        return super().format_help(*args, **options)
+
+    def print_help(self, file: Any = None) -> None:
+        """argparse would ignore that it can't be written."""
+        (file or sys.stdout).write(self.format_help())
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """argparse's words for this differ from one Python to the next."""
+        if action.choices is not None and value not in action.choices:
+            choices = ", ".join(map(repr, action.choices))
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {choices})")
 
     def error(self, message: str) -> NoReturn:
-        self.exit(exits.USAGE, f"{one_line(f'{self.prog}: {message} (see {self.prog} --help)')}\n")
+        unknown = message.removeprefix("unrecognized arguments: ").split()
+        if message.startswith("unrecognized") and unknown[0].startswith("-"):
+            message += suggestion(unknown[0].partition("=")[0], self._option_string_actions)
+        remark(f"{self.prog}: {message} (see {self.prog} --help)")
+        sys.exit(exits.USAGE)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``: did you mean X?`` where one of the known words is nearly this one, else nothing."""
+    from difflib import get_close_matches  # only here: who mistypes nothing needs none of it
+
+    plain = {each.lstrip("-"): each for each in known}
+    near = get_close_matches(word.lstrip("-"), plain, n=1)
+    return f": did you mean {plain[near[0]]}?" if near else ""
 
 
 class Version(argparse.Action):
@@ -68,7 +114,7 @@ class Version(argparse.Action):
 
         failure = native_failure()
         note = f" (no native: {failure})" if failure else ""
-        print(f"fastnet {fastnet.__version__} {implementation()}{note}")
+        print_line(f"fastnet {fastnet.__version__} {implementation()}{note}")
         parser.exit()
 
 
@@ -78,10 +124,11 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="fastnet",
         description="A network toolkit whose inner loops are C.",
-        epilog=f"commands:\n{listing}\n\n`fastnet COMMAND --help` says more of each.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"commands:\n{listing}\n\n`fastnet help COMMAND` has more of each.",
+        formatter_class=TopHelp,
     )
-    parser.add_argument("--version", action=Version, nargs=0, help="print the version and the implementation")
+    about = "print the version and the implementation"
+    parser.add_argument("-V", "--version", action=Version, nargs=0, help=about)
     parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
     rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     rest.required = False  # Python 3.11 would list it as missing
@@ -137,18 +184,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             parser = build_parser()
             parser.parse_args(arguments, called)
+            if called.command == "help":
+                words = [*called.arguments, "--help"]
+                called.command, called.arguments = words[0], words[1:]
+            if called.command == "--help":
+                parser.parse_args([called.command])
             if called.command not in COMMANDS:
-                parser.error(f"no command {called.command!r}: there are {', '.join(COMMANDS)}")
+                near = suggestion(called.command, COMMANDS)
+                parser.error(f"no command {called.command!r}{near or ': there are ' + ', '.join(COMMANDS)}")
             return run_command(called.command, called.arguments)
         finally:
-            sys.stdout.flush()  # here, where a failure can still be told
+            sys.stdout.flush()  # here, where a failure can still be reported
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except BrokenPipeError:
-        return exits.BROKEN_PIPE  # whoever read our output is gone (head, less): nothing more to say
+        return exits.BROKEN_PIPE  # whoever read our output is gone (head, less): nothing more to print
     except (FastnetError, OSError) as error:
         remark(f"{f'fastnet {called.command}'.rstrip()}: {describe(error)}")
         return exit_code(error)
+    except MemoryError:
+        remark(f"{f'fastnet {called.command}'.rstrip()}: {os.strerror(errno.ENOMEM)}")
+        return exits.OS_FAILURE
     finally:
         if quiet:
             signal.signal(signal.SIGINT, signal.SIG_DFL)

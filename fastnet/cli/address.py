@@ -1,12 +1,18 @@
 """Show every IPv4 and IPv6 address of one interface. The exit code is 1 where it has none."""
 
 import argparse
+from typing import TYPE_CHECKING
 
+from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_table, remark
+from fastnet.cli.parts import interface_address
 from fastnet.errors import NoAddress
 from fastnet.interfaces import InterfaceAddress, get_broadcast, list_addresses
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,18 +27,7 @@ def run(args: argparse.Namespace) -> int:
         return exits.NO
     if args.json:
         for address in addresses:
-            print_json(
-                {
-                    "interface": address.interface,
-                    "label": address.label,
-                    "version": address.version,
-                    "address": address.address,
-                    "prefix_length": address.prefix_length,
-                    "network": address.network,
-                    "broadcast": broadcast(address),
-                    "scope": address.scope,
-                }
-            )
+            print_address_json(address)
         return exits.YES
     print_table(
         ("ADDRESS", "NETWORK", "BROADCAST", "SCOPE"),
@@ -42,6 +37,16 @@ def run(args: argparse.Namespace) -> int:
         ),
     )
     return exits.YES
+
+
+def print_address_json(address: InterfaceAddress) -> None:
+    record: records.Address = {
+        "kind": "address",
+        "time": now(),
+        **interface_address(address),
+        "broadcast": broadcast(address),
+    }
+    print_json(record)
 
 
 def broadcast(address: InterfaceAddress) -> str | None:

@@ -94,13 +94,13 @@ def tos(text: str) -> int:
 
 def add_way(parser: argparse.ArgumentParser) -> None:
     """How packets leave this machine."""
-    parser.add_argument("-I", "--source", metavar="ADDRESS", help="the address to send from")
-    parser.add_argument("--interface", type=interface, metavar="NAME", help="the only interface to use")
+    parser.add_argument("-I", "--source", metavar="ADDRESS", help="address to send from")
+    parser.add_argument("--interface", type=interface, metavar="NAME", help="only interface to use")
     parser.add_argument(
-        "-m", "--mark", type=integer(0, (1 << 32) - 1), default=0, metavar="N", help="a firewall mark"
+        "-m", "--mark", type=integer(0, (1 << 32) - 1), default=0, metavar="N", help="firewall mark"
     )
     parser.add_argument(
-        "-O", "--tos", type=tos, default=0, metavar="TOS", help="the TOS byte, or a DSCP's name, as ef"
+        "-O", "--tos", type=tos, default=0, metavar="TOS", help="TOS byte, or a DSCP's name, such as ef"
     )
 
 
@@ -110,7 +110,7 @@ def chosen(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON Lines instead of a table")
+    parser.add_argument("--json", action="store_true", help="JSON Lines instead of text")
 
 
 def add_family(parser: argparse.ArgumentParser) -> None:

@@ -4,13 +4,24 @@ The client's exit code is 0 where all came back as it was sent, 1 where a messag
 """
 
 import argparse
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
+from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, argument, duration, integer
-from fastnet.cli.output import print_json
-from fastnet.cli.serving import Ending
-from fastnet.echo import MAX_COUNT, MAX_SIZE, EchoResult, EchoServer, Reply, echo
+from fastnet.cli.output import print_json, print_line
+from fastnet.cli.parts import rounded
+from fastnet.cli.serving import Ending, use_all_descriptors
+from fastnet.cli.streams import queued_streams
+from fastnet.echo import MAX_COUNT, MAX_SIZE, EchoResult, EchoServer, EchoStats, Reply, echo
 from fastnet.endpoints import Endpoint, parse_endpoint
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
+
+TIMES = ("min", "avg", "max", "p50", "p90", "p99")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,41 +29,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     serve = actions.add_parser("serve", help="send back what clients send, until Ctrl-C or SIGTERM")
     serve.add_argument(
-        "--host", default="localhost", help="where to listen; * is everywhere (default localhost)"
+        "--host", default="localhost", help="host to listen at; * is every address (default localhost)"
     )
-    serve.add_argument("--port", type=integer(0, 65535), default=0, help="0, the default, takes a free one")
+    serve.add_argument(
+        "--port", type=integer(0, 65535), default=0, help="port to listen at; 0, the default, is a free one"
+    )
     serve.add_argument(
         "--max-connections",
         type=integer(1, 100_000),
         default=1000,
         metavar="N",
-        help="at once (default 1000)",
+        help="number of open connections; more wait (default 1000)",
     )
     serve.add_argument(
-        "--idle-timeout", type=duration, metavar="TIME", help="end connections idle for so long"
+        "--idle-timeout", type=duration, metavar="TIME", help="idle time after which a connection is ended"
     )
     add_family(serve)
     add_json(serve)
 
     client = actions.add_parser("client", help="send messages to an echo server and time their return")
     client.add_argument(
-        "endpoint", type=argument(parse_endpoint), metavar="HOST:PORT", help="[::1]:7 for IPv6"
+        "endpoint", type=argument(parse_endpoint), metavar="HOST:PORT", help="server, such as [::1]:7"
     )
     client.add_argument(
-        "-c", "--count", type=integer(1, MAX_COUNT), default=4, metavar="N", help="how many messages (4)"
+        "-c", "--count", type=integer(1, MAX_COUNT), default=4, metavar="N", help="number of messages (4)"
     )
     what = client.add_mutually_exclusive_group()
     what.add_argument(
-        "-s", "--size", type=integer(1, MAX_SIZE), default=64, metavar="BYTES", help="of each message (64)"
+        "-s",
+        "--size",
+        type=integer(1, MAX_SIZE),
+        default=64,
+        metavar="BYTES",
+        help="size of each message (64)",
     )
-    what.add_argument("--message", metavar="TEXT", help="send this text")
+    what.add_argument("--message", metavar="TEXT", help="text of each message")
     client.add_argument(
         "-i",
         "--interval",
         type=duration,
         default=0.0,
         metavar="TIME",
-        help="from one message to the next (0)",
+        help="time from one message to the next (0)",
     )
     client.add_argument(
         "-W",
@@ -60,7 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=duration,
         default=5.0,
         metavar="TIME",
-        help="to connect, and for each reply (5s)",
+        help="time to connect, and for each reply (5s)",
     )
     add_family(client)
     add_json(client)
@@ -72,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_server(args: argparse.Namespace) -> int:
     ending = Ending()
+    use_all_descriptors()
     server = EchoServer(
         args.host,
         args.port,
@@ -79,22 +98,48 @@ def run_server(args: argparse.Namespace) -> int:
         max_connections=args.max_connections,
         idle_timeout=args.idle_timeout,
     )
-    with server:
-        for address in server.addresses:
-            if args.json:
-                print_json({"kind": "listening", **address._asdict()})
-            else:
-                print(f"listening on {address}", flush=True)
-        code = ending.wait()
-    stats = server.stats
-    if args.json:
-        print_json({"kind": "summary", **stats._asdict()})
-    else:
-        print(
-            f"stopped: {stats.accepted} connections, {stats.echoed_bytes} bytes echoed, "
-            f"{stats.timed_out} timed out, {stats.failed} failed"
-        )
+    with queued_streams("fastnet echo"):
+        with ExitStack() as stack:
+            with ending.opening():
+                stack.enter_context(server)
+            ending.follow(server.wait)
+            for address in server.addresses:
+                print_listening(address, args.json)
+            code = ending.wait()
+        print_stats(server.stats, args.json)
     return code
+
+
+def print_listening(address: Endpoint, as_json: bool) -> None:
+    if not as_json:
+        print_line(f"listening on {address}")
+        return
+    record: records.EchoListening = {
+        "kind": "echo_listening",
+        "time": now(),
+        "host": address.host,
+        "port": address.port,
+    }
+    print_json(record)
+
+
+def print_stats(stats: EchoStats, as_json: bool) -> None:
+    if as_json:
+        record: records.EchoServed = {
+            "kind": "echo_served",
+            "time": now(),
+            "accepted": stats.accepted,
+            "active": stats.active,
+            "echoed_bytes": stats.echoed_bytes,
+            "timed_out": stats.timed_out,
+            "failed": stats.failed,
+        }
+        print_json(record)
+        return
+    print_line(
+        f"stopped: {stats.accepted} connections, {stats.echoed_bytes} bytes echoed, "
+        f"{stats.timed_out} timed out, {stats.failed} failed"
+    )
 
 
 def run_client(args: argparse.Namespace) -> int:
@@ -111,7 +156,7 @@ def run_client(args: argparse.Namespace) -> int:
             *endpoint,
             count=args.count,
             size=args.size,
-            message=None if args.message is None else args.message.encode(errors="surrogateescape"),
+            message=None if args.message is None else os.fsencode(args.message),
             interval=args.interval,
             timeout=args.timeout,
             family=args.family,
@@ -128,24 +173,48 @@ def run_client(args: argparse.Namespace) -> int:
 
 def print_reply(endpoint: Endpoint, reply: Reply, as_json: bool) -> None:
     if as_json:
-        print_json({"kind": "reply", **reply._asdict()})
+        record: records.EchoReply = {
+            "kind": "echo_reply",
+            "time": now(),
+            "seq": reply.seq,
+            "size_bytes": reply.size,
+            "rtt_ms": reply.rtt_ms,
+            "error": reply.error,
+        }
+        print_json(record)
         return
     news = reply.error or f"size={reply.size} rtt={reply.rtt_ms:.3f} ms"
-    print(f"{endpoint}: seq={reply.seq} {news}", flush=True)
+    print_line(f"{endpoint}: seq={reply.seq} {news}")
 
 
 def print_summary(endpoint: Endpoint, result: EchoResult, as_json: bool) -> None:
-    names = ("min", "avg", "max", "p50", "p90", "p99")
-    times = {f"rtt_{name}_ms": getattr(result, f"rtt_{name}_ms") for name in names}
     if as_json:
-        counts = {name: getattr(result, name) for name in ("host", "address", "sent", "received", "error")}
-        rounded = {name: value and round(value, 6) for name, value in times.items()}
-        print_json({"kind": "summary", **counts, **rounded})
+        print_summary_json(result)
         return
     line = f"{endpoint}"
     if result.address != str(endpoint):
         line += f" ({result.address})"
     line += f": {result.sent} sent, {result.received} received"
     if result.received:
-        line += f", rtt {'/'.join(names)} = {'/'.join(f'{value:.3f}' for value in times.values())} ms"
-    print(line)
+        times = "/".join(f"{getattr(result, f'rtt_{name}_ms'):.3f}" for name in TIMES)
+        line += f", rtt {'/'.join(TIMES)} = {times} ms"
+    print_line(line)
+
+
+def print_summary_json(result: EchoResult) -> None:
+    record: records.EchoSummary = {
+        "kind": "echo_summary",
+        "time": now(),
+        "host": result.host,
+        "address": result.address,
+        "sent": result.sent,
+        "received": result.received,
+        "error": result.error,
+        "rtt_min_ms": rounded(result.rtt_min_ms),
+        "rtt_avg_ms": rounded(result.rtt_avg_ms),
+        "rtt_max_ms": rounded(result.rtt_max_ms),
+        "rtt_p50_ms": rounded(result.rtt_p50_ms),
+        "rtt_p90_ms": rounded(result.rtt_p90_ms),
+        "rtt_p99_ms": rounded(result.rtt_p99_ms),
+    }
+    print_json(record)

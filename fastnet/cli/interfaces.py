@@ -1,13 +1,17 @@
 """List every network interface: whether it is up, its MTU, its MAC address, its IPv4 and IPv6 addresses."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
+from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_table
 from fastnet.errors import NoAddress, NoSuchInterface
 from fastnet.interfaces import InterfaceStatus, get_hardware_address, get_index, get_mtu, list_status
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,25 +19,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    records = [record for status in list_status() if (record := describe(status))]
+    found = [record for status in list_status() if (record := describe(status))]
     if args.json:
-        for record in records:
+        for record in found:
             print_json(record)
         return exits.YES
     headings = ("INTERFACE", "INDEX", "STATE", "MTU", "MAC", "ADDRESSES")
-    rows = ((*list(record.values())[:5], " ".join(record["addresses"])) for record in records)
-    print_table(headings, ([cell or "-" for cell in row] for row in rows))
+    print_table(headings, ([cell or "-" for cell in row(record)] for record in found))
     return exits.YES
 
 
-def describe(status: InterfaceStatus) -> dict[str, Any] | None:
+def row(record: "records.Interface") -> tuple[object, ...]:
+    return (
+        *(record["interface"], record["index"], record["state"], record["mtu_bytes"]),
+        *(record["hardware_address"], " ".join(record["addresses"])),
+    )
+
+
+def describe(status: InterfaceStatus) -> "records.Interface | None":
     """What is printed of an interface; None where it went meanwhile."""
     try:
         return {
+            "kind": "interface",
+            "time": now(),
             "interface": status.interface,
             "index": get_index(status.interface),
             "state": status.state,
-            "mtu": get_mtu(status.interface),
+            "mtu_bytes": get_mtu(status.interface),
             "hardware_address": hardware_address(status.interface),
             "addresses": list(map(str, status.addresses)),
         }

@@ -10,7 +10,7 @@ T = TypeVar("T")
 class NoticedInterrupt:
     """Ctrl-C is only noted: whoever works looks between two steps whether it ``came``."""
 
-    came = False
+    came: bool = False
 
     def __enter__(self) -> Self:
         self._before = signal.getsignal(signal.SIGINT)

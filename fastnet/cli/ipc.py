@@ -5,13 +5,20 @@ sends each message back and stops after DONE, on Ctrl-C or on SIGTERM; it refuse
 """
 
 import argparse
-import threading
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from fastnet import ipc
+from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, duration, integer
-from fastnet.cli.output import print_json, remark
-from fastnet.cli.serving import Ending
+from fastnet.cli.output import print_json, print_line, remark
+from fastnet.cli.serving import Ending, use_all_descriptors
+from fastnet.cli.streams import queued_streams
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 DONE = b"DONE"
 
@@ -22,29 +29,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     pair = actions.add_parser(
         "pair", help="fork a child, send it a message over a socket pair, show its reply"
     )
-    pair.add_argument("--message", default="Hello from the parent", help="what the child is sent")
+    pair.add_argument("--message", default="Hello from the parent", help="text that is sent to the child")
     add_json(pair)
 
     serve = actions.add_parser("serve", help="echo messages on a Unix-domain socket until one is DONE")
-    serve.add_argument("path", metavar="PATH", help="where to listen")
-    serve.add_argument("--mode", type=_mode, default=0o600, help="the socket's mode, in octal (default 600)")
+    serve.add_argument("path", metavar="PATH", help="path to listen at, or @NAME")
+    serve.add_argument("--mode", type=_mode, default=0o600, help="mode of the socket, in octal (default 600)")
     serve.add_argument(
         "--max-connections",
         type=integer(1, 1024),
         default=64,
         metavar="N",
-        help="served at once (default 64)",
+        help="number of open connections; more wait (default 64)",
     )
     add_max_message(serve)
-    serve.add_argument("--timeout", type=duration, metavar="TIME", help="end connections idle for so long")
+    serve.add_argument(
+        "--timeout", type=duration, metavar="TIME", help="idle time after which a connection is ended"
+    )
     add_json(serve)
 
     send = actions.add_parser("send", help="send messages to such a server and show each reply")
-    send.add_argument("path", metavar="PATH", help="where the server listens")
-    send.add_argument("message", metavar="MESSAGE", nargs="+", help="what to send, one message each")
+    send.add_argument("path", metavar="PATH", help="path of the server, or @NAME")
+    send.add_argument("message", metavar="MESSAGE", nargs="+", help="text of a message")
     add_max_message(send)
     send.add_argument(
-        "-W", "--timeout", type=duration, default=5.0, metavar="TIME", help="for each reply (default 5s)"
+        "-W", "--timeout", type=duration, default=5.0, metavar="TIME", help="time for each reply (default 5s)"
     )
     add_json(send)
 
@@ -55,7 +64,7 @@ def add_max_message(parser: argparse.ArgumentParser) -> None:
         type=integer(1, (1 << 32) - 1),
         default=ipc.MAX_MESSAGE,
         metavar="BYTES",
-        help=f"how long a message may be (default {ipc.MAX_MESSAGE})",
+        help=f"message size at most (default {ipc.MAX_MESSAGE})",
     )
 
 
@@ -74,31 +83,35 @@ def run_pair(args: argparse.Namespace) -> int:
         for message in channel:
             channel.send(b"The child got: " + message)
 
+    message = os.fsencode(args.message)
     with ipc.fork(answer) as child:
-        child.channel.send(args.message.encode(errors="surrogateescape"))
+        child.channel.send(message)
         reply = _text(child.channel.recv() or b"")
     if args.json:
-        print_json({"message": args.message, "reply": reply, "pid": child.pid, "status": child.status})
+        record: records.Pair = {
+            "kind": "pair",
+            "time": now(),
+            "message": _text(message),
+            "reply": reply,
+            "pid": child.pid,
+            "status": child.status,
+        }
+        print_json(record)
     else:
-        print(
-            f"sent     {args.message}\nreply    {reply}\nchild    pid {child.pid}, exit status {child.status}"
-        )
+        print_line(f"sent     {_text(message)}")
+        print_line(f"reply    {reply}")
+        print_line(f"child    pid {child.pid}, exit status {child.status}")
     return exits.YES
 
 
 def run_serve(args: argparse.Namespace) -> int:
     ending = Ending()
-
-    printing = threading.Lock()
+    use_all_descriptors()
 
     def echo(channel: ipc.Channel) -> None:
         for message in channel:
             channel.send(message)
-            try:
-                with printing:
-                    _print_message(args.json, channel.peer, message)
-            except BrokenPipeError:  # our reader is gone, not the peer
-                ending.end(exits.BROKEN_PIPE)
+            _print_message(args.json, channel.peer, message)
             if message == DONE:
                 ending.end(exits.YES)
 
@@ -110,34 +123,58 @@ def run_serve(args: argparse.Namespace) -> int:
         max_message=args.max_message,
         timeout=args.timeout,
     )
-    with server:
-        remark(f"listening on {args.path}")
-        code = ending.wait()
-    stats = server.stats
-    remark(f"stopped: {stats.accepted} connections, {stats.failed} failed, {stats.refused} refused")
+    with queued_streams("fastnet ipc"):
+        with ExitStack() as stack:
+            with ending.opening():
+                stack.enter_context(server)
+            ending.follow(server.wait)
+            remark(f"listening on {args.path}")
+            code = ending.wait()
+        stats = server.stats
+        remark(f"stopped: {stats.accepted} connections, {stats.failed} failed, {stats.refused} refused")
     return code
 
 
 def _print_message(as_json: bool, peer: ipc.Credentials, message: bytes) -> None:
-    if as_json:
-        print_json({**peer._asdict(), "bytes": len(message), "message": _text(message)})
-    else:
-        print(f"pid {peer.pid} uid {peer.uid}: {_text(message)}", flush=True)
+    if not as_json:
+        print_line(f"pid {peer.pid} uid {peer.uid}: {_text(message)}")
+        return
+    record: records.Message = {
+        "kind": "message",
+        "time": now(),
+        "pid": peer.pid,
+        "uid": peer.uid,
+        "gid": peer.gid,
+        "message_bytes": len(message),
+        "message": _text(message),
+    }
+    print_json(record)
 
 
 def run_send(args: argparse.Namespace) -> int:
     with ipc.connect(args.path, max_message=args.max_message, timeout=args.timeout) as channel:
         for text in args.message:
-            channel.send(text.encode(errors="surrogateescape"))
+            message = os.fsencode(text)
+            channel.send(message)
             reply = channel.recv()
             if reply is None:
                 remark(f"fastnet ipc: {args.path}: the server ended the connection without a reply")
                 return exits.NO
-            if args.json:
-                print_json({"message": text, "reply": _text(reply)})
-            else:
-                print(_text(reply), flush=True)
+            _print_reply(args.json, message, reply)
     return exits.YES
+
+
+def _print_reply(as_json: bool, message: bytes, reply: bytes) -> None:
+    if not as_json:
+        print_line(_text(reply))
+        return
+    record: records.IpcReply = {
+        "kind": "ipc_reply",
+        "time": now(),
+        "message": _text(message),
+        "reply": _text(reply),
+    }
+    print_json(record)
 
 
 def _text(message: bytes) -> str:

@@ -2,11 +2,19 @@
 address. The exit code is 0 where IPv6 works: loopback, an address beyond the link, and a default route."""
 
 import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
-from fastnet.cli.output import print_json, print_table
-from fastnet.ipv6 import ENGINES, Ipv6Support, addresses, prefix, support
+from fastnet.cli.output import print_json, print_line, print_table
+from fastnet.cli.parts import interface_address
+from fastnet.interfaces import InterfaceAddress
+from fastnet.ipv6 import ENGINES, Ipv6Support, Prefix, addresses, prefix, support
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +40,11 @@ def show_support(args: argparse.Namespace) -> int:
     found = support()
     listed = addresses(engine=args.engine)
     if args.json:
-        print_json({"kind": "support", **found._asdict(), "works": found.works, "reason": found.reason})
-        for address in listed:
-            print_json({"kind": "address", "version": address.version, **address._asdict()})
+        print_support_json(found)
+        print_addresses_json(listed)
     else:
         print_support(found)
-        print()
+        print_line("")
         print_table(
             ("INTERFACE", "VERSION", "ADDRESS", "NETWORK", "SCOPE"),
             (
@@ -46,6 +53,28 @@ def show_support(args: argparse.Namespace) -> int:
             ),
         )
     return exits.YES if found.works else exits.NO
+
+
+def print_support_json(found: Ipv6Support) -> None:
+    record: records.Support = {
+        "kind": "support",
+        "time": now(),
+        "built_in": found.built_in,
+        "kernel": found.kernel,
+        "disabled": list(found.disabled),
+        "loopback": found.loopback,
+        "addresses": list(found.addresses),
+        "default_route": found.default_route,
+        "works": found.works,
+        "reason": found.reason,
+    }
+    print_json(record)
+
+
+def print_addresses_json(listed: Iterable[InterfaceAddress]) -> None:
+    for each in listed:
+        record: records.Ipv6Address = {"kind": "ipv6_address", "time": now(), **interface_address(each)}
+        print_json(record)
 
 
 def print_support(found: Ipv6Support) -> None:
@@ -58,7 +87,7 @@ def print_support(found: Ipv6Support) -> None:
         ("default route", yes(found.default_route)),
         ("works", "yes" if found.works else f"no: {found.reason}"),
     ):
-        print(f"{name + ':':27}{value}")
+        print_line(f"{name + ':':27}{value}")
 
 
 def yes(value: bool) -> str:
@@ -68,7 +97,20 @@ def yes(value: bool) -> str:
 def show_prefix(args: argparse.Namespace) -> int:
     found = prefix(args.prefix, engine=args.engine)
     if args.json:
-        print_json({**found._asdict(), "version": found.version})
+        print_prefix_json(found)
     else:
-        print(found)
+        print_line(str(found))
     return exits.YES
+
+
+def print_prefix_json(found: Prefix) -> None:
+    record: records.Prefix = {
+        "kind": "prefix",
+        "time": now(),
+        "address": found.address,
+        "zone": found.zone,
+        "prefix_length": found.prefix_length,
+        "network": found.network,
+        "version": found.version,
+    }
+    print_json(record)

@@ -1,21 +1,33 @@
 """Look at packets: "fastnet packet parse" shows one packet's layers, their fields and all its bytes."""
 
 import argparse
-import re
 import sys
+from typing import TYPE_CHECKING
 
+from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
-from fastnet.cli.output import print_json
+from fastnet.cli.output import print_json, print_line
 from fastnet.errors import InvalidArgument
-from fastnet.packet import as_dict, dump, parse
+from fastnet.packet import LINK_NUMBERS, LINKS, Packet, as_dict, dump, from_hex, parse
 
-LINKS = ("ethernet", "ip", "ipv4", "ipv6")
-_MOST_TEXT = 40
+if TYPE_CHECKING:
+    from fastnet import _records as records
+
+MAX_INPUT = 16 << 20
+CAPTURES = (
+    *(b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d"),
+    *(b"\x34\xcd\xb2\xa1", b"\xa1\xb2\xcd\x34"),
+    b"\x0a\x0d\x0d\x0a",
+)
+"""What pcap files begin with, in either byte order: micro- or nanoseconds, or modified; and pcapng's."""
+SNOOP = b"snoop\0"
+GZIP = b"\x1f\x8b"
 
 
 PARSE = """Parse one packet and show its layers, their fields and all its bytes. Input is hexadecimal text,
-with or without blanks and colons, or with --raw the bytes themselves. The exit code is 1 where, with
+with or without blanks and colons, what tcpdump -x, tshark -x, xxd, hexdump and od -tx1 print, or a C
+array; with --raw it is the bytes themselves. At most 16 MiB are read. The exit code is 1 where, with
 --strict, the packet is cut short, malformed or has a wrong checksum, 2 for input that is not hexadecimal."""
 
 
@@ -25,7 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parse_parser.add_argument(
         "file", nargs="?", default="-", metavar="FILE", help="what to read (default: stdin)"
     )
-    parse_parser.add_argument("--link", choices=LINKS, default="ethernet", help="what the packet starts with")
+    parse_parser.add_argument(
+        "--link",
+        type=link,
+        default="ethernet",
+        metavar="LINK",
+        help=f"what the packet starts with: {', '.join(LINKS)} or a DLT number (default: ethernet)",
+    )
     form = parse_parser.add_mutually_exclusive_group()
     form.add_argument("--hex", action="store_true", help="the input is hexadecimal text (default)")
     form.add_argument("--raw", action="store_true", help="the input is the packet's bytes")
@@ -33,33 +51,69 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(parse_parser)
 
 
+def link(text: str) -> str | int:
+    named = int(text) if text.isascii() and text.isdigit() else text
+    if named not in LINKS and named not in LINK_NUMBERS:
+        numbers = ", ".join(map(str, LINK_NUMBERS))
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected one of {', '.join(LINKS)}, or a DLT number of {numbers}"
+        )
+    return named
+
+
 def read(file: str) -> bytes:
     if file == "-":
-        return sys.stdin.buffer.read()
+        return bounded(sys.stdin.buffer.read(MAX_INPUT + 1))
     with open(file, "rb") as opened:
-        return opened.read()
+        return bounded(opened.read(MAX_INPUT + 1))
 
 
-def from_hex(text: bytes) -> bytes:
-    digits = re.sub(rb"\s|:|0[xX]", b"", text)
-    stranger = re.search(rb"[^0-9a-fA-F]", digits)
-    if stranger:
-        shown = text.decode("utf-8", "replace").split("\n")[0][:_MOST_TEXT]
-        raise InvalidArgument(f"{shown!r} is not hexadecimal: give pairs of hex digits, or --raw for bytes")
-    if len(digits) % 2:
-        raise InvalidArgument(f"{len(digits)} hex digits: expected two for each byte")
-    return bytes.fromhex(digits.decode())
+def bounded(data: bytes) -> bytes:
+    if len(data) > MAX_INPUT:
+        raise InvalidArgument(f"more than {MAX_INPUT >> 20} MiB of input: expected one packet")
+    return data
+
+
+def refuse_capture(data: bytes) -> None:
+    if data.startswith(CAPTURES):
+        raise InvalidArgument(
+            "this is a capture file: tcpdump -xx -c 1 -r FILE prints a packet of it, which is read here"
+        )
+    if data.startswith(SNOOP):
+        raise InvalidArgument(
+            "this is a snoop capture: tshark -x -c 1 -r FILE prints a packet of it, which is read here"
+        )
+    if data.startswith(GZIP):
+        raise InvalidArgument(
+            "this is compressed by gzip: of a capture, zcat FILE | tcpdump -xx -c 1 -r - prints a packet"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
     data = read(args.file)
     if not args.raw:
-        data = from_hex(data)
+        refuse_capture(data)
+        data = from_hex(data.decode("utf-8-sig", "replace"))
+    refuse_capture(data)
     if not data:
         raise InvalidArgument("the input is empty: expected the bytes of one packet")
     packet = parse(data, args.link, args.strict)
     if args.json:
-        print_json({"link": args.link, **as_dict(packet)})
+        print_packet_json(packet, args.link)
     else:
-        print(dump(packet))
+        for line in dump(packet).split("\n"):
+            print_line(line, at_once=False)
     return exits.YES
+
+
+def print_packet_json(packet: Packet, link: str | int) -> None:
+    found = as_dict(packet)
+    record: records.Packet = {
+        "kind": "packet",
+        "time": now(),
+        "link": link,
+        "length_bytes": found["length_bytes"],
+        "layers": found["layers"],
+        "error": found["error"],
+    }
+    print_json(record)

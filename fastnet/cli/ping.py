@@ -1,18 +1,17 @@
-"""Ping hosts: ICMP echo by a raw socket, or by a datagram socket where that is what is permitted."""
+"""Ping hosts: ICMP echo by a raw socket, or an unprivileged datagram socket."""
 
 import argparse
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from math import inf
+from typing import TYPE_CHECKING
 
 from fastnet._backend import probe as _core
-from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer, number
-from fastnet.cli.interrupts import HeldInterrupt
-from fastnet.cli.output import print_json, remark
-from fastnet.ping import (
+from fastnet._clock import now
+from fastnet._ping import (
     ENGINES,
     MAX_BACKOFF,
     MAX_COUNT,
@@ -24,27 +23,38 @@ from fastnet.ping import (
     PathMTU,
     Pinger,
     Reply,
+    Session,
     Summary,
     Timeout,
+    one_host,
+    reason_of,
+    source_of,
 )
+from fastnet.cli import exits
+from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer, number
+from fastnet.cli.interrupts import HeldInterrupt
+from fastnet.cli.output import print_json, print_line, remark
+from fastnet.cli.parts import path_mtu, rounded
+from fastnet.errors import InvalidArgument, NameNotResolved
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 INTERMIXED = True
-FIELDS = (
-    *("host", "address", "engine", "sent", "not_sent", "received", "waiting", "duplicates"),
-    "loss_percent",
-)
 FRAGMENT = {"no": True, "yes": False}
 PATTERN = re.compile("(?:[0-9a-fA-F]{2}){1,16}")
 OPTIONS = (
     *("size", "pattern", "ttl", "tos", "source", "interface", "mark"),
     *("family", "all_addresses", "engine"),
 )
+Key = tuple[str, str]
+"""A host as it was asked for, and its address."""
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [options] HOST [HOST ...]"
-    parser.add_argument("hosts", nargs="+", metavar="HOST", help="a name or an address; fe80::1%%eth0 too")
+    parser.add_argument("hosts", nargs="+", metavar="HOST", help="name or address, such as fe80::1%%eth0")
     add_timing(parser)
     add_packet(parser)
     add_telling(parser)
@@ -53,9 +63,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_timing(parser: argparse.ArgumentParser) -> None:
     count = parser.add_mutually_exclusive_group()
     count.add_argument(
-        "-c", "--count", type=integer(1, MAX_COUNT), default=4, metavar="N", help="requests to each host (4)"
+        "-c",
+        "--count",
+        type=integer(1, MAX_COUNT),
+        default=4,
+        metavar="N",
+        help="number of requests to each host (4)",
     )
-    count.add_argument("-l", "--loop", action="store_true", help="go on until Ctrl-C")
+    count.add_argument("-l", "--loop", action="store_true", help="requests until Ctrl-C")
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument(
         "-i",
@@ -63,10 +78,10 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
         type=duration,
         default=1.0,
         metavar="TIME",
-        help="between two requests to a host (1s)",
+        help="time between two requests to a host (1s)",
     )
     pace.add_argument(
-        "-f", "--flood", action="store_true", help="as fast as replies come back; only the summary is told"
+        "-f", "--flood", action="store_true", help="requests as fast as replies come back; summary only"
     )
     parser.add_argument(
         "-W",
@@ -74,7 +89,7 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
         type=patience,
         default=1.0,
         metavar="TIME",
-        help="how long to wait for a reply (1s); auto: by the round-trip times seen",
+        help="time to wait for a reply (1s); auto: by the round-trip times seen",
     )
     parser.add_argument(
         "-r",
@@ -82,7 +97,7 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
         type=integer(0, MAX_RETRIES),
         default=0,
         metavar="N",
-        help="send a request that is not answered again so many times (0)",
+        help="number of times to repeat an unanswered request (0)",
     )
     parser.add_argument(
         "-B",
@@ -90,55 +105,54 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
         type=number(1, MAX_BACKOFF),
         default=1.5,
         metavar="FACTOR",
-        help="by which the timeout grows with each retry (1.5)",
+        help="factor of the timeout for each retry (1.5)",
     )
     parser.add_argument(
         "-x",
         "--enough",
         type=integer(1, MAX_ENOUGH),
         metavar="N",
-        help="stop, with success, when N hosts have answered",
+        help="number of hosts whose answers are enough to stop, with success",
     )
 
 
 def add_packet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-s", "--size", type=integer(0, MAX_SIZE), default=56, metavar="BYTES", help="the payload (56)"
+        "-s", "--size", type=integer(0, MAX_SIZE), default=56, metavar="BYTES", help="payload size (56)"
     )
     parser.add_argument(
-        "-t", "--ttl", type=integer(1, 255), metavar="TTL", help="the TTL or hop limit to send with"
+        "-t", "--ttl", type=integer(1, 255), metavar="TTL", help="TTL or hop limit of requests"
     )
     parser.add_argument(
-        "-p", "--pattern", type=pattern, default=b"", metavar="HEX", help="fill the payload with these bytes"
+        "-p", "--pattern", type=pattern, default=b"", metavar="HEX", help="bytes that fill the payload"
     )
     parser.add_argument(
         "-M",
         "--fragment",
         choices=FRAGMENT,
-        help="no: send packets whole or not at all; yes: let them be cut; else as the kernel does",
+        help="whether packets may be fragmented (default: the kernel's way)",
     )
-    parser.add_argument(
-        "--mtu", action="store_true", help="find the MTU of the path to each host instead of pinging it"
-    )
+    parser.add_argument("--mtu", action="store_true", help="path MTU to each host, instead of pinging it")
     add_way(parser)
     add_family(parser)
     parser.add_argument(
-        "-A", "--all-addresses", action="store_true", help="ping each address of a name, not the first alone"
+        "-A", "--all-addresses", action="store_true", help="all addresses of a name, not the first alone"
     )
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="insist on a kind of socket")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="kind of socket (default auto)")
 
 
 def add_telling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-q", "--quiet", action="store_true", help="tell only the summary, not each reply")
+    parser.add_argument("-q", "--quiet", action="store_true", help="summary only")
     parser.add_argument(
         "-Q",
         "--every",
         type=duration,
         metavar="TIME",
-        help="instead of each reply, tell each TIME what came in it",
+        help="interval of reports, printed instead of each reply",
     )
+    parser.add_argument("-D", "--timestamps", action="store_true", help="time of day before each reply")
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="say what was resolved and which socket is used"
+        "-v", "--verbose", action="store_true", help="resolved addresses and kind of socket, on stderr"
     )
     add_json(parser)
 
@@ -162,43 +176,67 @@ def run(args: argparse.Namespace) -> int:
     options |= {"dont_fragment": FRAGMENT.get(args.fragment), "transmit_timestamps": not args.flood}
     with Pinger(**options) as pinger:
         destinations = pinger.resolve(args.hosts)
-        begin(args, destinations)
+        begin(args, destinations, pinger.notes)
         return converse(pinger, destinations, args)
 
 
-def begin(args: argparse.Namespace, hosts: Sequence[Destination | MTUSearch]) -> None:
-    """Give up the capabilities, which nothing needs once the sockets are open, and say which these are."""
+def begin(
+    args: argparse.Namespace, hosts: Sequence[Destination | MTUSearch | PathMTU], notes: Sequence[str]
+) -> None:
+    """Give up the capabilities, which nothing needs once the sockets are open, and print which these are.
+
+    Also which hosts there is none for.
+    """
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
     _core.drop_capabilities()
-    if args.verbose:
-        for each in hosts:
+    for each in hosts:
+        if not isinstance(each, MTUSearch) and not each.address:
+            remark(f"fastnet ping: {each.host}: {each.error}")
+        elif args.verbose:
             remark(f"{each.host} is {each.address}, by a {each.engine} socket")
+    for note in dict.fromkeys(notes) if args.verbose else ():
+        remark(note)
 
 
 def find_mtus(args: argparse.Namespace) -> int:
     """One host after the other."""
     seconds = 1.0 if args.timeout == "auto" else args.timeout
     options = chosen(args, ("tos", "source", "interface", "mark", "family", "engine"))
+    source = source_of(args.source, args.family)
+    hosts: list[MTUSearch | PathMTU] = []
     with ExitStack() as opened:
-        searches = [opened.enter_context(MTUSearch(host, **options)) for host in dict.fromkeys(args.hosts)]
-        begin(args, searches)
-        found = [tell_mtu(search.run(seconds), args.json) for search in searches]
+        for host in dict.fromkeys(args.hosts):
+            try:
+                to = one_host(host, source, args.interface or "")
+            except (NameNotResolved, InvalidArgument) as error:
+                hosts.append(PathMTU(host, "", "", None, (), reason_of(error, host)))
+            else:
+                hosts.append(opened.enter_context(MTUSearch(host, to=to, **options)))
+        begin(args, hosts, [note for each in hosts if isinstance(each, MTUSearch) for note in each.notes])
+        found = [tell_mtu(each, seconds, args.json) for each in hosts]
+    if not all(each.address for each in found):
+        return exits.USAGE
     return exits.YES if all(each.mtu for each in found) else exits.NO
 
 
-def tell_mtu(found: PathMTU, as_json: bool) -> PathMTU:
+def tell_mtu(host: MTUSearch | PathMTU, seconds: float, as_json: bool) -> PathMTU:
+    found = host.run(seconds) if isinstance(host, MTUSearch) else host
     if as_json:
-        print_json({"kind": "mtu", **found._asdict()})
-    else:
-        print(f"{name_of(found)}: {found}", flush=True)
+        print_mtu(found)
+    elif found.address:
+        print_line(f"{name_of(found)}: {found}")
     return found
 
 
+def print_mtu(found: PathMTU) -> None:
+    record: records.MTU = {"kind": "mtu", "time": now(), **path_mtu(found)}
+    print_json(record)
+
+
 def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Namespace) -> int:
-    """Ping until it is over, telling what comes, and then what it amounts to."""
+    """Ping until it is over, printing each reply, and then the summary."""
     told = Telling(destinations, args)
-    interrupted = False
     session = pinger.begin(
         destinations,
         None if args.loop else args.count,
@@ -210,15 +248,23 @@ def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Nam
     )
     try:
         with HeldInterrupt() as interrupt:
-            for reply in pinger.follow(session):
-                interrupt.whole(told.tell, reply)  # One that is half counted would look lost.
-    except KeyboardInterrupt:
-        interrupted = True
+            while session.unfinished:
+                pinger.advance(session, told.seconds_left())
+                for reply in session.told():
+                    interrupt.whole(told.tell, reply)  # One that is half counted would look lost.
+                interrupt.whole(told.end_interval, session)  # What is awaited would count twice.
+    except BrokenPipeError:
+        raise
+    except (KeyboardInterrupt, OSError) as error:
         for reply in session.told():  # what came at the last moment
             told.tell(reply)
-    told.summarize(session.waiting())
-    if interrupted:
-        return exits.INTERRUPTED
+        told.summarize(session)
+        if isinstance(error, KeyboardInterrupt):
+            return exits.INTERRUPTED
+        raise
+    told.summarize(session)
+    if not all(each.address for each in destinations):
+        return exits.USAGE
     alive = sum(each.alive for each in told.whole.values())
     return exits.YES if alive >= (args.enough or len(destinations)) else exits.NO
 
@@ -230,70 +276,135 @@ class Telling:
         self._destinations = destinations
         self._interval = 0.0 if args.flood else args.interval
         self._json = args.json
+        self._timestamps = args.timestamps
         self._every: float | None = args.every
         self._each = not (args.quiet or args.flood) and args.every is None
-        self.whole = self._summaries()
-        self._begin()
+        self.whole: dict[Key, Summary] = self._summaries(Counter())
+        self._until = inf if args.every is None else time.monotonic() + args.every
+        self._begin_interval([])
 
-    def _summaries(self) -> dict[tuple[str, str], Summary]:
-        return {
-            (each.host, each.address): Summary(each.host, each.address, each.engine, self._interval)
-            for each in self._destinations
-        }
-
-    def _begin(self) -> None:
-        """Begin the next of the times that ``--every`` tells of."""
-        self._until = time.monotonic() + (self._every or 0)
-        self._now = self._summaries()
+    def _summaries(self, carried: Counter[Key]) -> dict[Key, Summary]:
+        keys = {(each.host, each.address): each.engine for each in self._destinations}
+        return {key: Summary(*key, engine, self._interval, carried[key]) for key, engine in keys.items()}
 
     def tell(self, reply: Reply) -> None:
         self.whole[reply.host, reply.address].add(reply)
-        if self._each:
-            print_reply(reply, self._json)
+        if self._each and (reply.address or self._json):
+            if self._json:
+                print_reply_json(reply)
+            else:
+                print_reply(reply, f"{now()} " if self._timestamps else "")
         if self._every is not None:
             self._now[reply.host, reply.address].add(reply)
-            if time.monotonic() >= self._until:
-                if not self._json:
-                    print(time.strftime("[%H:%M:%S]"))
-                print_summaries(self._now, "interval", self._json)
-                self._begin()
+            self._any_now = True
+            if not self._every:
+                self._print_interval([])
 
-    def summarize(self, waiting: Iterable[Reply]) -> None:
+    def seconds_left(self) -> float:
+        """Until the interval ends."""
+        return max(0.0, self._until - time.monotonic()) if self._every else inf
+
+    def end_interval(self, session: Session) -> None:
+        """Print the interval if it is over."""
+        now = time.monotonic()
+        if self._every and now >= self._until:
+            self._print_interval([*session.waiting()])
+            self._until += self._every * ((now - self._until) // self._every + 1)
+
+    def summarize(self, session: Session) -> None:
+        waiting = [*session.waiting()]
+        if self._every and (self._any_now or waiting):
+            self._print_interval(waiting)
+        self._print(self.whole, print_summary, waiting)
+
+    def _begin_interval(self, waiting: list[Reply]) -> None:
+        """Begin the next of the times of ``--every``, with what is awaited already."""
+        carried = Counter((reply.host, reply.address) for reply in waiting)
+        self._now = {} if self._every is None else self._summaries(carried)
+        self._any_now = False
+
+    def _print_interval(self, waiting: list[Reply]) -> None:
+        if not self._json:
+            moment = now() if self._timestamps else time.strftime("[%H:%M:%S]")
+            print_line(moment, at_once=False)
+        self._print(self._now, print_interval, waiting)
+        self._begin_interval(waiting)
+
+    def _print(
+        self, summaries: dict[Key, Summary], as_json: Callable[[Summary], None], waiting: list[Reply]
+    ) -> None:
         for reply in waiting:
-            self.whole[reply.host, reply.address].add(reply, waiting=True)
-        print_summaries(self.whole, "summary", self._json)
+            summaries[reply.host, reply.address].add(reply, waiting=True)
+        for each in summaries.values():
+            if self._json:
+                as_json(each)
+            elif each.address:
+                print_line(line(each))
 
 
 def name_of(told: Reply | Summary | PathMTU) -> str:
     return told.host if told.host == told.address else f"{told.host} ({told.address})"
 
 
-def print_reply(reply: Reply, as_json: bool) -> None:
-    if as_json:
-        print_json({"kind": "reply", **reply._asdict()})
-        return
+def print_reply(reply: Reply, moment: str) -> None:
     news = reply.error if reply.rtt_ms is None else f"rtt={reply.rtt_ms:.3f} ms ttl={reply.ttl}"
-    notes = " (duplicate)" if reply.duplicate else ""
+    notes = f" from {reply.responder}" if reply.responder else ""
+    notes += " (duplicate)" if reply.duplicate else ""
     if reply.tries > 1:
         notes += f" ({reply.tries} tries)"
-    print(f"{name_of(reply)}: seq={reply.seq} {news}{notes}", flush=True)
+    print_line(f"{moment}{name_of(reply)}: seq={reply.seq} {news}{notes}")
 
 
-def print_summaries(summaries: dict[tuple[str, str], Summary], kind: str, as_json: bool) -> None:
-    for each in summaries.values():
-        if as_json:
-            print_json(record(each, kind))
-        else:
-            print(line(each), flush=True)
+def print_reply_json(reply: Reply) -> None:
+    record: records.Reply = {
+        "kind": "reply",
+        "time": now(),
+        "host": reply.host,
+        "address": reply.address,
+        "seq": reply.seq,
+        "rtt_ms": reply.rtt_ms,
+        "ttl": reply.ttl,
+        "error": reply.error,
+        "duplicate": reply.duplicate,
+        "tries": reply.tries,
+        "responder": reply.responder,
+    }
+    print_json(record)
 
 
-def record(summary: Summary, kind: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"kind": kind}
-    found |= {name: getattr(summary, name) for name in (*FIELDS, "error")}
-    for name in (*(f"rtt_{name}_ms" for name in TIMES), "jitter_ms", "outage_s"):
-        value = getattr(summary, name)
-        found[name] = value and round(value, 6)
-    return found
+def statistics(summary: Summary) -> "records.Statistics":
+    return {
+        "time": now(),
+        "host": summary.host,
+        "address": summary.address,
+        "engine": summary.engine,
+        "sent": summary.sent,
+        "not_sent": summary.not_sent,
+        "received": summary.received,
+        "waiting": summary.waiting,
+        "duplicates": summary.duplicates,
+        "loss_percent": summary.loss_percent,
+        "error": summary.error,
+        "rtt_min_ms": rounded(summary.rtt_min_ms),
+        "rtt_avg_ms": rounded(summary.rtt_avg_ms),
+        "rtt_max_ms": rounded(summary.rtt_max_ms),
+        "rtt_stddev_ms": rounded(summary.rtt_stddev_ms),
+        "rtt_p50_ms": rounded(summary.rtt_p50_ms),
+        "rtt_p90_ms": rounded(summary.rtt_p90_ms),
+        "rtt_p99_ms": rounded(summary.rtt_p99_ms),
+        "jitter_ms": rounded(summary.jitter_ms),
+        "outage_s": round(summary.outage_s, 6),
+    }
+
+
+def print_interval(summary: Summary) -> None:
+    record: records.Interval = {"kind": "interval", **statistics(summary)}
+    print_json(record)
+
+
+def print_summary(summary: Summary) -> None:
+    record: records.Summary = {"kind": "summary", **statistics(summary)}
+    print_json(record)
 
 
 def line(summary: Summary) -> str:

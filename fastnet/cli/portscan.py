@@ -1,24 +1,34 @@
-"""Scan the TCP ports of a host: open, closed or filtered. The exit code is 0 where any is open, else 1."""
+"""Scan the TCP ports of a host: open, closed or filtered. The exit code is 0 where any is open, else 1.
+
+It is 3 where this system could not send to some: these are unknown.
+"""
 
 import argparse
 from collections import Counter
+from typing import TYPE_CHECKING
 
-from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, argument, duration, integer
-from fastnet.cli.output import print_json, print_table, remark
-from fastnet.portscan import (
+from fastnet._clock import now
+from fastnet._portscan import (
     DEFAULT_CONCURRENCY,
     DEFAULT_PORTS,
     DEFAULT_TIMEOUT,
     ENGINES,
     PortScan,
+    PortState,
     Scan,
     parse_ports,
 )
+from fastnet.cli import exits
+from fastnet.cli.arguments import add_family, add_json, argument, duration, integer
+from fastnet.cli.output import print_json, print_table, remark
+from fastnet.cli.parts import scanned_port
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("host", metavar="HOST", help="a name or an address")
+    parser.add_argument("host", metavar="HOST", help="name or address")
     parser.add_argument(
         "-p",
         "--ports",
@@ -27,21 +37,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PORTS",
         help=f"ports and ranges (default {DEFAULT_PORTS})",
     )
-    parser.add_argument("--open", action="store_true", help="print the open ports only")
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="who scans (default connect)")
+    parser.add_argument("--open", action="store_true", help="open ports only")
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="scanner (default connect)")
     parser.add_argument(
         "--timeout",
         type=duration,
         default=DEFAULT_TIMEOUT,
         metavar="TIME",
-        help=f"how long a port may be silent (default {DEFAULT_TIMEOUT:g}s)",
+        help=f"time to wait for a silent port (default {DEFAULT_TIMEOUT:g}s)",
     )
     parser.add_argument(
         "--concurrency",
         type=integer(1, 65535),
         default=DEFAULT_CONCURRENCY,
         metavar="N",
-        help=f"connections under way at once (default {DEFAULT_CONCURRENCY}; nmap has its own)",
+        help=f"number of connections at once (default {DEFAULT_CONCURRENCY}; nmap has its own)",
     )
     add_family(parser)
     add_json(parser)
@@ -63,7 +73,15 @@ def run(args: argparse.Namespace) -> int:
         print_result(scan.result(), args)
         remark(f"interrupted: {len(scan.result().ports)} of {len(scan.ports)} ports are known")
         return exits.INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError:
+        if any(port.state != "unknown" for port in scan.result().ports):
+            print_result(scan.result(), args)
+        raise
     print_result(scan.result(), args)
+    if any(port.state == "unknown" for port in scan.result().ports):
+        return exits.OS_FAILURE
     return exits.YES if scan.result().open else exits.NO
 
 
@@ -71,9 +89,21 @@ def print_result(scan: PortScan, args: argparse.Namespace) -> None:
     shown = [port for port in scan.ports if port.state == "open" or not args.open]
     if args.json:
         for port in shown:
-            print_json({"host": scan.host, "address": scan.address, "engine": scan.engine, **port._asdict()})
+            print_port_json(scan, port)
     elif shown:
         print_table(("PORT", "STATE", "REASON"), shown)
     counts = Counter(port.state for port in scan.ports)
     told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     remark(f"{scan.address}: {told or 'nothing is known'}")
+
+
+def print_port_json(scan: PortScan, port: PortState) -> None:
+    record: records.Port = {
+        "kind": "port",
+        "time": now(),
+        "host": scan.host,
+        "address": scan.address,
+        "engine": scan.engine,
+        **scanned_port(port),
+    }
+    print_json(record)

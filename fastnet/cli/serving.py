@@ -1,12 +1,82 @@
-"""How a subcommand that serves is ended: Ctrl-C, SIGTERM, or by itself."""
+"""What subcommands that serve share: how many descriptors they have, and how they are ended."""
 
 import os
+import resource
+import select
 import signal
+import threading
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
+from fastnet._system import unix as _unix
+from fastnet._threads import Work, start_thread
 from fastnet.cli import exits
 
 _CODES: dict[int, int] = {signal.SIGTERM: exits.YES, signal.SIGINT: exits.INTERRUPTED}
+"""The signals that end a server, and its exit codes."""
+_OPENING_SECONDS = 2.0
+"""How long a server that is to end may take to open everything: after that only the resolver does."""
+
+
+def use_all_descriptors() -> None:
+    """Raise this process's limit of open descriptors to the highest that it may have without privilege."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # The system's own maximum may be lower by now.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class Signals:
+    """From now on these signals, and what is ``sent``, are events that wait until they are taken."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        # Each signal writes its number: one that comes just before the wait begins is not slept through.
+        self._events, self._writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in numbers:
+            signal.signal(number, lambda *_: None)
+
+    def send(self, number: int) -> None:
+        """One more event. No signal has the number 0."""
+        os.write(self._writer, bytes([number]))
+
+    def poll(self, seconds: float) -> bool:
+        """Whether there is an event within this time."""
+        poll = select.poll()
+        poll.register(self._events, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def take(self) -> int:
+        """Wait for the next event."""
+        return os.read(self._events, 1)[0]
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """While the server opens what it needs. Raises OSError where no thread can be started.
+
+        Nothing is broken off in the middle. A server that is to end and waits for the resolver exits at once,
+        and its Unix paths are removed; other events are there afterwards.
+        """
+        opened = threading.Event()
+        early: list[int] = []
+
+        def watch() -> None:
+            while number := self.take():
+                early.append(number)
+                if number in _CODES and not opened.wait(_OPENING_SECONDS):
+                    _unix.release_all()
+                    os._exit(_CODES[number])
+
+        watching = start_thread(watch, "fastnet-opening")
+        try:
+            yield
+        finally:
+            opened.set()
+            self.send(0)
+            watching.join()
+            for number in early:
+                self.send(number)
 
 
 class Ending:
@@ -16,20 +86,27 @@ class Ending:
     """
 
     def __init__(self) -> None:
-        # Each signal writes its number: one that comes just before the wait begins is not slept through.
-        self._reasons, self._tell = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._tell, False)
-        signal.set_wakeup_fd(self._tell)
-        for number in _CODES:
-            signal.signal(number, lambda *_: None)
+        self._signals = Signals(_CODES)
+        self.opening = self._signals.opening
         self._own: deque[int] = deque()
 
     def end(self, code: int) -> None:
         """Let ``wait`` return this, for a server that has its own reason to stop."""
         self._own.append(code)
-        os.write(self._tell, b"\0")
+        self._signals.send(0)
+
+    def follow(self, wait_for_server: Callable[[], None]) -> None:
+        """Let ``wait`` return also where the server ends by itself: stopping it raises why."""
+
+        def call() -> None:
+            try:
+                wait_for_server()
+            finally:
+                self.end(exits.YES)
+
+        Work(call, "fastnet-end")
 
     def wait(self) -> int:
         """The exit code, once there is a reason to stop."""
-        number = os.read(self._reasons, 1)[0]
+        number = self._signals.take()
         return _CODES[number] if number else self._own.popleft()

@@ -1,26 +1,37 @@
-"""Say whether an interface is really up: turned on, and running. The exit code is 0 for up, 1 for down."""
+"""Show whether an interface is really up: turned on, and running. The exit code is 0 for up, 1 for down."""
 
 import argparse
+from typing import TYPE_CHECKING
 
+from fastnet._clock import now
+from fastnet._portscan import DEFAULT_TIMEOUT, ENGINES, parse_ports
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, argument, duration
-from fastnet.cli.output import print_json, print_table, remark
-from fastnet.interfaces import get_interface_status
-from fastnet.portscan import DEFAULT_TIMEOUT, ENGINES, parse_ports
+from fastnet.cli.output import print_json, print_line, print_table, remark
+from fastnet.cli.parts import scanned_port
+from fastnet.interfaces import InterfaceStatus, get_interface_status
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IFACE", help="its name, as eth0")
+    parser.add_argument("interface", metavar="IFACE", help="interface name, such as eth0")
     parser.add_argument(
-        "--ports", type=argument(parse_ports), metavar="PORTS", help="also scan its address: 21-23,80"
+        "--ports",
+        type=argument(parse_ports),
+        metavar="PORTS",
+        help="ports to scan on its address, such as 21-23,80",
     )
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="what scans the ports")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default=ENGINES[0], help="scanner of the ports (default connect)"
+    )
     parser.add_argument(
         "--timeout",
         type=duration,
         default=DEFAULT_TIMEOUT,
         metavar="TIME",
-        help="how long a port may be silent",
+        help="time to wait for a silent port",
     )
     add_json(parser)
 
@@ -29,13 +40,27 @@ def run(args: argparse.Namespace) -> int:
     status = get_interface_status(args.interface, ports=args.ports, engine=args.engine, timeout=args.timeout)
     code = exits.YES if status.up else exits.NO
     if args.json:
-        ports = None if status.ports is None else [port._asdict() for port in status.ports]
-        print_json({**status._asdict(), "addresses": list(map(str, status.addresses)), "ports": ports})
+        print_status_json(status)
         return code
-    print(f"{status.interface} is {status.state}: {status.reason}")
-    print(f"addresses: {' '.join(map(str, status.addresses)) or 'none'}")
+    print_line(f"{status.interface} is {status.state}: {status.reason}")
+    print_line(f"addresses: {' '.join(map(str, status.addresses)) or 'none'}")
     if status.ports:
         print_table(("PORT", "STATE", "REASON"), status.ports)
     elif args.ports:
         remark("no port was scanned: an interface that is turned on and has an address is needed")
     return code
+
+
+def print_status_json(status: InterfaceStatus) -> None:
+    record: records.Status = {
+        "kind": "status",
+        "time": now(),
+        "interface": status.interface,
+        "state": status.state,
+        "reason": status.reason,
+        "administratively_up": status.administratively_up,
+        "running": status.running,
+        "addresses": list(map(str, status.addresses)),
+        "ports": None if status.ports is None else list(map(scanned_port, status.ports)),
+    }
+    print_json(record)

@@ -1,11 +1,16 @@
 """Walk through every feature on this machine's own interfaces and loopback, with real sockets."""
 
 import argparse
+from typing import TYPE_CHECKING
 
+from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
-from fastnet.cli.output import bold, print_json
-from fastnet.tour import tour
+from fastnet.cli.output import print_heading, print_json, print_line
+from fastnet.tour import Visit, tour
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +23,31 @@ def run(args: argparse.Namespace) -> int:
     for visit in tour():
         failed += not visit.ok
         if args.json:
-            print_json(visit._asdict())
+            print_visit_json(visit)
             continue
         if visit.stop != stop:
             stop = visit.stop
-            print(bold(f"\n{stop}") + f"  ({visit.implementation})")
+            print_line("")
+            print_heading(stop, f"({visit.implementation})")
         mark = "ok" if visit.ok else "FAILED"
         privilege = "" if visit.privilege == "none" else f", {visit.privilege}"
-        print(f"  {mark}  {visit.did}: {visit.result}  [{visit.took_ms:.1f} ms{privilege}]", flush=True)
+        print_line(f"  {mark}  {visit.did}: {visit.result}  [{visit.took_ms:.1f} ms{privilege}]")
     if not args.json:
-        print(f"\n{f'{failed} failed' if failed else 'every stop answered'}")
+        print_line("")
+        print_line(f"{failed} failed" if failed else "every stop answered")
     return exits.NO if failed else exits.YES
+
+
+def print_visit_json(visit: Visit) -> None:
+    record: records.Visit = {
+        "kind": "visit",
+        "time": now(),
+        "stop": visit.stop,
+        "did": visit.did,
+        "result": visit.result,
+        "ok": visit.ok,
+        "implementation": visit.implementation,
+        "privilege": visit.privilege,
+        "took_ms": visit.took_ms,
+    }
+    print_json(record)

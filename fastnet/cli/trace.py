@@ -2,28 +2,39 @@
 
 import argparse
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fastnet._backend import probe as _core
+from fastnet._clock import now
+from fastnet._ping import MAX_SIZE
+from fastnet._trace import ENGINES, MAX_HOPS, MAX_TRIES, Hop, Tracer, TraceResult, name_of
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer
-from fastnet.cli.output import print_json, remark
-from fastnet.ping import MAX_SIZE
-from fastnet.trace import ENGINES, MAX_HOPS, MAX_TRIES, Hop, Tracer, TraceResult, name_of
+from fastnet.cli.output import print_json, print_line, remark
+from fastnet.cli.parts import path_mtu
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 OPTIONS = ("size", "tos", "source", "interface", "mark", "family", "engine")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("host", metavar="HOST", help="a name or an address")
+    parser.add_argument("host", metavar="HOST", help="name or address")
     parser.add_argument(
         "--max-hops",
         type=integer(1, MAX_HOPS),
         default=30,
         metavar="N",
-        help="go no further than this (30)",
+        help="number of hops to probe at most (30)",
     )
     parser.add_argument(
-        "-c", "--tries", type=integer(1, MAX_TRIES), default=3, metavar="N", help="probes for each hop (3)"
+        "-c",
+        "--tries",
+        type=integer(1, MAX_TRIES),
+        default=3,
+        metavar="N",
+        help="number of probes for each hop (3)",
     )
     parser.add_argument(
         "-W",
@@ -31,17 +42,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=duration,
         default=1.0,
         metavar="TIME",
-        help="how long to wait for each answer (1s)",
+        help="time to wait for each answer (1s)",
     )
     parser.add_argument(
-        "-s", "--size", type=integer(0, MAX_SIZE), default=32, metavar="BYTES", help="the payload (32)"
+        "-s", "--size", type=integer(0, MAX_SIZE), default=32, metavar="BYTES", help="payload size (32)"
     )
-    parser.add_argument("--mtu", action="store_true", help="find the MTU of the path too")
-    parser.add_argument("--names", action="store_true", help="look up the names of what answers")
+    parser.add_argument("--mtu", action="store_true", help="path MTU too")
+    parser.add_argument("--names", action="store_true", help="names of the responders")
     add_way(parser)
     add_family(parser)
-    parser.add_argument("--engine", choices=ENGINES, default="udp", help="the kind of probe (udp)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say which kind of socket was used")
+    parser.add_argument("--engine", choices=ENGINES, default="udp", help="kind of probe (udp)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="kind of socket, on stderr")
     add_json(parser)
 
 
@@ -55,10 +66,17 @@ def run(args: argparse.Namespace) -> int:
             _core.drop_capabilities()
             if args.verbose:
                 remark(f"{tracer.host} is {tracer.address}, by a {tracer.engine} socket")
+                for note in tracer.notes:
+                    remark(note)
             print_end(tracer.run(tell), args.json)
         except KeyboardInterrupt:
             print_end(tracer.break_off(tell), args.json, interrupted=True)
             return exits.INTERRUPTED
+        except BrokenPipeError:
+            raise
+        except OSError:
+            print_end(tracer.result, args.json, interrupted=True)
+            raise
         return exits.YES if tracer.result.reached else exits.NO
 
 
@@ -70,31 +88,58 @@ def print_hop(hop: Hop, names: bool) -> None:
             last = each.responder
             name = name_of(last) if names else None
             told.append(f"{name} ({last})" if name else last)
-        told += [f"{each.rtt_ms:.3f} ms"] if each.rtt_ms is not None else []
-        told += [f"({each.error})"] if each.error and each.responder else []
+        if each.rtt_ms is not None:
+            told.append(f"{each.rtt_ms:.3f} ms" + (f" {each.mark}" if each.mark else ""))
         told += ["*"] if not each.responder else []
     reasons = {each.error for each in hop.responses if each.error and each.error.startswith("not sent")}
     told += [f"({reason})" for reason in sorted(reasons)]
-    print(f"{hop.ttl:3}  {'  '.join(told)}", flush=True)
+    print_line(f"{hop.ttl:3}  {'  '.join(told)}")
 
 
 def print_hop_json(hop: Hop, names: bool) -> None:
-    responses = [each._asdict() for each in hop.responses]
-    if names:
-        for each in responses:
-            each["name"] = each["responder"] and name_of(each["responder"])
-    print_json({"kind": "hop", "ttl": hop.ttl, "responses": responses})
+    record: records.Hop = {
+        "kind": "hop",
+        "time": now(),
+        "ttl": hop.ttl,
+        "responses": [
+            {
+                "responder": each.responder,
+                "rtt_ms": each.rtt_ms,
+                "error": each.error,
+                "mark": each.mark,
+                "name": name_of(each.responder) if names and each.responder else None,
+            }
+            for each in hop.responses
+        ],
+    }
+    print_json(record)
 
 
 def print_end(result: TraceResult, as_json: bool, interrupted: bool = False) -> None:
     if as_json:
-        found = {name: getattr(result, name) for name in ("host", "address", "engine", "reached")}
-        mtu = result.mtu and result.mtu._asdict()
-        print_json({"kind": "summary", **found, "hops": len(result.hops), "mtu": mtu})
+        print_end_json(result)
         return
     if result.mtu:
-        print(result.mtu)
+        print_line(str(result.mtu))
     if interrupted:
-        print(f"{result.host}: interrupted after {len(result.hops)} hops")
+        print_line(f"{result.host}: interrupted after {len(result.hops)} hops")
     elif not result.reached:
-        print(f"{result.host}: not reached in {len(result.hops)} hops")
+        why = f": {result.error}" if result.error else ""
+        print_line(f"{result.host}: not reached in {len(result.hops)} hops{why}")
+    elif result.error:
+        print_line(f"{result.host}: reached: {result.error}")
+
+
+def print_end_json(result: TraceResult) -> None:
+    record: records.TraceSummary = {
+        "kind": "trace_summary",
+        "time": now(),
+        "host": result.host,
+        "address": result.address,
+        "engine": result.engine,
+        "reached": result.reached,
+        "error": result.error,
+        "hops": len(result.hops),
+        "mtu": result.mtu and path_mtu(result.mtu),
+    }
+    print_json(record)

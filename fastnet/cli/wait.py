@@ -9,44 +9,51 @@ import argparse
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from fastnet._clock import now
+from fastnet._wait import CHECKS, Outcome, check_target, raise_if_late, wait_stream
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, argument, duration
-from fastnet.cli.output import print_json, remark
+from fastnet.cli.output import clear_drawn, draw, print_json, remark
 from fastnet.errors import InvalidArgument
-from fastnet.wait import CHECKS, Outcome, check_target, raise_if_late, watch
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 RUNS_COMMAND = True
 
 _NOT_FOUND = 127
 _NOT_RUNNABLE = 126
 _SILENT_SECONDS = 1.0
-_CLEAR_LINE = "\r\x1b[K"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [options] TARGET [TARGET ...] [-- COMMAND [ARGUMENT ...]]"
     parser.add_argument(
-        "targets", metavar="TARGET", nargs="+", type=argument(check_target), help="what to wait for"
+        "targets",
+        metavar="TARGET",
+        nargs="+",
+        type=argument(check_target),
+        help="HOST:PORT, unix:PATH or http://HOST[:PORT]/PATH",
     )
     parser.add_argument(
         "--timeout",
         metavar="TIME",
         type=time_limit,
         default=30.0,
-        help="for everything; `none` (default 30s)",
+        help="total time, or none for no limit (default 30s)",
     )
-    parser.add_argument("--gone", action="store_true", help="wait until no TARGET is up any more")
+    parser.add_argument("--gone", action="store_true", help="wait until each TARGET is known not to be up")
     parser.add_argument(
         "--check",
         choices=CHECKS,
         default="stable",
-        help="what up means: a connection is accepted, stays open for a moment (default), or brings data",
+        help="check of a target: a connection is accepted, stays open for 0.2s (default), or brings data",
     )
     for name, default, text in (
-        ("--interval", 0.1, "between tries at first; it grows up to a second"),
-        ("--attempt-timeout", 1.0, "for each connect and each answer"),
+        ("--interval", 0.1, "time between rounds at first, growing up to a second"),
+        ("--attempt-timeout", 1.0, "time for each connect and each answer"),
     ):
         help_text = f"{text} (default {default:g}s)"
         parser.add_argument(name, metavar="TIME", type=duration, default=default, help=help_text)
@@ -68,11 +75,10 @@ def run(args: argparse.Namespace) -> int:
 
     def note(outcome: Outcome) -> None:
         latest[outcome.target] = outcome
-        if sys.stderr.isatty():
-            show_progress(outcome)
+        show_progress(outcome)
 
     try:
-        for outcome in watch(
+        for outcome in wait_stream(
             args.targets,
             args.timeout,
             note,
@@ -84,11 +90,11 @@ def run(args: argparse.Namespace) -> int:
         ):
             outcomes.append(outcome)
             latest.pop(outcome.target, None)
-            clear_progress()
+            clear_drawn()
             if args.json:
-                print_json({**outcome._asdict(), "waited_s": round(outcome.waited_s, 3)})
+                print_outcome_json(outcome)
     except KeyboardInterrupt:
-        clear_progress()
+        clear_drawn()
         awaited = "; ".join(f"{outcome.target}: {outcome.reason}" for outcome in latest.values())
         remark(f"interrupted, {len(outcomes)} of {len(args.targets)} ready{awaited and f': {awaited}'}")
         return exits.INTERRUPTED
@@ -98,16 +104,24 @@ def run(args: argparse.Namespace) -> int:
     return exits.YES
 
 
+def print_outcome_json(outcome: Outcome) -> None:
+    record: records.Outcome = {
+        "kind": "outcome",
+        "time": now(),
+        "target": outcome.target,
+        "ready": outcome.ready,
+        "address": outcome.address,
+        "reason": outcome.reason,
+        "attempts": outcome.attempts,
+        "waited_s": round(outcome.waited_s, 3),
+    }
+    print_json(record)
+
+
 def show_progress(outcome: Outcome) -> None:
     """One line that overwrites itself, once the wait is long enough to be noticed."""
     if outcome.waited_s >= _SILENT_SECONDS:
-        line = f"{_CLEAR_LINE}{outcome.waited_s:.0f} s  {outcome.target}: {outcome.reason}"
-        print(end=line, file=sys.stderr, flush=True)
-
-
-def clear_progress() -> None:
-    if sys.stderr.isatty():
-        print(end=_CLEAR_LINE, file=sys.stderr, flush=True)
+        draw(f"{outcome.waited_s:.0f} s  {outcome.target}: {outcome.reason}")
 
 
 def become(command: list[str]) -> NoReturn:

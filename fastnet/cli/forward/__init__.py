@@ -20,7 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     rules = given_rules(args)
+    service = Service(args, rules)
     if args.dry_run:
         tell_rules(rules, args.json)
         return exits.YES
-    return Service(args, rules).run()
+    return service.run()

@@ -1,9 +1,13 @@
-"""``--dump``: the bytes that pass, as the recipe prints them, and who sent them."""
+"""``--dump``: the bytes that pass, with who sent them."""
 
-import sys
+from typing import TYPE_CHECKING
 
-from fastnet.cli.output import print_json
-from fastnet.forward import Rule
+from fastnet._clock import now
+from fastnet._forward import Rule
+from fastnet.cli.output import print_json, print_line
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 _NAMED = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _READABLE = range(0x20, 0x7F)
@@ -23,11 +27,17 @@ def dump_text(rule: Rule, number: int, up: bool, data: bytes) -> None:
     """A line of output for each line of data: rule, connection, direction and bytes."""
     arrow = "->" if up else "<-"
     for line in data.splitlines(keepends=True):
-        print(f"{rule.name} {number} {arrow} {readable(line)}")
-    sys.stdout.flush()
+        print_line(f"{rule.name} {number} {arrow} {readable(line)}")
 
 
 def dump_json(rule: Rule, number: int, up: bool, data: bytes) -> None:
     """The same as one JSON Lines record."""
-    whose = {"event": "data", "rule": rule.name, "number": number}
-    print_json({**whose, "direction": "up" if up else "down", "data": readable(data)})
+    record: records.Data = {
+        "kind": "data",
+        "time": now(),
+        "rule": rule.name,
+        "number": number,
+        "direction": "up" if up else "down",
+        "data": readable(data),
+    }
+    print_json(record)

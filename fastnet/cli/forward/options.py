@@ -3,15 +3,66 @@
 import argparse
 from typing import Any
 
+from fastnet._forward import ENGINES, POLICIES, Rule
+from fastnet._forward.access_log import FORMATS
+from fastnet._forward.rules_file import load_rules
 from fastnet.cli.arguments import add_json, argument, duration, integer, size
 from fastnet.endpoints import parse_endpoint
 from fastnet.errors import InvalidArgument
-from fastnet.forward import ENGINES, POLICIES, Rule
-from fastnet.forward.access_log import FORMATS
-from fastnet.forward.rules_file import load_rules
 
 _MOST_CONNECTIONS = 1_000_000
 _MOST_THREADS = 256
+_ALIKE: list[tuple[dict[str, Any], dict[str, str]]] = [
+    (
+        {"action": "store_true"},
+        {
+            "rewrite-origin": "HTTP: rewrite Origin and Referer too, where they name the listener",
+            "rewrite-responses": "HTTP: rewrite UPSTREAM in responses (Location, Content-Location, "
+            "Refresh, Link, Access-Control-Allow-Origin, the Domain of cookies)",
+            "transparent": "connect from the client's own address (needs CAP_NET_ADMIN)",
+            "reuse-port": "allow other processes of this user to listen there too (SO_REUSEPORT)",
+        },
+    ),
+    (
+        {"metavar": "TIME", "type": duration},
+        {
+            "connect-timeout": "time to connect to one upstream (default 10s)",
+            "head-timeout": "time for a request's head, or a PROXY header (default 10s)",
+            "keep-alive-timeout": "HTTP: time from a response to the next request (default 75s; 0: no limit)",
+            "idle-timeout": "idle time after which a connection is ended (default 0: never; UDP: 60s)",
+            "half-closed-timeout": "half-closed time after which a connection is ended (default 0: never)",
+            "user-timeout": "time for data to be acknowledged (TCP_USER_TIMEOUT; default 0: the system's)",
+            "failure-pause": "time that a failed upstream is left out (default 10s)",
+            "health-interval": "time from one check to the next (default 5s)",
+            "health-timeout": "time to connect in a check, and for its answer (default 1s)",
+            "resolve-interval": "time from one look-up of upstream names to the next (default 30s)",
+        },
+    ),
+    (
+        {"metavar": "N", "type": integer(0, _MOST_CONNECTIONS)},
+        {
+            "max-connections": "number of open connections; more wait (default 4096)",
+            "max-per-source": "open connections of one address; more are reset (default 0: no limit)",
+            "max-failures": "number of failed connects in a row until an upstream is left out (default 3)",
+        },
+    ),
+    (
+        {"metavar": "BYTES", "type": size},
+        {
+            "rate": "total bytes per second (default 0: no limit)",
+            "connection-rate": "bytes per second of each connection (default 0: no limit)",
+        },
+    ),
+    (
+        {"metavar": "PREFIX", "action": "append"},
+        {
+            "allow": "prefix of clients to serve; may be repeated",
+            "deny": "prefix of clients not to serve; may be repeated",
+            "trust-proxy": "prefix of peers that send a PROXY header; may be repeated",
+        },
+    ),
+]
+"""Options of a rule that are parsed alike: how, and what their help is."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +73,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "upstreams", metavar="UPSTREAM", nargs="*", help="HOST:PORT or unix:PATH to connect to"
     )
-    _add_rule(parser.add_argument_group("of the rule (in FILE they are keys, with _ instead of -)"))
-    _add_process(parser.add_argument_group("of the whole process"))
-    _add_output(parser.add_argument_group("what it tells"))
+    _add_rule(parser.add_argument_group("options of the rule (in FILE they are keys, with _ for -)"))
+    _add_process(parser.add_argument_group("options of the process"))
+    _add_output(parser.add_argument_group("output"))
 
 
 def given_rules(args: argparse.Namespace) -> list[Rule]:
@@ -46,11 +97,7 @@ def _add_rule(group: Any) -> None:
     def add(name: str, text: str, **settings: Any) -> None:
         group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text, **settings)
 
-    def add_each(settings: dict[str, Any], texts: dict[str, str]) -> None:
-        for name, text in texts.items():
-            add(name, text, **settings)
-
-    add("udp", "datagrams, in a flow for each client", dest="protocol", action="store_const", const="udp")
+    add("udp", "UDP: datagrams, in one flow a client", dest="protocol", action="store_const", const="udp")
     add("policy", "which upstream a connection takes (default round-robin)", choices=POLICIES)
     rewrite = group.add_mutually_exclusive_group()
     for name, value, text in (
@@ -65,101 +112,73 @@ def _add_rule(group: Any) -> None:
             default=argparse.SUPPRESS,
             help=text,
         )
-    add_each(
-        {"action": "store_true"},
-        {
-            "rewrite-responses": "HTTP: and Location and the Domain of cookies back",
-            "transparent": "connect from the client's own address (needs CAP_NET_ADMIN)",
-            "reuse-port": "let other processes listen there too (SO_REUSEPORT)",
-        },
+    for settings, texts in _ALIKE:
+        for name, text in texts.items():
+            add(name, text, **settings)
+    add(
+        "keepalive",
+        "silence after which a peer is probed; it is given up after twice that; or off "
+        "(SO_KEEPALIVE; default 60s)",
+        metavar="TIME",
+        type=lambda text: 0.0 if text == "off" else duration(text),
     )
-    add_each(
-        {"metavar": "TIME", "type": duration},
-        {
-            "connect-timeout": "to connect to one upstream (default 10s)",
-            "head-timeout": "for a request's head, where the Host is rewritten (default 10s)",
-            "idle-timeout": "end connections idle for so long (default 0, never; for UDP 60s)",
-            "half-closed-timeout": "end connections half-closed for so long (default 0, never)",
-            "failure-pause": "how long an upstream that failed rests (default 10s)",
-            "health-interval": "from one check to the next (default 5s)",
-            "health-timeout": "for one check (default 1s)",
-            "resolve-interval": "from one look-up of an upstream's name to the next (default 30s)",
-        },
+    add(
+        "source-prefix",
+        "number of leading bits by which --max-per-source counts IPv6 addresses (default 64)",
+        metavar="N",
+        type=integer(1, 128),
     )
-    add_each(
-        {"metavar": "N", "type": integer(0, _MOST_CONNECTIONS)},
-        {
-            "max-connections": "open at once; more wait (default 4096)",
-            "max-per-source": "open at once from one address; more are closed (default 0, no limit)",
-            "max-failures": "failed connects in a row after which an upstream rests (default 3)",
-        },
-    )
-    add_each(
-        {"metavar": "BYTES", "type": size},
-        {
-            "rate": "a second, of all connections together (default 0, no limit)",
-            "connection-rate": "a second, of each connection (default 0, no limit)",
-        },
-    )
-    add_each(
-        {"metavar": "PREFIX", "action": "append"},
-        {
-            "allow": "serve clients of this prefix only; may be repeated",
-            "deny": "serve no clients of this prefix; may be repeated",
-            "trust-proxy": "peers that begin with a PROXY header; may be repeated",
-        },
-    )
-    add("send-proxy", "send upstreams a PROXY header of this version", type=int, choices=(1, 2))
-    add("congestion", "the congestion control of both sides", metavar="NAME")
+    add("send-proxy", "version of the PROXY header to send to upstreams", type=int, choices=(1, 2))
+    add("congestion", "TCP congestion control of both sides", metavar="NAME")
     add(
         "health",
-        "check upstreams: connect, stable, banner, http, http:/PATH (default none)",
+        "check of upstreams: connect, stable, banner, http, http:/PATH (default none)",
         metavar="CHECK",
     )
 
 
 def _add_process(group: Any) -> None:
-    group.add_argument(
-        "-f", "--rules", metavar="FILE", help="take the rules from FILE (TOML), and anew on SIGHUP"
-    )
+    group.add_argument("-f", "--rules", metavar="FILE", help="file of rules (TOML), read again on SIGHUP")
     group.add_argument("--dry-run", action="store_true", help="check the rules, print them, and end")
     group.add_argument(
         "--threads",
         metavar="N",
         type=integer(1, _MOST_THREADS),
         default=1,
-        help="that relay (default 1)",
+        help="number of relay threads (default 1)",
     )
-    group.add_argument("--engine", choices=ENGINES, default="auto", help="insist on a way to move bytes")
+    group.add_argument("--engine", choices=ENGINES, default="auto", help="way to move bytes (default auto)")
     group.add_argument(
         "--spin",
         metavar="TIME",
         type=duration,
         default=0.0,
-        help="poll so long before sleeping: answers sooner, takes a core (default 0)",
+        help="time to poll before sleeping: lower latency, a busy core (default 0)",
     )
     group.add_argument(
         "--drain",
         metavar="TIME",
         type=duration,
         default=10.0,
-        help="time that open connections have to end by themselves (default 10s)",
+        help="time for open connections to end when stopped (default 10s)",
     )
-    group.add_argument("--user", metavar="NAME", help="give up root for this user once all is open")
+    group.add_argument("--user", metavar="NAME", help="user to become once everything is open")
 
 
 def _add_output(group: Any) -> None:
     group.add_argument(
-        "--log", metavar="FILE", help="a line for each connection that ended; - is stdout; SIGUSR1 reopens it"
+        "--log", metavar="FILE", help="access log, a line a connection; - is stdout; SIGUSR1 reopens it"
     )
-    group.add_argument("--log-format", choices=FORMATS, help="of --log (default text; with --json, json)")
+    group.add_argument(
+        "--log-format", choices=FORMATS, help="format of --log (default text; with --json, json)"
+    )
     group.add_argument(
         "--metrics",
         metavar="[HOST:]PORT",
         type=argument(lambda text: parse_endpoint(text, "localhost")),
-        help="serve Prometheus metrics there, on loopback unless told otherwise",
+        help="address of Prometheus metrics, loopback unless HOST is given",
     )
     shown = group.add_mutually_exclusive_group()
-    shown.add_argument("--top", action="store_true", help="a live table of the connections, on a terminal")
+    shown.add_argument("--top", action="store_true", help="live table of connections, on a terminal")
     shown.add_argument("--dump", action="store_true", help="print the bytes that pass (pure engine)")
     add_json(group)

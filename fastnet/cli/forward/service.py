@@ -1,35 +1,37 @@
-"""A forwarder at work as a service: what is opened beside it, and the signals that it heeds."""
+"""A forwarder at work as a service: what is opened beside it, and the signals that it handles."""
 
 import argparse
-import os
-import select
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pwd import struct_passwd
 from typing import TYPE_CHECKING
 
-from fastnet._threads import Work
+from fastnet._forward import Forwarder, Rule
+from fastnet._forward.access_log import AccessLog, Format
+from fastnet._forward.rules_file import load_rules
+from fastnet._forward.systemd import Watchdog, notify, watchdog_interval
+from fastnet._reference import reference
+from fastnet._threads import Repeated, Work
 from fastnet.cli import describe, exits
 from fastnet.cli.forward.dump import dump_json, dump_text
 from fastnet.cli.forward.telling import tell_listening, tell_metrics, tell_reloaded, tell_summary
 from fastnet.cli.forward.top import REFRESH_SECONDS, Top
 from fastnet.cli.output import remark
-from fastnet.errors import FastnetError
-from fastnet.forward import Forwarder, Rule
-from fastnet.forward.access_log import AccessLog, Format
-from fastnet.forward.privileges import become, find_user
-from fastnet.forward.rules_file import load_rules
-from fastnet.forward.systemd import Watchdog, notify, watchdog_interval
+from fastnet.cli.serving import Signals, use_all_descriptors
+from fastnet.cli.streams import queued_streams
 
 if TYPE_CHECKING:
-    from fastnet.forward.metrics import Exporter
+    from fastnet._forward.metrics import Exporter
 
 
 _ENDED = 0
-"""No signal has this number: the forwarder has ended by itself, or as it was told."""
+"""No signal has this number: the forwarder has ended by itself, or as it was asked to."""
+
+_PATIENCE = 10.0
+"""Seconds that a reload waits for whoever writes the rules into a pipe."""
 
 
 def warn(text: str) -> None:
@@ -44,11 +46,19 @@ def tell_systemd(**news: str | int) -> None:
 
 
 class Service:
-    """Serves the rules until it is told to end; ``run`` gives the exit code."""
+    """Serves the rules until it is asked to end; ``run`` gives the exit code.
+
+    Making one checks what can be checked without opening anything. Raises InvalidArgument, and EngineMissing
+    without the package that an option needs.
+    """
 
     def __init__(self, args: argparse.Namespace, rules: list[Rule]) -> None:
         self._args = args
-        self._user = None if args.user is None else find_user(args.user)
+        self._user = None
+        if args.user is not None:
+            from fastnet._system.privileges import find_user  # here: few need it, and it loads ctypes
+
+            self._user = find_user(args.user)
         self._watchdog_seconds = watchdog_interval()
         self._forwarder = Forwarder.from_rules(
             rules,
@@ -60,18 +70,28 @@ class Service:
             warn=warn,
         )
         self._top = Top() if args.top else None
+        if args.metrics is not None:
+            reference("prometheus_client", "metrics")
         self._endings: list[int] = []
         self._log: AccessLog | None = None
         self._exporter: Exporter | None = None
 
     def run(self) -> int:
-        with ExitStack() as stack:
-            self._open(stack)
+        if self._top:
+            self._top.require_terminal()
+        use_all_descriptors()
+        with queued_streams("fastnet forward"), ExitStack() as stack:
+            reloading = Repeated(self._reload, "fastnet-forward-reload", "reload", warn)
+            stack.callback(reloading.end)
+            self._handlers = self._handlers_of(reloading)
+            self._signals = Signals(self._handlers)
+            with self._signals.opening():
+                self._open(stack)
             started = time.monotonic()
             try:
                 drained = self._serve(stack)
             finally:
-                stack.close()  # The log is complete before the summary is told.
+                stack.close()  # The log is complete before the summary is printed.
                 self._sum_up(time.monotonic() - started)
         if signal.SIGINT in self._endings:
             return exits.INTERRUPTED
@@ -90,12 +110,11 @@ class Service:
             self._log = AccessLog(args.log, form, warn)
             stack.callback(self._log.close)
         if args.metrics is not None:
-            from fastnet.forward.metrics import Exporter  # It imports an HTTP server.
+            from fastnet._forward.metrics import Exporter  # only here: most have none
 
-            self._exporter = Exporter(args.metrics)
+            self._exporter = Exporter(args.metrics, warn)
             stack.callback(self._exporter.close)
         stack.enter_context(self._forwarder)
-        self._heed_signals()
         if self._user:
             self._give_up_root(self._user)
         if self._log:
@@ -103,30 +122,26 @@ class Service:
         if self._exporter:
             self._exporter.start(self._forwarder)
         if self._watchdog_seconds is not None:
-            # Only loops that turn tell their connections.
+            # Only loops that turn report their connections.
             watchdog = Watchdog(self._watchdog_seconds, self._forwarder.connections, warn)
             stack.callback(watchdog.stop)
 
     def _give_up_root(self, user: struct_passwd) -> None:
+        from fastnet._system.privileges import become
+
         if self._log:
             self._log.give_to(user)
         become(user)
 
-    def _heed_signals(self) -> None:
-        """From now on these signals are events."""
-        heeded: dict[int, Callable[[], None]] = {
+    def _handlers_of(self, reloading: Repeated) -> dict[int, Callable[[], None]]:
+        """What each signal does."""
+        handlers: dict[int, Callable[[], None]] = {
             number: partial(self._end, number) for number in (signal.SIGINT, signal.SIGTERM)
         }
-        if self._args.rules is not None:
-            heeded[signal.SIGHUP] = self._reload
-        if self._log:
-            heeded[signal.SIGUSR1] = partial(self._reopen, self._log)
-        # Each signal writes its number: one that comes just before the wait begins is not slept through.
-        self._events, self._tell_event = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(self._tell_event)
-        for number in heeded:
-            signal.signal(number, lambda *_: None)
-        self._heeded = heeded
+        # Who reloads services, or rotates logs, may signal every forwarder, also one without a file or a log.
+        handlers[signal.SIGHUP] = self._has_no_rules if self._args.rules is None else reloading.wake
+        handlers[signal.SIGUSR1] = self._reopen
+        return handlers
 
     # At work
 
@@ -140,26 +155,27 @@ class Service:
         if self._top:
             stack.enter_context(self._top)
         while number := self._next_event():
-            self._heeded[number]()
+            self._handlers[number]()
         return ending.result()
 
     def _next_event(self) -> int:
         """The next signal; 0 at the end. The live table is kept current meanwhile."""
-        poll = select.poll()
-        poll.register(self._events, select.POLLIN)
         while self._top:
-            self._top.refresh(self._forwarder)
-            if poll.poll(REFRESH_SECONDS * 1000):
+            self._refresh(self._top)
+            if self._signals.poll(REFRESH_SECONDS):
                 break
-        else:
-            poll.poll()
-        return os.read(self._events, 1)[0]
+        return self._signals.take()
+
+    def _refresh(self, top: Top) -> None:
+        """A table that can't be had now, for want of memory, is shown the next time."""
+        with suppress(MemoryError, OSError):
+            top.refresh(self._forwarder)
 
     def _await_end(self) -> bool:
         try:
             return self._forwarder.wait()
         finally:
-            os.write(self._tell_event, bytes([_ENDED]))
+            self._signals.send(_ENDED)
 
     # Events
 
@@ -169,21 +185,24 @@ class Service:
         self._forwarder.drain(self._args.drain if len(self._endings) == 1 else 0)
         tell_systemd(STOPPING=1)
 
+    def _reopen(self) -> None:
+        if self._log:
+            self._log.reopen()
+
+    def _has_no_rules(self) -> None:
+        warn("SIGHUP reloads a file of rules (--rules): there is none")
+
     def _reload(self) -> None:
-        """Take the rules of the file, or none of them."""
+        """Take the rules of the file, or none of them: in a thread, since the resolver may take its time."""
         if self._endings:
             return
         tell_systemd(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
         try:
-            self._forwarder.reload(load_rules(self._args.rules))
-        except (FastnetError, OSError) as error:
-            warn(f"not reloaded, the old rules go on: {describe(error)}")
+            self._forwarder.reload(load_rules(self._args.rules, _PATIENCE))
+        except Exception as error:
+            if self._endings:
+                return
+            warn(f"not reloaded, the old rules go on: {describe(error) or type(error).__name__}")
         else:
             tell_reloaded(self._forwarder, self._args.rules, self._args.json)
         tell_systemd(READY=1)
-
-    def _reopen(self, log: AccessLog) -> None:
-        try:
-            log.reopen()
-        except OSError as error:
-            warn(f"the log is not reopened, the old file goes on: {describe(error)}")

@@ -1,51 +1,72 @@
 """What the command prints of itself: where it listens, and in the end what it did."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from fastnet.cli.output import print_json
+from fastnet._clock import now
+from fastnet._forward import Forwarder, Rule, Stats
+from fastnet.cli.output import print_json, print_line
 from fastnet.endpoints import Endpoint
-from fastnet.forward import Forwarder, Rule, Stats
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 
 def tell_rules(rules: list[Rule], as_json: bool) -> None:
     """The rules as they were understood."""
     for rule in rules:
-        _tell_rule("rule", rule, [str(rule.listen)], as_json)
+        listed = _listed(rule, [str(rule.listen)])
+        if as_json:
+            record: records.Rule = {"kind": "rule", **listed}
+            print_json(record)
+        else:
+            _print_listed(listed)
 
 
 def tell_listening(forwarder: Forwarder, as_json: bool) -> None:
     """Where it listens, once it does."""
     for rule in forwarder.rules:
-        _tell_rule("listening", rule, [str(address) for address in forwarder.addresses_of(rule)], as_json)
+        listed = _listed(rule, [str(address) for address in forwarder.addresses_of(rule)])
+        if as_json:
+            record: records.Listening = {"kind": "listening", **listed}
+            print_json(record)
+        else:
+            _print_listed(listed)
 
 
 def tell_metrics(addresses: list[Endpoint], as_json: bool) -> None:
     """Where metrics are served."""
     urls = [f"http://{address}/metrics" for address in addresses]
     if as_json:
-        print_json({"event": "metrics", "urls": urls})
+        record: records.Metrics = {"kind": "metrics", "time": now(), "urls": urls}
+        print_json(record)
     else:
-        print(f"metrics at {', '.join(urls)}", flush=True)
+        print_line(f"metrics at {', '.join(urls)}")
 
 
 def tell_reloaded(forwarder: Forwarder, path: str, as_json: bool) -> None:
     """That the file's rules are in force, and where it listens now."""
     count = len(forwarder.rules)
     if as_json:
-        print_json({"event": "reloaded", "rules": count})
+        record: records.Reloaded = {"kind": "reloaded", "time": now(), "rules": count}
+        print_json(record)
     else:
-        print(f"reloaded {path}: {count} rules", flush=True)
+        print_line(f"reloaded {path}: {count} rules")
     tell_listening(forwarder, as_json)
 
 
-def _tell_rule(event: str, rule: Rule, addresses: list[str], as_json: bool) -> None:
-    upstreams = [str(upstream) for upstream in rule.upstreams]
-    if as_json:
-        named = {"event": event, "rule": rule.name, "protocol": rule.protocol}
-        print_json({**named, "addresses": addresses, "upstreams": upstreams})
-    else:
-        kind = "" if rule.protocol == "tcp" else f"{rule.protocol} "
-        print(f"forwarding {kind}{', '.join(addresses)} to {', '.join(upstreams)}", flush=True)
+def _listed(rule: Rule, addresses: list[str]) -> "records.RuleAddresses":
+    return {
+        "time": now(),
+        "rule": rule.name,
+        "protocol": rule.protocol,
+        "addresses": addresses,
+        "upstreams": [str(upstream) for upstream in rule.upstreams],
+    }
+
+
+def _print_listed(listed: "records.RuleAddresses") -> None:
+    protocol = "" if listed["protocol"] == "tcp" else f"{listed['protocol']} "
+    print_line(f"forwarding {protocol}{', '.join(listed['addresses'])} to {', '.join(listed['upstreams'])}")
 
 
 def tell_summary(forwarder: Forwarder, seconds: float, as_json: bool) -> None:
@@ -58,21 +79,21 @@ def tell_summary(forwarder: Forwarder, seconds: float, as_json: bool) -> None:
 
 
 def _print_json(rule: Rule | None, stats: Stats, seconds: float) -> None:
-    whose: dict[str, Any] = {"event": "rule summary", "rule": rule.name} if rule else {"event": "summary"}
-    print_json(
-        {
-            **whose,
-            "connections": stats.accepted,
-            "unreachable": stats.unreachable,
-            "refused": stats.refused,
-            "denied": stats.denied,
-            "resets": stats.resets,
-            "timed_out": stats.timed_out,
-            "sent_up_bytes": stats.sent_up,
-            "sent_down_bytes": stats.sent_down,
-            "ran_s": round(seconds, 3),
-        }
-    )
+    record: records.ForwardSummary = {
+        "kind": "forward_summary",
+        "time": now(),
+        "rule": rule.name if rule else None,
+        "connections": stats.accepted,
+        "unreachable": stats.unreachable,
+        "refused": stats.refused,
+        "denied": stats.denied,
+        "resets": stats.resets,
+        "timed_out": stats.timed_out,
+        "sent_up_bytes": stats.sent_up,
+        "sent_down_bytes": stats.sent_down,
+        "ran_s": round(seconds, 3),
+    }
+    print_json(record)
 
 
 def _print_text(rule: Rule | None, stats: Stats, seconds: float) -> None:
@@ -84,8 +105,7 @@ def _print_text(rule: Rule | None, stats: Stats, seconds: float) -> None:
         "timed out": stats.timed_out,
     }
     failed = ", ".join(f"{count} {what}" for what, count in failures.items() if count)
-    print(
+    print_line(
         f"{f'{rule.name}: ' if rule else ''}{stats.accepted} connections{f' ({failed})' if failed else ''}, "
-        f"{stats.sent_up} bytes up, {stats.sent_down} bytes down in {seconds:.1f} s",
-        flush=True,
+        f"{stats.sent_up} bytes up, {stats.sent_down} bytes down in {seconds:.1f} s"
     )

@@ -4,10 +4,10 @@ import sys
 import time
 from typing import Any, Self
 
+from fastnet._forward import Forwarder, Record
 from fastnet._reference import reference
-from fastnet.cli.output import one_line
+from fastnet.cli.output import escaped
 from fastnet.errors import InvalidArgument
-from fastnet.forward import Forwarder, Record
 
 REFRESH_SECONDS = 1.0
 _HEAD_LINES = 3
@@ -20,18 +20,21 @@ _COLUMNS = ("rule", "number", "client", "upstream", "age", "up", "down", "bytes/
 class Top:
     """A context manager that has the screen; ``refresh`` shows how things are now.
 
-    Raises EngineMissing without rich, InvalidArgument where standard output is no terminal.
+    Raises EngineMissing without rich.
     """
 
     def __init__(self) -> None:
-        if not sys.stdout.isatty():
-            raise InvalidArgument("--top: standard output is not a terminal")
         self._table = reference("rich.table", "terminal").Table
         self._text = reference("rich.text", "terminal").Text
         self._group = reference("rich.console", "terminal").Group
         self._live = reference("rich.live", "terminal").Live(screen=True, auto_refresh=False)
         self._seen: dict[tuple[Any, ...], int] = {}
         self._at = time.monotonic()
+
+    def require_terminal(self) -> None:
+        """Raise InvalidArgument where standard output is no terminal."""
+        if not sys.stdout.isatty():
+            raise InvalidArgument("--top: standard output is not a terminal")
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -58,7 +61,7 @@ class Top:
         table = self._table(*_COLUMNS, box=None, expand=True)
         for record in records[: max(1, self._live.console.height - _HEAD_LINES)]:
             # As plain text: what looks like markup in a name is none.
-            table.add_row(*(self._text(one_line(cell)) for cell in _row(record, rates[_identity(record)])))
+            table.add_row(*(self._text(escaped(cell)) for cell in _row(record, rates[_identity(record)])))
         self._live.update(self._group(self._text(head), table), refresh=True)
 
 

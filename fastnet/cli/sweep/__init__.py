@@ -7,19 +7,19 @@ in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in al
 import argparse
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
 
 from fastnet._backend import probe as _core
+from fastnet._sweep import ALIVE, INACTIVE, StateFile, Sweep, SweepResult, Verdict, rounds
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
 from fastnet.cli.output import remark
+from fastnet.cli.sweep.listing import Listing
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
 from fastnet.cli.sweep.progress import Progress
-from fastnet.errors import InvalidArgument
-from fastnet.sweep import ALIVE, INACTIVE, StateFile, Sweep, SweepResult, Verdict, rounds
-from fastnet.targets import Targets, read_targets
+from fastnet.errors import InvalidArgument, NameNotResolved
+from fastnet.targets import Targets
 
 INTERMIXED = True
 
@@ -31,42 +31,45 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_together(args)
     targets = collect_targets(args)
-    with ExitStack() as opened:
-        state = (
-            opened.enter_context(StateFile(args.resume, targets, args.shard))
-            if args.resume is not None
-            else None
-        )
-        running = opened.enter_context(open_sweep(targets, args, state))
+    if not targets:
+        return exits.USAGE
+    if args.resume is None:
+        return sweep(args, targets)
+    with StateFile(args.resume, targets, args.shard) as state:
+        return sweep(args, targets, state)
+
+
+def sweep(args: argparse.Namespace, targets: Targets, state: StateFile | None = None) -> int:
+    with open_sweep(targets, args, state) as running:
         command = Command(args, running, state, output_for(args, targets))
         _core.drop_capabilities()
+        if args.verbose:
+            for note in running.notes:
+                remark(note)
         for number in rounds(args.every or 0, args.count if args.every is not None else 1):
             if not command.round(number):
                 return exits.INTERRUPTED
+        if targets.unresolved:
+            return exits.USAGE
         return exits.YES if running.result().counts.alive else exits.NO
 
 
 def collect_targets(args: argparse.Namespace) -> Targets:
-    texts = [*args.targets, *listed(args.file)]
-    if not texts:
+    """The targets that are asked for. An error in one that a file lists names the file and the line."""
+    wanted, unwanted = Listing(args.targets, args.file), Listing(args.exclude, args.exclude_file)
+    if not wanted.texts:
         raise InvalidArgument("no targets: give some, as 10.0.2.0/24, or a file with -f")
-    unwanted = [*args.exclude, *listed(args.exclude_file)]
-    targets = Targets(*texts, exclude=unwanted, family=args.family)
-    if not targets:
+    try:
+        targets = Targets(*wanted.texts, exclude=unwanted.texts, family=args.family, strict=False)
+    except (InvalidArgument, NameNotResolved):
+        for listing in (wanted, unwanted):
+            listing.check(args.family, strict=listing is unwanted)
+        raise
+    for name, reason in targets.unresolved:
+        remark(f"fastnet sweep: {wanted.where(name)}{name}: {reason}")
+    if not targets and not targets.unresolved:
         raise InvalidArgument("no targets are left after --exclude")
     return targets
-
-
-def listed(files: list[str]) -> list[str]:
-    texts = []
-    for name in files:
-        if name == "-":
-            texts += read_targets(sys.stdin)
-        else:
-            # What is not UTF-8 is refused as the target that it is meant to be.
-            with open(name, encoding="utf-8-sig", errors="surrogateescape") as lines:
-                texts += read_targets(lines)
-    return texts
 
 
 def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | None) -> Sweep:
@@ -84,9 +87,13 @@ class Command:
         self._args, self._running, self._state, self._output = args, running, state, output
         self._before: SweepResult | None = None
         self._interrupted = False
+        self._failure: OSError | None = None
 
     def round(self, number: int) -> bool:
-        """Sweep once and print what came of it, or what is known of it at Ctrl-C: then False."""
+        """Sweep once and print what came of it, or what is known of it at Ctrl-C: then False.
+
+        Raises OSError where the system fails, once what is known is printed.
+        """
         if number:
             self._running.restart()
         finished = self._sweep(number)
@@ -98,13 +105,15 @@ class Command:
         self._before = result
         self._output.end(result)
         self._sum_up(result)
+        if self._failure:
+            raise self._failure
         return not self._interrupted  # which may have come when all was known already
 
     def _sweep(self, number: int) -> bool:
         progress = Progress(self._args.retries)
-        # In the midst of a step, verdicts that count as told would be lost.
+        # In the midst of a step, verdicts that count as printed would be lost.
         with NoticedInterrupt() as interrupt:
-            while not (finished := self._running.run()) and not interrupt.came:
+            while not (finished := self._run()) and not (interrupt.came or self._failure):
                 if self._args.stream and self._before is None:
                     progress.clear()
                     self._tell(self._running.news(), number)
@@ -112,16 +121,23 @@ class Command:
                 progress.show(self._running)
         progress.clear()
         self._interrupted = interrupt.came
-        if not finished:
+        if self._interrupted and not finished:
             remark("interrupted")
         return finished
+
+    def _run(self) -> bool:
+        try:
+            return self._running.run()
+        except OSError as error:
+            self._failure = error
+            return False
 
     def _keep(self, state: StateFile, finished: bool) -> None:
         if finished:
             state.remove()
         else:
             state.save(self._running.decided())
-            remark(f"{state.path} says what is left: the same command goes on from there")
+            remark(f"{state.path} has what is left: the same command goes on from there")
 
     def _verdicts(self, result: SweepResult) -> Iterable[Verdict]:
         if self._before is not None:

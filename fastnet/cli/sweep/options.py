@@ -4,9 +4,9 @@ import argparse
 import re
 from typing import Any
 
+from fastnet._sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
 from fastnet.cli.arguments import add_family, duration, integer, interface, number
 from fastnet.errors import InvalidArgument
-from fastnet.sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
 
 _SHARD = re.compile(r"([0-9]{1,10})/([0-9]{1,10})")
 
@@ -31,9 +31,9 @@ def check_together(args: argparse.Namespace) -> None:
 
 def _add_targets(group: Any) -> None:
     for names, metavar, text in (
-        (("-f", "--file"), "FILE", "read more targets from it; - is stdin"),
-        (("--exclude",), "TARGETS", "leave these out; may be repeated"),
-        (("--exclude-file",), "FILE", "leave out those that it lists"),
+        (("-f", "--file"), "FILE", "file of more targets; - is stdin; may be repeated"),
+        (("--exclude",), "TARGETS", "targets to leave out; may be repeated"),
+        (("--exclude-file",), "FILE", "file of targets to leave out; may be repeated"),
     ):
         group.add_argument(*names, action="append", default=[], metavar=metavar, help=text)
     add_family(group)
@@ -42,31 +42,31 @@ def _add_targets(group: Any) -> None:
         type=shard,
         default=(1, 1),
         metavar="I/N",
-        help="of N shares of the targets, the I-th, from 1",
+        help="share I of N of the targets, from 1",
     )
     group.add_argument(
         "--resume",
         metavar="FILE",
-        help="go on where a sweep was interrupted that wrote FILE; written at Ctrl-C, removed at the end",
+        help="file of an interrupted sweep: read at the start, written at Ctrl-C, removed at the end",
     )
 
 
 def _add_probing(group: Any) -> None:
-    group.add_argument("--engine", choices=ENGINES, default="auto", help="insist on a way to probe")
-    group.add_argument("--interface", type=interface, metavar="NAME", help="the only interface to use")
+    group.add_argument("--engine", choices=ENGINES, default="auto", help="way to probe (default auto)")
+    group.add_argument("--interface", type=interface, metavar="NAME", help="only interface to use")
     group.add_argument(
         "--timeout",
         type=timeout,
         default=1.0,
         metavar="TIME",
-        help="how long to wait for a reply (1s); auto follows the round-trip times",
+        help="time to wait for a reply (1s); auto follows the round-trip times",
     )
     group.add_argument(
         "--retries",
         type=integer(0, MAX_RETRIES),
         default=1,
         metavar="N",
-        help="how often to ask again who did not answer (1)",
+        help="number of times to repeat an unanswered request (1)",
     )
     group.add_argument(
         "--max-rate",
@@ -74,16 +74,17 @@ def _add_probing(group: Any) -> None:
         dest="rate",
         type=number(MIN_RATE, MAX_RATE),
         metavar="N",
-        help="at most N requests a second",
+        help="requests per second at most",
+    )
+    group.add_argument("--seed", type=integer(0, MAX_SEED), metavar="N", help="seed of a scattered order")
+    group.add_argument(
+        "--every",
+        type=duration,
+        metavar="TIME",
+        help="interval of repeated sweeps, of which changes are printed",
     )
     group.add_argument(
-        "--seed", type=integer(0, MAX_SEED), metavar="N", help="ask in the scattered order of this number"
-    )
-    group.add_argument(
-        "--every", type=duration, metavar="TIME", help="sweep again each TIME; print what changed"
-    )
-    group.add_argument(
-        "--count", type=integer(1, 1 << 31), metavar="N", help="with --every: how many sweeps (without end)"
+        "--count", type=integer(1, 1 << 31), metavar="N", help="number of sweeps, with --every (no limit)"
     )
 
 
@@ -91,18 +92,19 @@ def _add_output(group: Any) -> None:
     only = group.add_mutually_exclusive_group()
     for name, state in (("alive", ALIVE), ("inactive", INACTIVE)):
         only.add_argument(
-            f"--{name}", action="store_const", dest="only", const=state, help="print these addresses only"
+            f"--{name}", action="store_const", dest="only", const=state, help="these addresses only"
         )
     form = group.add_mutually_exclusive_group()
     for name, text in (
-        ("json", "print JSON Lines instead of a table"),
-        ("csv", "print comma-separated values"),
-        ("xml", "print XML as nmap does, which ndiff reads"),
+        ("json", "JSON Lines instead of text"),
+        ("csv", "comma-separated values"),
+        ("xml", "XML as nmap prints it, which ndiff reads"),
     ):
         form.add_argument(f"--{name}", action="store_true", help=text)
     group.add_argument(
-        "--stream", action="store_true", help="print each at once when it is known, in no order"
+        "-v", "--verbose", action="store_true", help="socket options that the system refuses, on stderr"
     )
+    group.add_argument("--stream", action="store_true", help="verdicts as they are known, in no order")
 
 
 def timeout(text: str) -> float | str:

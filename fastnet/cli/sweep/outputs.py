@@ -1,14 +1,19 @@
-"""The forms in which verdicts are printed: on stdout, what ends with ``end`` once all of them were told."""
+"""The forms in which verdicts are printed: on stdout, what ends with ``end`` after all of them."""
 
 import argparse
 import shlex
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from fastnet import __version__
-from fastnet.cli.output import one_line, print_json
-from fastnet.sweep import ALIVE, INACTIVE, NOT_PROBED, UNREACHABLE, SweepResult, Verdict
+from fastnet._clock import now
+from fastnet._sweep import ALIVE, INACTIVE, NOT_PROBED, UNREACHABLE, SweepResult, Verdict
+from fastnet.cli.output import escaped, print_json, print_line
 from fastnet.targets import Targets
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
 
 
 class Table:
@@ -20,11 +25,12 @@ class Table:
 
     def verdict(self, verdict: Verdict, round: int) -> None:
         if self._only:
-            sys.stdout.write(f"{verdict.address}\n")
+            print_line(verdict.address, at_once=False)
             return
         rtt = "" if verdict.rtt_ms is None else f"{verdict.rtt_ms:.3f} ms"
-        words = (f"{verdict.state:12}", f"{verdict.reason or rtt:12}", verdict.mac or "")
-        print(f"{verdict.address:{self._width}} {' '.join(words)}".rstrip())
+        whose = f"from {verdict.responder}" if verdict.responder else verdict.mac or ""
+        words = (f"{verdict.state:12}", f"{verdict.reason or rtt:12}", whose)
+        print_line(f"{escaped(verdict.address):{self._width}} {' '.join(words)}".rstrip(), at_once=False)
 
     def end(self, result: SweepResult) -> None:
         sys.stdout.flush()
@@ -37,10 +43,21 @@ class Json:
         import json  # noqa: F401  now: without privileges it might not be readable any more
 
     def verdict(self, verdict: Verdict, round: int) -> None:
-        print_json({"round": round, **verdict._asdict()})
+        record: records.Verdict = {
+            "kind": "verdict",
+            "time": now(),
+            "round": round,
+            "address": verdict.address,
+            "state": verdict.state,
+            "rtt_ms": verdict.rtt_ms,
+            "reason": verdict.reason,
+            "mac": verdict.mac,
+            "responder": verdict.responder,
+        }
+        print_json(record, at_once=False)
 
     def end(self, result: SweepResult) -> None:
-        pass
+        sys.stdout.flush()
 
 
 class Csv:
@@ -53,19 +70,22 @@ class Csv:
         self._writer.writerow(("round", *Verdict._fields))
 
     def verdict(self, verdict: Verdict, round: int) -> None:
-        self._writer.writerow((round, *verdict))
+        address, state, rtt_ms, reason, mac, responder = verdict
+        texts = escaped(address), state, rtt_ms, reason and escaped(reason), mac, responder
+        self._writer.writerow((round, *texts))
 
     def end(self, result: SweepResult) -> None:
         sys.stdout.flush()
 
 
 class Xml:
-    """One document of nmap's form (nmap.dtd), as far as a sweep has something to say in it."""
+    """One document of nmap's form (nmap.dtd), as far as a sweep has something for it."""
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, targets: Targets, engine: str) -> None:
         from xml.sax.saxutils import quoteattr
 
         self._quoted = quoteattr
+        self._unresolved = {each.name for each in targets.unresolved}
         self._begun = time.time()
         self._statuses = {
             ALIVE: ("up", "tcp-response" if engine == "tcp" else "echo-reply"),
@@ -73,36 +93,40 @@ class Xml:
             UNREACHABLE: ("down", "host-unreach"),
             NOT_PROBED: ("skipped", "unknown-response"),
         }
-        args = one_line(shlex.join(["fastnet", *sys.argv[1:]]))
-        print('<?xml version="1.0" encoding="UTF-8"?>')
-        print(
+        args = escaped(shlex.join(["fastnet", *sys.argv[1:]]))
+        print_line('<?xml version="1.0" encoding="UTF-8"?>', at_once=False)
+        print_line(
             f'<nmaprun scanner="fastnet" args={quoteattr(args)} start="{self._begun:.0f}" '
-            f'version="{__version__}" xmloutputversion="1.05">'
+            f'version="{__version__}" xmloutputversion="1.05">',
+            at_once=False,
         )
 
     def verdict(self, verdict: Verdict, round: int) -> None:
+        if verdict.address in self._unresolved:
+            return  # nmap has no host for it either
         state, reason = self._statuses[verdict.state]
-        comment = f" comment={self._quoted(verdict.reason)}" if verdict.reason else ""
+        remark = verdict.reason or (f"replied from {verdict.responder}" if verdict.responder else "")
+        comment = f" comment={self._quoted(remark)}" if remark else ""
         kind = "ipv6" if ":" in verdict.address else "ipv4"
         if verdict.mac:
             reason = "nd-response" if kind == "ipv6" else "arp-response"
-        print(f'<host{comment}><status state="{state}" reason="{reason}" reason_ttl="0"/>', end="")
-        print(f'<address addr="{verdict.address}" addrtype="{kind}"/>', end="")
+        host = f'<host{comment}><status state="{state}" reason="{reason}" reason_ttl="0"/>'
+        host += f'<address addr="{verdict.address}" addrtype="{kind}"/>'
         if verdict.mac:
-            print(f'<address addr="{verdict.mac.upper()}" addrtype="mac"/>', end="")
+            host += f'<address addr="{verdict.mac.upper()}" addrtype="mac"/>'
         if verdict.rtt_ms is not None:
-            print(f'<times srtt="{verdict.rtt_ms * 1000:.0f}" rttvar="0" to="0"/>', end="")
-        print("</host>")
+            host += f'<times srtt="{verdict.rtt_ms * 1000:.0f}" rttvar="0" to="0"/>'
+        print_line(f"{host}</host>", at_once=False)
 
     def end(self, result: SweepResult) -> None:
         counts, now = result.counts, time.time()
         status = 'exit="success"' if result.complete else 'exit="error" errormsg="interrupted"'
-        print(
+        print_line(
             f'<runstats><finished time="{now:.0f}" elapsed="{now - self._begun:.2f}" {status}/>'
             f'<hosts up="{counts.alive}" down="{counts.inactive + counts.unreachable}" '
-            f'total="{len(result) - len(result.decided_before)}"/></runstats>'
+            f'total="{len(result) - len(result.decided_before) - len(self._unresolved)}"/></runstats>'
         )
-        print("</nmaprun>", flush=True)
+        print_line("</nmaprun>")
 
 
 Output = Table | Json | Csv | Xml
@@ -113,4 +137,4 @@ def output_for(args: argparse.Namespace, targets: Targets) -> Output:
         return Json()
     if args.csv:
         return Csv()
-    return Xml(args.engine) if args.xml else Table(targets, args.only)
+    return Xml(targets, args.engine) if args.xml else Table(targets, args.only)

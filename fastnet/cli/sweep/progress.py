@@ -3,8 +3,8 @@
 import sys
 import time
 
+from fastnet._sweep import Sweep
 from fastnet.cli.output import colored
-from fastnet.sweep import Sweep
 
 _SILENT_SECONDS = 1.0
 _BETWEEN_SECONDS = 0.2

@@ -1,0 +1,50 @@
+"""Targets as they are given, on the command line and in files, and where each is."""
+
+import sys
+from array import array
+from collections.abc import Iterable
+from typing import TextIO
+
+from fastnet.errors import InvalidArgument, NameNotResolved
+from fastnet.targets import Targets, read_targets
+
+
+class Listing:
+    """``texts`` are the words of the command line, then those of the files. ``-`` is stdin."""
+
+    def __init__(self, words: Iterable[str], files: Iterable[str]) -> None:
+        self.texts: list[str] = [*words]
+        self._files: list[tuple[int, str]] = []
+        """Before which text each file begins."""
+        self._begin = len(self.texts)
+        self._lines = array("L")
+        """Of each text that is a file's."""
+        for name in files:
+            self._files.append((len(self.texts), name))
+            with opened(name) as lines:
+                for number, line in enumerate(lines, 1):
+                    found = read_targets([line])
+                    self.texts += found
+                    self._lines.extend([number] * len(found))
+
+    def where(self, text: str) -> str:
+        """Of the first such text: ``hosts.txt:3: ``, or nothing for one of the command line."""
+        index = self.texts.index(text)
+        if index < self._begin:
+            return ""
+        name = next(name for begin, name in reversed(self._files) if begin <= index)
+        return f"{'stdin' if name == '-' else name}:{self._lines[index - self._begin]}: "
+
+    def check(self, family: int, strict: bool) -> None:
+        """Read each text by itself. Raises what the first one that is wrong raises, with where it is."""
+        for text in self.texts:
+            try:
+                Targets(text, family=family, strict=strict)
+            except (InvalidArgument, NameNotResolved) as error:
+                raise type(error)(f"{self.where(text)}{error}") from None
+
+
+def opened(name: str) -> TextIO:
+    """The lines of a file. What is not UTF-8 is refused as the target that it is meant to be."""
+    file = sys.stdin.fileno() if name == "-" else name
+    return open(file, encoding="utf-8-sig", errors="surrogateescape", closefd=name != "-")
