@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command. Ctrl-C ends the program at once, and quietly, until that is ready to heed it."""
+    """Run the command. Until that installs its handler, Ctrl-C kills the process silently."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a background job ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from fastnet import cli

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastnet.errors import ImplementationMissing
 
 if TYPE_CHECKING:
-    # The pure twin is the typed contract that the native one keeps.
+    # The pure twin is typed, and the native one keeps to it.
     from fastnet._pure import checksum as checksum
     from fastnet._pure import http_head as http_head
     from fastnet._pure import netif as netif
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from fastnet._pure import permute as permute
     from fastnet._pure import probe as probe
     from fastnet._pure import relay as relay
-    from fastnet._pure import unix as unix
 
 IMPLEMENTATIONS = ("native", "pure")
-NATIVE_TOPICS = frozenset({"checksum", "http_head", "netif", "packet", "permute", "probe", "relay"})
-PURE_TOPICS = NATIVE_TOPICS | {"unix"}
+TOPICS = frozenset({"checksum", "http_head", "netif", "packet", "permute", "probe", "relay"})
 
 _failure: str | None = None
 """Why native could not be loaded, where it could not."""
@@ -58,14 +56,12 @@ _chosen = _choose()
 def implementation(topic: str | None = None) -> str:
     """``"native"`` or ``"pure"``: what runs in this process.
 
-    With a core topic's name (``"checksum"``, ``"packet"``, ...), what runs for that topic: one
-    that has no C yet is pure under either choice. Raises ``ValueError`` for an unknown topic.
+    With a core topic's name (``"checksum"``, ``"packet"``, ...), what runs for that topic. Raises
+    ``ValueError`` for an unknown one.
     """
-    if topic is None:
-        return _chosen
-    if topic not in PURE_TOPICS:
-        raise ValueError(f"no core topic {topic!r}: there are {', '.join(sorted(PURE_TOPICS))}")
-    return _chosen if topic in NATIVE_TOPICS else "pure"
+    if topic is not None and topic not in TOPICS:
+        raise ValueError(f"no core topic {topic!r}: there are {', '.join(sorted(TOPICS))}")
+    return _chosen
 
 
 def pure(topic: str) -> ModuleType:
@@ -79,7 +75,7 @@ def native_failure() -> str | None:
 
 
 def __getattr__(topic: str) -> ModuleType:
-    if topic not in PURE_TOPICS:
+    if topic not in TOPICS:
         raise AttributeError(f"module 'fastnet._backend' has no attribute {topic!r}")
     module = globals()[topic] = import_module(f"fastnet._{implementation(topic)}.{topic}")
     return module

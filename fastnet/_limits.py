@@ -1,18 +1,112 @@
-"""The numbers that callers give, checked in one place and refused in the same words."""
+"""The values that callers give, checked in one place and refused in the same words.
+
+Each function raises InvalidArgument for what can't be meant, with the name of the argument.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastnet.errors import InvalidArgument
 
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+Host: TypeAlias = "str | IPv4Address | IPv6Address"
+"""A name or an address; ``ipaddress`` is loaded by whoever has such an object, and not by us."""
+Prefix: TypeAlias = "Host | IPv4Network | IPv6Network"
+"""Addresses: a text, an address, a network, or an interface, which is its network."""
+
 MAX_SECONDS = 1_000_000
 """The longest time that is taken, eleven days: poll(2) counts milliseconds in 31 bits."""
+FAMILIES = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
 
 
 def bounded(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a number that is out of range, NaN included. Raises InvalidArgument."""
-    if not low <= value <= high:
-        raise InvalidArgument(f"{name} {value}: expected {low} to {high}")
+    """Refuse a number that is out of range, NaN included: a whole one, where both ends are."""
+    kind = "__index__" if isinstance(low, int) and isinstance(high, int) else "__float__"
+    if not hasattr(value, kind) or not low <= value <= high:
+        raise InvalidArgument(f"{name} {value!r}: expected {low} to {high}")
 
 
-def check_seconds(name: str, value: float | None, low: float = 0) -> None:
-    """Refuse a time that is too short, too long or no number; None is no limit. Raises InvalidArgument."""
-    if value is not None and not low <= value <= MAX_SECONDS:
-        raise InvalidArgument(f"{name} {value}: expected seconds, {low} to {MAX_SECONDS}")
+def check_seconds(name: str, value: float, low: float = 0, high: float = MAX_SECONDS) -> None:
+    """Refuse a time that is too short, too long or no number."""
+    if not hasattr(value, "__float__") or not low <= value <= high:
+        raise InvalidArgument(f"{name} {value!r}: expected seconds, {low} to {high}")
+
+
+def check_timeout(name: str, value: float | None, low: float = 0) -> None:
+    """Refuse a time as ``check_seconds`` does; None is no limit."""
+    if value is not None:
+        check_seconds(name, value, low)
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Refuse a text that is none of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidArgument(f"{name} {value!r}: expected one of {', '.join(choices)}")
+
+
+def check_type(name: str, value: object, kind: type, words: str) -> None:
+    """Refuse what is not of this type; ``words`` are what is expected."""
+    if not isinstance(value, kind):
+        raise InvalidArgument(f"{name} {value!r}: expected {words}")
+
+
+def check_text(name: str, value: object) -> None:
+    """Refuse what is no text."""
+    check_type(name, value, str, "a text")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False."""
+    check_type(name, value, bool, "True or False")
+
+
+def check_family(value: object) -> None:
+    """Refuse what is no family of addresses."""
+    if value not in FAMILIES:
+        raise InvalidArgument(f"family {value!r}: expected socket.AF_INET, AF_INET6 or AF_UNSPEC")
+
+
+def host_text(name: str, value: object) -> str:
+    """A host as text: a name, or an address, also one of ``ipaddress``."""
+    if isinstance(value, str):
+        return value
+    if not _is_of("Address", value):
+        raise InvalidArgument(f"{name} {value!r}: expected a host or an address")
+    return str(getattr(value, "ip", value))
+
+
+def prefix_text(name: str, value: object) -> str:
+    """A target or a prefix as text, also an address, a network or an interface of ``ipaddress``."""
+    if not is_prefix(value):
+        raise InvalidArgument(f"{name} {value!r}: expected an address, a prefix, a range or a host")
+    return str(value)
+
+
+def path_text(name: str, value: object) -> str:
+    """A path as text."""
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidArgument(f"{name} {value!r}: expected a path")
+    return os.fsdecode(value)
+
+
+def is_prefix(value: object) -> bool:
+    """Whether this is one target, and not several."""
+    return isinstance(value, str) or _is_of("Address", value) or _is_of("Network", value)
+
+
+def several(name: str, value: object, words: str) -> Iterable[Any]:
+    """The value, if it can hold several others: no text, address or network, and no bytes."""
+    if not isinstance(value, Iterable) or isinstance(value, bytes | bytearray) or is_prefix(value):
+        raise InvalidArgument(f"{name} {value!r}: expected {words}")
+    return value
+
+
+def _is_of(kind: str, value: object) -> bool:
+    ipaddress = sys.modules.get("ipaddress")
+    kinds = (f"IPv4{kind}", f"IPv6{kind}")
+    return ipaddress is not None and isinstance(value, tuple(getattr(ipaddress, each) for each in kinds))

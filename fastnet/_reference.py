@@ -10,7 +10,7 @@ _DISTRIBUTIONS = {"nmap": "python-nmap", "prometheus_client": "prometheus-client
 
 
 def reference(module: str, extra: str = "reference") -> ModuleType:
-    """The module (``"netaddr"``, ``"scapy.all"``). Raises EngineMissing, which says how to install it."""
+    """The module (``"netaddr"``, ``"scapy.all"``). Raises EngineMissing, with how to install it."""
     package = module.partition(".")[0]
     try:
         return import_module(module)

@@ -1,41 +1,32 @@
-"""The coroutine twins under plain names: ``await aio.ping("::1")`` is ``fastnet.ping.ping_async("::1")``.
+"""The functions that wait, for a running event loop: ``await aio.ping("::1")`` is ``fastnet.ping("::1")``.
 
-A twin's module is loaded when the twin is first named.
+Each function of ``fastnet`` that waits has its twin here, under the same name, with the same arguments,
+results and errors: a coroutine, or for ``async for`` where the function returns an iterator. A twin's module
+is loaded when the twin is first named.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from fastnet.echo import echo_async as echo
-    from fastnet.forward import relay_async as relay
-    from fastnet.ipc import connect_async as connect
-    from fastnet.ping import multiping_async as multiping
-    from fastnet.ping import path_mtu_async as path_mtu
-    from fastnet.ping import ping_async as ping
-    from fastnet.portscan import portscan_async as portscan
-    from fastnet.sweep import sweep_async as sweep
-    from fastnet.trace import trace_async as trace
-    from fastnet.wait import wait_async as wait
 
 _HOME = {
-    "connect": "ipc",
-    "echo": "echo",
-    "multiping": "ping",
-    "path_mtu": "ping",
-    "ping": "ping",
-    "portscan": "portscan",
-    "relay": "forward",
-    "sweep": "sweep",
-    "trace": "trace",
-    "wait": "wait",
+    "multiping": "_ping",
+    "path_mtu": "_ping.mtu",
+    "ping": "_ping",
+    "portscan": "_portscan",
+    "relay": "_forward",
+    "sweep": "_sweep",
+    "sweep_every": "_sweep",
+    "sweep_stream": "_sweep",
+    "trace": "_trace",
+    "wait": "_wait",
+    "wait_all": "_wait",
+    "wait_stream": "_wait",
 }
 """The module of each: ``aio.NAME`` is ``fastnet.MODULE.NAME_async``."""
 
-__all__ = ["connect", "echo", "multiping", "path_mtu", "ping", "portscan", "relay", "sweep", "trace", "wait"]
+__all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'fastnet.aio' has no attribute {name!r}")
     twin = globals()[name] = getattr(import_module(f"fastnet.{_HOME[name]}"), f"{name}_async")
@@ -43,4 +34,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return __all__

@@ -11,15 +11,14 @@ import errno
 import os
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple, Self
 
-from fastnet._callable import make_callable
-from fastnet._limits import check_seconds
+from fastnet._limits import check_seconds, check_timeout
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
+from fastnet._threads import Work
 from fastnet.endpoints import Endpoint, Resolved, listen, resolve
 from fastnet.errors import InvalidArgument, WaitTimeout
 
@@ -76,13 +75,13 @@ class EchoServer:
             raise InvalidArgument(f"port {port}: expected 0 to 65535")
         if max_connections < 1:
             raise InvalidArgument(f"max_connections {max_connections}: expected 1 or more")
-        check_seconds("idle_timeout", idle_timeout)
+        check_timeout("idle_timeout", idle_timeout)
         self._endpoint = Endpoint(host, port)
         self._family = family
         self._max_connections = max_connections
         self._idle_timeout = idle_timeout
         self._listeners: list[socket.socket] = []
-        self._thread: threading.Thread | None = None
+        self._work: Work[None] | None = None
         self._connections: dict[_Connection, None] = {}
         """In the order of their last bytes, the longest idle first."""
         self._listening = False
@@ -107,7 +106,7 @@ class EchoServer:
 
     def start(self) -> Self:
         """Listen, and serve in a thread. Raises NameNotResolved, AddressInUse, NotPermitted, OSError."""
-        if self._thread is not None:
+        if self._work is not None:
             raise InvalidArgument("this server has been started already")
         with ExitStack() as undo:
             listeners = [undo.enter_context(sock) for sock in listen(self._endpoint, family=self._family)]
@@ -118,21 +117,30 @@ class EchoServer:
             undo.callback(os.close, self._waker)
             self._selector.register(self._waker, selectors.EVENT_READ)
             self._listeners = listeners
-            self._thread = threading.Thread(target=self._serve, name="echo-server", daemon=True)
-            self._thread.start()
+            self._work = Work(self._serve, "fastnet-echo")
             self._opened = undo.pop_all()
         return self
 
+    def wait(self) -> None:
+        """Wait until it has stopped. Raises what ended it, if it was not ``stop``."""
+        if self._work is not None:
+            self._work.result()
+
     def stop(self) -> None:
-        """Close the listeners and all connections, and wait for the thread."""
-        if self._thread is None:
+        """Close the listeners and all connections, and wait for the thread. Raises as ``wait`` does.
+
+        In a child process that forked off it does nothing: the parent's server goes on.
+        """
+        if self._work is None or not self._work.is_ours:
             return
         os.eventfd_write(self._waker, 1)
-        self._thread.join()
-        self._thread = None
-        self._opened.close()
-        self._listeners = []
-        self._listening = False
+        try:
+            self._work.result()
+        finally:
+            self._work = None
+            self._opened.close()
+            self._listeners = []
+            self._listening = False
 
     async def start_async(self) -> Self:
         """``start`` as a coroutine: the name is looked up without holding the event loop."""
@@ -162,13 +170,17 @@ class EchoServer:
         try:
             while self._turn():
                 pass
+        except BaseException:
+            for listener in self._listeners:  # Nobody will be accepted any more.
+                listener.shutdown(socket.SHUT_RDWR)
+            raise
         finally:
             for connection in self._connections:
                 connection.sock.close()
             self._connections.clear()
 
     def _turn(self) -> bool:
-        """Serve whatever is ready; False when told to stop."""
+        """Serve whatever is ready; False when asked to stop."""
         self._set_listening()
         for key, _ in self._selector.select(self._until_next_deadline()):
             if key.fileobj == self._waker:
@@ -209,12 +221,18 @@ class EchoServer:
             # Out of descriptors or memory: it stays queued until there is room.
             self._listen_again_at = time.monotonic() + _PAUSE_SECONDS
             return
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = _Connection(sock)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._selector.register(sock, selectors.EVENT_READ, connection)
+        except OSError:
+            sock.close()
+            self._failed += 1
+            self._listen_again_at = time.monotonic() + _PAUSE_SECONDS
+            return
         self._accepted += 1
         self._touch(connection)
-        self._selector.register(sock, selectors.EVENT_READ, connection)
 
     def _echo(self, connection: _Connection) -> None:
         """Send what is pending, else read; the next chunk is read only when the last is gone."""
@@ -344,13 +362,13 @@ class EchoClient:
     ) -> None:
         if not 0 < port <= 65535:
             raise InvalidArgument(f"port {port}: expected 1 to 65535")
-        check_seconds("timeout", timeout)
+        check_timeout("timeout", timeout)
         self._endpoint = Endpoint(host, port)
         self._family = family
         self._timeout = timeout
         self._sock = socket.socket()
         self._sock.close()
-        self.address = ""
+        self.address: str = ""
         """The address that took the connection, as ``[::1]:7``."""
 
     def connect(self) -> Self:
@@ -396,7 +414,7 @@ class EchoClient:
             if not code:
                 self.address = str(Endpoint(resolved.host, self._endpoint.port))
                 return
-            # That one refused says more than that another did not answer.
+            # That one refused is more than that another did not answer.
             failure = code if failure in (0, errno.ETIMEDOUT) else failure
         tried = ", ".join(resolved.host for resolved in addresses)
         if failure == errno.ETIMEDOUT:
@@ -547,6 +565,3 @@ def _converse(
         if reply.error:
             break
     return EchoResult(host, client.address, tuple(replies))
-
-
-make_callable(__name__)

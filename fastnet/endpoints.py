@@ -5,18 +5,54 @@ Also ``unix:/path`` and ``unix:@abstract``, and for what is listened on ``system
 
 import errno
 import os
+import re
 import socket
 from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeAlias
 
-from fastnet._backend import unix as _unix
+from fastnet._system import unix as _unix
+from fastnet._system.names import host_by_system
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved, NotPermitted
 
 SocketAddress = tuple[Any, ...]
 """What ``socket.bind`` and ``connect`` take: (host, port) or (host, port, flow, scope)."""
 
 
-_LOOPBACK = {socket.AF_INET6: "::1", socket.AF_INET: "127.0.0.1"}
+_LOOPBACK = {socket.AF_INET6: b"::1", socket.AF_INET: b"127.0.0.1"}
+_SERVICES = {
+    "ftp": 21,
+    "ssh": 22,
+    "telnet": 23,
+    "smtp": 25,
+    "domain": 53,
+    "http": 80,
+    "ntp": 123,
+    "imap": 143,
+    "ldap": 389,
+    "https": 443,
+    "imaps": 993,
+    "mysql": 3306,
+    "postgresql": 5432,
+    "amqp": 5672,
+    "redis": 6379,
+    "http-alt": 8080,
+}
+"""Ports by name where there is no ``/etc/services`` (Debian's netbase)."""
+_HOSTS_FILE = "/etc/hosts"
+_IPV4_NUMBER = "(?:0[xX][0-9a-fA-F]*|[0-9]+)"
+_AMBIGUOUS_IPV4 = re.compile(
+    rf"(?!(?:(?:0|[1-9][0-9]*)\.){{3}}(?:0|[1-9][0-9]*)$){_IPV4_NUMBER}(?:\.{_IPV4_NUMBER}){{0,3}}"
+)
+"""What inet_aton(3) takes, or might, besides four decimal octets."""
+_NUMBERS = re.compile(rf"{_IPV4_NUMBER}(?:\.{_IPV4_NUMBER})*")
+"""What no name is: some resolvers read it as an address, behind a dot at its end too."""
+_NOT_OF_HOSTS = frozenset(" /?#@*[]%\\")
+"""glibc takes ``*`` for the loopback."""
+MAPPED = bytes(10) + b"\xff\xff"
+"""How an IPv6 address begins that stands for an IPv4 one (RFC 4291, section 2.5.5.2)."""
+_LONGEST_LABEL = 63
+_LONGEST_NAME = 254
+"""With the dot at its end (RFC 1035, section 2.3.4)."""
 
 
 class Endpoint(NamedTuple):
@@ -59,7 +95,7 @@ class Resolved(NamedTuple):
     @property
     def host(self) -> str:
         """The numeric address, with its scope where it has one (``fe80::1%eth0``)."""
-        return socket.getnameinfo(self.address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+        return host_by_system(self.address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
 
 
 def parse_port(text: str) -> int:
@@ -71,13 +107,15 @@ def parse_port(text: str) -> int:
     try:
         return socket.getservbyname(text)
     except (OSError, ValueError):  # ValueError: what can't be a name at all, as a NUL
+        if text in _SERVICES:
+            return _SERVICES[text]
         raise InvalidArgument(f"port {text!r}: expected a number or a service name") from None
 
 
 def parse_endpoint(text: str, default_host: str | None = None) -> Endpoint:
     """``host:port``, ``1.2.3.4:port`` or ``[v6]:port``; only ``port`` where there is a default host.
 
-    Raises InvalidArgument, which says what the form is.
+    Raises InvalidArgument, with what the form is.
     """
     host, colon, port = text.rpartition(":")
     if not colon and default_host is not None:
@@ -90,13 +128,77 @@ def parse_endpoint(text: str, default_host: str | None = None) -> Endpoint:
         host = default_host
     if not host or not port:
         raise InvalidArgument(f"{text!r}: expected HOST:PORT, as example.com:80 or [::1]:80")
-    return Endpoint(host, parse_port(port))
+    return Endpoint(ascii_host(host), parse_port(port))
+
+
+def ascii_host(host: str) -> str:
+    """A host in ASCII, as it is resolved and sent: an international name is encoded (RFC 5891).
+
+    Raises InvalidArgument for a name that IDNA 2003 and 2008 encode differently, and for an IPv4 address in
+    a form that programs read differently. What is no host at all is returned as it is.
+    """
+    if not host.isascii() and ":" not in host:
+        host = _encoded(host)
+    check_ipv4_form(host)
+    return host
+
+
+def _encoded(host: str) -> str:
+    """The ASCII form of a host name; the name itself where it has none."""
+    from fastnet import _idna  # here, since its tables are large and few names need them
+
+    new, old = _idna.encode_2008(host), _idna.encode_2003(host)
+    if new == old:
+        return old or host
+    years = ((new, 2008), (old, 2003))
+    forms = [f"{form} (IDNA {year})" for form, year in years if form and is_host(form)]
+    if not forms:
+        return host
+    raise InvalidArgument(f"{host}: not the same name by IDNA 2003 and 2008: write {' or '.join(forms)}")
+
+
+def check_ipv4_form(text: str) -> None:
+    """Refuse an IPv4 address that programs read differently (``010.0.0.1``). Raises InvalidArgument."""
+    if _AMBIGUOUS_IPV4.fullmatch(text):
+        raise InvalidArgument(
+            f"{text}: an IPv4 address with leading zeros, in hexadecimal or with octets left out is read "
+            "differently by different programs: expected four decimal octets, as 192.0.2.1"
+        )
+
+
+def is_host(host: str) -> bool:
+    """Whether this can be a numeric address or a name in ASCII at all."""
+    if ":" in host:
+        address, percent, scope = host.partition("%")
+        return _is_address(socket.AF_INET6, address) and bool(scope) == bool(percent)
+    if not host.isascii() or not host.isprintable() or _NOT_OF_HOSTS & {*host}:
+        return False
+    labels = host.removesuffix(".").split(".")
+    if _NUMBERS.fullmatch(host.removesuffix(".")):
+        return _is_address(socket.AF_INET, host)
+    return len(host) <= _LONGEST_NAME and all(0 < len(label) <= _LONGEST_LABEL for label in labels)
+
+
+def _is_address(family: int, text: str) -> bool:
+    try:
+        socket.inet_pton(family, text)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def check_not_mapped(host: str, found: "Resolved") -> None:
+    """Refuse an IPv4-mapped IPv6 address, which no IPv6 packet is for. Raises InvalidArgument."""
+    if found.family == socket.AF_INET6:
+        packed = socket.inet_pton(socket.AF_INET6, found.address[0].partition("%")[0])
+        if packed.startswith(MAPPED):
+            raise InvalidArgument(f"{host}: an IPv4-mapped address: write {socket.inet_ntoa(packed[12:])}")
 
 
 def parse_place(text: str, default_host: str | None = None) -> Place:
     """``unix:/path``, ``unix:@abstract``, ``systemd:NAME``, or what ``parse_endpoint`` takes.
 
-    Raises InvalidArgument, which says what the form is.
+    Raises InvalidArgument, with what the form is.
     """
     kind, colon, rest = text.partition(":")
     if colon and kind == "systemd":
@@ -132,38 +234,75 @@ def resolve(
 ) -> list[Resolved]:
     """Every address of a host, in the resolver's order.
 
-    With ``passive``, to listen on them: ``*`` is every local address, and ``localhost`` both loopbacks
-    (RFC 6761, section 6.3), even where ``/etc/hosts`` names only one.
+    ``localhost`` and names below it, as ``app.localhost``, are the loopback addresses unless ``/etc/hosts``
+    has others; no resolver is asked for them, nor for names below ``invalid``, which do not exist
+    (RFC 6761, sections 6.3 and 6.4). With ``passive``, to listen on them: ``*`` is every local address, and
+    ``localhost`` both loopbacks, even where the file names only one.
 
-    Raises NameNotResolved, naming the host.
+    Raises NameNotResolved, naming the host, and InvalidArgument as ``ascii_host`` does.
     """
-    names: list[str | None] = [host]
-    if passive and host == "*":
-        names = [None]
-    elif passive and host == "localhost":
-        names = [name for version, name in _LOOPBACK.items() if family in (socket.AF_UNSPEC, version)]
-    elif "\0" in host:  # the C library would see no more than what is before it
-        raise NameNotResolved(f"{host}: not a host name")
-    elif host == "*":  # glibc would take it for the loopback
-        raise NameNotResolved("*: not a host name: expected one to connect to")
+    everywhere = passive and host == "*"
+    names = [None] if everywhere else _names_to_ask_for(host, family, passive)
     flags = socket.AI_PASSIVE if passive else 0
     try:
         answers = [
-            answer
-            for name in names
-            for answer in socket.getaddrinfo(_plain(name), port, family, type, 0, flags)
+            answer for name in names for answer in socket.getaddrinfo(name, port, family, type, 0, flags)
         ]
-    except (socket.gaierror, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-        raise NameNotResolved(f"{host or repr(host)}: {reason}") from None
-    return list(dict.fromkeys(Resolved(answer[0], answer[4]) for answer in answers))
+    except socket.gaierror as error:
+        raise _not_resolved(f"{host}: {error.strerror}", error.errno) from None
+    found = list(dict.fromkeys(Resolved(answer[0], answer[4]) for answer in answers))
+    if len(names) > 1 and not passive:
+        found.sort(key=has_no_route)  # as getaddrinfo sorts the addresses of one name (RFC 6724, rule 1)
+    return found
 
 
-def _plain(name: str | None) -> str | bytes | None:
-    """ASCII names and numbers as bytes: for text Python loads its IDNA codec, which only others need."""
-    if name and name.isascii() and all(0 < len(label) < 64 for label in name.removesuffix(".").split(".")):
-        return name.encode()
-    return name
+def _not_resolved(message: str, code: int | None = socket.EAI_NONAME) -> NameNotResolved:
+    failure = NameNotResolved(message)
+    failure.errno = code
+    return failure
+
+
+def _names_to_ask_for(host: str, family: int, passive: bool) -> list[bytes]:
+    """As bytes, since for text Python would load its IDNA codec."""
+    name = ascii_host(host)
+    if not is_host(name):
+        raise _not_resolved(f"{host or repr(host)}: not a host name or an address")
+    plain = name.lower().removesuffix(".")
+    top = plain.rpartition(".")[2]
+    if top not in ("localhost", "invalid"):
+        return [os.fsencode(name)]
+    if (passive and plain == "localhost") or not _in_hosts_file(plain, family):
+        if top == "invalid":
+            raise _not_resolved(f"{host}: Name or service not known")
+        return [address for version, address in _LOOPBACK.items() if family in (socket.AF_UNSPEC, version)]
+    return [os.fsencode(plain)]
+
+
+def _in_hosts_file(name: str, family: int) -> bool:
+    """Whether the C library finds an address of this family there, and so asks no resolver."""
+    try:
+        with open(_HOSTS_FILE, encoding="utf-8", errors="replace") as file:
+            lines = [line.partition("#")[0].lower().split() for line in file]
+    except OSError:
+        return False
+    addresses = [words[0] for words in lines if name in words[1:]]
+    wanted = family == socket.AF_INET6
+    return any(family == socket.AF_UNSPEC or (":" in address) == wanted for address in addresses)
+
+
+def has_no_route(resolved: Resolved) -> bool:
+    """Whether nothing can be sent there from here, for want of a route or of an address to send from."""
+    try:
+        with socket.socket(resolved.family, socket.SOCK_DGRAM) as sock:
+            sock.connect((resolved.host, 9))  # sends nothing
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return False
+
+
+def is_numeric(host: str) -> bool:
+    """Whether a host is an address, which needs no resolver."""
+    return ":" in host or _is_address(socket.AF_INET, host)
 
 
 _FREE_PORT_TRIES = 16

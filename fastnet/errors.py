@@ -10,7 +10,7 @@ Each kind is also the standard library's type that a caller would already catch:
     ├── NotPermitted           PermissionError  the privilege lacks; the message names the cure
     ├── NoSuchInterface        OSError          no interface of that name; the message lists those there are
     ├── NoAddress              OSError          the interface has no address of that kind
-    ├── NameNotResolved        OSError          a host or service name that does not resolve
+    ├── NameNotResolved        socket.gaierror  a host or service name that does not resolve
     ├── AddressInUse           OSError          somebody else has the address that was to be listened on
     ├── BadMessage             ConnectionError  a message that is too long, or that the peer left unfinished
     ├── ChildFailed            ChildProcessError  a forked child raised, was killed, or ended with a status
@@ -22,13 +22,15 @@ An error of the operating system keeps its errno. Nothing here is raised for a h
 port that is closed: those are answers.
 """
 
+import _socket  # whose gaierror is socket's: that module takes longer to load
+
 
 class FastnetError(Exception):
     """The root: ``except FastnetError`` catches whatever fastnet raises by itself."""
 
 
 class InvalidArgument(FastnetError, ValueError):
-    """A value that can't be what was meant; the message says what would be right."""
+    """A value that can't be what was meant; the message has what would be right."""
 
 
 class PacketError(FastnetError, ValueError):
@@ -55,8 +57,8 @@ class NoAddress(FastnetError, OSError):
     """The interface exists and has no address of this kind. errno is EADDRNOTAVAIL."""
 
 
-class NameNotResolved(FastnetError, OSError):
-    """A host or service name that does not resolve."""
+class NameNotResolved(FastnetError, _socket.gaierror):
+    """A host or service name that does not resolve. errno is the resolver's code, as ``socket.EAI_AGAIN``."""
 
 
 class AddressInUse(FastnetError, OSError):
@@ -76,7 +78,7 @@ class WaitTimeout(FastnetError, TimeoutError):
 
 
 class EngineMissing(FastnetError, ImportError):
-    """An ``engine=`` whose package or program is not installed; the message says how to install it."""
+    """An ``engine=`` whose package or program is not installed; the message has how to install it."""
 
 
 class ImplementationMissing(FastnetError, ImportError):

@@ -1,6 +1,6 @@
 """The network interfaces: their names, their addresses, and whether they are really up.
 
-``get_ip_address`` and its fellows ask the kernel one thing about one interface (netdevice(7)), over one
+``get_ip_address`` and its siblings ask the kernel one thing about one interface (netdevice(7)), over one
 socket kept open a thread. They answer for the network namespace that the calling thread is in, also after
 ``setns`` and fork. ``list_addresses`` gives every address of every interface, and
 ``get_interface_status`` sums an interface up.
@@ -15,15 +15,24 @@ from fastnet._backend import netif as _core
 from fastnet.errors import NoAddress, NoSuchInterface
 
 if TYPE_CHECKING:
-    from fastnet.portscan import PortState
+    from fastnet._portscan import PortState
 
-get_broadcast = _core.get_broadcast
-get_hardware_address = _core.get_hardware_address
-get_index = _core.get_index
-get_ip_address = _core.get_ip_address
-get_mtu = _core.get_mtu
-get_netmask = _core.get_netmask
-list_interfaces = _core.list_interfaces
+if TYPE_CHECKING:  # the pure twin is typed, and the native one keeps to it
+    from fastnet._pure.netif import get_broadcast as get_broadcast
+    from fastnet._pure.netif import get_hardware_address as get_hardware_address
+    from fastnet._pure.netif import get_index as get_index
+    from fastnet._pure.netif import get_ip_address as get_ip_address
+    from fastnet._pure.netif import get_mtu as get_mtu
+    from fastnet._pure.netif import get_netmask as get_netmask
+    from fastnet._pure.netif import list_interfaces as list_interfaces
+else:
+    get_broadcast = _core.get_broadcast
+    get_hardware_address = _core.get_hardware_address
+    get_index = _core.get_index
+    get_ip_address = _core.get_ip_address
+    get_mtu = _core.get_mtu
+    get_netmask = _core.get_netmask
+    list_interfaces = _core.list_interfaces
 
 __all__ = [
     "InterfaceAddress",
@@ -51,7 +60,7 @@ _SCOPES = {
 
 
 class InterfaceFlags(enum.IntFlag):
-    """The flags of netdevice(7) that SIOCGIFFLAGS tells (the low 16 bits of linux/if.h)."""
+    """The flags of netdevice(7) that SIOCGIFFLAGS returns (the low 16 bits of linux/if.h)."""
 
     UP = 0x1
     BROADCAST = 0x2
@@ -76,7 +85,7 @@ class InterfaceAddress(NamedTuple):
 
     ``label`` is the interface, or the alias label (``eth0:1``) of an IPv4 address. ``network`` is the
     address with its host bits cleared. ``scope`` is ``host``, ``link``, ``site`` or ``global`` (RFC 4007):
-    what the address itself says, as IPv4's scope is not told by an ioctl.
+    what follows from the address itself, as no ioctl returns IPv4's scope.
     """
 
     interface: str
@@ -198,12 +207,12 @@ def get_interface_status(
 ) -> InterfaceStatus:
     """Whether an interface is up: turned on by its administrator, and running.
 
-    ``state`` is ``"up"`` or ``"down"``, and ``reason`` says why. Running (IFF_RUNNING) means that the
+    ``state`` is ``"up"`` or ``"down"``, and ``reason`` is why. Running (IFF_RUNNING) means that the
     kernel's operational state (RFC 2863) is up, or unknown as on loopback: there is a carrier. An address
     is not asked for: interfaces without one have a status too.
 
     ``ports`` (``"21-23,80"``) also scans those ports of the interface's first address, as
-    ``fastnet.portscan`` does with this engine and timeout. That says what listens on the address, not
+    ``fastnet.portscan`` does with this engine and timeout. That is what listens on the address, not
     whether the interface is up: a host answers itself through loopback. Without an address, or with the
     interface turned off, nothing is scanned and ``ports`` of the result is empty; it is None where no scan
     was asked for.
@@ -228,7 +237,7 @@ def _judge(ifname: str, flags: InterfaceFlags, addresses: tuple[InterfaceAddress
 def _scan(
     status: InterfaceStatus, ports: str | Iterable[int], engine: str, timeout: float
 ) -> "tuple[PortState, ...]":
-    from fastnet.portscan import portscan
+    from fastnet._portscan import portscan
 
     # An address of an interface that is turned off may be routed elsewhere: to others.
     if not (status.administratively_up and status.addresses):

@@ -2,7 +2,7 @@
 
 A message is 0 to ``max_message`` bytes and arrives as it was sent, however the reads split or merge: on the
 wire it follows its length in 4 bytes, big-endian. Beside it can travel open file descriptors (``fds=``), and
-``Channel.peer`` tells who is at the other end (unix(7): SCM_RIGHTS, SO_PEERCRED).
+``Channel.peer`` is who is at the other end (unix(7): SCM_RIGHTS, SO_PEERCRED).
 
 Every call that can wait has a coroutine twin, ``NAME_async``; the context managers are sync and async. ::
 
@@ -22,15 +22,17 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 from weakref import WeakSet
 
-from fastnet._backend import unix as _core
-from fastnet._limits import check_seconds
+from fastnet._limits import check_seconds, check_timeout
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
+from fastnet._system import unix as _core
+from fastnet._threads import Work
 from fastnet.errors import BadMessage, ChildFailed, InvalidArgument, WaitTimeout
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class Channel:
         if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
             raise InvalidArgument(f"{sock.family.name} {sock.type.name}: expected a stream socket of AF_UNIX")
         _check_max_message(max_message)
-        check_seconds("timeout", timeout)
+        check_timeout("timeout", timeout)
         sock.setblocking(False)
         self._sock = sock
         self._frame = bytearray()
@@ -88,7 +90,7 @@ class Channel:
         """Send one message, and with it copies of open file descriptors.
 
         Raises InvalidArgument for a message over ``max_message``, BrokenPipeError where the peer is gone,
-        and WaitTimeout; a channel that took only a part in time is closed, for the rest can't be told apart.
+        and WaitTimeout; a channel that took only a part in time is closed, for the rest can't be recognised.
         """
         run(self._send(message, fds))
 
@@ -231,7 +233,7 @@ class Channel:
 def pair(*, max_message: int = MAX_MESSAGE, timeout: float | None = None) -> tuple[Channel, Channel]:
     """Two channels that are connected with each other (socketpair(2))."""
     _check_max_message(max_message)
-    check_seconds("timeout", timeout)
+    check_timeout("timeout", timeout)
     one, other = socket.socketpair()
     return (
         Channel(one, max_message=max_message, timeout=timeout),
@@ -264,12 +266,7 @@ class Child:
         """How it ended: its exit status, or the negative number of the signal; None while it runs."""
         self._grace = grace
         self._report = report
-        try:
-            self._pidfd = os.pidfd_open(pid)
-        except OSError:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
+        self._pidfd = os.pidfd_open(pid)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until the child has ended, reap it, and return its ``status``. Raises WaitTimeout."""
@@ -355,10 +352,15 @@ def fork(
     """Run ``function(channel)`` in a forked child, with a channel between the two; use it in a ``with``.
 
     What the function returns is the exit status (None is 0), as with ``sys.exit``, which works too. Nothing
-    of the parent runs in the child: no ``finally``, no ``atexit``. Fork before starting threads: a child
-    has only the one that forked. ``max_message`` and ``timeout`` are the channels'.
+    of the parent runs in the child: no ``finally``, no ``atexit``. ``max_message`` and ``timeout`` are the
+    channels'.
+
+    Fork before starting threads: a child has only the one that forked. Where there are others, a
+    DeprecationWarning is given from Python 3.12 on, as by ``os.fork``, but before there is a child. Whatever
+    is raised, by a warning that is made an error or by Ctrl-C, no child is left.
     """
     check_seconds("grace", grace)
+    _warn_of_threads()
     with ExitStack() as undo:
         report = os.memfd_create("fastnet-child")
         undo.callback(os.close, report)
@@ -367,25 +369,68 @@ def fork(
         _parents_ends.add(ours)
         _flush()  # what is still buffered would be written by the child once more
         with theirs:
-            pid = os.fork()
-            if pid == 0:
-                _live(function, theirs, report)
-        child = Child(pid, ours, report, grace)
+            child = _fork(
+                lambda: _live(function, theirs, report),
+                lambda pid: Child(pid, ours, report, grace),
+            )
         undo.pop_all()
     return child
+
+
+def _warn_of_threads() -> None:
+    """Warn where os.fork() will, but before there is a child; both begin alike, so that one filter does."""
+    if sys.version_info < (3, 12):
+        return
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError:
+        threads = threading.active_count()
+    if threads > 1:
+        warnings.warn(
+            f"This process (pid={os.getpid()}) is multi-threaded: a forked child has one of its {threads} "
+            "threads, and may wait forever for a lock that another one held",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+
+
+def _fork(live: Callable[[], NoReturn], adopt: Callable[[int], Child]) -> Child:
+    """Fork, run ``live`` in the child, and return what ``adopt`` makes of its pid.
+
+    os.fork() can raise although there is a child: it warns of threads only then, and before its result is
+    known Ctrl-C's handler runs. The child's own word for its pid is what makes it possible to end it.
+    """
+    parent = os.getpid()
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        try:
+            pid = os.fork()
+            if pid == 0:
+                with reader, writer:
+                    writer.send(b"%d" % os.getpid())
+                live()
+            return adopt(pid)
+        except BaseException:
+            if os.getpid() != parent:
+                os._exit(1)
+            writer.close()
+            if text := reader.recv(16):  # nothing where there is no child
+                os.kill(int(text), signal.SIGKILL)
+                os.waitpid(int(text), 0)
+            raise
 
 
 def _live(function: Callable[[Channel], int | None], channel: Channel, report: int) -> NoReturn:
     """The child's life, from the fork to the exit."""
     status = 1
     try:
-        # Else the parent's event loop would be told of this child's signals.
+        # Else the parent's event loop would receive this child's signals.
         signal.set_wakeup_fd(-1)
         for end in _parents_ends:
             end.close()
         status = _status(function, channel)
         _flush()
-    except BaseException as error:  # whatever it is, the parent is told
+    except BaseException as error:  # whatever it is, the parent learns it
         import traceback
 
         text = "".join(traceback.format_exception(error))
@@ -460,7 +505,7 @@ class UnixServer:
         if max_connections < 1:
             raise InvalidArgument(f"max_connections {max_connections}: expected 1 or more")
         _check_max_message(max_message)
-        check_seconds("timeout", timeout)
+        check_timeout("timeout", timeout)
         self.address = address
         self._handler = handler
         self._mode = mode
@@ -468,6 +513,7 @@ class UnixServer:
         self._max_message = max_message
         self._timeout = timeout
         self._claim: _core.Claim | None = None
+        self._acceptor: Work[None] | None = None
         self._serving: dict[Any, Channel] = {}
         self._counting = threading.Lock()
         self._accepted = self._refused = self._failed = 0
@@ -480,12 +526,22 @@ class UnixServer:
     # In threads
 
     def start(self) -> Self:
-        """Listen, and serve in threads. Raises AddressInUse, or what the system says of the path."""
+        """Listen, and serve in threads. Raises AddressInUse, or the system's error for the path."""
         claim = self._open()
         slots = self._slots = threading.Semaphore(self._max_connections)
-        self._acceptor = threading.Thread(target=self._accept, args=(claim, slots), daemon=True)
-        self._acceptor.start()
+        try:
+            self._acceptor = Work(lambda: self._accept(claim, slots), "fastnet-ipc")
+        except BaseException:
+            self._leave()
+            claim.release()
+            claim.listener.close()
+            raise
         return self
+
+    def wait(self) -> None:
+        """Wait until it has stopped. Raises what ended it, if it was not ``stop``."""
+        if self._acceptor is not None:
+            self._acceptor.result()
 
     def stop(self, grace: float = 5.0) -> None:
         """Remove the path, let each handler answer what was sent to it, and wait for all of them.
@@ -497,13 +553,12 @@ class UnixServer:
         claim = self._leave()
         if claim is None:
             return
-        try:
+        with ExitStack() as ends:  # the last one first
+            ends.callback(self._drain, grace)
+            ends.callback(claim.listener.close)
+            ends.callback(self.wait)
+            ends.callback(self._slots.release)
             claim.release()
-        finally:
-            self._slots.release()
-            self._acceptor.join()
-            claim.listener.close()
-            self._drain(grace)
 
     def _drain(self, grace: float) -> None:
         serving = dict(self._serving)
@@ -525,9 +580,22 @@ class UnixServer:
 
     def _accept(self, claim: _core.Claim, slots: threading.Semaphore) -> None:
         while slots.acquire() and (channel := run(self._next(claim))):
-            thread = threading.Thread(target=self._serve, args=(channel, slots), daemon=True)
-            self._serving[thread] = channel
+            while not self._started(channel, slots):
+                time.sleep(_EXHAUSTED_SECONDS)
+                if self._claim is not claim:
+                    channel.close()
+                    return
+
+    def _started(self, channel: Channel, slots: threading.Semaphore) -> bool:
+        """Serve in a thread, if one can be had."""
+        thread = threading.Thread(target=self._serve, args=(channel, slots), daemon=True)
+        self._serving[thread] = channel
+        try:
             thread.start()
+        except RuntimeError:
+            del self._serving[thread]
+            return False
+        return True
 
     def _serve(self, channel: Channel, slots: threading.Semaphore) -> None:
         try:

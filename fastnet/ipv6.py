@@ -1,6 +1,6 @@
 """IPv6 as it really is here: what support there is, every address with its prefix, and prefixes of texts.
 
-``support()`` tries things out: ``socket.has_ipv6`` alone only says how Python was built. ``addresses()`` and
+``support()`` tries things out: ``socket.has_ipv6`` is only how Python was built. ``addresses()`` and
 ``prefix()`` keep the prefix length that belongs to each address.
 """
 
@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from fastnet._backend import netif as _core
 from fastnet._reference import reference
-from fastnet.errors import InvalidArgument
+from fastnet.endpoints import check_ipv4_form
+from fastnet.errors import InvalidArgument, NoSuchInterface
 from fastnet.interfaces import (
     InterfaceAddress,
     describe_address,
@@ -33,9 +34,14 @@ _ROUTES = "/proc/thread-self/net/ipv6_route"
 _IFA_F_DADFAILED = 0x08
 _IFA_F_TENTATIVE = 0x40
 
-# linux/route.h
+# linux/route.h, ipv6_route.h
 _RTF_UP = 0x1
 _RTF_REJECT = 0x200
+_RTF_LOCAL = 0x80000000
+
+# linux/if.h
+_IFF_LOOPBACK = 0x8
+_IFF_RUNNING = 0x40
 
 
 class Ipv6Support(NamedTuple):
@@ -88,7 +94,8 @@ def support() -> Ipv6Support:
     ``built_in``: Python knows IPv6. ``kernel``: an IPv6 socket can be opened. ``disabled``: the interfaces
     whose sysctl disable_ipv6 is set. ``loopback``: ``::1`` can be bound to. ``addresses``: those usable
     beyond loopback and link, without any whose duplicate detection is under way or failed (RFC 4862,
-    section 5.4). ``default_route``: there is one that does not reject. Nothing is sent.
+    section 5.4). ``default_route``: there is one, for every source, that neither rejects nor ends on this
+    machine, by an interface that is running. Nothing is sent.
     """
     kernel, loopback = _try_sockets()
     addresses = tuple(
@@ -131,14 +138,26 @@ def _disabled_interfaces() -> Iterator[str]:
 
 def _has_default_route() -> bool:
     try:
-        with open(_ROUTES) as file:
-            routes = [line.split() for line in file]
+        with open(_ROUTES, "rb") as file:
+            routes = [
+                line.split() for line in file
+            ]  # as bytes: a name may hold what splits a text, or is none
     except FileNotFoundError:
         return False
     return any(
-        prefix_length == "00" and int(flags, 16) & (_RTF_UP | _RTF_REJECT) == _RTF_UP
-        for _, prefix_length, *_, flags, _ in routes
+        to == from_ == b"00"
+        and int(flags, 16) & (_RTF_UP | _RTF_REJECT | _RTF_LOCAL) == _RTF_UP
+        and _leads_out(os.fsdecode(name))
+        for _, to, _, from_, *_, flags, name in routes
     )
+
+
+def _leads_out(ifname: str) -> bool:
+    """Whether an interface carries what is sent by it further than to this machine."""
+    try:
+        return _core.get_flags(ifname) & (_IFF_LOOPBACK | _IFF_RUNNING) == _IFF_RUNNING
+    except NoSuchInterface:
+        return False  # it went meanwhile
 
 
 def addresses(ifname: str | None = None, *, engine: str = "fastnet") -> list[InterfaceAddress]:
@@ -191,12 +210,13 @@ def prefix(text: str, *, engine: str = "fastnet") -> Prefix:
 
     An address without a prefix length must be one of this machine's, whose interface knows it. ``engine`` is
     ``"fastnet"`` (our own) or ``"netaddr"``, which computes the network. Raises InvalidArgument, which
-    says what is wrong, and EngineMissing.
+    names what is wrong, and EngineMissing.
     """
     _check_engine(engine, PREFIX_ENGINES)
     before, slash, length = text.partition("/")
     given, percent, zone = before.partition("%")
     family = socket.AF_INET6 if ":" in given else socket.AF_INET
+    check_ipv4_form(given)
     try:
         address = socket.inet_ntop(family, socket.inet_pton(family, given))
     except (OSError, ValueError):

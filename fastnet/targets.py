@@ -15,10 +15,12 @@ import socket
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from fastnet.endpoints import resolve
-from fastnet.errors import InvalidArgument
+from fastnet._limits import Prefix as Given
+from fastnet._limits import check_family, prefix_text, several
+from fastnet.endpoints import MAPPED, resolve
+from fastnet.errors import InvalidArgument, NameNotResolved
 
 MAX_SPANS = 1 << 20
 """A text that falls apart into more separate intervals than this is refused (``*.*.*.1``)."""
@@ -33,6 +35,10 @@ class Span(NamedTuple):
     last: int
 
 
+_MAPPED = Span(int.from_bytes(MAPPED, "big") << 32, (int.from_bytes(MAPPED, "big") + 1 << 32) - 1)
+"""IPv6 addresses that stand for IPv4 ones."""
+
+
 class Prefix(NamedTuple):
     """The addresses that begin with the same ``length`` bits as ``network``."""
 
@@ -41,19 +47,41 @@ class Prefix(NamedTuple):
     length: int
 
 
+class Unresolved(NamedTuple):
+    """A name among targets that does not resolve, and why not."""
+
+    name: str
+    reason: str
+
+
 class Targets:
     """A set of addresses of both families, in ascending order, IPv4 before IPv6.
 
     ``Targets("10.0.2.2-4", "::1", exclude=["10.0.2.3"])``. It has a length, membership, equality, lazy
     iteration and indexing, all of them over the textual addresses. ``family`` restricts what a name
-    resolves to. Raises InvalidArgument for what is no target, NameNotResolved for an unknown name.
+    resolves to. Raises InvalidArgument for what is no target, NameNotResolved for an unknown name; with
+    ``strict`` False those of ``texts`` are left out, and ``unresolved`` has them.
     """
 
-    __slots__ = ("_starts", "ipv4", "ipv6")
+    __slots__ = ("_starts", "ipv4", "ipv6", "unresolved")
 
-    def __init__(self, *texts: str, exclude: Iterable[str] = (), family: int = socket.AF_UNSPEC) -> None:
-        wanted = _collect(texts, family)
-        unwanted = _collect(exclude, family)
+    def __init__(
+        self,
+        *texts: Given,
+        exclude: Iterable[Given] = (),
+        family: int = socket.AF_UNSPEC,
+        strict: bool = True,
+    ) -> None:
+        check_family(family)
+        unresolved: dict[str, Unresolved] = {}
+        wanted = _collect(texts, family, None if strict else unresolved)
+        unwanted = _collect(several("exclude", exclude, "a list of targets"), family, name="exclude")
+        for span in wanted[socket.AF_INET6]:
+            _check_not_mapped(span)
+        for span in unwanted[socket.AF_INET6]:
+            _check_exclusion(span, wanted[socket.AF_INET])
+        self.unresolved: tuple[Unresolved, ...] = tuple(unresolved.values())
+        """Names that were left out; no part of what these targets are compared by."""
         self.ipv4: tuple[Span, ...]
         self.ipv6: tuple[Span, ...]
         self.ipv4, self.ipv6 = (
@@ -163,15 +191,50 @@ def address_text(family: int, number: int) -> str:
     return socket.inet_ntop(family, number.to_bytes(_BITS[family] // 8, "big"))
 
 
-def _collect(texts: Iterable[str], family: int) -> dict[int, list[Span]]:
+def _check_not_mapped(span: Span) -> None:
+    """Refuse IPv4-mapped addresses, which no IPv6 packet is for. Raises InvalidArgument."""
+    if _MAPPED.first <= span.first and span.last <= _MAPPED.last:
+        ends = [address_text(socket.AF_INET, number - _MAPPED.first) for number in span]
+        meant = "-".join(dict.fromkeys(ends))
+        raise InvalidArgument(
+            f"{address_text(socket.AF_INET6, span.first)}: an IPv4-mapped address: write {meant}"
+        )
+
+
+def _check_exclusion(unwanted: Span, wanted: list[Span]) -> None:
+    """Refuse a mapped exclusion that would have to leave out IPv4 targets. Raises InvalidArgument.
+
+    Lists of what nobody sends to have all of them in one prefix, and those of others' networks do no harm.
+    """
+    if unwanted == _MAPPED or not _MAPPED.first <= unwanted.first <= unwanted.last <= _MAPPED.last:
+        return
+    first, last = unwanted.first - _MAPPED.first, unwanted.last - _MAPPED.first
+    if any(first <= span.last and span.first <= last for span in wanted):
+        _check_not_mapped(unwanted)
+
+
+def _collect(
+    texts: Iterable[Any],
+    family: int,
+    unresolved: dict[str, Unresolved] | None = None,
+    name: str = "targets",
+) -> dict[int, list[Span]]:
+    """The intervals by family. Names that do not resolve are put into ``unresolved``, where there is one."""
     spans: dict[int, list[Span]] = {key: [] for key in _BITS}
     for text in texts:
         try:
-            # A long list is mostly plain addresses, which this reads faster than what can say what is wrong.
+            # A long list is mostly plain addresses, which this reads faster than what can name what is wrong.
             number = int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
             spans[socket.AF_INET].append(Span(number, number))
-        except (OSError, ValueError):
-            found, more = _parse(text, family)
+        except (OSError, ValueError, TypeError):
+            text = prefix_text(name, text)
+            try:
+                found, more = _parse(text, family)
+            except NameNotResolved as error:
+                if unresolved is None:
+                    raise
+                unresolved[text] = Unresolved(text, str(error).removeprefix(f"{text}: "))
+                continue
             spans[found] += more
     return spans
 

@@ -16,4 +16,4 @@ def visit() -> Iterator[Sight]:
         result = echo(*server.addresses[0], count=1, size=1 << 20)
         yield Sight("1 MiB there and back, compared byte for byte", result.error or "all of it", ok=result.ok)
         stats = server.stats
-    yield Sight("what the server says", f"{stats.accepted} connections, {stats.echoed_bytes} bytes echoed")
+    yield Sight("what the server reports", f"{stats.accepted} connections, {stats.echoed_bytes} bytes echoed")

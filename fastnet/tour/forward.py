@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from fastnet.forward import Forwarder, relay
+from fastnet._forward import Forwarder, relay
 from fastnet.tour import Sight
 
 TOPIC = "relay"
@@ -30,7 +30,7 @@ class _Web(http.server.BaseHTTPRequestHandler):
 
 
 def _fetch(port: int, path: str) -> bytes:
-    connection = http.client.HTTPConnection("localhost", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
         return connection.getresponse().read()
@@ -72,7 +72,7 @@ def visit() -> Iterator[Sight]:
 def _forwarded(upstream: str, direct_port: int) -> Iterator[Sight]:
     with Forwarder("localhost:0", upstream, rewrite_host=True) as forwarder:
         host = _fetch(forwarder.port, "/").decode()
-        did = f"fetch http://localhost:{forwarder.port}/ through a forwarder that rewrites the Host"
+        did = f"fetch http://127.0.0.1:{forwarder.port}/ through a forwarder that rewrites the Host"
         yield Sight(did, f"Host: {host}", host == upstream)
         through, direct = _megabytes_a_second(forwarder.port), _megabytes_a_second(direct_port)
         yield Sight("fetch 16 MiB through it and directly", f"{through:.0f} and {direct:.0f} MB/s")

@@ -17,4 +17,4 @@ def visit() -> Iterator[Sight]:
         yield Sight(f"ask for the first address, the netmask and the MTU of {name}", told)
 
     judged = [f"{status.interface} {status.state} ({status.reason})" for status in list_status()]
-    yield Sight("say of every interface whether it is really up", ", ".join(judged), ok=bool(judged))
+    yield Sight("show of every interface whether it is really up", ", ".join(judged), ok=bool(judged))

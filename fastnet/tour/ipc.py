@@ -8,8 +8,6 @@ from fastnet import ipc
 from fastnet.errors import AddressInUse
 from fastnet.tour import Sight
 
-TOPIC = "unix"
-
 
 def visit() -> Iterator[Sight]:
     with ipc.fork(_shout) as child:

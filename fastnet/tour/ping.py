@@ -3,8 +3,8 @@
 import socket
 from collections.abc import Iterator
 
+from fastnet._ping import PingResult, multiping, ping
 from fastnet.errors import NotPermitted
-from fastnet.ping import PingResult, multiping, ping
 from fastnet.tour import Sight
 
 TOPIC = "probe"
@@ -19,9 +19,9 @@ def visit() -> Iterator[Sight]:
 
 def pings() -> Iterator[Sight]:
     for host in ("127.0.0.1", "::1") if has_ipv6_loopback() else ("127.0.0.1",):
-        yield sight(f"ping {host} three times", ping(host, count=3, interval=0.01, timeout=0.2))
+        yield sight(f"ping {host} three times", ping(host, count=3, interval=0.01, timeout=1.0))
 
-    results = multiping([f"127.0.0.{n}" for n in range(1, 51)], count=2, interval=0.05, timeout=0.2)
+    results = multiping([f"127.0.0.{n}" for n in range(1, 51)], count=2, interval=0.05, timeout=1.0)
     alive = sum(result.alive for result in results)
     yield Sight(
         f"ping {len(results)} addresses of 127.0.0.0/8 at once, twice, over one socket",

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator
 
-from fastnet.portscan import portscan
+from fastnet._portscan import portscan
 from fastnet.tour import Sight
 
 

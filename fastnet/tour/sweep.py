@@ -1,10 +1,10 @@
-"""Sweep 127.0.0.0/16, or where no C runs a part of it, and tell the alive from what can't be probed."""
+"""Sweep 127.0.0.0/16, or where no C runs a part of it, and separate the alive from what can't be probed."""
 
 from collections.abc import Iterator
 
 from fastnet._backend import implementation
+from fastnet._sweep import SweepResult, sweep
 from fastnet.errors import NotPermitted
-from fastnet.sweep import SweepResult, sweep
 from fastnet.targets import Targets
 from fastnet.tour import Sight
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from fastnet._trace import trace
 from fastnet.tour import Sight
-from fastnet.trace import trace
 
 TOPIC = "probe"
 

@@ -4,9 +4,9 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from fastnet._wait import wait
 from fastnet.errors import WaitTimeout
 from fastnet.tour import Sight
-from fastnet.wait import wait
 
 _LATE_SECONDS = 0.05
 

@@ -1,0 +1,516 @@
+"""The records that commands print with ``--json``, each declared once.
+
+Each ``kind`` is of one class only; what two commands would share begins with the command's name. Code that
+prints a record writes a dictionary that mypy checks against its class, and imports this module for type
+checking only. ``tools/schemas.py`` makes the files of ``fastnet/schemas/`` from the classes and docstrings.
+"""
+
+from typing import Any, Literal, TypedDict
+
+
+class Record(TypedDict):
+    """What every record has."""
+
+    time: str
+    """When the record was made: RFC 3339 in UTC, to the microsecond."""
+
+
+class Reply(Record):
+    """ping: what became of one echo request, or one more reply to it."""
+
+    kind: Literal["reply"]
+    host: str
+    """The host as it was asked for."""
+    address: str
+    """Numeric; empty where the host did not resolve."""
+    seq: int
+    """0 for the first request to this host."""
+    rtt_ms: float | None
+    """Null where there was no reply."""
+    ttl: int | None
+    """The TTL or hop limit that the reply arrived with."""
+    error: str | None
+    """Why there was no reply."""
+    duplicate: bool
+    """One more reply to a request that was answered before."""
+    tries: int
+    """How many times the request was sent; 0 where the system refused to."""
+    responder: str | None
+    """Who replied for an anycast address; null where it is ``address`` itself."""
+
+
+class Statistics(Record):
+    """What the requests to one host amount to."""
+
+    host: str
+    """The host as it was asked for."""
+    address: str
+    """Numeric; empty where the host did not resolve."""
+    engine: str
+    """The kind of socket: ``raw`` or ``datagram``; empty where the host did not resolve."""
+    sent: int
+    not_sent: int
+    """How many more the system refused to send."""
+    received: int
+    waiting: int
+    """How many of those that were sent were still awaited."""
+    duplicates: int
+    loss_percent: float
+    """Of those that were sent and are not awaited any more."""
+    error: str | None
+    """Why nothing was received: the last request's reason."""
+    rtt_min_ms: float | None
+    rtt_avg_ms: float | None
+    rtt_max_ms: float | None
+    rtt_stddev_ms: float | None
+    rtt_p50_ms: float | None
+    rtt_p90_ms: float | None
+    rtt_p99_ms: float | None
+    jitter_ms: float | None
+    """The mean difference of two successive round-trip times; null below two."""
+    outage_s: float
+    """The interval times the requests that were lost or not sent."""
+
+
+class Interval(Statistics):
+    """ping --every: the requests to one host since the last such record."""
+
+    kind: Literal["interval"]
+
+
+class Summary(Statistics):
+    """ping: all requests to one host."""
+
+    kind: Literal["summary"]
+
+
+class Limit(TypedDict):
+    """A router that reported a packet as too big."""
+
+    router: str
+    mtu_bytes: int
+    """Of the link behind it."""
+
+
+class PathMTU(TypedDict):
+    """The MTU of the path to one host."""
+
+    host: str
+    """The host as it was asked for."""
+    address: str
+    """Numeric; empty where the host did not resolve."""
+    engine: str
+    mtu_bytes: int | None
+    """The IP header included; null where the host does not answer."""
+    limits: list[Limit]
+    error: str | None
+    """Why there is no MTU."""
+
+
+class MTU(Record, PathMTU):
+    """ping --mtu: the MTU of the path to one host."""
+
+    kind: Literal["mtu"]
+
+
+class Verdict(Record):
+    """sweep: what was found out about one target."""
+
+    kind: Literal["verdict"]
+    round: int
+    """0 for the first."""
+    address: str
+    """Numeric; of a name that did not resolve, the name."""
+    state: str
+    """``alive``, ``inactive``, ``unreachable`` or ``not probed``."""
+    rtt_ms: float | None
+    """Of an alive one; null where it is not known, as the reply was read too late."""
+    reason: str | None
+    """Why it is unreachable, or was not probed."""
+    mac: str | None
+    """The hardware address with which an alive one answered on our own link."""
+    responder: str | None
+    """Who replied for an anycast address; null where it is ``address`` itself."""
+
+
+class HopResponse(TypedDict):
+    """What became of one probe."""
+
+    responder: str | None
+    """The address that answered."""
+    rtt_ms: float | None
+    error: str | None
+    mark: str | None
+    """An ICMP error as traceroute(8) marks it."""
+    name: str | None
+    """The name of the responder, with ``--names``."""
+
+
+class Hop(Record):
+    """trace: all that came back from one distance."""
+
+    kind: Literal["hop"]
+    ttl: int
+    responses: list[HopResponse]
+
+
+class TraceSummary(Record):
+    """trace: the way as far as it goes."""
+
+    kind: Literal["trace_summary"]
+    host: str
+    address: str
+    engine: str
+    """The kind of socket: ``udp``, ``raw`` or ``datagram``."""
+    reached: bool
+    """Whether the destination is among those that answered."""
+    error: str | None
+    """Why the way ends where it ends, or the error that the destination sent itself."""
+    hops: int
+    """How many there are."""
+    mtu: PathMTU | None
+    """With ``--mtu``."""
+
+
+class Outcome(Record):
+    """wait: how the wait for one target ended."""
+
+    kind: Literal["outcome"]
+    target: str
+    """The target as it was given."""
+    ready: bool
+    """Whether what was waited for has happened."""
+    address: str | None
+    """The numeric address, or path, that is up."""
+    reason: str | None
+    """The last reason why not."""
+    attempts: int
+    """Rounds over the target's addresses."""
+    waited_s: float
+
+
+class ScannedPort(TypedDict):
+    """One TCP port."""
+
+    port: int
+    state: str
+    """``open``, ``closed`` or ``filtered``; ``unknown`` where this machine could not send to it."""
+    reason: str
+
+
+class Port(Record, ScannedPort):
+    """portscan: one TCP port."""
+
+    kind: Literal["port"]
+    host: str
+    address: str
+    engine: str
+    """The scanner: ``connect`` or ``nmap``."""
+
+
+class RuleAddresses(Record):
+    """A rule, and where it listens."""
+
+    rule: str
+    """The rule's name."""
+    protocol: str
+    addresses: list[str]
+    upstreams: list[str]
+
+
+class Rule(RuleAddresses):
+    """forward --dry-run: one rule as it was understood."""
+
+    kind: Literal["rule"]
+
+
+class Listening(RuleAddresses):
+    """forward: where one rule listens, once it does."""
+
+    kind: Literal["listening"]
+
+
+class Metrics(Record):
+    """forward --metrics: where metrics are served."""
+
+    kind: Literal["metrics"]
+    urls: list[str]
+
+
+class Reloaded(Record):
+    """forward --rules, after SIGHUP: the file's rules are in force."""
+
+    kind: Literal["reloaded"]
+    rules: int
+    """How many there are."""
+
+
+class Data(Record):
+    """forward --dump: bytes that passed."""
+
+    kind: Literal["data"]
+    rule: str
+    number: int
+    """The connection's, within its rule."""
+    direction: Literal["up", "down"]
+    """To the upstream, or to the client."""
+    data: str
+    """ASCII, other bytes as the escapes of a Python literal."""
+
+
+class ForwardSummary(Record):
+    """forward: what was done, at the end: for each rule where there are several, then for all."""
+
+    kind: Literal["forward_summary"]
+    rule: str | None
+    """Null: all rules."""
+    connections: int
+    """How many were accepted."""
+    unreachable: int
+    refused: int
+    denied: int
+    resets: int
+    timed_out: int
+    sent_up_bytes: int
+    sent_down_bytes: int
+    ran_s: float
+
+
+class Connection(Record):
+    """forward --log: one connection that has ended."""
+
+    kind: Literal["connection"]
+    opened: str
+    """When it was accepted: RFC 3339 in UTC, to the microsecond."""
+    rule: str
+    number: int
+    """The rule's first connection is 1."""
+    client: str
+    upstream: str | None
+    """Null where nothing was connected to."""
+    lasted_s: float
+    sent_up_bytes: int
+    """To the upstream."""
+    sent_down_bytes: int
+    """To the client."""
+    ended: str
+    """Why it ended; empty while it is open."""
+
+
+class Lost(Record):
+    """forward --log: records that could not be written."""
+
+    kind: Literal["lost"]
+    records: int
+
+
+class Interface(Record):
+    """interfaces: one network interface."""
+
+    kind: Literal["interface"]
+    interface: str
+    index: int
+    state: str
+    mtu_bytes: int
+    hardware_address: str | None
+    addresses: list[str]
+    """Each with the length of its prefix."""
+
+
+class InterfaceAddress(TypedDict):
+    """One address of an interface."""
+
+    interface: str
+    label: str
+    """The interface, or the alias label of an IPv4 address."""
+    version: int
+    address: str
+    prefix_length: int
+    network: str
+    """The address with its host bits cleared."""
+    scope: str
+    """``host``, ``link``, ``site`` or ``global``."""
+
+
+class Address(Record, InterfaceAddress):
+    """address: one address of the interface."""
+
+    kind: Literal["address"]
+    broadcast: str | None
+    """IPv4 alone has one."""
+
+
+class Status(Record):
+    """status: whether an interface is really up."""
+
+    kind: Literal["status"]
+    interface: str
+    state: str
+    reason: str
+    administratively_up: bool
+    running: bool
+    addresses: list[str]
+    """Each with the length of its prefix."""
+    ports: list[ScannedPort] | None
+    """With ``--ports``, where they could be scanned."""
+
+
+class Support(Record):
+    """ipv6: what IPv6 support there is."""
+
+    kind: Literal["support"]
+    built_in: bool
+    """Python knows IPv6."""
+    kernel: bool
+    """An IPv6 socket can be opened."""
+    disabled: list[str]
+    """The interfaces whose sysctl disable_ipv6 is set."""
+    loopback: bool
+    """``::1`` can be bound to."""
+    addresses: list[str]
+    """Those usable beyond loopback and link."""
+    default_route: bool
+    works: bool
+    """Whether a connection over IPv6 can leave this machine."""
+    reason: str
+    """The first thing that lacks; empty where IPv6 works."""
+
+
+class Ipv6Address(Record, InterfaceAddress):
+    """ipv6: one address of this machine, IPv4 or IPv6, with its prefix."""
+
+    kind: Literal["ipv6_address"]
+
+
+class Prefix(Record):
+    """ipv6 --prefix: the prefix of one address."""
+
+    kind: Literal["prefix"]
+    address: str
+    zone: str | None
+    """What stood after ``%``."""
+    prefix_length: int
+    network: str
+    version: int
+
+
+class Pair(Record):
+    """ipc pair: a message to a child, and its reply."""
+
+    kind: Literal["pair"]
+    message: str
+    reply: str
+    pid: int
+    """The child's."""
+    status: int | None
+    """The child's exit status, or the negative number of the signal that ended it."""
+
+
+class Message(Record):
+    """ipc serve: one message of a client."""
+
+    kind: Literal["message"]
+    pid: int
+    """The client's, as it connected; the same of ``uid`` and ``gid``."""
+    uid: int
+    gid: int
+    message_bytes: int
+    message: str
+
+
+class IpcReply(Record):
+    """ipc send: one message, and the server's reply."""
+
+    kind: Literal["ipc_reply"]
+    message: str
+    reply: str
+
+
+class EchoListening(Record):
+    """echo serve: one address that it listens at."""
+
+    kind: Literal["echo_listening"]
+    host: str
+    port: int
+
+
+class EchoServed(Record):
+    """echo serve: what was done, at the end."""
+
+    kind: Literal["echo_served"]
+    accepted: int
+    active: int
+    """Connections that were still open."""
+    echoed_bytes: int
+    timed_out: int
+    """Connections that were closed because they were idle for too long."""
+    failed: int
+    """Connections that the peer reset."""
+
+
+class EchoReply(Record):
+    """echo client: what became of one message."""
+
+    kind: Literal["echo_reply"]
+    seq: int
+    """0 for the first message."""
+    size_bytes: int
+    rtt_ms: float | None
+    """From the first byte sent to the last one back; null where the message did not come back."""
+    error: str | None
+    """Why it did not come back."""
+
+
+class EchoSummary(Record):
+    """echo client: all messages."""
+
+    kind: Literal["echo_summary"]
+    host: str
+    address: str
+    """The address that accepted the connection, with its port."""
+    sent: int
+    received: int
+    error: str | None
+    rtt_min_ms: float | None
+    rtt_avg_ms: float | None
+    rtt_max_ms: float | None
+    rtt_p50_ms: float | None
+    rtt_p90_ms: float | None
+    rtt_p99_ms: float | None
+
+
+class Layer(TypedDict):
+    """One layer of a packet."""
+
+    layer: str
+    offset_bytes: int
+    length_bytes: int
+    """Of its header."""
+    fields: dict[str, Any]
+    """Plain values; bytes as hexadecimal text."""
+
+
+class Packet(Record):
+    """packet parse: the packet's layers and their fields."""
+
+    kind: Literal["packet"]
+    link: str | int
+    """What the packet starts with: a name, or a DLT number."""
+    length_bytes: int
+    layers: list[Layer]
+    error: str | None
+    """Why parsing was stopped."""
+
+
+class Visit(Record):
+    """tour: one thing done at a stop, and what came back."""
+
+    kind: Literal["visit"]
+    stop: str
+    did: str
+    result: str
+    ok: bool
+    implementation: str
+    """``native`` or ``pure``."""
+    privilege: str
+    took_ms: float
