@@ -3,7 +3,6 @@
 The test module names its topic: ``TOPIC = "checksum"``.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from importlib import import_module
@@ -11,32 +10,23 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+import packet_recipes as recipes
 import pytest
 from relays import Relay, Service, running
-
-from fastnet._backend import NATIVE_TOPICS
 
 IMPLEMENTATIONS = [
     name for name in ("native", "pure") if name == "pure" or find_spec("fastnet._native.checksum")
 ]
 
 
-def pytest_collection_modifyitems() -> None:
-    expected = os.environ.get("FASTNET_EXPECT_IMPL")
-    if expected == "native" and "native" not in IMPLEMENTATIONS:
-        pytest.exit("FASTNET_EXPECT_IMPL=native, but the native implementation is not installed", 3)
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "core" in metafunc.fixturenames:
-        native = metafunc.module.TOPIC in NATIVE_TOPICS
-        names = [name for name in IMPLEMENTATIONS if native or name == "pure"]
-        metafunc.parametrize("core", names, indirect=True, scope="module")
+        metafunc.parametrize("core", IMPLEMENTATIONS, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
 def core(request: pytest.FixtureRequest) -> ModuleType:
-    """The topic's module, native and pure in turn; only pure for a topic that has no C yet."""
+    """The topic's module, native and pure in turn."""
     return import_module(f"fastnet._{request.param}.{request.module.TOPIC}")
 
 
@@ -75,3 +65,16 @@ def relays(core: ModuleType) -> Iterator[Callable[..., Relay]]:
             return relay
 
         yield make
+
+
+@pytest.fixture
+def packets(core: ModuleType) -> ModuleType:
+    """``fastnet.packet`` over the implementation at hand."""
+    return recipes.library(core.__name__.split(".")[1].removeprefix("_"))
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[ModuleType, ModuleType]:
+    if not find_spec("fastnet._native.packet"):
+        pytest.skip("the native implementation is not installed: there is nothing to compare")
+    return recipes.library("native"), recipes.library("pure")

@@ -115,7 +115,7 @@ IN_THE_HEAD = {
     "Host, NUL": (CONTROL, b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n"),
     "no host in the target": ("an absolute target without a host", head(start=b"GET http:///x HTTP/1.1")),
     "no host in the target, but a user": (
-        "an absolute target without a host",
+        "user information before a host",
         head(start=b"GET http://user@/x HTTP/1.1"),
     ),
     "no colon": (NO_NAME, head(b"GET /hidden HTTP/1.1")),
@@ -215,8 +215,8 @@ UNAMBIGUOUS = {
     "names that only look alike": OUTER + b"Content_Length: 9\r\nTransfer_Encoding: chunked\r\n"
     b"X-Host: b\r\nContent-Length2: 9\r\n\r\n" + HIDDEN,
     "a Host beside an underscore": b"GET / HTTP/1.1\r\nHost: a\r\nX_Host: b\r\nForwarded: host=c\r\n\r\n",
-    "a target that only looks absolute": b"GET !http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
-    "no Host": b"GET / HTTP/1.1\r\nX: a\r\n\r\n" + HIDDEN,
+    "a target that only looks like a network path": b"GET //b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "no Host": b"GET / HTTP/1.0\r\nX: a\r\n\r\n" + HIDDEN,
     "high bytes in a value": OUTER + b"X: \xff\x80\x85\xa0\r\n\r\n" + HIDDEN,
 }
 

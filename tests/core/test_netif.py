@@ -73,6 +73,8 @@ def awkward(namespace):  # type: ignore[no-untyped-def]
             tuntap add tunnel mode tun
         """,
     )
+    host.carry("six")
+    host.carry("sixpeer")
     return host
 
 

@@ -95,3 +95,24 @@ def test_places_outside_are_refused(core: ModuleType, arguments: tuple[int, ...]
 def test_a_size_is_an_int(core: ModuleType) -> None:
     with pytest.raises(TypeError, match=r"^size must be an int, not float$"):
         core.Permutation(1.5)
+
+
+@pytest.mark.parametrize("count", [1 << 44, 1 << 60, (1 << 61) + 1, (1 << 64) - 1])
+def test_more_than_memory_has_room_for_is_refused_at_once(core: ModuleType, count: int) -> None:
+    with pytest.raises(MemoryError):
+        core.Permutation((1 << 64) - 1).fill(0, 1, count)
+
+
+@pytest.mark.parametrize(
+    ("size", "seed", "numbers"),
+    [
+        (2, 1, [1, 0]),
+        (10, 0, [7, 5, 1, 8, 6, 3]),
+        (1000, 7, [752, 163, 995, 631, 552, 18]),
+        (1 << 32, 42, [1552710310, 442007083, 604110225, 2502500644, 3701502491, 2056348599]),
+        ((1 << 64) - 1, (1 << 64) - 1, [12928289434243651231, 7236160710442923418, 7108084999692272252]),
+    ],
+)
+def test_the_order_of_a_seed_stays(core: ModuleType, size: int, seed: int, numbers: list[int]) -> None:
+    """Shards that are swept from several machines, and a sweep that goes on, rely on it."""
+    assert core.Permutation(size, seed).fill(0, 1, len(numbers)).tolist() == numbers

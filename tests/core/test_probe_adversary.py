@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import time
 from collections import Counter
@@ -12,17 +13,20 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import COMMAND_TIMEOUT
+from environment import COMMAND_TIMEOUT
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
 TOPIC = "probe"
 ENGINES = ["raw", "datagram"]
 
-ALIVE = {"honest", "options", "redirect-then-reply", "error-then-reply", "noise", "three", "thousand", "late"}
+ALIVE = {
+    *("honest", "options", "noise", "three", "thousand", "late"),
+    *("redirect-then-reply", "quench-then-reply", "error-then-reply"),
+}
 SILENT = {
     *("checksum", "source", "ident", "sequence", "cookie", "truncated", "headless", "request"),
-    *("silence", "redirect"),
+    *("silence", "redirect", "quench"),
     *("error-for-other-ident", "error-for-other-host", "error-bad-cookie"),
 }
 ERRORS = {"error": (3, 1), "error-short-quote": (3, 13)}
@@ -263,3 +267,24 @@ after = measured()
 print(after[0] - before[0], after[1] - before[1] < 2048)
 """
         assert script(code) == "0 True\n"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_full_buffer_is_waited_for(core: ModuleType, engines: Any, engine: str) -> None:
+    """Requests to hosts that are not there wait for their address and fill the socket's buffer: EAGAIN."""
+    left, _ = engines
+    first, last = number("10.77.0.2"), number("10.77.0.5")
+
+    def sweep() -> tuple[list[int], list[Any]]:
+        with closing(core.Prober(socket.AF_INET, engine, size=1400)) as prober:
+            with socket.socket(fileno=os.dup(prober.fileno())) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            sweeper = core.Sweeper(prober, [(first, last)], retries=0, timeout=0.1)
+            while not sweeper.run(0.5):
+                pass
+            return list(sweeper.states), [sweeper.reason(place) for place in range(1, sweeper.size)]
+
+    states, reasons = left.call(sweep)
+    assert states[0] == core.ALIVE
+    assert set(states[1:]) <= {core.SILENT, core.UNREACHABLE}
+    assert {reason for reason in reasons if isinstance(reason, int)} == set()

@@ -14,8 +14,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import Namespace
+from namespaces import Namespace
 
+from fastnet._system.link_socket import Link
 from fastnet.checksums import checksum
 from fastnet.errors import InvalidArgument, NoAddress, NoSuchInterface
 from fastnet.packet import (
@@ -92,7 +93,7 @@ def swept(core: ModuleType, host: Namespace, family: int, count: int, **options:
     """A finished sweep of the prefix's first addresses."""
 
     def sweep() -> Any:
-        with closing(core.Link("veth0", family, OURS[family])) as link:
+        with closing(Link("veth0", family, OURS[family])) as link:
             return finish(core.LinkSweeper(link, span(family, count), **options))
 
     return host.call(sweep)
@@ -158,7 +159,7 @@ class TestExactSets:
         answer_for(right, family, range(256))
 
         def sweep() -> Any:
-            with closing(core.Link("veth0", family, OURS[family])) as link:
+            with closing(Link("veth0", family, OURS[family])) as link:
                 sweeper = core.LinkSweeper(link, span(family, 4096), timeout=0.5, rate=2000)
                 while core.ALIVE not in bytes(sweeper.states):
                     assert not sweeper.run(0.05)
@@ -180,7 +181,7 @@ def request_to(core: ModuleType, hosts: Hosts, family: int) -> tuple[bytes, str,
     target = PREFIX[family] + (0x1234 if family == socket.AF_INET else 0x123456)
 
     def ask() -> None:
-        with closing(core.Link("veth0", family, OURS[family])) as link:
+        with closing(Link("veth0", family, OURS[family])) as link:
             core.LinkSweeper(link, [(target, target)]).run(0)
 
     with closing(right.call(lambda: heard(family))) as listening:
@@ -419,7 +420,7 @@ class TestReplies:
         def sweep(link: Any) -> Any:
             return finish(core.LinkSweeper(link, span(family, 1), timeout=0.2))
 
-        with closing(left.call(lambda: core.Link("veth0", family, OURS[family]))) as link:
+        with closing(left.call(lambda: Link("veth0", family, OURS[family]))) as link:
             with answering(right, family, [note]):
                 while not found(core, sweep(link)):
                     pass
@@ -438,7 +439,7 @@ class TestReplies:
 
 class TestLink:
     def test_what_it_is(self, core, hosts, family):
-        link = hosts[0].call(lambda: core.Link("veth0", family, OURS[family]))
+        link = hosts[0].call(lambda: Link("veth0", family, OURS[family]))
         assert (link.interface, link.family, link.source) == ("veth0", family, OURS[family])
         assert link.mac.hex(":") == mac_of(hosts[0])
         assert link.fileno() >= 0
@@ -448,7 +449,7 @@ class TestLink:
     def test_one_link_for_many_sweeps(self, core, hosts, family):
         left, right = hosts
         answer_for(right, family, range(0, 64, 3))
-        with closing(left.call(lambda: core.Link("veth0", family, OURS[family]))) as link:
+        with closing(left.call(lambda: Link("veth0", family, OURS[family]))) as link:
             for _ in range(3):
                 sweeper = finish(core.LinkSweeper(link, span(family, 64), timeout=0.1))
                 assert found(core, sweeper) == {*range(0, 64, 3)}
@@ -456,19 +457,19 @@ class TestLink:
     def test_the_privilege_is_needed_only_to_open_it(self, core, hosts, python):
         answer_for(hosts[1], socket.AF_INET, range(1))
         code = (
-            f"import {core.__name__} as core\n"
-            "link = core.Link('veth0', 2, '10.77.0.1')\ncore.drop_capabilities()\n"
+            f"import {core.__name__} as core\nfrom fastnet._system.link_socket import Link\n"
+            "link = Link('veth0', 2, '10.77.0.1')\ncore.drop_capabilities()\n"
             "sweeper = core.LinkSweeper(link, [(0x0A090000, 0x0A090001)], timeout=0.5)\n"
             "while not sweeper.run(1): pass\n"
             "print(*sweeper.states)\n"
-            "core.Link('veth0', 2, '10.77.0.1')"
+            "Link('veth0', 2, '10.77.0.1')"
         )
         result = python("-c", code, prefix=hosts[0].prefix)
         assert result.stdout == f"{core.ALIVE} {core.SILENT}\n"
         assert result.stderr.splitlines()[-1].startswith("fastnet.errors.NotPermitted: [Errno 1] no packet")
 
     def test_who_may_not(self, root, core, python):
-        code = f"from {core.__name__} import Link\nLink('lo', 2, '127.0.0.1')"
+        code = "from fastnet._system.link_socket import Link\nLink('lo', 2, '127.0.0.1')"
         result = python("-c", code, prefix=UNPRIVILEGED)
         assert result.stderr.splitlines()[-1] == (
             "fastnet.errors.NotPermitted: [Errno 1] no packet socket is permitted here: have the capability "
@@ -478,22 +479,22 @@ class TestLink:
     @pytest.mark.parametrize("name", ["nosuch0", "a-name-that-is-too-long", "lo\0x", ""])
     def test_an_interface_that_there_is_not(self, root, core, name):
         with pytest.raises(NoSuchInterface, match="there are lo") as caught:
-            core.Link(name, socket.AF_INET, "127.0.0.1")
+            Link(name, socket.AF_INET, "127.0.0.1")
         assert caught.value.errno == errno.ENODEV
 
     def test_an_interface_without_neighbours(self, core, hosts):
         with pytest.raises(InvalidArgument, match="interface lo: expected an Ethernet one, with ARP"):
-            core.Link("lo", socket.AF_INET, "127.0.0.1")
+            Link("lo", socket.AF_INET, "127.0.0.1")
         left, _ = hosts
         left.ip("link", "set", "veth0", "arp", "off")
         with pytest.raises(InvalidArgument, match="interface veth0: expected an Ethernet one, with ARP"):
-            left.call(lambda: core.Link("veth0", socket.AF_INET, "10.77.0.1"))
+            left.call(lambda: Link("veth0", socket.AF_INET, "10.77.0.1"))
 
     @pytest.mark.parametrize("source", ["192.0.2.1", "2001:db8::1"])
     def test_a_source_that_is_somebody_else_s(self, root, core, source):
         family = socket.AF_INET6 if ":" in source else socket.AF_INET
         with pytest.raises(NoAddress, match="not an address of this machine") as caught:
-            core.Link("lo", family, source)
+            Link("lo", family, source)
         assert caught.value.errno == errno.EADDRNOTAVAIL
 
     @pytest.mark.parametrize(
@@ -502,7 +503,7 @@ class TestLink:
     )
     def test_a_source_that_is_no_address(self, root, core, family, source):
         with pytest.raises(InvalidArgument, match=r"expected a numeric IPv[46] address"):
-            core.Link("lo", family, source)
+            Link("lo", family, source)
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -517,13 +518,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 class TestSweeper:
     def test_what_is_refused(self, core, hosts):
-        with closing(hosts[0].call(lambda: core.Link("veth0", socket.AF_INET, "10.77.0.1"))) as link:
+        with closing(hosts[0].call(lambda: Link("veth0", socket.AF_INET, "10.77.0.1"))) as link:
             for options, words in REFUSED:
                 with pytest.raises(InvalidArgument, match=words):
                     core.LinkSweeper(link, span(socket.AF_INET, 2), **options)
 
     def test_its_members(self, core, hosts):
-        with closing(hosts[0].call(lambda: core.Link("veth0", socket.AF_INET, "10.77.0.1"))) as link:
+        with closing(hosts[0].call(lambda: Link("veth0", socket.AF_INET, "10.77.0.1"))) as link:
             sweeper = core.LinkSweeper(link, [(0, 0), *span(socket.AF_INET, 2)], timeout=0, retries=0)
             finish(sweeper)
             assert (sweeper.size, sweeper.sent, sweeper.finished) == (3, 2, True)
@@ -541,9 +542,10 @@ class TestSweeper:
         code = f"""
 import gc, os, resource
 import {core.__name__} as core
+from fastnet._system.link_socket import Link
 
 def run():
-    link = core.Link("veth0", 2, "10.77.0.1")
+    link = Link("veth0", 2, "10.77.0.1")
     sweeper = core.LinkSweeper(link, [(0x0A090000, 0x0A090003)], retries=9)
     while not sweeper.run(0.01):
         pass

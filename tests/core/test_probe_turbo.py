@@ -21,10 +21,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import COMMAND_TIMEOUT, Namespace, absent
+from environment import COMMAND_TIMEOUT, absent
+from namespaces import Namespace
 
+from fastnet._contract.probe import turbo_refusal
 from fastnet._pure.checksum import checksum
-from fastnet._pure.probe import turbo as shared
+from fastnet._system.routes import Route, gatewayed
 from fastnet.errors import EngineMissing, InvalidArgument, NoAddress, NoSuchInterface, NotPermitted
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
@@ -70,17 +72,17 @@ def routed(met: tuple[Namespace, Namespace], peer: Callable[[str], str]) -> tupl
     return met
 
 
-def route(core: ModuleType, family: int = IPV4, **other: Any) -> Any:
+def route(family: int = IPV4, **other: Any) -> Any:
     """By the right host, whatever the left one's routes say."""
     source, router = ENDS[socket.AddressFamily(family)]
-    return core.Route("veth0", 0, 0, source, router)._replace(**other)
+    return Route("veth0", 0, 0, source, router)._replace(**other)
 
 
 @contextmanager
 def opened(core: ModuleType, family: int = IPV4) -> Iterator[Any]:
     with closing(core.Prober(family, "raw")) as prober:
         try:
-            turbo = core.open_turbo(prober, route(core, family))
+            turbo = core.open_turbo(prober, route(family))
         except (NotPermitted, EngineMissing) as error:
             absent(str(error))
         with closing(turbo):
@@ -150,7 +152,7 @@ class TestVerdicts:
 
     def test_the_routes_are_those_of_the_kernel(self, native, routed):
         def run() -> list[int]:
-            [way] = [each for each in native.gatewayed(IPV4) if each.first == number("10.99.0.0")]
+            [way] = [each for each in gatewayed(IPV4) if each.first == number("10.99.0.0")]
             assert (way.interface, way.source, way.gateway) == ("veth0", *ENDS[IPV4])
             with (
                 closing(native.Prober(IPV4, "raw")) as prober,
@@ -189,11 +191,19 @@ class TestAdversary:
             "three",
             "thousand",
             "late",
+            "quench-then-reply",
         }
         errors = {"error": (3, 1), "error-short-quote": (3, 13)}
         silent = {
             *("checksum", "source", "ident", "sequence", "cookie", "truncated", "headless", "request"),
-            *("silence", "redirect", "error-for-other-ident", "error-for-other-host", "error-bad-cookie"),
+            *(
+                "silence",
+                "redirect",
+                "error-for-other-ident",
+                "error-for-other-host",
+                "error-bad-cookie",
+                "quench",
+            ),
         }
         behaviours = sorted(alive | silent | {*errors}, key=lambda each: number(responder(each)))
 
@@ -316,9 +326,9 @@ class TestGuest:
 
     def test_it_goes_when_it_is_killed(self, native, met):
         code = (
-            "import time\nfrom fastnet._native import probe\n"
+            "import time\nfrom fastnet._native import probe\nfrom fastnet._system.routes import Route\n"
             "turbo = probe.open_turbo(probe.Prober(2, 'raw'), "
-            "probe.Route('veth0', 0, 0, '10.77.0.1', '10.77.0.2'))\n"
+            "Route('veth0', 0, 0, '10.77.0.1', '10.77.0.2'))\n"
             "print('open', flush=True)\ntime.sleep(60)"
         )
         words = [*met[0].prefix, sys.executable, "-c", code]
@@ -388,7 +398,7 @@ class TestGuest:
         def run() -> None:
             with closing(native.Prober(IPV4, "raw")) as prober:
                 for count in range(50):
-                    native.open_turbo(prober, route(native))
+                    native.open_turbo(prober, route())
                     if count == 0:
                         before = len(os.listdir("/proc/self/fd"))
                 assert len(os.listdir("/proc/self/fd")) == before
@@ -416,16 +426,16 @@ class TestRefusals:
         def run() -> None:
             with closing(native.Prober(IPV4, "raw")) as prober:
                 with pytest.raises(InvalidArgument) as raised:
-                    native.open_turbo(prober, route(native, gateway=""))
+                    native.open_turbo(prober, route(gateway=""))
                 assert str(raised.value) == (
                     "interface veth0: turbo sends to a gateway, and this route has none"
                 )
                 with pytest.raises(NoSuchInterface):
-                    native.open_turbo(prober, route(native, interface="nope"))
+                    native.open_turbo(prober, route(interface="nope"))
                 with pytest.raises(NoAddress):
-                    native.open_turbo(prober, route(native, interface="tun0"))
-                with pytest.raises(OSError, match="does not tell its MAC address") as failed:
-                    native.open_turbo(prober, route(native, gateway="10.77.0.9"))
+                    native.open_turbo(prober, route(interface="tun0"))
+                with pytest.raises(OSError, match="no answer with its MAC address") as failed:
+                    native.open_turbo(prober, route(gateway="10.77.0.9"))
                 assert failed.value.errno == errno.EHOSTUNREACH
             met[0].run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
             with (
@@ -434,16 +444,16 @@ class TestRefusals:
                     InvalidArgument, match="engine datagram: turbo is the fast way of a raw prober"
                 ),
             ):
-                native.open_turbo(prober, route(native))
+                native.open_turbo(prober, route())
 
         met[0].call(run)
 
     @pytest.mark.parametrize("capability", ["net_admin", "bpf"])
     def test_without_a_capability(self, native, met, python, peer, capability):
         code = (
-            "from fastnet._native import probe\n"
+            "from fastnet._native import probe\nfrom fastnet._system.routes import Route\n"
             "try: probe.open_turbo(probe.Prober(2, 'raw'), "
-            "probe.Route('veth0', 0, 0, '10.77.0.1', '10.77.0.2'))\n"
+            "Route('veth0', 0, 0, '10.77.0.1', '10.77.0.2'))\n"
             "except PermissionError as error: print(error)"
         )
         # CAP_SYS_ADMIN stands for either.
@@ -458,7 +468,7 @@ class TestRefusals:
 
     def test_an_older_kernel(self):
         for code in (errno.EINVAL, errno.ENOSYS):
-            error = shared.refusal(code)
+            error = turbo_refusal(code)
             assert isinstance(error, EngineMissing)
             assert str(error) == "engine turbo: needs Linux 6.6, with eBPF and tcx; raw needs no such thing"
 
@@ -466,7 +476,7 @@ class TestRefusals:
         from fastnet._pure import probe
 
         with closing(probe.Prober(IPV4, "raw")) as prober, pytest.raises(EngineMissing) as raised:
-            probe.open_turbo(prober, route(probe))
+            probe.open_turbo(prober, route())
         assert (
             str(raised.value)
             == "engine turbo: only the native implementation has it; raw needs no more than Python"

@@ -13,6 +13,7 @@ from importlib import import_module
 from types import ModuleType
 
 import pytest
+from forking import forked
 from forwarding import PATIENCE, assert_soon, forever
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +56,7 @@ def test_joined_sockets_are_relayed_and_counted(core: ModuleType) -> None:
 
 
 def test_a_rule_may_be_given_to_what_is_joined(core: ModuleType) -> None:
-    loop, rule = core.Loop(), core.Rule((), record=True, max_connections=1)
+    loop, rule = core.Loop(), core.Rule((), core.Options(record=True, max_connections=1))
     pairs = [(tcp_pair(), tcp_pair()) for _ in range(2)]
     for (client, down), (up, server) in pairs:
         assert loop.join(down, up, rule) is rule.counters
@@ -351,49 +352,47 @@ def test_every_descriptor_is_closed_again(core: ModuleType) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_fork_beside_it_keeps_nothing_open(relays: Relays, service: Service) -> None:
     relay = relays(service)
     client = relay.connect()
     server = service.accept()
     exchange(client, server)
     ready, hold = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def hold_what_it_has() -> None:
         os.close(hold)
         client.close()
         server.close()
         os.read(ready, 1)
-        os._exit(0)
-    os.close(ready)
-    try:
+
+    with forked(hold_what_it_has):
+        os.close(ready)
         reset(client)
         with server, pytest.raises(ConnectionResetError):
             server.recv(1)
         relay.loop.stop()
         assert_soon(lambda: relay.counters.active == 0)
         assert_soon(lambda: not relay.listens())
-    finally:
         os.close(hold)
-        assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_child_may_use_the_rule_of_its_parent(core: ModuleType, relays: Relays, service: Service) -> None:
     relay = relays(service, max_connections=1, max_per_source=1)
+
+    def use_the_rule() -> None:
+        loop = core.Loop()
+        (near, down), (up, far) = tcp_pair(), tcp_pair()
+        loop.join(down, up, relay.rule)
+        near.sendall(b"x")
+        near.close()
+        far.close()
+        loop.run()
+        assert (relay.rule.counters.active, relay.upstreams[0].active) == (0, 0)
+
     with relay.connect() as client, service.accept() as server:
         exchange(client, server)
-        child = os.fork()
-        if child == 0:
-            loop = core.Loop()
-            (near, down), (up, far) = tcp_pair(), tcp_pair()
-            loop.join(down, up, relay.rule)
-            near.sendall(b"x")
-            near.close()
-            far.close()
-            loop.run()
-            os._exit(relay.rule.counters.active + relay.upstreams[0].active)
-        assert os.waitpid(child, 0)[1] == 0
+        with forked(use_the_rule):
+            pass
         exchange(client, server)
 
 
@@ -407,13 +406,19 @@ MISTAKES = [
     {"max_connections": 0},
     {"max_connections": -1},
     {"max_per_source": -1},
+    {"source_prefix": 0},
+    {"source_prefix": 129},
     {"connect_timeout": 0.0},
     {"connect_timeout": float("nan")},
     {"connect_timeout": float("inf")},
     {"head_timeout": 0.0},
     {"head_timeout": 1e7},
+    {"keep_alive_timeout": -0.1},
+    {"keep_alive_timeout": 1e7},
     {"idle_timeout": -1.0},
     {"half_closed_timeout": float("nan")},
+    {"keepalive": 32768.0},
+    {"user_timeout": -1.0},
     {"rate": -1},
     {"connection_rate": 10**13},
     {"max_failures": 0},
@@ -434,7 +439,7 @@ def test_what_cant_be_meant_is_refused_in_the_same_words(
     words = []
     for twin in (core, import_module("fastnet._pure.relay")):
         with pytest.raises(InvalidArgument) as caught:
-            twin.Rule((), **options)
+            twin.Rule((), twin.Options(**options))
         words.append(str(caught.value))
     assert words[0] == words[1]
     assert words[0].startswith((*options, "prefix"))
@@ -459,8 +464,7 @@ def test_what_can_be_meant_is_taken(
     core: ModuleType, numbers: tuple[int, int, int], times: tuple[float, float]
 ) -> None:
     most, per_source, rate = numbers
-    rule = core.Rule(
-        (),
+    options = core.Options(
         policy="least-connections",
         max_connections=most,
         max_per_source=per_source,
@@ -473,7 +477,7 @@ def test_what_can_be_meant_is_taken(
         trust_proxy=[PREFIX],
         send_proxy=2,
     )
-    assert rule.counters.accepted == 0
+    assert core.Rule((), options).counters.accepted == 0
 
 
 def test_read_only_is_what_is_so(core: ModuleType) -> None:
@@ -492,7 +496,7 @@ def test_each_engine_relays_where_it_exists(core: ModuleType, relays: Relays, se
     for engine in core.ENGINES:
         if engine == "splice" and "_pure" in core.__name__:
             with pytest.raises(InvalidArgument, match="only the native implementation has it"):
-                core.Rule((), engine=engine)
+                core.Rule((), core.Options(engine=engine))
             continue
         relay = relays(service, engine=engine)
         with relay.connect() as client, service.accept() as server:

@@ -15,7 +15,17 @@ from typing import Any
 
 import pytest
 from forwarding import assert_soon, forever, read_all
-from relays import BlackHole, Relay, Service, closed_port, reads_until_reset, reset, running, tcp_pair
+from relays import (
+    BlackHole,
+    Relay,
+    Service,
+    closed_port,
+    reads_until_reset,
+    reset,
+    rewriting,
+    running,
+    tcp_pair,
+)
 
 TOPIC = "relay"
 
@@ -41,7 +51,7 @@ def joined(core: ModuleType, request: pytest.FixtureRequest) -> Iterator[Ends]:
     """Who speaks, who listens, and the counters: two connections' outer ends with a relay between them."""
     loop = core.Loop()
     (client, down), (up, server) = tcp_pair(), tcp_pair()
-    counters = loop.join(down, up, core.Rule((), record=True))
+    counters = loop.join(down, up, core.Rule((), core.Options(record=True)))
     with client, server, running(loop):
         yield (server, client, counters) if request.param else (client, server, counters)
 
@@ -82,6 +92,21 @@ def test_an_end_waits_for_what_a_slow_reader_has_not_read(joined: Ends) -> None:
 
 
 # Resets
+
+
+@pytest.mark.parametrize("from_client", [True, False])
+def test_a_reset_right_behind_an_end_is_passed_on(core: ModuleType, from_client: bool) -> None:
+    """Where both are there before the relay reads, reading tells of the end alone."""
+    loop = core.Loop()
+    (client, down), (up, server) = tcp_pair(), tcp_pair()
+    speaker, listener = (client, server) if from_client else (server, client)
+    speaker.sendall(b"before")
+    speaker.shutdown(socket.SHUT_WR)
+    reset(speaker)
+    counters = loop.join(down, up)
+    with listener, running(loop):
+        assert reads_until_reset(listener) == b"before"
+        assert_soon(lambda: (counters.resets, counters.active) == (1, 0))
 
 
 def test_a_reset_is_passed_on_behind_what_was_sent_before(joined: Ends) -> None:
@@ -297,14 +322,8 @@ def test_a_unix_client_that_has_closed_is_still_heard(
 # Where heads are rewritten
 
 
-def rewriting() -> Any:
-    from fastnet._backend import http_head
-
-    return http_head.HostRewrite(["localhost"], 80, "example.com")
-
-
-def test_a_slow_head_is_answered_408(relays: Relays, service: Service) -> None:
-    relay = relays(service, rewrite=rewriting(), head_timeout=SHORT, record=True)
+def test_a_slow_head_is_answered_408(core: ModuleType, relays: Relays, service: Service) -> None:
+    relay = relays(service, rewrite=rewriting(core), head_timeout=SHORT, record=True)
     with relay.connect() as client, service.accept() as server:
         client.sendall(b"GET / HTTP/1.1\r\nHost:")
         assert read_all(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
@@ -314,8 +333,8 @@ def test_a_slow_head_is_answered_408(relays: Relays, service: Service) -> None:
     assert relay.counters.refused == 1
 
 
-def test_a_head_that_is_refused_is_recorded(relays: Relays, service: Service) -> None:
-    relay = relays(service, rewrite=rewriting(), record=True)
+def test_a_head_that_is_refused_is_recorded(core: ModuleType, relays: Relays, service: Service) -> None:
+    relay = relays(service, rewrite=rewriting(core), record=True)
     with relay.connect() as client, service.accept():
         client.sendall(b"nonsense\r\n\r\n")
         assert read_all(client).startswith(b"HTTP/1.1 400 Bad Request\r\n")
@@ -323,8 +342,8 @@ def test_a_head_that_is_refused_is_recorded(relays: Relays, service: Service) ->
     assert (relay.counters.refused, relay.counters.resets) == (1, 0)
 
 
-def test_an_upstream_that_is_not_there_is_a_502(relays: Relays) -> None:
-    relay = relays(closed_port(), rewrite=rewriting(), record=True)
+def test_an_upstream_that_is_not_there_is_a_502(core: ModuleType, relays: Relays) -> None:
+    relay = relays(closed_port(), rewrite=rewriting(core), record=True)
     with relay.connect() as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert read_all(client).startswith(b"HTTP/1.1 502 Bad Gateway\r\n")

@@ -49,7 +49,7 @@ def test_a_connection_limit_lets_the_rest_wait(relays: Relays, service: Service)
 
 
 def test_the_limit_is_that_of_all_loops_together(core: ModuleType, service: Service) -> None:
-    rule = core.Rule([core.Upstream([service.address])], max_connections=3)
+    rule = core.Rule([core.Upstream([service.address])], core.Options(max_connections=3))
     loops = [core.Loop() for _ in range(2)]
     first = socket.create_server(("127.0.0.1", 0), reuse_port=True)
     address = first.getsockname()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from fastnet._pure.relay import proxy
@@ -125,6 +125,10 @@ def test_extensions_are_skipped_up_to_the_longest_header() -> None:
         b"PROXY TCP4 1.2.3.4 1.2.3.4 01 2\r\n",
         b"PROXY TCP4 1.2.3.4\0 1.2.3.4 1 2\r\n",
         b"PROXY TCP4 1.2.3.400 1.2.3.4 1 2\r\n",
+        b"PROXY TCP4 010.0.0.1 1.2.3.4 1 2\r\n",
+        b"PROXY TCP4 1.2.3.4 0x7f000001 1 2\r\n",
+        b"PROXY TCP4 127.1 1.2.3.4 1 2\r\n",
+        b"PROXY TCP6 ::ffff:010.0.0.1 ::1 1 2\r\n",
         b"PROXY TCP4 ::1 ::1 1 2\r\n",
         b"PROXY TCP6 ::1%lo ::1 1 2\r\n",
         binary(0x11, 0x11, bytes(12)),
@@ -216,6 +220,10 @@ HEADERS = st.one_of(
 
 @settings(max_examples=200, deadline=None)
 @given(data=HEADERS)
+@example(data=b"PROXY TCP4 010.0.0.1 1.2.3.4 1 2\r\n")
+@example(data=b"PROXY TCP4 1.2.3.4 0x7f000001 1 2\r\n")
+@example(data=b"PROXY TCP4 127.1 1.2.3.4 1 2\r\n")
+@example(data=b"PROXY TCP6 ::ffff:010.0.0.1 ::1 1 2\r\n")
 def test_native_and_pure_agree_on_every_header(c_parse: Callable[[bytes], object], data: bytes) -> None:
     try:
         expected: object = proxy.parse(data)

@@ -193,6 +193,38 @@ def test_the_header_of_a_stranger_is_data(relays: Relays, service: Service) -> N
     assert record.client[1][0] == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("options", "second", "ended"),
+    [
+        ({}, "2001:db8:0:7:ffff::2", "denied"),
+        ({}, "2001:db8:0:8::1", "closed"),
+        ({"source_prefix": 128}, "2001:db8:0:7::2", "closed"),
+        ({"source_prefix": 48}, "2001:db8:0:8::1", "denied"),
+        ({"source_prefix": 1}, "192.0.2.1", "closed"),
+    ],
+)
+def test_ipv6_addresses_of_one_prefix_are_one_source(
+    relays: Relays, service: Service, options: dict[str, int], second: str, ended: str
+) -> None:
+    def header(address: str) -> bytes:
+        family = "TCP6" if ":" in address else "TCP4"
+        return f"PROXY {family} {address} {address} 1 2\r\n".encode()
+
+    relay = relays(service, trust_proxy=TRUSTED, max_per_source=1, record=True, **options)
+    with relay.connect() as first, relay.connect() as other:
+        first.sendall(header("2001:db8:0:7::1"))
+        with service.accept():
+            other.sendall(header(second))
+            if ended == "closed":
+                service.accept().close()
+                other.close()
+            assert relay.ended() == ended
+    [record] = relay.records(1)
+    assert record.ended == "closed"
+    # Once it has ended, it is counted no longer.
+    assert sent(relay, service, header("2001:db8:0:7::3") + b"data") == b"data"
+
+
 def test_it_is_the_client_who_is_judged(relays: Relays, service: Service) -> None:
     relay = relays(service, trust_proxy=TRUSTED, allow=[TEN], max_per_source=1, record=True)
     assert sent(relay, service, V2 + b"data") == b"data"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import time
+import weakref
 from collections.abc import Callable
 from types import ModuleType
 
@@ -99,6 +101,29 @@ def test_counters_are_those_of_all_loops(core: ModuleType, service: Service) -> 
     }
 
 
+def test_rules_that_are_served_no_more_are_freed(core: ModuleType, service: Service) -> None:
+    """Once their connections have ended and nothing is left to be said of them."""
+    loop = core.Loop()
+    seen = []
+    loop.listen(core.Rule(()), [socket.create_server(("127.0.0.1", 0))])  # It ends without any.
+    with socket.create_server(("127.0.0.1", 0)) as listener, running(loop):
+        for _ in range(30):
+            rule = core.Rule([core.Upstream([service.address])], core.Options(record=True))
+            seen.append(weakref.ref(rule))
+            loop.listen(rule, [listener.dup()])
+            with socket.create_connection(listener.getsockname()) as client, service.accept() as server:
+                client.sendall(b"x")
+                assert server.recv(1) == b"x"
+                loop.unlisten(rule)
+            assert_soon(lambda rule=rule: rule.counters.active == 0)
+            del rule
+        assert [record.rule for record in loop.records()] == [one() for one in seen]
+        last = core.Rule(())
+        loop.listen(last, [listener.dup()])
+        gc.collect()
+        assert sum(one() is not None for one in seen) <= 1
+
+
 def test_a_tap_sees_the_bytes_before_they_are_sent(core: ModuleType, service: Service) -> None:
     seen: list[tuple[int, bool, bytes]] = []
 
@@ -107,7 +132,7 @@ def test_a_tap_sees_the_bytes_before_they_are_sent(core: ModuleType, service: Se
 
     if "native" in core.__name__:
         with pytest.raises(InvalidArgument, match="tap"):
-            core.Rule((), tap=tap)
+            core.Rule((), core.Options(tap=tap))
         return
     relay = Relay(core, (service,), tap=tap)
     with running(relay.loop):

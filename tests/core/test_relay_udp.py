@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import socket
-import threading
+import struct
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
+from datagrams import EchoServer, Served, ask, bound, closed_port
+from forking import forked
 from forwarding import PATIENCE, assert_soon
 
 from fastnet._pure import relay as pure
@@ -20,78 +21,6 @@ from fastnet._pure import relay as pure
 TOPIC = "relay"
 SHORT = 0.2
 """Seconds in which nothing is expected to come."""
-
-
-def bound(host: str = "127.0.0.1", port: int = 0, **options: int) -> socket.socket:
-    """A datagram socket of this address; ``options`` by their names, set before it is bound."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    for name, value in options.items():
-        level = socket.IPPROTO_IPV6 if name.startswith("IPV6") else socket.SOL_SOCKET
-        sock.setsockopt(level, getattr(socket, name), value)
-    try:
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    sock.settimeout(PATIENCE)
-    return sock
-
-
-def closed_port() -> int:
-    """A port that nobody listens on."""
-    with bound() as sock:
-        return int(sock.getsockname()[1])
-
-
-class EchoServer:
-    """Answers each datagram with the same, behind ``prefix``, and notes whom it came from."""
-
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, prefix: bytes = b"") -> None:
-        self.sock = bound(host, port)
-        self.sock.settimeout(0.05)
-        self.address = (self.sock.family, self.sock.getsockname())
-        self.prefix = prefix
-        self.senders: list[Any] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while not self._ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                data, sender = self.sock.recvfrom(65536)
-                self.senders.append(sender)
-                self.sock.sendto(self.prefix + data, sender)
-
-    def close(self) -> None:
-        self._ended.set()
-        self._thread.join()
-        self.sock.close()
-
-    def __enter__(self) -> EchoServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Served:
-    """A loop in a thread that serves one rule's listeners."""
-
-    def __init__(self, core: ModuleType, rule: Any, *listeners: socket.socket, **options: Any) -> None:
-        self.addresses = [sock.getsockname() for sock in listeners]
-        self.loop = core.Loop(**options)
-        self.loop.listen(rule, listeners)
-        self.results: list[bool] = []
-        self.thread = threading.Thread(target=lambda: self.results.append(self.loop.run()))
-        self.thread.start()
-
-    def end(self, timeout: float | None = None) -> bool:
-        """Stop, or drain; what ``run`` returned."""
-        self.loop.stop() if timeout is None else self.loop.drain(timeout)
-        self.thread.join(PATIENCE)
-        assert not self.thread.is_alive()
-        return self.results[0]
 
 
 Forwarding = Callable[..., "tuple[Any, Any, Served]"]
@@ -105,7 +34,7 @@ def forwarding(core: ModuleType) -> Iterator[Forwarding]:
         def serve(
             *upstreams: tuple[int, Any], listener: socket.socket | None = None, **options: Any
         ) -> tuple[Any, Any, Served]:
-            rule = core.Rule([core.Upstream([address]) for address in upstreams], **options)
+            rule = core.Rule([core.Upstream([address]) for address in upstreams], core.Options(**options))
             served = Served(core, rule, listener or bound())
             stack.callback(served.end)
             return served.addresses[0], rule, served
@@ -123,11 +52,6 @@ def server() -> Iterator[EchoServer]:
 def client() -> Iterator[socket.socket]:
     with bound() as sock:
         yield sock
-
-
-def ask(client: socket.socket, address: Any, data: bytes = b"hello") -> bytes:
-    client.sendto(data, address)
-    return client.recv(65536)
 
 
 def ask_until_answered(client: socket.socket, address: Any) -> bytes:
@@ -377,41 +301,6 @@ def test_what_a_rate_does_not_allow_is_dropped(
     assert rule.counters.sent_up < 5000
 
 
-@contextlib.contextmanager
-def no_descriptors() -> Iterator[None]:
-    """This process can open nothing more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with open(os.devnull) as lowest_free:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free.fileno(), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_running_out_of_descriptors_harms_no_flow_that_there_is(
-    core: ModuleType, server: EchoServer, client: socket.socket
-) -> None:
-    """A datagram that could have no flow is lost; there is one warning, and new flows begin again."""
-    warnings: list[str] = []
-    served = Served(core, core.Rule([core.Upstream([server.address])]), bound(), warn=warnings.append)
-    address = served.addresses[0]
-    try:
-        assert ask(client, address) == b"hello"
-        with bound() as late:
-            with no_descriptors():
-                late.sendto(b"hello", address)
-                assert_soon(lambda: bool(warnings))
-                assert ask(client, address) == b"hello"
-                late.sendto(b"hello", address)
-            assert ask_until_answered(late, address) == b"hello"
-    finally:
-        served.end()
-    (warning,) = warnings
-    assert warning.startswith("accepting pauses at ")
-    assert warning.endswith(f" connections: {os.strerror(errno.EMFILE)}")
-
-
 # Ends
 
 
@@ -462,22 +351,18 @@ def test_a_forked_child_holds_no_port(
     address, _, served = forwarding(server.address)
     assert ask(client, address) == b"hello"
     ours, its = socket.socketpair()
-    with ours, its:
-        child = os.fork()
-        if child == 0:
-            its.send(b"begun")
-            ours.close()
-            its.recv(1)  # Until the parent has seen to all.
-            os._exit(0)
-        try:
-            assert ours.recv(5) == b"begun"
-            assert ask(client, address) == b"hello"
-            assert served.end() is False
-            bound(port=address[1]).close()
-        finally:
-            ours.close()
-            its.close()
-            os.waitpid(child, 0)
+
+    def stay() -> None:
+        its.send(b"begun")
+        ours.close()
+        its.recv(1)  # until the parent closes its end
+
+    with ours, its, forked(stay):
+        assert ours.recv(5) == b"begun"
+        assert ask(client, address) == b"hello"
+        assert served.end() is False
+        bound(port=address[1]).close()
+        ours.close()
 
 
 # Many at once
@@ -527,7 +412,7 @@ def test_a_datagram_socket_of_another_family_is_refused(core: ModuleType) -> Non
 def test_the_tap_is_shown_each_datagram(server: EchoServer, client: socket.socket) -> None:
     """Of the pure twin: the native one refuses a tap."""
     shown: list[tuple[int, bool, bytes]] = []
-    rule = pure.Rule([pure.Upstream([server.address])], tap=lambda *what: shown.append(what))
+    rule = pure.Rule([pure.Upstream([server.address])], pure.Options(tap=lambda *what: shown.append(what)))
     served = Served(pure, rule, bound())
     try:
         ask(client, served.addresses[0], b"")
@@ -535,3 +420,51 @@ def test_the_tap_is_shown_each_datagram(server: EchoServer, client: socket.socke
     finally:
         served.end()
     assert shown == [(1, True, b""), (1, False, b""), (1, True, b"hello"), (1, False, b"hello")]
+
+
+# Jumbograms
+
+
+def internet_checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - total or 0xFFFF
+
+
+def jumbogram(source: int, destination: int, payload: bytes) -> bytes:
+    """A frame with a datagram from ``::1`` to itself that is longer than UDP can say (RFC 2675)."""
+    host = socket.inet_pton(socket.AF_INET6, "::1")
+    length = 8 + len(payload)
+    datagram = struct.pack(">4H", source, destination, 0, 0) + payload
+    checksum = internet_checksum(host + host + struct.pack(">2I", length, socket.IPPROTO_UDP) + datagram)
+    options = struct.pack(">4BI", socket.IPPROTO_UDP, 0, 0xC2, 4, 8 + length)
+    header = struct.pack(">IHBB", 6 << 28, 0, 0, 64) + host + host
+    return bytes(12) + b"\x86\xdd" + header + options + datagram[:6] + struct.pack(">H", checksum) + payload
+
+
+def test_a_jumbogram_is_dropped_and_no_half_of_it_passes(
+    core: ModuleType, namespace: Callable[[], Any]
+) -> None:
+    inside = namespace()
+    inside.ip("link", "set", "lo", "mtu", "200000")
+
+    def try_it() -> tuple[bytes, int]:
+        with (
+            EchoServer("::1") as server,
+            bound("::1") as client,
+            socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as frames,
+        ):
+            rule = core.Rule([core.Upstream([server.address])])
+            served = Served(core, rule, bound("::1"))
+            try:
+                address = served.addresses[0]
+                frames.bind(("lo", 0x86DD))
+                frames.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+                frames.send(jumbogram(client.getsockname()[1], address[1], bytes(100_000)))
+                assert_soon(lambda: rule.counters.accepted == 1)
+                return ask(client, address), rule.counters.sent_up
+            finally:
+                served.end()
+
+    assert inside.call(try_it) == (b"hello", 5)

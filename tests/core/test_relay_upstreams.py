@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
-from forwarding import assert_soon
-from relays import BlackHole, Relay, Service, as_upstream, closed_port, reset, running
+from forwarding import PATIENCE, assert_soon
+from relays import RESET, BlackHole, Relay, Service, as_upstream, closed_port, reset, running
 
 TOPIC = "relay"
 
@@ -101,6 +102,54 @@ def test_upstreams_are_tried_in_their_order(relays: Relays, service: Service) ->
     assert relay.counters.connects_retried == 3
 
 
+def test_the_address_that_was_connected_to_is_tried_first_next_time(
+    core: ModuleType, relays: Relays, services: Services
+) -> None:
+    first, second = services(), services()
+    upstream = core.Upstream([closed_port(), first.address, second.address])
+    relay = relays(upstream)
+    for _ in range(3):
+        assert served_by(relay, [first]) is first
+    assert relay.counters.connects_retried == 1  # Of the first connection only.
+    first.close()
+    for _ in range(3):
+        assert served_by(relay, [second]) is second
+    assert relay.counters.connects_retried == 3  # The first one, that was preferred, and the closed port.
+    assert relay.counters.unreachable == 0
+
+
+def test_a_failed_connect_is_reported_once(relays: Relays, service: Service) -> None:
+    relay = relays(closed_port(), service)
+    reported: list[int] = []
+    for count in (1, 2):
+        relay.rule.watch(lambda: reported.append(0))
+        relay.rule.watch(lambda count=count: reported.append(count))  # It replaces the other.
+        for _ in range(4):
+            served_by(relay, [service])
+        assert_soon(lambda count=count: reported == [*range(1, count + 1)])
+
+
+def test_what_connects_is_not_reported(relays: Relays, service: Service) -> None:
+    relay = relays(service)
+    reported: list[bool] = []
+    relay.rule.watch(lambda: reported.append(True))
+    for _ in range(4):
+        served_by(relay, [service])
+    assert reported == []
+
+
+@pytest.mark.parametrize("upstream", [BlackHole, closed_port])
+def test_every_failure_to_connect_is_reported(
+    relays: Relays, services: Services, upstream: Callable[[], Any]
+) -> None:
+    place = services(BlackHole) if upstream is BlackHole else upstream()
+    relay = relays(place, connect_timeout=0.05)
+    reported = threading.Event()
+    relay.rule.watch(reported.set)
+    relay.assert_rejects()
+    assert reported.wait(PATIENCE)
+
+
 def test_where_all_fail_the_client_is_reset(relays: Relays) -> None:
     relay = relays(closed_port(), closed_port(), record=True)
     relay.assert_rejects()
@@ -152,21 +201,28 @@ def test_the_families_of_an_upstream_take_turns(relays: Relays, core: ModuleType
         assert not good.has_a_caller()
 
 
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_a_port_without_a_listener_does_not_connect_to_itself(
-    core: ModuleType, relays: Relays, namespace: Callable[[], Any]
+    core: ModuleType, namespace: Callable[[], Any], family: int, host: str
 ) -> None:
     """Where the only free port is the one that is connected to, the kernel would (RFC 9293, section 3.5)."""
-    host = namespace()
-    host.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40000")
+    inside = namespace()
+    inside.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40000")
 
     def try_it() -> tuple[int, str]:
-        relay = Relay(core, ((socket.AF_INET, ("127.0.0.1", 40000)),), connect_timeout=0.2, record=True)
-        with running(relay.loop), pytest.raises(ConnectionResetError), relay_client(relay, 30000) as client:
+        with socket.socket(family) as sock:  # The kernel does, indeed.
+            sock.connect((host, 40000))
+            assert sock.getsockname() == sock.getpeername()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        listener = socket.create_server((host, 30001), family=family)
+        relay = Relay(core, ((family, (host, 40000)),), listener, record=True)
+        client = socket.create_connection((host, 30001), PATIENCE, source_address=(host, 30000))
+        with running(relay.loop), client, pytest.raises(ConnectionResetError):
             client.recv(1)
         return relay.counters.unreachable, relay.ended()
 
     # The loop's thread belongs to the namespace of the one that starts it.
-    assert host.call(try_it) == (1, "unreachable")
+    assert inside.call(try_it) == (1, "unreachable")
 
 
 def relay_client(relay: Relay, port: int) -> socket.socket:

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import pairwise
-from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import COMMAND_TIMEOUT, Namespace
+from environment import COMMAND_TIMEOUT
+from namespaces import Namespace
 
-TOPIC = "probe"
+from fastnet._system import routes as system
+
 UNPRIVILEGED = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 ADDRESS: dict[int, Callable[[int], Any]] = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
 
@@ -179,8 +180,8 @@ def interesting(family: int, *texts: str) -> list[str]:
     return [str(ADDRESS[family](number)) for number in sorted(numbers) if 0 < number < limit]
 
 
-def found(core: ModuleType, host: Namespace, family: int) -> tuple[list[Any], list[Any]]:
-    on_link, gatewayed = host.call(lambda: (core.on_link(family), core.gatewayed(family)))
+def found(host: Namespace, family: int) -> tuple[list[Any], list[Any]]:
+    on_link, gatewayed = host.call(lambda: (system.on_link(family), system.gatewayed(family)))
     assert all(not route.gateway for route in on_link)
     assert all(route.gateway for route in gatewayed)
     ordered = sorted(on_link + gatewayed, key=lambda route: route.first)
@@ -203,18 +204,18 @@ def shown(family: int, routes: list[Any]) -> list[tuple[str, ...]]:
 
 
 class TestRoutes:
-    def test_every_address_goes_where_the_kernel_sends_it(self, core, host, family):
+    def test_every_address_goes_where_the_kernel_sends_it(self, host, family):
         add(host, family, ROUTES[family])
-        on_link, gatewayed = found(core, host, family)
+        on_link, gatewayed = found(host, family)
         addresses = interesting(family, ROUTES[family])
         truth = asked(host, family, addresses)
         assert said(on_link + gatewayed, family, addresses) == truth
         assert {bool(gateway) for _, _, gateway in truth.values()} == {True, False}
         assert len(truth) < len(addresses)
 
-    def test_what_would_be_a_guess_is_left_out(self, core, host, family):
+    def test_what_would_be_a_guess_is_left_out(self, host, family):
         add(host, family, ROUTES[family] + GUESSED[family])
-        on_link, gatewayed = found(core, host, family)
+        on_link, gatewayed = found(host, family)
         addresses = interesting(family, ROUTES[family], GUESSED[family])
         guessed = [
             ip_network(word) for line in lines(GUESSED[family]) for word in line.split() if "/" in word
@@ -226,9 +227,9 @@ class TestRoutes:
         }
         assert said(on_link + gatewayed, family, addresses) == truth
 
-    def test_the_intervals_of_ipv4(self, core, host):
+    def test_the_intervals_of_ipv4(self, host):
         add(host, socket.AF_INET, "10.77.0.64/30 via 10.77.0.2")
-        on_link, gatewayed = found(core, host, socket.AF_INET)
+        on_link, gatewayed = found(host, socket.AF_INET)
         local = host.ip("route", "show", "table", "local")
         # Since Linux 5.14 the lowest address of a prefix is a host's.
         lowest = {name for name in ("10.77.0.0", "10.78.0.0") if f"broadcast {name} " not in local}
@@ -246,9 +247,9 @@ class TestRoutes:
             ("veth0", "10.77.0.64", "10.77.0.67", "10.77.0.1", "10.77.0.2")
         ]
 
-    def test_the_intervals_of_ipv6(self, core, host):
+    def test_the_intervals_of_ipv6(self, host):
         add(host, socket.AF_INET6, "fd77::40/122 via fd77::2")
-        on_link, gatewayed = found(core, host, socket.AF_INET6)
+        on_link, gatewayed = found(host, socket.AF_INET6)
         # Nothing of fe80::/64, which is on each link.
         last = "ffff:ffff:ffff:ffff"
         assert shown(socket.AF_INET6, on_link) == [
@@ -260,11 +261,11 @@ class TestRoutes:
         ]
         assert shown(socket.AF_INET6, gatewayed) == [("veth0", "fd77::40", "fd77::7f", "fd77::1", "fd77::2")]
 
-    def test_as_many_as_there_are(self, core, host):
+    def test_as_many_as_there_are(self, host):
         """More than one message of the kernel's holds."""
         batch = "".join(f"route add 10.{10 + k // 256}.{k % 256}.0/25 via 10.77.0.2\n" for k in range(3000))
         host.run("ip", "-batch", "-", input="route add 10.0.0.0/8 dev veth1\n" + batch)
-        on_link, gatewayed = found(core, host, socket.AF_INET)
+        on_link, gatewayed = found(host, socket.AF_INET)
         assert sum(route.last - route.first + 1 for route in gatewayed) == 3000 * 128
         lowest_is_broadcast = "broadcast 10.78.0.0 " in host.ip("route", "show", "table", "local")
         ours = [route for route in on_link if route.interface == "veth1"]
@@ -272,33 +273,33 @@ class TestRoutes:
         own = 256 + 2 + lowest_is_broadcast
         assert sum(route.last - route.first + 1 for route in ours) == (1 << 24) - 3000 * 128 - own
 
-    def test_rules_of_somebody_s_own(self, core, host, family):
+    def test_rules_of_somebody_s_own(self, host, family):
         option, own, net = (
             ("-4", "10.77.0.1", "10.0.0.0/8") if family == socket.AF_INET else ("-6", "fd77::1", "fd00::/8")
         )
-        before = found(core, host, family)
+        before = found(host, family)
         assert before[0]
         for rule in (f"from {own} lookup 100", "fwmark 1 lookup main", f"not to {net} lookup main"):
             host.ip(option, "rule", "add", *rule.split())
-            assert found(core, host, family) == ([], [])
+            assert found(host, family) == ([], [])
             host.ip(option, "rule", "delete", *rule.split())
-            assert found(core, host, family) == before
+            assert found(host, family) == before
         host.ip(option, "rule", "delete", "priority", "32766")
-        assert found(core, host, family) == ([], [])
+        assert found(host, family) == ([], [])
 
-    def test_an_interface_that_is_not_up(self, core, host, family):
+    def test_an_interface_that_is_not_up(self, host, family):
         host.ip("link", "set", "veth1", "down")
-        assert {route.interface for route in found(core, host, family)[0]} == {"veth0"}
+        assert {route.interface for route in found(host, family)[0]} == {"veth0"}
         host.ip("link", "set", "veth0", "arp", "off")
-        assert found(core, host, family)[0] == []
+        assert found(host, family)[0] == []
 
-    def test_no_route_at_all(self, core, namespace, family):
-        assert found(core, namespace(), family) == ([], [])
+    def test_no_route_at_all(self, namespace, family):
+        assert found(namespace(), family) == ([], [])
 
-    def test_without_privilege(self, core, host, python):
+    def test_without_privilege(self, host, python):
         code = (
-            f"import {core.__name__} as core\n"
-            "print(*(route.interface for family in (2, 10) for route in core.on_link(family)))"
+            "from fastnet._system.routes import on_link\n"
+            "print(*(route.interface for family in (2, 10) for route in on_link(family)))"
         )
         ran = python("-c", code, prefix=(*host.prefix, *UNPRIVILEGED))
         assert (set(ran.stdout.split()), ran.stderr) == ({"veth0", "veth1"}, "")
@@ -311,8 +312,8 @@ def spans(*texts: str) -> list[tuple[int, int]]:
 
 
 class TestOnlyIPv6Source:
-    def source(self, core: ModuleType, host: Namespace, *texts: str) -> str:
-        return host.call(lambda: core.only_ipv6_source(spans(*texts)))  # type: ignore[no-any-return]
+    def source(self, host: Namespace, *texts: str) -> str:
+        return host.call(lambda: system.only_ipv6_source(spans(*texts)))  # type: ignore[no-any-return]
 
     @pytest.mark.parametrize(
         "texts",
@@ -325,9 +326,9 @@ class TestOnlyIPv6Source:
         ],
         ids=" ".join,
     )
-    def test_it_is_the_kernel_s_own_for_every_address(self, core, host, texts):
+    def test_it_is_the_kernel_s_own_for_every_address(self, host, texts):
         add(host, socket.AF_INET6, "default via fd77::2\nfd99::/64 dev veth0\nfd99::5:0/112 via fd77::2")
-        assert self.source(core, host, *texts) == "fd77::1"
+        assert self.source(host, *texts) == "fd77::1"
         rng = random.Random(7)
         addresses = [
             str(IPv6Address(number))
@@ -354,29 +355,29 @@ class TestOnlyIPv6Source:
         ],
         ids=" ".join,
     )
-    def test_none_where_the_kernel_may_choose_another_or_sends_nothing(self, core, host, texts):
+    def test_none_where_the_kernel_may_choose_another_or_sends_nothing(self, host, texts):
         add(
             host,
             socket.AF_INET6,
             "fd99::13:0/112 dev veth0 src fd78::1\nfd99::14:0/112 dev veth0\nblackhole fd99::6:0/112",
         )
-        assert self.source(core, host, "fd77::2/128") == "fd77::1"
-        assert self.source(core, host, *texts) == ""
+        assert self.source(host, "fd77::2/128") == "fd77::1"
+        assert self.source(host, *texts) == ""
 
-    def test_none_where_the_interface_has_several(self, core, host):
+    def test_none_where_the_interface_has_several(self, host):
         for more in (["fd77::5/64"], ["2001:db8::1/64"], ["fd77::5/64", "preferred_lft", "0"]):
             address = [*more[:1], "dev", "veth0"]
             host.ip("address", "add", *address, *more[1:], "nodad")
-            assert self.source(core, host, "fd77::8-fd77::9") == ""
-            assert self.source(core, host, "fd78::8-fd78::9") == "fd78::1"
+            assert self.source(host, "fd77::8-fd77::9") == ""
+            assert self.source(host, "fd78::8-fd78::9") == "fd78::1"
             host.ip("address", "delete", *address)
-            assert self.source(core, host, "fd77::8-fd77::9") == "fd77::1"
+            assert self.source(host, "fd77::8-fd77::9") == "fd77::1"
 
-    def test_none_where_its_only_one_is_not_wanted_any_more(self, core, host):
+    def test_none_where_its_only_one_is_not_wanted_any_more(self, host):
         host.ip("address", "change", "fd77::1/64", "dev", "veth0", "preferred_lft", "0")
         assert {source for _, source, _ in asked(host, socket.AF_INET6, ["fd77::8"]).values()} == {"fd78::1"}
-        assert self.source(core, host, "fd77::8-fd77::9") == ""
+        assert self.source(host, "fd77::8-fd77::9") == ""
 
-    def test_none_where_rules_are_somebody_s_own(self, core, host):
+    def test_none_where_rules_are_somebody_s_own(self, host):
         host.ip("-6", "rule", "add", "from", "fd77::1", "lookup", "100")
-        assert self.source(core, host, "fd77::8-fd77::9") == ""
+        assert self.source(host, "fd77::8-fd77::9") == ""

@@ -1,0 +1,210 @@
+"""FASTNET_BUILD: what is built, what is refused, and that a fallback is whole. Runs in copies of the tree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from email import message_from_string
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from environment import ROOT
+
+from fastnet._backend import TOPICS
+
+BROKEN_COMPILER = {"CC": "false"}
+BUILD_SECONDS = 600
+
+pytestmark = pytest.mark.timeout(800)  # one test builds three times
+
+Peer = Callable[[str], str]
+Quick = Callable[[str], str]
+Built = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def copy_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """A fresh copy of what is needed to build, as a clean clone has it."""
+
+    def copy() -> Path:
+        tree = tmp_path_factory.mktemp("tree") / "fastnet"
+        leave = shutil.ignore_patterns(".*", "build", "dist", "results", "*.egg-info", "*.so", "__pycache__")
+        shutil.copytree(ROOT, tree, ignore=leave)
+        return tree
+
+    return copy
+
+
+@pytest.fixture
+def quick_compiler(peer: Peer, tmp_path: Path) -> Quick:
+    """A compiler that does not optimize, whatever it is told: for builds that are only looked at."""
+
+    def make(name: str) -> str:
+        script = tmp_path / f"quick-{name}"
+        script.write_text(f'#!/bin/sh\nexec {peer(name)} "$@" -O0 -g0\n')
+        script.chmod(0o755)
+        return str(script)
+
+    return make
+
+
+@pytest.fixture
+def tree(copy_tree: Callable[[], Path]) -> Path:
+    return copy_tree()
+
+
+def run(tree: Path, *words: str, mode: str, env: dict[str, str]) -> Built:
+    environment = {**os.environ, **env, "FASTNET_BUILD": mode}
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=tree,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=BUILD_SECONDS,
+        check=False,
+    )
+
+
+def build_wheel(tree: Path, mode: str = "", **env: str) -> Built:
+    words = (
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--verbose",
+        "--wheel-dir",
+        "dist",
+        ".",
+    )
+    return run(tree, *words, mode=mode, env=env)
+
+
+def wheels(tree: Path) -> list[str]:
+    return sorted(path.name for path in (tree / "dist").glob("*.whl"))
+
+
+def contents(tree: Path) -> set[str]:
+    (wheel,) = (tree / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def extensions(names: set[str]) -> set[str]:
+    return {Path(name).name.partition(".")[0] for name in names if name.endswith(".so")}
+
+
+def python_files() -> set[str]:
+    """With what is shipped beside them."""
+    package = ROOT / "fastnet"
+    files = (*package.rglob("*.py"), *package.glob("*.pyi"), *package.glob("schemas/*.json"))
+    return {str(path.relative_to(ROOT)) for path in files} | {"fastnet/py.typed"}
+
+
+def assert_pure(tree: Path) -> None:
+    (wheel,) = wheels(tree)
+    assert wheel.endswith("-py3-none-any.whl")
+    assert contents(tree) == python_files()
+
+
+def test_native_is_whole_and_free_of_warnings(tree: Path, quick_compiler: Quick) -> None:
+    """By clang; that gcc has none either, with optimization, is seen where CI builds what it tests."""
+    built = build_wheel(tree, "native", CC=quick_compiler("clang"), CFLAGS="-Werror")
+    assert built.returncode == 0, built.stdout
+    (wheel,) = wheels(tree)
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    assert wheel.partition("-")[2].partition("-")[2].startswith(f"{tag}-{tag}")
+    assert extensions(contents(tree)) == TOPICS
+    assert {name for name in contents(tree) if not name.endswith(".so")} == python_files()
+
+
+def test_native_fails_without_a_compiler(tree: Path) -> None:
+    built = build_wheel(tree, "native", **BROKEN_COMPILER)
+    assert built.returncode != 0
+    assert wheels(tree) == []
+
+
+def test_unset_falls_back_without_a_compiler_and_says_so(tree: Path) -> None:
+    built = build_wheel(tree, **BROKEN_COMPILER)
+    assert built.returncode == 0, built.stdout
+    assert "fastnet: no native implementation (" in built.stdout
+    assert_pure(tree)
+
+
+def test_pure_needs_no_compiler(tree: Path) -> None:
+    built = build_wheel(tree, "pure", **BROKEN_COMPILER)
+    assert built.returncode == 0, built.stdout
+    assert "no native implementation" not in built.stdout
+    assert_pure(tree)
+
+
+def test_another_word_is_refused(tree: Path) -> None:
+    built = build_wheel(tree, "fast")
+    assert built.returncode != 0
+    assert "FASTNET_BUILD='fast': expected one of native, pure, or unset" in built.stdout
+    assert wheels(tree) == []
+
+
+def test_a_fallback_leaves_nothing_of_an_earlier_build(tree: Path, quick_compiler: Quick) -> None:
+    gcc = quick_compiler("gcc")
+    in_place = ("setup.py", "build_ext", "--inplace")
+    built = run(tree, *in_place, mode="native", env={"CC": gcc})
+    assert built.returncode == 0, built.stdout
+    assert extensions({path.name for path in tree.rglob("fastnet/_native/*.so")}) == TOPICS
+    assert build_wheel(tree, "native", CC=gcc).returncode == 0
+    shutil.rmtree(tree / "dist")
+
+    with (tree / "csrc/checksum.h").open("a") as header:
+        header.write("\n#error broken by the test\n")
+    assert build_wheel(tree, "native", CC=gcc).returncode != 0
+    built = build_wheel(tree, CC=gcc)
+    assert built.returncode == 0, built.stdout
+    assert_pure(tree)
+    built = run(tree, *in_place, mode="", env={"CC": gcc})
+    assert built.returncode == 0, built.stdout
+    assert [*tree.rglob("*.so")] == []
+
+
+def test_an_sdist_has_what_builds_and_tests_it(tree: Path) -> None:
+    code = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
+    built = run(tree, "-c", code, mode="", env=BROKEN_COMPILER)
+    assert built.returncode == 0, built.stdout
+    (path,) = (tree / "dist").glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    for folder in ("bench", "csrc", "docs", "fastnet", "tests", "tools"):
+        files = {str(path.relative_to(tree)) for path in (tree / folder).rglob("*") if path.is_file()}
+        assert files - names == set()
+    assert {"LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml", "setup.py"} <= names
+    assert {name for name in names if name.startswith("build/") or name.endswith(".so")} == set()
+
+
+def metadata(tree: Path, repository: str) -> Message:
+    (tree / "dist").mkdir(exist_ok=True)
+    code = "from setuptools.build_meta import prepare_metadata_for_build_wheel as p; p('dist')"
+    built = run(tree, "-c", code, mode="pure", env={"FASTNET_REPOSITORY": repository})
+    assert built.returncode == 0, built.stdout
+    (path,) = (tree / "dist").glob("*.dist-info/METADATA")
+    return message_from_string(path.read_text())
+
+
+def test_a_release_links_to_its_repository(tree: Path) -> None:
+    """A package index has no other pages of ours: relative links would be dead there."""
+    plain = metadata(tree, "")
+    assert plain["Author"] == "fastnet contributors"
+    assert plain.get_all("Project-URL") is None
+    assert plain.get_payload().strip() == (ROOT / "README.md").read_text().strip()
+    release = metadata(tree, "https://forge.example/fastnet/")
+    assert "Source, https://forge.example/fastnet" in release.get_all("Project-URL", [])
+    links = re.findall(r"\]\(([^)]*)\)", release.get_payload())
+    assert "https://forge.example/fastnet/blob/HEAD/docs/ping.md" in links
+    assert [link for link in links if not link.startswith("https://")] == []
