@@ -7,11 +7,12 @@ import resource
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
+from importlib import import_module
 
 import pytest
-from conformance import traffic
-from conformance.forwarders import MIB, PEERS, Forwarder, our
+import traffic
+from environment import HAS_SOURCES, ROOT, absent
+from forwarders import MIB, PEERS, Find, Forwarder, our
 
 from fastnet._backend import implementation
 
@@ -19,7 +20,6 @@ ENGINES = [our("pure", engine="pure")]
 if implementation("relay") == "native":
     ENGINES += [our(f"native {name}", bulk=512 * MIB, engine=name) for name in ("auto", "copy", "splice")]
 # Peers do the same whatever of ours is installed: once is enough.
-HAS_SOURCES = (Path(__file__).parents[2] / "setup.py").exists()
 TOLD = PEERS if HAS_SOURCES and os.environ.get("FASTNET_IMPL") != "pure" else []
 MANY_FILES = 65536
 FEWEST_FILES = 8192
@@ -69,9 +69,25 @@ def _tell(item: pytest.Function, forwarder: Forwarder, text: str) -> None:
 
 
 @pytest.fixture
-def line(forwarder: Forwarder, peer: Callable[[str], str], many_files: int) -> Line:
+def line(forwarder: Forwarder, find: Find, many_files: int) -> Line:
     """``with line(connect_timeout=1.0) as it``: the forwarder in front of an upstream that the test holds."""
-    return partial(traffic.line, forwarder, peer)
+    return partial(traffic.line, forwarder, find)
+
+
+@pytest.fixture(scope="session")
+def find() -> Iterator[Find]:
+    """Finds peers, which run only where the sources are, as bench does: also in BENCH_ROOT."""
+
+    def words_of(name: str) -> list[str]:
+        peers = import_module("bench._peers")
+        try:
+            return [str(peers.file(name))] if "/" in name else peers.command(name)
+        except peers.Missing as error:
+            return absent(str(error))  # type: ignore[return-value]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT))
+        yield words_of
 
 
 @pytest.fixture(scope="session")

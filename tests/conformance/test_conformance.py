@@ -15,8 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conformance.traffic import MIB, Line, digest, read_exactly, receive, reset, sample, send, sizes, soon
 from forwarding import read_all
+from traffic import MIB, Line, digest, read_exactly, receive, reset, sample, send, sizes, soon
 
 LATE = 0.7
 """Seconds after which a late answer comes; socat waits for half a second."""
