@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import shutil
@@ -14,44 +13,50 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import import_module
 from itertools import count
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import pytest
-from forwarding import Command, Server, Web, WebServer
+from environment import ADVERSARY, COMMAND_TIMEOUT, HAS_SOURCES, Run, absent, installed, open_fds
+from forwarding import Command, Server, Web, WebServer, free_port
+from hypothesis import HealthCheck, settings
+from namespaces import MakeNamespace, Namespace, link_two, namespaces, with_hosts
+from records import parse_all
+from services import Make, make_services
 
 if TYPE_CHECKING:
     from command_table import Hosts
 
 pytest.register_assert_rewrite("command_table")
 
-IN_CI = bool(os.environ.get("CI"))
-COMMAND_TIMEOUT = 60
-ADVERSARY = Path(__file__).with_name("adversary.py")
-CLONE_NEWNET = 0x40000000
 
 # These look at the sources, which an installed wheel lacks, and which are the same whatever runs.
-SOURCE_TESTS = ["test_bench.py", "test_build.py", "test_structure.py"]
-HAS_SOURCES = (Path(__file__).parent.parent / "setup.py").exists()
+SOURCE_TESTS = [
+    "features/test_bench.py",
+    "features/test_bench_peers.py",
+    "core/test_build.py",
+    "core/test_documents.py",
+    "core/test_structure.py",
+    "core/test_style.py",
+]
 collect_ignore = [] if HAS_SOURCES and os.environ.get("FASTNET_IMPL") != "pure" else SOURCE_TESTS
 
 # A shell's background job ignores Ctrl-C, nohup's SIGHUP, and so would each command that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-T = TypeVar("T")
+# How long an example takes depends on the machine; a hang is for pytest-timeout.
+settings.register_profile("fastnet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fastnet")
 
 
-def absent(what: str) -> None:
-    """CI must have every peer and privilege; elsewhere a test that lacks one is skipped, naming it."""
-    if IN_CI:
-        pytest.fail(f"CI lacks {what}")
-    pytest.skip(f"{what} is not available")
+def pytest_configure() -> None:
+    expected = os.environ.get("FASTNET_EXPECT_IMPL", "")
+    if expected not in ("", installed()):
+        pytest.exit(f"FASTNET_EXPECT_IMPL={expected}, but what is installed is {installed()}", 3)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -103,7 +108,13 @@ def root() -> None:
         absent("root")
 
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+@pytest.fixture(scope="session")
+def localhost() -> None:
+    """The test has another client than ours connect to ``localhost``."""
+    try:
+        socket.getaddrinfo("localhost", 80)
+    except socket.gaierror:
+        absent("a resolver that knows localhost")
 
 
 @pytest.fixture(scope="session")
@@ -129,94 +140,15 @@ def python() -> Run:
 
 @pytest.fixture(scope="session")
 def fastnet(python: Run) -> Run:
-    """``fastnet("ping", "::1")``: run the command to its end, as ``python`` does."""
-    return partial(python, "-m", "fastnet")
+    """``fastnet("ping", "::1")``: run the command to its end, as ``python`` does; check its records."""
 
+    def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+        ran = python("-m", "fastnet", *words, **options)
+        if "--json" in words and isinstance(ran.stdout, str):
+            parse_all(ran.stdout)
+        return ran
 
-class Namespace:
-    """A network namespace of the test's own, with loopback up."""
-
-    def __init__(self, name: str, ip: str) -> None:
-        self.name = name
-        self._ip = ip
-        # To ask whether another has a link-local address takes a second or two.
-        self.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
-        self.ip("link", "set", "lo", "up")
-
-    @property
-    def prefix(self) -> tuple[str, ...]:
-        """The words that run a command inside: ``fastnet("ping", ..., prefix=namespace.prefix)``."""
-        return (self._ip, "netns", "exec", self.name)
-
-    def ip(self, *words: str) -> str:
-        """Run ``ip`` inside and return what it prints."""
-        return self.run(self._ip, *words).stdout
-
-    def run(self, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
-        """Run a program inside; it must succeed."""
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            [*self.prefix, *words],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT,
-            **options,
-        )
-
-    def settle(self) -> None:
-        """Wait until IPv6 is heard on ``veth0``."""
-        while (
-            "fe80:" not in (shown := self.ip("-6", "address", "show", "dev", "veth0")) or "tentative" in shown
-        ):
-            time.sleep(0.02)
-
-    def carry(self) -> None:
-        """Wait until ``veth0`` sends: of fresh links the kernel takes notice once a second only."""
-        while "state UP" not in self.ip("link", "show", "dev", "veth0"):
-            time.sleep(0.02)
-
-    def mac(self) -> str:
-        """The hardware address of ``veth0``."""
-        return re.findall("link/ether (\\S+)", self.ip("link", "show", "dev", "veth0"))[0]
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Call a function in a thread that has moved inside."""
-
-        def work() -> T:
-            self.enter()
-            return function()
-
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(work).result()
-
-    def enter(self) -> None:
-        """Move the calling thread inside, for the rest of its life."""
-        with open(f"/run/netns/{self.name}") as file:
-            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
-
-
-MakeNamespace = Callable[[], Namespace]
-_numbers = count()
-
-
-@contextlib.contextmanager
-def namespaces(ip: str) -> Iterator[MakeNamespace]:
-    """What makes network namespaces, all of which go in the end."""
-    names: list[str] = []
-
-    def make() -> Namespace:
-        name = f"fastnet-{os.getpid()}-{next(_numbers)}"
-        if subprocess.run([ip, "netns", "add", name], check=False).returncode != 0:
-            absent("the privilege to make a network namespace")
-        names.append(name)
-        return Namespace(name, ip)
-
-    try:
-        yield make
-    finally:
-        for name in names:
-            subprocess.run([ip, "netns", "delete", name], check=True)
+    return run
 
 
 @pytest.fixture
@@ -224,13 +156,6 @@ def namespace(root: None, peer: Callable[[str], str]) -> Iterator[MakeNamespace]
     """``namespace()`` makes one more network namespace; all of them go when the test ends."""
     with namespaces(peer("ip")) as make:
         yield make
-
-
-def with_hosts(namespace: Namespace, hosts: Path, lines: str) -> tuple[str, ...]:
-    """The words that run a command inside, where hosts(5) is this file and holds these lines."""
-    hosts.write_text(lines)
-    # `ip netns exec` has unshared the mounts.
-    return (*namespace.prefix, "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
 
 
 @pytest.fixture
@@ -243,23 +168,6 @@ def knowing(namespace: MakeNamespace, tmp_path: Path) -> Callable[[str], tuple[s
 def linked(namespace: MakeNamespace) -> tuple[Namespace, Namespace]:
     """Two hosts joined by a veth pair, ``veth0`` on either: 10.77.0.1 and fd77::1, 10.77.0.2 and fd77::2."""
     return link_two(namespace)
-
-
-def link_two(namespace: MakeNamespace) -> tuple[Namespace, Namespace]:
-    left, right = namespace(), namespace()
-    left.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", right.name)
-    for number, host in enumerate((left, right), 1):
-        host.ip("address", "add", f"10.77.0.{number}/24", "dev", "veth0")
-        host.ip("address", "add", f"fd77::{number}/64", "dev", "veth0", "nodad")
-        host.ip("link", "set", "veth0", "up")
-    for host in (left, right):
-        host.carry()
-    # All namespaces share the kernel's neighbour table, which a test beside these may have filled.
-    for host, number, other in ((left, 2, right), (right, 1, left)):
-        for address in (f"10.77.0.{number}", f"fd77::{number}"):
-            neighbour = (address, "lladdr", other.mac(), "dev", "veth0", "nud", "permanent")
-            host.ip("neighbour", "replace", *neighbour)
-    return left, right
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +185,7 @@ def hosts(
 @pytest.fixture
 def met(linked: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
     """``linked``, where the left host has heard from the right one: a fresh link may take seconds."""
-    from fastnet.sweep import sweep
+    from fastnet._sweep import sweep
 
     deadline = time.monotonic() + COMMAND_TIMEOUT
     while not linked[0].call(lambda: sweep("10.77.0.2", timeout=0.2).alive):
@@ -328,6 +236,13 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
+def service() -> Iterator[Make]:
+    """``service(handle)``: a server to wait for; see ``make_services``."""
+    with contextlib.ExitStack() as stack:
+        yield make_services(stack)
+
+
+@pytest.fixture
 def web() -> Iterator[WebServer]:
     with WebServer(("127.0.0.1", 0), Web) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -352,9 +267,45 @@ def forward() -> Iterator[Callable[..., Command]]:
         command.process.communicate()
 
 
-@pytest.fixture
-def free_port() -> int:
+@pytest.fixture(name="free_port")
+def a_free_port() -> int:
     """A port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    return free_port()
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """No descriptor, thread or child more after the test than before it."""
+    before, threads = len(open_fds()), threading.active_count()
+    yield
+    assert len(open_fds()) == before
+    assert threading.active_count() == threads
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "server"
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
+    """``answering(handler)``: the port of a server that lets the handler answer its one client."""
+    threads: list[threading.Thread] = []
+
+    def start(handler: Callable[[socket.socket], None]) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def serve() -> None:
+            with listener, listener.accept()[0] as sock:
+                handler(sock)
+
+        threads.append(threading.Thread(target=serve))
+        threads[-1].start()
+        port: int = listener.getsockname()[1]
         return port
+
+    yield start
+    for thread in threads:
+        thread.join()

@@ -96,6 +96,11 @@ def answers(behaviour: str, request: Request) -> Iterator[bytes]:
         yield honest
     elif behaviour == "redirect":
         yield ipv4(ELSEWHERE, request.source, icmp(5, 1, socket.inet_aton("10.77.0.9") + quoted))
+    elif behaviour == "quench-then-reply":
+        yield error(request, 4, 0, quoted)
+        yield honest
+    elif behaviour == "quench":
+        yield error(request, 4, 0, quoted)
     elif behaviour == "error-for-other-ident":
         yield error(request, 3, 1, header + quoted[20:24] + bytes([rest[0] ^ 1]) + quoted[25:])
     elif behaviour == "error-for-other-host":

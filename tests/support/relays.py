@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -98,10 +99,15 @@ class BlackHole(Service):
             filler.close()
 
 
+_taken: list[socket.socket] = []
+
+
 def closed_port() -> Address:
-    """An address at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return socket.AF_INET, server.getsockname()
+    """An address at which nobody listens, nor will: it is bound as long as the tests run."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    _taken.append(sock)
+    return socket.AF_INET, sock.getsockname()
 
 
 @contextlib.contextmanager
@@ -135,7 +141,7 @@ class Relay:
         listener = listener or socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.address: Address = listener.family, listener.getsockname()
         self.upstreams = [as_upstream(core, each) for each in upstreams]
-        self.rule = core.Rule(self.upstreams, **options)
+        self.rule = core.Rule(self.upstreams, core.Options(**options))
         self.counters = self.rule.counters
         self.loop = core.Loop(warn=warn)
         self.loop.listen(self.rule, [listener])
@@ -177,6 +183,12 @@ class Relay:
         """Why the only connection that has ended did so."""
         [record] = self.records(1)
         return record.ended  # type: ignore[no-any-return]
+
+
+def rewriting(core: ModuleType) -> Any:
+    """A rule's ``rewrite`` of the same implementation: localhost becomes example.com."""
+    http_head = import_module(core.__name__.replace(".relay", ".http_head"))
+    return http_head.HostRewrite(["localhost"], 80, "example.com")
 
 
 def as_upstream(core: ModuleType, place: Any) -> Any:

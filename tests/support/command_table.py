@@ -22,7 +22,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from conftest import ADVERSARY, HAS_SOURCES, MakeNamespace, Namespace, Run, link_two, with_hosts
+from environment import ADVERSARY, HAS_SOURCES, ROOT, Run
+from namespaces import MakeNamespace, Namespace, link_two, with_hosts
 
 import fastnet as package
 
@@ -44,6 +45,7 @@ PLACEHOLDERS = {
     "CHOICES": r"\(choose from [^)]*\)",
     "SEE": r"\(see fastnet \w+ --help\)",
     "CLOCK": r"\d\d:\d\d:\d\d",
+    "STAMP": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z",
     "TIMES": r"rtt min/avg/max/stddev/p50/p90/p99 = (?:\d+\.\d{3}/){6}\d+\.\d{3} ms",
 }
 """What differs from run to run, by how it is written in a table."""
@@ -176,8 +178,8 @@ def undocumented(feature: str, records: str) -> set[str]:
     """The keys of these JSON records that the feature's page does not tell of, where that is at hand."""
     if not HAS_SOURCES:
         return set()
-    page = Path(__file__).parent.parent.joinpath("docs", f"{feature}.md").read_text()
-    return {key for key in re.findall(r'"(\w+)": ', records) if f"`{key}`" not in page} - {"kind"}
+    page = ROOT.joinpath("docs", f"{feature}.md").read_text()
+    return {key for key in re.findall(r'"(\w+)": ', records) if f"`{key}`" not in page} - {"kind", "time"}
 
 
 def options_in(rows: list[Row]) -> set[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import http.server
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from records import parse_all
 
 PATIENCE = 20.0
 FORWARD = (sys.executable, "-m", "fastnet", "forward")
@@ -68,11 +71,17 @@ class Server:
         self._accepting.start()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                thread = threading.Thread(target=self._serve, args=self.sock.accept()[:1])
-                thread.start()
-                self._threads.append(thread)
+        while True:
+            try:
+                sock = self.sock.accept()[0]
+            except OSError as error:
+                if error.errno != errno.EMFILE:
+                    return
+                time.sleep(0.01)  # A test takes the process's descriptors away, and gives them back.
+                continue
+            thread = threading.Thread(target=self._serve, args=(sock,))
+            thread.start()
+            self._threads.append(thread)
 
     def _serve(self, sock: socket.socket) -> None:
         with sock, contextlib.suppress(ConnectionError):
@@ -149,10 +158,11 @@ def who(port: int) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
+    """A port that nobody listens at, below those which the kernel gives to who lets it choose."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def open_files() -> int:
@@ -212,6 +222,7 @@ class Command:
     """A running ``fastnet forward``, and where it listens."""
 
     def __init__(self, *arguments: str, prefix: tuple[str, ...] = ()) -> None:
+        self._words = arguments
         self.process = subprocess.Popen(
             [*prefix, *FORWARD, *arguments],
             stdout=subprocess.PIPE,
@@ -227,4 +238,6 @@ class Command:
     def finish(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         self.process.send_signal(number)
         out, err = self.process.communicate(timeout=PATIENCE)
+        if "--json" in self._words:
+            parse_all(self.first_line + out)
         return self.process.returncode, out, err

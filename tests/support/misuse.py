@@ -1,0 +1,52 @@
+"""What type checkers refuse: each line that ends with ``# wrong``, and no other. Nothing runs this."""
+
+# ruff: noqa: B018
+
+import fastnet
+from fastnet import aio
+from fastnet.packet import UDP, IPv4, parse
+
+fastnet.nonsense  # wrong
+aio.nonsense  # wrong
+fastnet.ping("h", size=3)
+fastnet.ping("h", sizee=3)  # wrong
+fastnet.ping("h", size="3")  # wrong
+fastnet.ping("h", count="3")  # wrong
+fastnet.ping(None)  # wrong
+fastnet.ping("h").nonsense  # wrong
+fastnet.multiping(["h"], ttl=3, retries=2)
+fastnet.multiping(["h"], tttl=3)  # wrong
+fastnet.path_mtu("h", tos=4)
+fastnet.path_mtu("h", toss=4)  # wrong
+fastnet.trace("h", mtu=True, size=100)
+fastnet.trace("h", mtuu=True)  # wrong
+fastnet.Tracer("h", mtuu=True)  # wrong
+fastnet.sweep("h", retries=2)
+fastnet.sweep("h", retriess=2)  # wrong
+fastnet.sweep_stream("h", retriess=2)  # wrong
+fastnet.sweep_every("h", 1.0, retriess=2)  # wrong
+fastnet.wait("h:1", gone=True)
+fastnet.wait("h:1", check="banner")
+fastnet.wait("h:1", check="nonsense")  # wrong
+fastnet.wait("h:1", gonee=True)  # wrong
+fastnet.wait_all("h:1", 3.0, gonee=True)  # wrong
+fastnet.portscan("h", [80])
+fastnet.portscan("h", portss=[80])  # wrong
+fastnet.Forwarder("0", "h:1", policy="round-robin")
+fastnet.Forwarder("0", "h:1", policy="nonsense")  # wrong
+fastnet.Forwarder("0", "h:1", policyy="round-robin")  # wrong
+fastnet.Pinger(sizee=3)  # wrong
+fastnet.checksum("text")  # wrong
+IPv4(src="10.0.0.1") / UDP(sport=1)
+IPv4(source="10.0.0.1")  # wrong
+UDP(sport="http")  # wrong
+parse(b"", linkk="ipv4")  # wrong
+
+
+async def main() -> None:
+    await aio.ping("h", size=3)
+    await aio.ping("h", sizee=3)  # wrong
+    await aio.sweep("h", retriess=3)  # wrong
+    async for each in aio.sweep_stream("h"):
+        each.address.upper()
+        each.nonsense  # wrong
