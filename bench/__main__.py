@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import _peers
 from bench._harness import Result, measure_page
 from bench._report import HEADINGS, record, rows, value_text
 from fastnet.cli import exits
@@ -55,7 +56,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def implementations() -> Sequence[str]:
-    """Which to measure, ours first; none where native is missing and pure was not asked for: that is said."""
+    """Which to measure, ours first; none where native is missing and pure was not asked for."""
     if os.environ.get("FASTNET_IMPL") == "pure":
         return ("pure",)
     try:
@@ -74,7 +75,7 @@ def implementations() -> Sequence[str]:
 
 
 def measure(page: str, names: Sequence[str], rounds: int) -> list[Result]:
-    """Measure a page, telling on stderr what is under way, and print its table."""
+    """Measure a page, printing on stderr what is under way, and print its table."""
     remark(f"measuring {page} ...")
     results = []
     for result in measure_page(f"bench.bench_{page}", names, rounds):
@@ -100,6 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.list:
         print_table(("page", "what it measures"), pages().items())
         return exits.YES
+    try:
+        _peers.check_root()
+    except _peers.Missing as error:
+        remark(f"bench: BENCH_ROOT: there is no {error}")
+        return exits.USAGE
     names = implementations()
     if not names:
         return exits.OS_FAILURE

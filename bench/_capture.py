@@ -1,6 +1,6 @@
 """What an echo took on the wire: ``python -m bench._capture DEVICE COMMAND...``.
 
-It runs the command and prints as JSON what that ``told``, and from the nanosecond timestamps of a packet
+It runs the command and prints as JSON its output, ``told``, and from the nanosecond timestamps of a packet
 socket on the device, the ``wire``: address and microseconds of each IPv4 echo that was answered, in the order
 of the requests. The socket is read when the command has ended, so that it is not disturbed.
 """

@@ -30,7 +30,7 @@ class Goal(NamedTuple):
     bound: float
     of: Sequence[str] = ()
     by: str = ""
-    """Which of ours; the first one unless said."""
+    """Which of ours; the first one by default."""
 
 
 Answer = Mapping[str, float]
@@ -61,7 +61,7 @@ class Case(NamedTuple):
 
     A contender is a function, so that what it imports is imported only where it runs; a peer that is
     not installed is the ``ModuleNotFoundError`` that it raises. ``is_right`` judges its
-    expression's value. Times are told for one of ``units`` (the packets of a batch, say). ``goal_ns`` is
+    expression's value. Times are for one of ``units`` (the packets of a batch). ``goal_ns`` is
     GOALS.md's most for ours, where it gives one.
     """
 

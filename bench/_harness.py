@@ -1,4 +1,4 @@
-"""Measuring a page: every contender in turn, round after round, and what the samples say.
+"""Measuring a page: every contender in turn, round after round, and what the samples show.
 
 A round takes one sample of each contender, so that whatever disturbs the machine disturbs all of them;
 a contender's time is the median of its samples.

@@ -1,7 +1,7 @@
 """Pages whose contenders are relays: processes on one core, a load of clients and a server on another.
 
 All relays of a page run from its beginning to its end, stopped by a signal but in their own turn. A round
-puts each of them under the load once; the load (load.c, compiled for the occasion) checks its answers.
+puts each of them under the load once; the load (load/, compiled for the occasion) checks its answers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import NamedTuple, Self
 from bench._case import RIGHT, Answer, Place, Reading
 from bench._harness import Measurement, Result
 from bench._namespace import namespace
-from bench._relays import HOST, MOST_CONNECTIONS, Missing, Ports, Relay
+from bench._peers import Missing
+from bench._relays import HOST, MOST_CONNECTIONS, Ports, Relay
 
 DIRECT = "direct"
 FIRST_PORT = 20000
@@ -40,7 +41,7 @@ SYSCTLS = (
 class LoadCase(NamedTuple):
     """What the load does, and what is read off it.
 
-    It tells, beside its own numbers, ``cpu_seconds`` of the relay and how much its ``memory`` grew by, in
+    It returns, beside its own numbers, ``cpu_seconds`` of the relay and how much its ``memory`` grew by, in
     bytes. Before it counts, all do it once, with the options of ``warm_up`` too.
     """
 
@@ -225,8 +226,8 @@ def tools() -> Iterator[Tools]:
         sys.exit("bench: this page's load is C and needs a compiler (apt-get install gcc libc6-dev)")
     with TemporaryDirectory(prefix="fastnet-bench-") as name, place() as words:
         load = Path(name) / "load"
-        source = Path(__file__).with_name("load.c")
-        subprocess.run([compiler, "-O2", "-std=c11", "-pthread", "-o", load, source], check=True)
+        sources = sorted(Path(__file__).with_name("load").glob("*.c"))
+        subprocess.run([compiler, "-O2", "-std=c11", "-pthread", "-o", load, *sources], check=True)
         yield Tools(words, load, Path(name))
 
 

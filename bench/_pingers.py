@@ -1,7 +1,7 @@
 """Echo requests of one process: ``python -m bench._pingers NAME FIRST COUNT``.
 
 It asks one host so often, or sweeps so many, and prints for each reply, in the order of the requests, the
-address and its round-trip time in microseconds, as that is told.
+address and its round-trip time in microseconds, as printed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Pings = Callable[[int, int], Told]
 
 
 def pinger(engine: str, first: int, count: int) -> Told:
-    from fastnet.ping import Pinger
+    from fastnet._ping import Pinger
 
     with Pinger(engine=engine) as pinger:
         for reply in pinger.replies(addresses(first, 1), count, INTERVAL, TIMEOUT):

@@ -44,7 +44,7 @@ def draw_case(axes: Axes, result: Result) -> None:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Write the picture to a file; its name says in which format."""
+    """Write the picture to a file; its name has the format."""
     figure = Figure(figsize=(9, sum(1.2 + 0.28 * len(result.measurements) for result in results)))
     panels = figure.subplots(
         len(results), squeeze=False, gridspec_kw={"height_ratios": [2 + len(r.measurements) for r in results]}

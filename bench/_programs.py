@@ -1,7 +1,7 @@
 """Pages whose contenders are programs that do their work and end: watched, bounded in time, and judged.
 
 Each time a program's exit status, what it prints, and how long it takes are looked at. One that fails or
-tells something wrong is not run again in that case; nothing of it is compared, and its verdict says why.
+prints something wrong is not run again in that case; nothing of it is compared, its verdict has the reason.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import re
 import resource
 import select
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import NamedTuple
 
+from bench import _peers
 from bench._case import RIGHT, Answer, Place, Reading
 from bench._harness import Measurement, Result
 
@@ -40,22 +40,24 @@ class Program(NamedTuple):
     """``command`` does the work; ``read`` takes the numbers from what it prints, or raises ValueError.
 
     ``seconds``, ``cpu_seconds`` and ``memory``, its most in bytes, are measured of the whole program, unless
-    it prints its own. Its memory is told beyond that of the command ``idle``.
+    it prints its own. Its memory is counted beyond that of the command ``idle``.
     """
 
     name: str
     command: Sequence[str]
     read: Callable[[str], Answer] = lambda told: {}
     environment: Mapping[str, str] = {}
+    peer: str = ""
+    """Another project's program: the word of ``command`` that is its name."""
     needs: str = ""
-    """The program or the module without which it can't run."""
+    """The module without which it can't run."""
     answers: Sequence[int] = (0,)
     """The exit statuses that are no failure."""
     idle: Sequence[str] = ()
 
 
 class ProgramCase(NamedTuple):
-    """The same work for everyone; ``fault`` says what is wrong with an answer, nothing where it is right."""
+    """The same work for everyone; ``fault`` is what is wrong with an answer, nothing where it is right."""
 
     what: str
     programs: Sequence[Program]
@@ -63,10 +65,23 @@ class ProgramCase(NamedTuple):
     readings: Sequence[Reading]
 
 
-def trouble(needs: str) -> str:
-    """Why something that needs a program or a module can't run."""
-    there = not needs or shutil.which(needs) or find_spec(needs)
-    return "" if there else f"not installed: {needs}"
+def trouble(program: Program) -> str:
+    """Why it can't run."""
+    if program.needs and not find_spec(program.needs):
+        return f"not installed: {program.needs}"
+    try:
+        words_of(program, program.command)
+    except _peers.Missing as error:
+        return f"not installed: {error}"
+    return ""
+
+
+def words_of(program: Program, command: Sequence[str]) -> list[str]:
+    """Its command, or ``idle``, with the words that run the peer in the place of its name. Raises Missing."""
+    if not program.peer:
+        return [*command]
+    at = command.index(program.peer)
+    return [*command[:at], *_peers.command(program.peer), *command[at + 1 :]]
 
 
 def peak_memory(pid: int | str = "self") -> int:
@@ -114,11 +129,12 @@ def run(program: Program, command: Sequence[str], place: Place, folder: Path) ->
     """Let it do a command's work. Raises Wrong."""
     told, complaints = folder / "told", folder / "complaints"
     environment = {**os.environ, **program.environment}
+    words = [*place, *words_of(program, command)]
     cpu, began = children_cpu(), time.perf_counter()
     with told.open("wb") as output, complaints.open("wb") as errors:
         with on_first_core():
             process = subprocess.Popen(
-                [*place, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment
             )
         with process:
             memory = watch(process)
@@ -133,7 +149,7 @@ def run(program: Program, command: Sequence[str], place: Place, folder: Path) ->
     try:
         return {**measured, **program.read(told.read_text(errors="replace"))}
     except (ValueError, LookupError) as error:
-        raise Wrong(f"failed: what it told can't be read: {error}") from None
+        raise Wrong(f"failed: its output can't be read: {error}") from None
 
 
 class Samples:
@@ -141,7 +157,7 @@ class Samples:
 
     def __init__(self, program: Program, case: ProgramCase) -> None:
         self.name = program.name
-        self.verdict = trouble(program.needs) or RIGHT
+        self.verdict = trouble(program) or RIGHT
         self.answers: list[Answer] = []
         self._program = program
         self._case = case

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,16 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from bench._peers import Missing, command, file
+
 HOST = "127.0.0.1"
 MOST_CONNECTIONS = 4000
 SELECT_MOST = 400
 """What select() can watch, in connections of two descriptors."""
-NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+NGINX_STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
 SPIN_SECONDS = 0.001
-
-
-class Missing(Exception):
-    """The relay is not installed."""
 
 
 class Ports(NamedTuple):
@@ -39,13 +36,6 @@ class Relay(NamedTuple):
     most_connections: int = MOST_CONNECTIONS
     rewrites: bool = False
     """Whether a request arrives with the upstream's Host."""
-
-
-def program(name: str) -> str:
-    path = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-    if path is None:
-        raise Missing(name)
-    return path
 
 
 def written(path: Path, text: str) -> str:
@@ -78,7 +68,7 @@ def haproxy(
     ports: Ports, folder: Path, tuning: str = "", options: str = "", mode: str = "tcp", rules: str = ""
 ) -> list[str]:
     text = HAPROXY.format(HOST=HOST, ports=ports, tuning=tuning, options=options, mode=mode, rules=rules)
-    return [program("haproxy"), "-db", "-f", written(folder / "haproxy.cfg", text)]
+    return [*command("haproxy"), "-db", "-f", written(folder / "haproxy.cfg", text)]
 
 
 def haproxy_http(ports: Ports, folder: Path) -> list[str]:
@@ -98,14 +88,12 @@ events {{ worker_connections 8192; }}
 
 def nginx(folder: Path, block: str, modules: str = "") -> list[str]:
     text = NGINX.format(modules=modules, folder=folder, block=block)
-    return [program("nginx"), "-e", "stderr", "-p", str(folder), "-c", written(folder / "nginx.conf", text)]
+    return [*command("nginx"), "-e", "stderr", "-p", str(folder), "-c", written(folder / "nginx.conf", text)]
 
 
 def nginx_stream(ports: Ports, folder: Path) -> list[str]:
-    if not NGINX_STREAM.exists():
-        raise Missing("libnginx-mod-stream")
     server = f"listen {HOST}:{ports.listen} backlog=4096; proxy_pass {HOST}:{ports.upstream};"
-    return nginx(folder, f"stream {{ server {{ {server} }} }}", f"load_module {NGINX_STREAM};")
+    return nginx(folder, f"stream {{ server {{ {server} }} }}", f"load_module {file(NGINX_STREAM)};")
 
 
 NGINX_HTTP = """\
@@ -138,12 +126,12 @@ def nginx_http(ports: Ports, folder: Path) -> list[str]:
 
 def socat(ports: Ports, folder: Path) -> list[str]:
     listen = f"TCP-LISTEN:{ports.listen},bind={HOST},reuseaddr,fork,backlog=1024"
-    return [program("socat"), listen, f"TCP:{HOST}:{ports.upstream}"]
+    return [*command("socat"), listen, f"TCP:{HOST}:{ports.upstream}"]
 
 
 def rinetd(ports: Ports, folder: Path) -> list[str]:
     text = f"{HOST} {ports.listen} {HOST} {ports.upstream}\n"
-    return [program("rinetd"), "-f", "-c", written(folder / "rinetd.conf", text)]
+    return [*command("rinetd"), "-f", "-c", written(folder / "rinetd.conf", text)]
 
 
 def in_python(name: str, ports: Ports, folder: Path) -> list[str]:
@@ -152,8 +140,8 @@ def in_python(name: str, ports: Ports, folder: Path) -> list[str]:
     return [sys.executable, "-m", "bench._python_relays", name, str(ports.listen), str(ports.upstream)]
 
 
-def seeds_way(ports: Ports, folder: Path) -> list[str]:
-    return [asyncore_python(), str(Path(__file__).with_name("_seed_relay.py")), *map(str, ports)]
+def asyncore(ports: Ports, folder: Path) -> list[str]:
+    return [asyncore_python(), str(Path(__file__).with_name("_asyncore_relay.py")), *map(str, ports)]
 
 
 def asyncore_python() -> str:
@@ -204,5 +192,5 @@ PEERS = (
     Relay("asyncio.Protocol", partial(in_python, "protocol")),
     Relay("uvloop.Protocol", partial(in_python, "uvloop")),
     Relay("asyncio streams", partial(in_python, "streams")),
-    Relay("the seed's way", seeds_way, most_connections=SELECT_MOST),
+    Relay("asyncore", asyncore, most_connections=SELECT_MOST),
 )

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench import _peers
 from bench._case import NANOSECONDS, Goal, Quantity
 from bench._harness import Measurement, Result
 
@@ -55,7 +56,7 @@ def goal_text(result: Result, goal: Goal, measurement: Measurement) -> str:
 
 
 def remark(measurement: Measurement) -> str:
-    """What has to be said beside the numbers: that they are for wrong work, or why there are none."""
+    """What has to stand beside the numbers: that they are for wrong work, or why there are none."""
     if measurement.verdict != "right":
         return f"  {measurement.verdict.upper() if measurement.verdict == 'wrong' else measurement.verdict}"
     return "  (one sample)" if len(measurement.samples) == 1 else ""
@@ -85,6 +86,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
+        "peers": str(_peers.root()),
         "kernel": os.uname().release,
         "python": sys.version.partition(" ")[0],
         "load_average": os.getloadavg()[0],

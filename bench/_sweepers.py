@@ -18,7 +18,7 @@ RETRIES = 1
 TIMEOUT = 1.0
 
 Sweep = Callable[[int, int], int]
-"""Sweeps ``count`` addresses from ``first`` on and says how many were found."""
+"""Sweeps ``count`` addresses from ``first`` on and returns how many were found."""
 
 
 def family_of(first: int) -> socket.AddressFamily:
@@ -31,11 +31,12 @@ def addresses(first: int, count: int) -> list[str]:
 
 def fastnet(engine: str) -> Sweep:
     from fastnet._backend import probe
+    from fastnet._system.routes import only_ipv6_source
 
     def sweep(first: int, count: int) -> int:
         family, spans = family_of(first), [(first, first + count - 1)]
         # As ``fastnet.sweep`` opens it.
-        source = probe.only_ipv6_source(spans) if family == socket.AF_INET6 else ""
+        source = only_ipv6_source(spans) if family == socket.AF_INET6 else ""
         prober = probe.Prober(family, engine, source=source)
         return finish(probe.Sweeper(prober, spans, timeout=TIMEOUT, retries=RETRIES, seed=1), prober)
 
@@ -44,9 +45,10 @@ def fastnet(engine: str) -> Sweep:
 
 def link() -> Sweep:
     from fastnet._backend import probe
+    from fastnet._system.link_socket import Link
 
     def sweep(first: int, count: int) -> int:
-        opened = probe.Link(DEVICE, family_of(first), LINK_SOURCE_4)
+        opened = Link(DEVICE, family_of(first), LINK_SOURCE_4)
         spans = [(first, first + count - 1)]
         return finish(probe.LinkSweeper(opened, spans, timeout=TIMEOUT, retries=RETRIES, seed=1), opened)
 
@@ -55,11 +57,12 @@ def link() -> Sweep:
 
 def turbo() -> Sweep:
     from fastnet._backend import probe
+    from fastnet._system.routes import gatewayed
 
     def sweep(first: int, count: int) -> int:
         family = family_of(first)
         prober = probe.Prober(family, "raw")
-        route = next(route for route in probe.gatewayed(family) if route.first <= first <= route.last)
+        route = next(route for route in gatewayed(family) if route.first <= first <= route.last)
         opened = probe.open_turbo(prober, route)
         spans = [(first, first + count - 1)]
         sweeper = probe.Sweeper(opened, spans, timeout=TIMEOUT, retries=RETRIES, seed=1)

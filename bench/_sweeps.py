@@ -1,4 +1,4 @@
-"""Who sweeps, and how each of them is told to."""
+"""Who sweeps, and with which command line."""
 
 from __future__ import annotations
 
@@ -45,11 +45,12 @@ class Contender(NamedTuple):
     """None for one that measures itself (bench._sweepers)."""
     environment: Mapping[str, str] = {}
     most: int = ALL
+    peer: str = ""
     needs: str = ""
     answers: Sequence[int] = (0,)
 
     def program(self, first: int, count: int, folder: Path) -> Program:
-        """It sweeping so many from there on; what it tells has ``count`` and ``found``."""
+        """It sweeping so many from there on; its output has ``count`` and ``found``."""
         count = min(count, self.most)
 
         def read(told: str) -> Answer:
@@ -61,7 +62,9 @@ class Contender(NamedTuple):
             return self.command(first, of, file)
 
         idle = command(1) if self.found else ()
-        return Program(self.name, command(count), read, self.environment, self.needs, self.answers, idle)
+        return Program(
+            self.name, command(count), read, self.environment, self.peer, self.needs, self.answers, idle
+        )
 
 
 def lines(told: str) -> int:
@@ -102,7 +105,7 @@ def nmap(first: int, count: int, file: Path) -> list[str]:
 
 
 def arp_scan(first: int, count: int, file: Path) -> list[str]:
-    options = ["--plain", "--quiet", f"--interface={DEVICE}", f"--retry={1 + RETRIES}", "--bandwidth=1G"]
+    options = ["--plain", "--quiet", f"--interface={DEVICE}", f"--retry={1 + RETRIES}", "--bandwidth=1000M"]
     return ["arp-scan", *options, f"--timeout={TIMEOUT * 1000:.0f}", f"--file={file}"]
 
 
@@ -116,7 +119,7 @@ def on_link(implementations: Sequence[str]) -> list[Contender]:
     mine = [Contender(LINK, partial(python, "link"), environment=NATIVE), pure, WHOLE]
     if "native" not in implementations:
         mine = [pure]
-    arp = Contender("arp-scan", arp_scan, lines, needs="arp-scan")
+    arp = Contender("arp-scan", arp_scan, lines, peer="arp-scan")
     return [*mine, arp, *(peer for peer in PEERS if peer.name in names)]
 
 
@@ -134,11 +137,11 @@ def ours(implementations: Sequence[str]) -> list[Contender]:
 
 
 PEERS = (
-    # It gives up where 65,536 sequence numbers do not last for ten seconds; 1 says that somebody is dead.
-    Contender("fping", fping, lines, most=ALL // 2, needs="fping", answers=(0, 1)),
-    Contender("zmap", zmap, lines, needs="zmap"),
-    Contender("masscan", masscan, lines, needs="masscan"),
-    Contender("nmap -sn", nmap, ups, most=FEW, needs="nmap"),
+    # It gives up where 65,536 sequence numbers do not last for ten seconds; 1 means that somebody is dead.
+    Contender("fping", fping, lines, most=ALL // 2, peer="fping", answers=(0, 1)),
+    Contender("zmap", zmap, lines, peer="zmap"),
+    Contender("masscan", masscan, lines, peer="masscan"),
+    Contender("nmap -sn", nmap, ups, most=FEW, peer="nmap"),
     Contender("icmplib", partial(python, "icmplib"), most=FEW, needs="icmplib"),
     Contender("scapy", partial(python, "scapy"), most=FEW, needs="scapy"),
     Contender("pythonping", partial(python, "pythonping"), most=FEW, needs="pythonping"),

@@ -1,4 +1,4 @@
-"""The child process that runs a page's contenders when it is told to: one an implementation.
+"""The child process that runs a page's contenders on request: one an implementation.
 
 ``python -m bench._worker MODULE ROLE`` takes one JSON list a line on stdin, ``[verb, argument...]``, and
 answers each with one JSON value a line. ROLE is ``host`` (ours and the peers) or ``guest`` (ours only).

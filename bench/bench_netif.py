@@ -1,4 +1,4 @@
-"""Interface names and addresses by ioctl, among 5 and 501 interfaces: the seed's way, netifaces, psutil."""
+"""Interface names and addresses by ioctl, of 5 and 501: beside a new socket each time, netifaces, psutil."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def links(count: int) -> Iterator[str]:
 
 
 def addresses() -> dict[str, str]:
-    """Each name that has an IPv4 address, with its first one, as the ip command tells."""
+    """Each name that has an IPv4 address, with its first one, by the ip command."""
     told = subprocess.run(["ip", "-4", "-json", "address"], stdout=subprocess.PIPE, check=True).stdout
     found: dict[str, str] = {}
     for interface in json.loads(told):
@@ -61,7 +61,7 @@ def addresses() -> dict[str, str]:
     return found
 
 
-def seed_names() -> list[str]:
+def new_socket_names() -> list[str]:
     """A new socket, and a buffer doubled until the answer leaves room in it."""
     guess = SEED_FIRST_GUESS
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
@@ -76,7 +76,7 @@ def seed_names() -> list[str]:
     return [data[at : at + 16].rstrip(b"\0").decode() for at in range(0, used, IFREQ_BYTES)]
 
 
-def seed_address(name: str) -> str:
+def new_socket_address(name: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         return socket.inet_ntoa(fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("256s", name.encode()))[20:24])
 
@@ -130,13 +130,13 @@ def names_case(count: int, expected: Sequence[str]) -> Case:
     def ours() -> Contender:
         return Contender("list_interfaces()", {"list_interfaces": list_interfaces})
 
-    def seed() -> Contender:
-        return Contender("seed_names()", {"seed_names": seed_names})
+    def new_socket() -> Contender:
+        return Contender("new_socket_names()", {"new_socket_names": new_socket_names})
 
     return Case(
         f"interface names by SIOCGIFCONF, {count} interfaces",
         ours,
-        {"the seed's way": seed, "netifaces": netifaces_names, "psutil": psutil_names},
+        {"a new socket each time": new_socket, "netifaces": netifaces_names, "psutil": psutil_names},
         lambda names: sorted(names) == sorted(expected),
         NAMES_GOALS_NS.get(count),
     )
@@ -146,11 +146,11 @@ def address_case(count: int, name: str, expected: str) -> Case:
     def ours() -> Contender:
         return Contender("get_ip_address(name)", {"get_ip_address": get_ip_address, "name": name})
 
-    def seed() -> Contender:
-        return Contender("seed_address(name)", {"seed_address": seed_address, "name": name})
+    def new_socket() -> Contender:
+        return Contender("new_socket_address(name)", {"new_socket_address": new_socket_address, "name": name})
 
     peers: dict[str, Callable[[], Contender]] = {
-        "the seed's way": seed,
+        "a new socket each time": new_socket,
         "a kept socket, not setns-safe": partial(kept_socket, name),
         "netifaces": partial(netifaces_address, name),
         "psutil": partial(psutil_address, name),

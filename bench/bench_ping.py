@@ -62,6 +62,7 @@ def captured(
     words: Sequence[str],
     read: Callable[[str], Told] = pairs,
     environment: Mapping[str, str] = {},
+    peer: str = "",
     needs: str = "",
 ) -> Program:
     def compare(output: str) -> Answer:
@@ -70,12 +71,12 @@ def captured(
         return {"told": len(told), "off": off_the_wire(told, answer["wire"])}
 
     capture = [sys.executable, "-m", "bench._capture", DEVICE]
-    return Program(name, [*capture, *words], compare, environment, needs)
+    return Program(name, [*capture, *words], compare, environment, peer, needs)
 
 
 def accuracy(what: str, count: int, programs: Sequence[Program], goals: Sequence[Goal]) -> ProgramCase:
     def fault(answer: Answer) -> str:
-        return "" if answer["told"] == count else f"told {answer['told']} of {count}"
+        return "" if answer["told"] == count else f"printed {answer['told']} of {count}"
 
     reading = Reading(what, MICROSECONDS, lambda answer: answer["off"], goals)
     return ProgramCase(f"{count} requests", programs, fault, [reading])
@@ -95,12 +96,12 @@ def of_one_host(native: bool) -> ProgramCase:
         pure,
     ]
     peers = [
-        captured("ping", ["ping", "-n", f"-c{PINGS}", f"-i{INTERVAL}", HOST], iputils_times, needs="ping"),
+        captured("ping", ["ping", "-n", f"-c{PINGS}", f"-i{INTERVAL}", HOST], iputils_times, peer="ping"),
         captured(
             "fping",
             ["fping", "-q", f"-C{PINGS}", f"-p{INTERVAL * 1000:.0f}", HOST],
             fping_times,
-            needs="fping",
+            peer="fping",
         ),
         *(captured(name, own(name), needs=name) for name in ("icmplib", "pythonping", "ping3", "scapy")),
     ]
@@ -119,7 +120,7 @@ def of_a_sweep(native: bool) -> ProgramCase:
     ends = [str(ip_address(ALIVE_4)), str(ip_address(ALIVE_4 + FEW - 1))]
     fping = ["fping", "-q", "-a", "-e", "-i0", "-r1", "-g", *ends]
     peers = [
-        captured("fping", fping, needs="fping"),
+        captured("fping", fping, peer="fping"),
         *(captured(name, own(f"{name} sweep"), needs=name) for name in ("icmplib", "scapy")),
     ]
     goals = [Goal(1.5, by="fastnet raw"), Goal(1.5, by="fastnet datagram")]
@@ -141,7 +142,7 @@ def flood(native: bool) -> ProgramCase:
     words = ("-q", "-f", f"-c{FLOOD}", HOST)
     pure = Program("fastnet pure ping", fastnet("ping", *words), received, PURE_ONLY)
     ours = [Program("fastnet ping", fastnet("ping", *words), received, NATIVE), pure]
-    ping = Program("ping", ["ping", *words], received, needs="ping")
+    ping = Program("ping", ["ping", *words], received, peer="ping")
 
     def fault(answer: Answer) -> str:
         return "" if answer["received"] == FLOOD else f"{answer['received']:,} of {FLOOD:,} came back"
@@ -163,8 +164,8 @@ def start(native: bool) -> ProgramCase:
         Program("fastnet ping", fastnet("ping", "-c1", LOOPBACK), environment=environment),
         Program("fastnet sweep", fastnet("sweep", "--alive", LOOPBACK), environment=environment),
         Program("Python, nothing", [sys.executable, "-c", ""]),
-        Program("ping", ["ping", "-c1", LOOPBACK], needs="ping"),
-        Program("fping", ["fping", LOOPBACK], needs="fping"),
+        Program("ping", ["ping", "-c1", LOOPBACK], peer="ping"),
+        Program("fping", ["fping", LOOPBACK], peer="fping"),
     ]
     reading = Reading("one request and its reply", NANOSECONDS, lambda answer: answer["seconds"] * 1e9)
     return ProgramCase("the whole command", programs, lambda answer: "", [reading])

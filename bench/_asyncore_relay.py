@@ -1,7 +1,7 @@
-"""A forwarder in the way of the book's recipe, for Python 2, and 3 up to 3.11: the last one with asyncore.
+"""A forwarder by asyncore, for Python 2, and 3 up to 3.11: the last one with asyncore.
 
-Written anew in its manner: reads of 4 KiB appended to an unbounded buffer, and at every poll that
-buffer searched for the listener's name, to be replaced in whatever the client sends.
+Reads of 4 KiB are appended to a buffer without bound, and at every poll that buffer is searched for the
+listener's name, which is replaced wherever the client sends it.
 """
 
 import asyncore
