@@ -4,22 +4,46 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests of the network mostly wait: two workers halve the time even where there is one core.
-WORKERS := --numprocesses=2 --dist=loadgroup
+WORKERS := --numprocesses=2 --dist=loadgroup --timeout=300
 
+HAS_NATIVE := FASTNET_IMPL=native $(BIN)/fastnet --version >/dev/null 2>&1
 NATIVE_SOURCES := $(shell find csrc fastnet/_native -name '*.[ch]' -o -name '*.px[di]' -o -name '*.pyx')
 
-.PHONY: run test lint bench clean
+.PHONY: run test stress stress-sanitized test-c test-python test-pure lint bench clean
 
 run: $(VENV)/installed
 	$(BIN)/fastnet tour
 
-test: $(VENV)/test-extras
+# The C by itself, and the suite on what was built. Where that is native, the features and the command on pure as well:
+# tests/core and tests/conformance are on both implementations in one run.
+test: test-c test-python test-pure
+
+test-c:
 	$(MAKE) -C csrc --jobs=2 test
+
+test-python: $(VENV)/test-extras
 	$(BIN)/pytest $(WORKERS)
-	FASTNET_IMPL=pure $(BIN)/pytest $(WORKERS)
+
+test-pure: $(VENV)/test-extras
+	if $(HAS_NATIVE); then FASTNET_IMPL=pure $(BIN)/pytest $(WORKERS) tests/features tests/cli; fi
+
+# Random lives around a forwarder: make stress SECONDS=600 STRESS="--target pure --seed 7"
+SECONDS := 60
+SANITIZED_CC := gcc
+stress: $(VENV)/test-extras
+	PYTHONPATH=tests:tests/support $(BIN)/python -m stress --seconds $(SECONDS) $(STRESS)
+
+# The same against a build of its own with ASan, UBSan and the relay's own checks (-DFN_CHECKED), by gcc.
+SANITIZED := build/sanitized
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFN_CHECKED
+stress-sanitized: $(VENV)/test-extras
+	CC="$(SANITIZED_CC)" CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" FASTNET_BUILD=native $(BIN)/python -W ignore setup.py -q \
+		build --build-temp $(SANITIZED)/objects --build-lib $(SANITIZED)/library --parallel 2
+	$(MAKE) stress STRESS='--library $(SANITIZED)/library --preload "$(shell gcc -print-file-name=libasan.so)" $(STRESS)'
 
 lint: $(VENV)/test-extras
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.15
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -35,7 +59,7 @@ $(VENV)/bin/pip:
 # setuptools warns at length that an editable installation is one.
 $(VENV)/installed: $(VENV)/bin/pip setup.py pyproject.toml $(NATIVE_SOURCES)
 	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable .
-	@FASTNET_IMPL=native $(BIN)/fastnet --version >/dev/null 2>&1 || echo "no native implementation, only pure Python:" \
+	@$(HAS_NATIVE) || echo "no native implementation, only pure Python:" \
 		"it needs a C compiler and Python's headers (apt-get install gcc python3-dev)"
 	@touch $@
 

@@ -1,15 +1,19 @@
 """Builds the C extensions. FASTNET_BUILD says how: native (any compile error is final), pure (no
-extensions: a py3-none-any wheel), or unset (native where it compiles, otherwise pure, and it says so)."""
+extensions: a py3-none-any wheel), or unset (native where it compiles, otherwise pure, and it says so).
+FASTNET_REPOSITORY is the address of the repository's web pages: the package's metadata links there."""
 
 import os
+import re
 import sys
+from copy import copy
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
-CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra"]
+CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-missing-field-initializers"]
+"""What Cython writes leaves out the fields that a newer Python's types end with."""
 BUILD_MODES = ("native", "pure")
 NEEDS = {"packet": ("checksum",), "relay": ("http_head",), "probe": ("permute", "checksum")}
 """Topics whose C calls another topic's."""
@@ -59,6 +63,12 @@ class BuildAllOrNothing(build_ext):
             print(f"fastnet: no native implementation ({error}); installing the pure one", file=sys.stderr)
             self.drop_extensions(in_tree)
 
+    def build_extension(self, extension: Extension) -> None:
+        """With objects of its own: side by side, two that have a C file in common would write one object."""
+        own = copy(self)
+        own.build_temp = str(Path(self.build_temp, extension.name))
+        super(BuildAllOrNothing, own).build_extension(extension)
+
     def drop_extensions(self, in_tree: bool) -> None:
         """Leave no extension, not of an earlier build either, and make a wheel that says it is pure."""
         for root in (self.build_lib, ".") if in_tree else (self.build_lib,):
@@ -79,7 +89,30 @@ def cythonized() -> list[Extension]:
     return cythonize(extensions(), compiler_directives=directives, build_dir="build/cython")
 
 
+def repository() -> str:
+    return os.environ.get("FASTNET_REPOSITORY", "").rstrip("/")
+
+
+def urls() -> dict[str, str]:
+    pages = {
+        "Source": "",
+        "Documentation": "/tree/HEAD/docs",
+        "Changelog": "/blob/HEAD/CHANGELOG.md",
+        "Issues": "/issues",
+    }
+    return {name: repository() + path for name, path in pages.items()} if repository() else {}
+
+
+def description() -> str:
+    """The README. A package index needs absolute links, which a release's build can make."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    return re.sub(r"\]\((?=[\w./]+[#)])", f"]({repository()}/blob/HEAD/", text) if repository() else text
+
+
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
+    project_urls=urls(),
     ext_modules=[] if build_mode() == "pure" else cythonized(),
     cmdclass={"build_ext": BuildAllOrNothing},
 )

@@ -18,7 +18,7 @@ sdist=$(echo dist/*.tar.gz)
 
 echo "native wheels for ${#pythons[@]} Pythons"
 printf '%s\n' "${pythons[@]}" | FASTNET_BUILD=native xargs --max-procs="$(nproc)" -I PYTHON \
-    env PYTHON -m pip wheel --quiet --no-deps --wheel-dir "$raw" "$sdist"
+    "$tools/bin/pip" --python PYTHON wheel --quiet --no-deps --wheel-dir "$raw" "$sdist"
 PATH="$PWD/$tools/bin:$PATH" "$tools/bin/auditwheel" repair --strip --wheel-dir dist "$raw"/*.whl
 FASTNET_BUILD=pure "$tools/bin/pip" wheel --quiet --no-deps --wheel-dir dist "$sdist"
 ls -l dist
