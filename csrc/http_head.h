@@ -5,7 +5,7 @@
  * what the upstream sent to fn_http_response(), split anywhere; each answers with what to send on in its
  * place. Bodies are only counted or followed chunk by chunk. Requests are read strictly: what two readers
  * could frame differently is refused, since behind that hides request smuggling. Responses are read
- * leniently (a bare LF ends a line), except for their status and their framing.
+ * leniently (a bare LF ends a line, a bare CR is refused), except for their status and their framing.
  *
  * Both work in steps. The caller repeats
  *

@@ -37,6 +37,9 @@ static int take_line(struct fn_http_reader *reader, struct fn_http_input *in, si
     if (reader->strict && !crlf)
         return fn_http_bad(reader, "a line that ends in a bare LF");
     line->len -= crlf ? 2 : 1;
+    /* A request's are refused by what the line is. Some readers end a line there (RFC 9112, section 2.2). */
+    if (!reader->strict && (fn_http_contains(*line, '\r') || fn_http_contains(*line, '\0')))
+        return fn_http_bad(reader, "a bare CR or a NUL in a response's line");
     return 1;
 }
 

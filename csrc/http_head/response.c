@@ -269,6 +269,10 @@ int fn_http_response_head(struct fn_http_reader *reader, struct fn_http_text hea
     const bool bodiless = asks & FN_HTTP_ASKS_HEAD || status == 204 || status == 304;
     const char *reason = interim || switched || bodiless ? NULL : objection(&framing);
 
+    if (!pending)
+        reason = "a response that no request awaits";
+    else if (status == 101 && !switched)
+        reason = "a 101 that no request asked for";
     if (reason)
         return fn_http_bad(reader, reason);
     if (original_host || two_framings) {

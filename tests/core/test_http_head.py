@@ -372,14 +372,6 @@ def test_an_upgrade_waits_for_the_responses_of_earlier_requests(core: ModuleType
     assert bytes(one.request()) == NOT_HTTP
 
 
-def test_a_101_that_nobody_asked_for_switches_nothing(core: ModuleType) -> None:
-    one = exchange(core)
-    one.request(get("localhost"))
-    one.response(b"HTTP/1.1 101 Go\r\n\r\n")
-    assert not one.idle
-    assert bytes(one.request(get("localhost"))) == get("example.com")
-
-
 @pytest.mark.parametrize(
     "response",
     [

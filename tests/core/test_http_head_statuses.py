@@ -18,6 +18,10 @@ NO_NUMBER = "a Content-Length that is no number"
 DIFFERING = "differing Content-Lengths"
 NO_SIZE = "a chunk size that is no number"
 TOO_LONG = "a line or a head that is too long"
+BARE = "a bare CR or a NUL in a response's line"
+UNAWAITED = "a response that no request awaits"
+UNASKED = "a 101 that no request asked for"
+UPGRADE = GET.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
 
 
 def asking(core: ModuleType, request: bytes = GET, responses: bool = False):
@@ -154,9 +158,8 @@ def test_a_length_that_is_repeated_passes(core: ModuleType, fields: bytes) -> No
     [
         *(
             (NO_NUMBER, b"Content-Length: " + value)
-            for value in (b"", b"x", b"-1", b"+1", b"1.0", b"\x0b5", b"5\0", b"0x5")
+            for value in (b"", b"x", b"-1", b"+1", b"1.0", b"\x0b5", b"0x5")
         ),
-        (NO_NUMBER, b"Content-Length: 5\r"),
         *((DIFFERING, b"Content-Length: " + value) for value in (b"1, 2", b"1\r\nContent-Length: 2")),
         *((FOLDED, b"Content-Length: 5" + fold) for fold in (b"\r\n 6", b"\r\n\t6", b"\n 6", b"\r\n ")),
         *((FOLDED, b"X: y\r\nTransfer-Encoding:" + fold) for fold in (b"\r\n chunked", b" x,\r\n\tchunked")),
@@ -186,6 +189,65 @@ def test_lines_that_say_nothing_of_the_framing_may_be_folded(core: ModuleType) -
 def test_a_length_counts_only_where_there_is_a_body(core: ModuleType, request_: bytes) -> None:
     response = b"HTTP/1.1 304 Same\r\nContent-Length: x\r\n\r\n"
     assert given(core, response + OK, request_ + GET) == response + OK
+
+
+# Lines that some end elsewhere, and responses that a client would take for another request's
+
+
+@pytest.mark.parametrize("byte", [b"\r", b"\0"])
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 O%bK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK%b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y%bContent-Length: 9\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX%b: y\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y\r\n z%b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5%b\r\n\r\n",
+        b"HTTP/1.1 200 OK\nX: y%bz\nContent-Length: 0\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n%b\r\n\r\n",
+        b"HTTP/1.1 103 Hints%b\r\n\r\n",
+    ],
+)
+def test_a_bare_cr_or_nul_makes_a_head_none(core: ModuleType, response: bytes, byte: bytes) -> None:
+    for data in (response % byte, response % (b"a" + byte + b"b")):
+        for step in (1, len(data)):
+            one = asking(core)
+            with pytest.raises(core.BadMessage, match=f"^({BARE}|{NO_NUMBER})$") as caught:
+                show(one, data, step)
+            assert bytes(caught.value.before) == b""
+            assert one.unanswered
+
+
+@pytest.mark.parametrize("byte", [b"\r", b"\0"])
+@pytest.mark.parametrize("line", [b"1%b\r\na\r\n0\r\n\r\n", b"0\r\nX: %b y\r\n\r\n"])
+def test_nor_are_they_in_the_lines_of_a_body(core: ModuleType, line: bytes, byte: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with pytest.raises(core.BadMessage, match=f"^{BARE}$"):
+        asking(core).response(head + line % byte)
+
+
+@pytest.mark.parametrize(
+    ("request_", "before"),
+    [(b"", b""), (GET[:-1], b""), (GET, OK), (GET, b"HTTP/1.1 103 Hints\r\n\r\n" + OK), (UPGRADE, OK)],
+)
+@pytest.mark.parametrize("response", [OK, b"HTTP/1.1 408 Late\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_a_response_without_a_request_is_none(
+    core: ModuleType, request_: bytes, before: bytes, response: bytes
+) -> None:
+    one = asking(core, request_)
+    with pytest.raises(core.BadMessage, match=f"^{UNAWAITED}$") as caught:
+        one.response(before + response)
+    assert bytes(caught.value.before) == before
+    assert not one.unanswered
+
+
+@pytest.mark.parametrize("request_", [GET, GET.replace(b"GET", b"HEAD"), GET + UPGRADE])
+def test_a_101_that_was_not_asked_for_is_none(core: ModuleType, request_: bytes) -> None:
+    one = asking(core, request_)
+    with pytest.raises(core.BadMessage, match=f"^{UNASKED}$"):
+        one.response(b"HTTP/1.1 101 Go\r\n\r\nraw")
+    assert one.unanswered
 
 
 # In its place

@@ -38,6 +38,8 @@ def receive(sock: object, size: int) -> bytes:
         (b"SSH-2.0-x\r\n", b"a response without a status line"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n", b"differing Content-Lengths"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 65536, b"a line or a head that is too long"),
+        (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", b"a bare CR or a NUL in a response's line"),
+        (b"HTTP/1.1 101 Go\r\n\r\n", b"a 101 that no request asked for"),
     ],
 )
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", OK])
@@ -195,11 +197,12 @@ def test_a_body_that_becomes_bad_is_whole_up_to_there_and_reset(
     assert (relay.counters.refused, relay.counters.resets) == (0, 1)
 
 
-def test_what_nobody_asked_for_and_is_no_response_is_a_reset(
-    core: ModuleType, relays: Relays, service: Service
+@pytest.mark.parametrize("data", [b"SSH-2.0-x\r\n", b"HTTP/1.1 408 Late\r\nContent-Length: 0\r\n\r\n"])
+def test_what_nobody_asked_for_is_a_reset(
+    core: ModuleType, relays: Relays, service: Service, data: bytes
 ) -> None:
     relay = relays(service, rewrite=rewriting(core), record=True)
     with relay.connect() as client, service.accept() as server:
-        server.sendall(b"SSH-2.0-x\r\n")
+        server.sendall(data)
         assert reads_until_reset(client) == b""
     assert relay.ended() == "bad response"

@@ -7,7 +7,8 @@ the answer is so; they pass untouched, unless names in them are to be rewritten,
 beside a Transfer-Encoding.
 
 Requests are read strictly: what two readers could frame differently is refused, since behind that hides
-request smuggling. Responses are read leniently (a bare LF ends a line), except for their status and framing.
+request smuggling. Responses are read leniently (a bare LF ends a line, a bare CR is refused), except for
+status and framing.
 """
 
 from fastnet._contract.http_head import ALL, CHUNK_LINE_LIMIT, HEAD_LIMIT, PIPELINE_LIMIT, BadMessage

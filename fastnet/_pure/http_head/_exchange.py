@@ -119,9 +119,13 @@ class _Responses(Reader):
 
     def _message(self, end: bytes) -> None:
         facts, self._facts = self._facts, ResponseHead()
-        asks, asked = self._pending[0] if self._pending else (0, b"")
+        if not self._pending:
+            raise BadMessage("a response that no request awaits")
+        asks, asked = self._pending[0]
         status = facts.status
         switched = (asks & UPGRADE and status == 101) or (asks & CONNECT and 200 <= status < 300)
+        if status == 101 and not switched:
+            raise BadMessage("a 101 that no request asked for")
         interim = status < 200 and not switched
         bodiless = asks & HEAD or status in (204, 304)
         framing = None if interim or switched or bodiless else facts.framing()
@@ -130,8 +134,7 @@ class _Responses(Reader):
         if interim:
             return
         self.has_answered = True
-        if self._pending:
-            self._pending.popleft()
+        self._pending.popleft()
         if asks & SWITCHES:
             self._decide(bool(switched))
         if framing:

@@ -95,6 +95,9 @@ class Reader:
         self._kept.clear()
         if self.strict and not line.endswith(b"\r\n"):
             raise BadMessage("a line that ends in a bare LF")
+        # A request's are refused by what the line is. Some readers end a line there (RFC 9112, section 2.2).
+        if not self.strict and (b"\r" in text_of(line) or b"\0" in line):
+            raise BadMessage("a bare CR or a NUL in a response's line")
         return line, end
 
     def _head(self, data: bytes, position: int) -> int:
