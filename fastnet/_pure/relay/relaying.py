@@ -152,7 +152,7 @@ class Relaying:
     def _pause(self) -> None:
         """The rates allow nothing for now: read no more for as long as half a burst takes."""
         self._throttled = True
-        self._due[Relaying._go_on] = time.monotonic() + BURST / 2
+        self._due[type(self)._go_on] = time.monotonic() + BURST / 2
         self._settle()
 
     def _go_on(self) -> None:

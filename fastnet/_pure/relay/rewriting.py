@@ -153,6 +153,14 @@ class Rewriting(Relaying):
 
     # Times that are up
 
+    def _go_on(self) -> None:
+        # What the rates held up could not come in time.
+        if Rewriting._head_late in self._due:
+            self._await_head()
+        if Rewriting._stay_away in self._due:
+            self._await_request()
+        super()._go_on()
+
     def _head_late(self) -> None:
         under_way = not self._exchange.idle and self._up.reading
         # It is not read, because of the rates; or a response comes first.
