@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import doctest
+import pkgutil
 import re
 from collections.abc import Iterator
 from importlib import import_module
@@ -61,6 +62,12 @@ def test_links_lead_somewhere(path: Path) -> None:
 @page
 def test_named_files_exist(path: Path) -> None:
     assert [name for name in named_files(path) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.name != "CHANGELOG.md"], ids=label)
+def test_named_objects_exist(path: Path) -> None:
+    for name in re.findall(r"(?<!logger )`(?:await )?(fastnet(?:\.\w+)+)", prose(path)):
+        assert PLACEHOLDERS.search(name) or pkgutil.resolve_name(name)
 
 
 def below(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
