@@ -60,7 +60,7 @@ def pytest_configure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What tests tell and do not assert: properties ``("told", (check, tool, text))``."""
+    """What tests print and do not assert: properties ``("told", (check, tool, text))``."""
     told: dict[str, dict[str, list[str]]] = {}
     for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
         for name, value in report.user_properties:
@@ -68,7 +68,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 check, tool, text = value
                 told.setdefault(check, {}).setdefault(text, []).append(tool)
     if told:
-        terminalreporter.section("told, not asserted")
+        terminalreporter.section("printed, not asserted")
     for check, texts in sorted(told.items()):
         terminalreporter.line(check)
         for text, tools in sorted(texts.items()):

@@ -1,7 +1,7 @@
 /*
  * Two directions of a connection, whole and in other pieces: what is sent on and what is known afterwards is the same.
  *
- * The first byte chooses the rewrite, the second where the pieces end; the third and fourth say how much of the
+ * The first byte chooses the rewrite, the second where the pieces end; the third and fourth how much of the
  * rest is the client's.
  */
 #include "http_fuzz.h"

@@ -1,6 +1,6 @@
 /*
  * What is believed to be a reply is one to a target: of echo requests by a cookie that is right, of a link by a
- * hardware address that the frame tells. What is believed in a conversation is for its probe. The first byte chooses
+ * hardware address in the frame. What is believed in a conversation is for its probe. The first byte chooses
  * what is parsed, family and socket, and whether the rest is given the cookie and the checksum that it lacks; of a
  * conversation the second is how many bytes of what follows are the kernel's own, beside the message.
  */

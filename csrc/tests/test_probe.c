@@ -225,7 +225,7 @@ static void test_rtt(void)
     uint32_t sent = fn_ticks(NOW);
 
     fn_clocks_start(&clocks, NOW, WALL);
-    /* The stamp tells it: 3 ms, though it was read after 5; without one, 5. */
+    /* The timestamp counts: 3 ms, though it was read after 5; without one, 5. */
     int64_t rtt = fn_clocks_rtt(&clocks, sent, WALL + 3 * FN_MILLISECOND, NOW + 5 * FN_MILLISECOND);
     assert(rtt > 3 * FN_MILLISECOND - tick && rtt < 3 * FN_MILLISECOND + tick);
     rtt = fn_clocks_rtt(&clocks, sent, 0, NOW + 5 * FN_MILLISECOND);
@@ -387,7 +387,7 @@ static void test_an_ip_header_that_is_none(void)
     fn_sweep_free(exchange.sweep);
 }
 
-/* Who replies for all routers of a subnet does so from an address of its own, and must say which request it is. */
+/* Who replies for all routers of a subnet does so from an address of its own, and must return the request's cookie. */
 static void test_anycast(void)
 {
     const struct fn_number routers = {0xfd00, 0}, own = {0xfd77, 2}, narrow = {0xfd00, 2};

@@ -201,7 +201,7 @@ static void test_advertisements_that_are_none(void)
     fn_sweep_free(exchange.sweep);
 }
 
-/* Options before and behind the one that tells; its first counts; one that is cut off spoils all. */
+/* Options before and after the relevant one; its first instance counts; one that is cut off spoils all. */
 static void test_options(void)
 {
     struct exchange exchange = exchange_of(AF_INET6);

@@ -337,7 +337,7 @@ static void test_udp(void)
     assert(close(fd) == 0);
 }
 
-/* A datagram without a byte was sent, though sendmsg() says 0, and is sent once. */
+/* A datagram without a byte was sent, though sendmsg() returns 0, and is sent once. */
 static void test_an_empty_payload(void)
 {
     const struct sockaddr_in6 host = address_of("127.77.0.9", FN_FIRST_PORT);
@@ -398,7 +398,7 @@ static void test_slots(void)
     assert(close(fd) == 0);
 }
 
-/* Over a socket: errors and departures that the kernel tells, more than are read together. */
+/* Over a socket: errors and departures that the kernel reports, more than are read together. */
 static void test_a_conversation(int family)
 {
     const int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
@@ -418,7 +418,7 @@ static void test_a_conversation(int family)
         assert(fn_prober_send(prober, &host, tag, FN_SECOND, 9, SIZE) == 0);
     const struct fn_probe *const last = &prober->probes[count - 1];
     struct pollfd ready = {.fd = fd, .events = POLLIN};
-    /* The kernel sends no more than some errors a second, and tells of every departure. */
+    /* The kernel sends no more than some errors a second, and reports every departure. */
     while ((answered == 0 || (stamped && !last->left)) && poll(&ready, 1, 5000) > 0) {
         struct fn_heard heard[FN_HEARD];
         bool more = true;

@@ -1,4 +1,4 @@
-/* When a sweep sends and what it makes of answers, over a wire that does as it is told. */
+/* When a sweep sends and how it reads answers, over a scripted wire. */
 #define _GNU_SOURCE
 #include "probe/sweep.h"
 
@@ -58,7 +58,7 @@ static bool first_one_answers(const struct fn_sweep *sweep, unsigned place, stru
     return true;
 }
 
-/* Whoever says without end that he is there does not hold up the sweep, however narrow its window. */
+/* A host that replies without end does not hold up the sweep, however narrow its window. */
 static void test_an_answer_without_end(void)
 {
     static const struct fn_span span = {.first.low = 0x0a000001, .count = 5};

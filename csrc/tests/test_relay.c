@@ -1,5 +1,5 @@
 /*
- * The relay under the sanitizers: its memory, and what its threads share. What it does for its users is told by
+ * The relay under the sanitizers: its memory, and what its threads share. What it does for its users is tested by
  * tests/core/test_relay*.py.
  */
 #define _GNU_SOURCE

@@ -166,7 +166,7 @@ static void test_parse_version_2(void)
     }
     check_header(header, binary(header, 0x21, 0x11, rest, sizeof rest - 16), 2, "192.0.2.1", 50000, "198.51.100.255",
                  80);
-    /* Extensions of any content are skipped, and so is all of what says LOCAL, or what we have no use for. */
+    /* Extensions of any content are skipped, and so is a whole LOCAL header, and what we have no use for. */
     check_header(header, binary(header, 0x20, 0x11, rest, 12), 2, "", 0, "", 0);
     check_header(header, binary(header, 0x20, 0xff, rest, 3), 2, "", 0, "", 0);
     check_header(header, binary(header, 0x20, 0x00, rest, 0), 2, "", 0, "", 0);
@@ -457,7 +457,7 @@ static void test_sources_shared(void)
 
 /* Buckets */
 
-/* As a relay does: as much as there is room for, then the wait that it is told. Returns the bytes a second. */
+/* As a relay does: as much as there is room for, then the wait that is returned. Returns the bytes a second. */
 static double pace(uint64_t rate, size_t chunk, int64_t start)
 {
     struct fn_bucket bucket;

@@ -127,7 +127,7 @@ def test_ctrl_c_while_it_begins(python: Run, module: str) -> None:
 
 
 def test_interrupted_by_a_signal(root: None) -> None:
-    """What is known is printed, and Ctrl-C is no failure to tell of."""
+    """What is known is printed, and Ctrl-C is not reported as a failure."""
     with subprocess.Popen(
         [*COMMAND, "ping", "--interval", "1h", "127.0.0.1"],
         stdout=subprocess.PIPE,
@@ -243,7 +243,7 @@ def read_terminal(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
     except OSError as error:
-        if error.errno != errno.EIO:  # what a terminal says at its end
+        if error.errno != errno.EIO:  # what reading a terminal returns at its end
             raise
         return b""
 

@@ -194,7 +194,7 @@ def ask(port: int, data: bytes = b"hello", host: str = "127.0.0.1") -> bytes:
 
 
 def naming(name: bytes) -> Callable[[socket.socket], None]:
-    """A server that says who it is, and ends when the client does."""
+    """A server that sends its name, and ends when the client does."""
 
     def handle(sock: socket.socket) -> None:
         sock.sendall(name)

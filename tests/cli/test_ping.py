@@ -192,7 +192,7 @@ USES = [
     ),
     Row(f"--mtu --json {FAR}", MTU),
     Row(f"--mtu -W10ms {SILENT}", f"{SILENT}: no MTU: no answer\n", code=1),
-    # Over which socket, and what is told
+    # Over which socket, and what is printed
     Row(
         f"-c1 -v {ROUTER} both -4 -q",
         total(ROUTER) + total(BOTH[4]),

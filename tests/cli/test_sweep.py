@@ -28,7 +28,7 @@ def other(address: str, state: str, reason: str = "") -> str:
 
 
 def counted(engine: str, alive: int = 0, inactive: int = 0, unreachable: int = 0, not_probed: int = 0) -> str:
-    """What is said of all on stderr."""
+    """What is printed about all targets on stderr."""
     states = (alive, inactive, unreachable, not_probed)
     names = ("alive", "inactive", "unreachable", "not probed")
     words = ", ".join(f"{number} {name}" for number, name in zip(states, names, strict=True))

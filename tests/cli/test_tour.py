@@ -1,4 +1,4 @@
-"""The tour walks every stop on this machine, and says what did the work and how it ended."""
+"""The tour walks every stop on this machine, and prints what did the work and how it ended."""
 
 from __future__ import annotations
 

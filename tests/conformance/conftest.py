@@ -1,4 +1,4 @@
-"""One suite over every engine of ours, which must pass it, and over peers: what they do is told."""
+"""One suite over every engine of ours, which must pass it, and over peers: what they do is printed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """What a peer loses is told, and fails no test."""
+    """What a peer loses is printed, and fails no test."""
     forwarder = pyfuncitem.callspec.params.get("forwarder") if hasattr(pyfuncitem, "callspec") else None
     if forwarder not in PEERS:
         return (yield)
@@ -58,7 +58,7 @@ def ours() -> None:
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest, forwarder: Forwarder) -> Callable[[str], None]:
-    """``note("16 KiB each")``: what is told of this forwarder in the end."""
+    """``note("16 KiB each")``: what is printed about this forwarder in the end."""
     return partial(_tell, request.node, forwarder)
 
 

@@ -44,7 +44,7 @@ def copy_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
 
 @pytest.fixture
 def quick_compiler(peer: Peer, tmp_path: Path) -> Quick:
-    """A compiler that does not optimize, whatever it is told: for builds that are only looked at."""
+    """A compiler that does not optimize, whatever its options: for builds that are only inspected."""
 
     def make(name: str) -> str:
         script = tmp_path / f"quick-{name}"

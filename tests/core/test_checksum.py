@@ -322,7 +322,7 @@ def test_an_unknown_kernel_is_refused_and_those_there_are_named(core: ModuleType
 
 
 def test_other_threads_run_during_a_long_sum(twins: tuple[ModuleType, ModuleType]) -> None:
-    """Python switches threads only where one lets go here, and only the sum does."""
+    """Python switches threads only where the GIL is released here, and only the sum releases it."""
     native, _ = twins
     data = bytes(1 << 26)
     inside: list[bool] = []

@@ -1,4 +1,4 @@
-"""What is said in the contract, in C and in Cython is the same; and native needs nothing of pure."""
+"""The contract, C and Cython agree; and native needs nothing of pure."""
 
 from __future__ import annotations
 

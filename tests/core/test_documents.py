@@ -1,4 +1,4 @@
-"""What the pages say of the tree: links lead somewhere, named files exist, the README's example runs."""
+"""The pages and the tree agree: links lead somewhere, named files exist, the README's example runs."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_where_every_host_is_replaced_so_is_an_origin_that_is_that_host(
 
 @pytest.mark.parametrize("origin", [b"http://evil.test", b"http://dev.test", b"http://a.dev.test:99"])
 def test_another_origin_than_the_host_that_is_replaced_stays(core: ModuleType, origin: bytes) -> None:
-    """Else a server could not tell that another site asks."""
+    """Otherwise a server could not recognise another site's request."""
     assert sent(core, b"dev.test:99", b"Origin: " + origin, always=True) == [b"Origin: " + origin]
 
 

@@ -151,7 +151,7 @@ def test_strict_takes_unknown_options(packets: ModuleType) -> None:
         assert packets.parse(bytes(packet), "ip", strict=True) == packet
 
 
-# Of each option: the bytes that it may have, up to 40, and how an error tells them.
+# Of each option: the bytes that it may have, up to 40, and how an error names them.
 FORMS = {
     "TCP": {
         2: ("MSS", {4}, "4"), 3: ("WindowScale", {3}, "3"), 4: ("SACKPermitted", {2}, "2"),

@@ -1,4 +1,4 @@
-"""Packets cut short, over both implementations: what is there is found, the error says what ended."""
+"""Packets cut short, over both implementations: what is there is found, the error names what ended."""
 
 from __future__ import annotations
 

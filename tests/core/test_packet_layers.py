@@ -274,7 +274,7 @@ def test_extensions_of_icmpv6(packets: ModuleType) -> None:
 
 
 def test_extensions_behind_128_bytes_that_nothing_announces(packets: ModuleType) -> None:
-    """RFC 4884, 5.5: some routers set no length; then the checksum tells."""
+    """RFC 4884, 5.5: some routers set no length; then the checksum decides."""
     for labels, found in ((LABELS, True), (LABELS[:-1] + b"\2", False), (b"\x20\0\0\0" + LABELS[4:], False)):
         outer = packets.IPv4() / packets.ICMPTimeExceeded() / packets.Payload(quote(packets, 128) + labels)
         packet = packets.parse(bytes(outer), "ip", strict=True)

@@ -96,7 +96,7 @@ def test_packets_and_layers_are_pickled() -> None:
 
 
 def everything(packets: ModuleType, data: bytes, link: str) -> list[Any]:
-    """All that can be told of these bytes, in values that both implementations share."""
+    """All results for these bytes, in values that both implementations share."""
     packet = packets.parse(data, link)
     error = packet.error
     told: list[Any] = [
@@ -209,7 +209,7 @@ def test_every_truncation_of_every_packet(packets: ModuleType) -> None:
         stack = 14 + 4 * sum(type(layer) is packets.MPLS for layer in whole)
         for size in range(len(data)):
             if packets.MPLS in whole and size == stack:
-                continue  # nothing says what follows the last label
+                continue  # nothing names what follows the last label
             packet = packets.parse(data[:size])
             assert isinstance(packet.error, TruncatedPacket), (whole, size)
             assert bytes(packet) == data[:size]

@@ -35,7 +35,7 @@ def twins(request: pytest.FixtureRequest) -> Twins:
 
 
 def defined(module: ModuleType) -> set[str]:
-    """The public names that a module makes itself, where ``__all__`` does not say."""
+    """The public names that a module makes itself, where ``__all__`` does not list them."""
     return {
         name
         for name, value in vars(module).items()
@@ -58,7 +58,7 @@ def parameters(function: object) -> list[tuple[str, object, object]]:
 
 
 def differences(where: str, native: object, pure: object, seen_by_users: bool) -> list[str]:
-    """What a user could tell apart in two objects of one name, or pure alone documents them."""
+    """Differences that a user could see between two objects of one name, or pure alone documents them."""
     if native is pure:
         return []
     found = []

@@ -401,7 +401,7 @@ class TestClock:
     LATE = 0.2
 
     def late_rtt_ns(self, prober: Any, family: int) -> tuple[int, int, int]:
-        """What the prober says, how long sending took, and how long all of it: even on a busy machine."""
+        """What the prober returns, how long sending took, and how long all of it: even on a busy machine."""
         time.sleep(self.LATE)  # the kernel switches its timestamps on a little after it was asked
         started = time.monotonic_ns()
         prober.send(LOOPBACK[family], 1, 1.0)

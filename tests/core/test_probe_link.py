@@ -340,7 +340,7 @@ NOT_BELIEVED: dict[int, dict[str, Alter]] = {
 
 
 def reply_to(frame: bytes) -> tuple[int, bytes] | None:
-    """Whom a request asks for, and the right reply, which says ``OTHER_MAC``."""
+    """Whom a request asks for, and the right reply, with ``OTHER_MAC``."""
     packet = parse(frame)
     if ARP in packet and packet[ARP].op == 1:
         asked = packet[ARP]

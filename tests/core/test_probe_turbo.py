@@ -73,7 +73,7 @@ def routed(met: tuple[Namespace, Namespace], peer: Callable[[str], str]) -> tupl
 
 
 def route(family: int = IPV4, **other: Any) -> Any:
-    """By the right host, whatever the left one's routes say."""
+    """By the right host, whatever the left one's routes are."""
     source, router = ENDS[socket.AddressFamily(family)]
     return Route("veth0", 0, 0, source, router)._replace(**other)
 
@@ -137,7 +137,7 @@ class TestVerdicts:
                 assert states == [native.ALIVE] * 16
                 with suppress(BlockingIOError):
                     while True:
-                        # The gateway tells that nobody listens where its MAC address was looked for.
+                        # The gateway reports that nobody listens where its MAC address was looked for.
                         assert stack.recv(2048)[20:22] == b"\3\3"
 
         routed[0].call(run)

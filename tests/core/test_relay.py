@@ -236,7 +236,7 @@ def test_an_accepted_connection_goes_to_the_least_loaded_loop(core: ModuleType, 
         assert (rule.counters.accepted, rule.counters.active) == (12, 12)
 
 
-# What is told
+# What is reported
 
 
 def test_open_connections_are_told(relays: Relays, service: Service) -> None:

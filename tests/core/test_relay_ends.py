@@ -96,7 +96,7 @@ def test_an_end_waits_for_what_a_slow_reader_has_not_read(joined: Ends) -> None:
 
 @pytest.mark.parametrize("from_client", [True, False])
 def test_a_reset_right_behind_an_end_is_passed_on(core: ModuleType, from_client: bool) -> None:
-    """Where both are there before the relay reads, reading tells of the end alone."""
+    """Where both are there before the relay reads, reading reports the end alone."""
     loop = core.Loop()
     (client, down), (up, server) = tcp_pair(), tcp_pair()
     speaker, listener = (client, server) if from_client else (server, client)

@@ -18,7 +18,7 @@ from fastnet._pure.relay.loop import Poller
 
 
 class Full:
-    """While it is full, epoll says so (epoll_ctl(2): ENOSPC)."""
+    """While it is full, epoll_ctl(2) fails with ENOSPC."""
 
     is_full = False
     refused = 0

@@ -248,7 +248,7 @@ listen v2
   bind fd@{2}
   bind fd@{3}
   server here {server} send-proxy-v2 proxy-v2-options crc32c
-frontend tells
+frontend returns
   mode http
   bind fd@{4} accept-proxy
   http-request return status 200 content-type text/plain lf-string "%[src] %[src_port] %[dst] %[dst_port]"

@@ -1,4 +1,4 @@
-"""What a relay tells of its connections: records, counters, and the bytes themselves."""
+"""What a relay reports of its connections: records, counters, and the bytes themselves."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_counters_are_those_of_all_loops(core: ModuleType, service: Service) -> 
 
 
 def test_rules_that_are_served_no_more_are_freed(core: ModuleType, service: Service) -> None:
-    """Once their connections have ended and nothing is left to be said of them."""
+    """Once their connections have ended and no record of them is left."""
     loop = core.Loop()
     seen = []
     loop.listen(core.Rule(()), [socket.create_server(("127.0.0.1", 0))])  # It ends without any.

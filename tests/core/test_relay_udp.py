@@ -433,7 +433,7 @@ def internet_checksum(data: bytes) -> int:
 
 
 def jumbogram(source: int, destination: int, payload: bytes) -> bytes:
-    """A frame with a datagram from ``::1`` to itself that is longer than UDP can say (RFC 2675)."""
+    """A frame with a datagram from ``::1`` to itself too long for UDP's length field (RFC 2675)."""
     host = socket.inet_pton(socket.AF_INET6, "::1")
     length = 8 + len(payload)
     datagram = struct.pack(">4H", source, destination, 0, 0) + payload

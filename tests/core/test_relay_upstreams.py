@@ -1,4 +1,4 @@
-"""Which upstream is connected to: policies, retries, happy eyeballs, health; what the sockets are told."""
+"""Which upstream is connected to: policies, retries, happy eyeballs, health; options of the sockets."""
 
 from __future__ import annotations
 
@@ -332,11 +332,11 @@ def test_an_unhealthy_one_is_not_chosen(relays: Relays, services: Services) -> N
     assert {served_by(relay, places) for _ in range(3)} == {places[1]}
 
 
-# What the sockets are told
+# Options of the sockets
 
 
 def test_the_congestion_control_of_both_sides(relays: Relays, service: Service) -> None:
-    """The upstream's side is seen by nobody but the kernel: ``ss`` would tell; here it works at all."""
+    """Only ``ss`` shows the upstream's side; this test checks that it connects."""
     relay = relays(service, congestion="reno")
     client, server = greeted(relay, service)
     client.close()

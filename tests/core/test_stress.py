@@ -1,4 +1,4 @@
-"""The stress's oracle: what it says of relays that are broken in one way, and of one that is not."""
+"""The stress's oracle: its verdicts on relays that are broken in one way, and on one that is not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLOWS: Row = {name: values[0] for name, values in FLOW_OPTIONS.items()}
 
 
 def problems(way: str, row: Row, rounds: int = 1, lives: int = 50) -> list[str]:
-    """What is said of so many rounds around a pure relay that is broken in this way."""
+    """The output of so many rounds around a pure relay that is broken in this way."""
     script = ROOT / "tests" / "stress" / "broken.py"
 
     def make(reactor: Reactor) -> Target:
@@ -53,7 +53,7 @@ def test_a_whole_relay_is_said_to_be_one(row: Row) -> None:
         ("spins", DEFAULTS, "of a processor, .* while nothing moves"),
         ("repeats datagrams", FLOWS, "came twice"),
         ("delivers to another client", FLOWS, "got an answer to client"),
-        ("locks out", FLOWS, "ask for 6 s in vain|first datagrams of"),
+        ("locks out", FLOWS, "ask for 6 s without success|first datagrams of"),
     ],
 )
 def test_a_broken_relay_is_told(way: str, row: Row, said: str) -> None:

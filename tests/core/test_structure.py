@@ -207,7 +207,7 @@ def writes(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=label)
 def test_nothing_but_what_escapes_it_puts_text_on_a_terminal(path: Path) -> None:
-    """Use ``cli.output``. What else may write says why it needs no escape, or escapes it itself."""
+    """Use ``cli.output``. Each exception has the reason why it needs no escape, or escapes itself."""
     allowed = {
         "cli/output.py": {"print", "sys.stdout.write"},  # what escapes
         "cli/__init__.py": {"(file or sys.stdout).write"},  # help: our own words

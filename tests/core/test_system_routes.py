@@ -1,4 +1,4 @@
-"""Which addresses are on a link and which behind a gateway, compared with what the kernel says of each."""
+"""Which addresses are on a link and which behind a gateway, compared with the kernel's answer for each."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ Said = dict[str, tuple[str, str, str]]
 
 
 def asked(host: Namespace, family: int, addresses: list[str]) -> Said:
-    """What ``ip route get`` says of each address that is reached by an Ethernet interface with ARP."""
+    """What ``ip route get`` prints for each address that is reached by an Ethernet interface with ARP."""
     option = "-4" if family == socket.AF_INET else "-6"
     told = subprocess.run(
         [*host.prefix, "ip", "-json", "-force", option, "-batch", "-"],
@@ -138,7 +138,7 @@ def asked(host: Namespace, family: int, addresses: list[str]) -> Said:
 
 
 def said(found: list[Any], family: int, addresses: list[str]) -> Said:
-    """What the routes found say of each address."""
+    """The interface, source and gateway of each address, by the routes found."""
     as_number = {address: int(ADDRESS[family](address)) for address in addresses}  # type: ignore[arg-type]
     return {
         address: (route.interface, route.source, route.gateway)

@@ -86,7 +86,7 @@ class TestICMP:
 
 
 def test_a_sweep_of_the_link(asker) -> None:
-    """What advertises it is a router's own MAC; who that is the advertisement does not say."""
+    """What advertises it is a router's own MAC; the advertisement does not name the router."""
     result = asker.call(lambda: fastnet.sweep(["fd77::", "fd77::2"], timeout=0.3, engine="link"))
     assert [(each.state, each.mac is not None, each.responder) for each in result] == [
         ("alive", True, None)

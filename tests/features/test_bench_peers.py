@@ -54,7 +54,7 @@ def test_a_program_of_another_root_runs_with_its_libraries(peers: ModuleType, ot
     command = peers.command("true")
     assert command[0] == str(next((other_root / "lib64").iterdir()))
     assert command[-1] == str(other_root / "opt/true")
-    # What the loader maps is told instead of run.
+    # The loader lists what it maps instead of running it.
     traced = subprocess.run(
         command, env={"LD_TRACE_LOADED_OBJECTS": "1"}, capture_output=True, text=True, check=True
     )

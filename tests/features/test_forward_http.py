@@ -222,7 +222,7 @@ def test_a_redirect_leads_back_to_the_forwarder(
 
 
 class Methods(Web):
-    """Answers any method; /cookie sets one for the Host that it was asked for, and tells what came."""
+    """Answers any method; /cookie sets one for the Host that it was asked for, and returns what came."""
 
     def do_GET(self) -> None:
         if self.path != "/cookie":

@@ -23,7 +23,7 @@ from fastnet.errors import InvalidArgument
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 WHOLE = """
-# Everything that a rule may say.
+# Every key of a rule.
 [rule.web]
 listen = "*:8080"
 upstreams = ["192.0.2.10:80", "unix:/run/web"]
@@ -250,7 +250,7 @@ def lines_of(command: Command, count: int) -> list[str]:
 
 
 def reload(command: Command) -> str:
-    """Reload; the line that tells how that went, on whichever stream."""
+    """Reload; the line with the result, on whichever stream."""
     command.process.send_signal(signal.SIGHUP)
     return lines_of(command, 1)[0]
 

@@ -38,7 +38,7 @@ def at(port: int, host: str = "127.0.0.1") -> ADDRESS:
     return socket.AF_INET, (host, port)
 
 
-# What a check says
+# The result of a check
 
 
 @pytest.mark.parametrize("check", ["connect", "stable", "banner"])

@@ -1,4 +1,4 @@
-"""The forwarder as a service of systemd: a parent that passes sockets on, and hears what it is told."""
+"""The forwarder as a service of systemd: a parent that passes sockets on, and reads its notifications."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Manager:
         )
 
     def hear(self) -> dict[str, str]:
-        """The next thing that the service tells."""
+        """The service's next notification."""
         return dict(line.split("=", 1) for line in self._ear.recv(4096).decode().splitlines())
 
     def hear_until(self, key: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the forwarder tells of its connections: the access log, Prometheus metrics, and the live table."""
+"""What the forwarder reports of its connections: the access log, Prometheus metrics, and the live table."""
 
 from __future__ import annotations
 
@@ -412,7 +412,7 @@ class Terminal:
         try:
             return os.read(self._terminal, 65536).decode()
         except OSError as error:
-            if error.errno != errno.EIO:  # what a terminal says at its end
+            if error.errno != errno.EIO:  # what reading a terminal returns at its end
                 raise
             return ""
 

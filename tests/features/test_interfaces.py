@@ -72,7 +72,7 @@ def test_every_address_against_ip(host: Any) -> None:
     found = {
         (each.interface, each.address, each.prefix_length, each.scope) for each in host.call(list_addresses)
     }
-    # IPv4's scope is what its creator said: ip says global for 169.254.0.0/16 unless told otherwise.
+    # IPv4's scope is its creator's choice: ip sets global for 169.254.0.0/16 unless given another.
     expected = {
         (name, address, length, "link" if address.startswith("169.254.") else scope)
         for name, address, length, scope in addresses_by_ip(host)
@@ -192,7 +192,7 @@ def test_status_refuses(host: Any) -> None:
 
 
 def test_the_book_says_up_where_the_interface_is_down(host: Any) -> None:
-    """Its way, scanning the address from the same host, can't tell: port answers come through loopback."""
+    """Its way, scanning the address from the same host, can't decide: port answers come through loopback."""
     from fastnet._portscan import portscan
 
     assert {port.state for port in host.call(lambda: portscan("169.254.7.7", "1")).ports} == {"closed"}

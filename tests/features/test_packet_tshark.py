@@ -282,7 +282,7 @@ LISTS = {
     "tcp.hdr_len": "data_offset", "udp.srcport": "sport", "udp.dstport": "dport", "udp.length": "length",
     "icmp.type": "type", "icmpv6.type": "type",
 }  # fmt: skip
-"""Columns of tshark, one value for each layer of that name, and the field of ours that says the same."""
+"""Columns of tshark, one value for each layer of that name, and our field for it."""
 COLUMNS = ["frame.protocols", "_ws.malformed", "tcp.len", *LISTS, *STATUSES.values()]
 PREFERENCES = [
     "ip.check_checksum:TRUE", "tcp.check_checksum:TRUE", "udp.check_checksum:TRUE", "ip.defragment:FALSE",
@@ -358,7 +358,7 @@ def is_choice(packet: Any) -> bool:
     """Where we differ because we want to.
 
     tshark finds the protocols of one version of IP inside the other, too; it stops at malformed options, of
-    which we say so and read on, since their header's length is known; and it reads ARP for other protocols
+    which we report and read on, since their header's length is known; and it reads ARP for other protocols
     than IPv4, which is payload here.
     """
     foreign = {0, 43, 44, 58, 60, 135} if "ip" in dict(layers_of(packet)) else {1}
@@ -396,7 +396,7 @@ def differences(packet: Any, reading: Reading) -> list[str]:
         same = same or (column == "ip.dst" and is_source_routed(packet))
         if not same and not (field in ("total_length", "payload_length") and "0" in values):
             found.append(f"{column} {values}, tshark {said}")
-    # Of a fragment tshark does not tell it.
+    # tshark does not print it for a fragment.
     if (
         names[-1:] == ["tcp"]
         and not packet.error

@@ -120,7 +120,7 @@ def read(tshark: str, path: Path, link: str, frames: list[bytes]) -> list[Readin
 
 
 def names(packet: Any) -> list[str]:
-    """As tshark tells them: a stack of labels is one protocol, and what ICMP quotes is told with it."""
+    """As tshark lists them: a stack of labels is one protocol, and what ICMP quotes is listed with it."""
     found = [NAMES[name] for layer in packet if (name := type(layer).__name__) in NAMES]
     return [name for i, name in enumerate(found) if found[i - 1 : i] != [name] or name != "mpls"]
 

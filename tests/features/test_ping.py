@@ -1,4 +1,4 @@
-"""Ping against real kernels, silent hosts, routers that say why, and a responder that misbehaves."""
+"""Ping against real kernels, silent hosts, routers that send errors, and a responder that misbehaves."""
 
 from __future__ import annotations
 
@@ -366,7 +366,7 @@ class TestNamespaces:
         assert ran.returncode == 1
 
     def test_a_neighbour_that_is_not_there(self, linked, fastnet):
-        # The kernel gives up asking for its hardware address after three seconds, and says so itself.
+        # The kernel gives up asking for its hardware address after three seconds, and reports it itself.
         ran = fastnet("ping", "-c1", "-W", "4s", "10.77.0.9", prefix=linked[0].prefix)
         assert "10.77.0.9: seq=0 host unreachable from 10.77.0.1\n" in ran.stdout
         assert ran.returncode == 1

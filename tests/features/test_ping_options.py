@@ -1,4 +1,4 @@
-"""What each option of ping changes: in what is sent, in how long it is awaited, and in what is told."""
+"""What each option of ping changes: in what is sent, in how long it is awaited, and in what is printed."""
 
 from __future__ import annotations
 

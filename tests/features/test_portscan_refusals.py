@@ -21,7 +21,7 @@ CLOSED = "refused"
 
 @pytest.fixture
 def ruled(linked: tuple[Namespace, Namespace]) -> Callable[..., Namespace]:
-    """``ruled(prohibit=24)``: the left host, where rules (ip-rule(8)) say so of these ports."""
+    """``ruled(prohibit=24)``: the left host, where rules (ip-rule(8)) refuse these ports."""
 
     def make(**rules: int) -> Namespace:
         for action, port in rules.items():

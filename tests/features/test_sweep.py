@@ -136,7 +136,7 @@ class TestOnLoopback:
 
 
 class TestReferences:
-    """Other tools say the same of the same space."""
+    """Other tools give the same verdicts for the same space."""
 
     def test_fping_and_nmap_on_loopback(self, root, peer):
         ours = addresses(fastnet.sweep("127.0.0.32/27", **QUICK).alive)

@@ -119,7 +119,7 @@ def test_a_result_is_a_view_over_buffers(root) -> None:
 def test_capabilities_are_given_up_once_it_runs(met, engine: str) -> None:
     left, _ = met
     words = [*left.prefix, sys.executable, "-m", "fastnet", "sweep", "--stream", "--every=1ms", "--json"]
-    # Scapy tells of none before its chunk of 64 is done, and has more to do then.
+    # Scapy reports none before its chunk of 64 is done, and has more to do then.
     options = ("--engine", engine, "--timeout=2s", "--retries=0", "127.0.0.1-64", "10.77.0.2-3", "fd77::3")
     with subprocess.Popen([*words, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None

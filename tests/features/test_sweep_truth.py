@@ -53,7 +53,7 @@ def hosts(linked: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
     left.ip("route", "add", "fd80::/16", "via", "fd77::2")
     right.ip("route", "add", "local", "10.80.0.0/16", "dev", "lo")
     right.ip("route", "add", "local", "fd80::/16", "dev", "lo")
-    # An error for each request: of these the kernel sends few, unless told otherwise.
+    # An error for each request: of these the kernel sends few by default.
     right.run("sysctl", "-qw", "net.ipv4.icmp_ratemask=0", "net.ipv4.ip_forward=1")
     return left, right
 
@@ -77,7 +77,7 @@ def swept(
 
 
 def false_results(states: bytes, truth: Truth, first: int = ROUTED) -> Mapping[str, tuple[int, int]]:
-    """What was said of each address that is otherwise."""
+    """The wrong verdicts."""
     return {
         str(ip_address(first + target)): (state, truth(target))
         for target, state in enumerate(states)

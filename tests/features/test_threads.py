@@ -67,7 +67,7 @@ def test_a_permutation_is_read_by_many_at_once() -> None:
 
 
 def test_a_sweep_runs_in_one_thread_at_a_time() -> None:
-    """The others are told so, or find it idle; it ends with every verdict, and none is made up."""
+    """The others get an error, or find it idle; it ends with every verdict, and none is made up."""
     first = int.from_bytes(socket.inet_aton("127.1.0.1"), "big")
     prober = probe.Prober(socket.AF_INET)
     try:

@@ -212,7 +212,7 @@ class TestAtWork:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             first = process.stdout.readline()
-            # What the others say has come when this has arrived: they were asked before.
+            # The others' answers have come when this has arrived: they were asked before.
             chain[0].run(sys.executable, "-m", "fastnet", "ping", "-c1", "10.60.3.2")
             process.send_signal(signal.SIGINT)
             rest, _ = process.communicate(timeout=30)

@@ -156,7 +156,7 @@ def reject(router: Namespace, hook: str, family: str, kind: str) -> None:
 class TestTurnedAway:
     @pytest.mark.parametrize(("family", "kind"), EACH)
     def test_by_the_destination(self, routed, peer: Callable[[str], str], family: str, kind: str) -> None:
-        """It was reached, and says why it takes no more."""
+        """It was reached, and the error is the reason."""
         host, router = routed
         reject(router, "input", family, kind)
         words, mark = REASONS[family][kind]

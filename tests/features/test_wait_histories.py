@@ -24,7 +24,7 @@ Handle = Callable[[socket.socket], None]
 
 
 def do(data: bytes = b"", then: str = "keep", *, ask: bool = False) -> Handle:
-    """Read a request to ``ask``, say this, and then keep, close or reset the connection, or drip on it."""
+    """Read a request to ``ask``, send this, and then keep, close or reset the connection, or drip on it."""
 
     def handle(sock: socket.socket) -> None:
         if ask:

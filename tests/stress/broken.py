@@ -1,4 +1,4 @@
-"""``serving.py`` with a pure relay that is broken as the first argument says: to test the oracle by."""
+"""``serving.py`` with a pure relay that is broken as the first argument names: to test the oracle by."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Case:
         self.client: End | None = None
         self.upstream: End | None = None
         self.address: proxy.Address | None = None
-        """Who the client is: by its own address, or as its PROXY header says."""
+        """Who the client is: by its own address, or the one in its PROXY header."""
         self.garbage = False
         """It speaks no HTTP where HTTP is expected."""
         self.reached_unknown = False
@@ -190,7 +190,7 @@ class World:
     # Who is whose
 
     def _named_client(self, end: End) -> None:
-        """The first bytes that this upstream's end received tell whose they are."""
+        """The first bytes that this upstream's end received identify its client."""
         assert end.receiver.stream
         case = self._case_of.get(end.receiver.stream.number)
         if not case:
@@ -207,7 +207,7 @@ class World:
         end.begin(steps if case.conversation else (greeting(end.stream), *steps))
 
     def _named_upstream(self, case: Case) -> None:
-        """The first bytes that this client received tell whose they are."""
+        """The first bytes that this client received identify its upstream."""
         assert case.client
         stream = case.client.receiver.stream
         assert stream

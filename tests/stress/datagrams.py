@@ -1,4 +1,4 @@
-"""Both ends of flows of datagrams, each of which says whose it is, and the check of what arrives."""
+"""Both ends of flows of datagrams, each of which names its flow, and the check of what arrives."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class End:
 
     @property
     def over(self) -> bool:
-        """Both directions have ended, as far as it can tell."""
+        """Both directions have ended, as far as it can see."""
         return self.done or bool(self.receiver.ended and self.stream.ended)
 
     @property
@@ -260,7 +260,7 @@ class End:
         self.on_done()
 
     def fail(self, error: OSError) -> None:
-        """End it: the socket says so."""
+        """End it: the socket reports an error."""
         self.failed = error.errno or -1
         self.receiver.ended = self.receiver.ended or "reset"
         self.reactor.moved()
@@ -298,7 +298,7 @@ class End:
         elif error := self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.fail(OSError(error, "reset"))
         elif events & HANGUP and not self.stream.ended:
-            # A Unix socket's peer is gone, which can't be told from its end but by this.
+            # A Unix socket's peer is gone, which only this distinguishes from its end.
             self.fail(OSError(errno.EPIPE, "gone"))
 
     def _on_connected(self) -> None:

@@ -161,7 +161,9 @@ class FlowRound:
             raise Failed(self._target.obituary())
         if late := self._late():
             raise Failed(
-                "\n".join([f"{len(late)} clients ask for {PATIENCE:g} s in vain", *map(str, late[:8])])
+                "\n".join(
+                    [f"{len(late)} clients ask for {PATIENCE:g} s without success", *map(str, late[:8])]
+                )
             )
         if self.world.wrongs:
             raise Failed("what arrived is wrong")

@@ -130,7 +130,7 @@ class Judge:
         yield from self._of_record(case)
 
     def _of_shortage(self, case: Case) -> Iterator[str]:
-        """In a shortage it may have been cut, but nobody is told that less was all."""
+        """In a shortage it may have been cut, but nobody takes a part for the whole."""
         if self._world.http and case.reached_unknown:
             return
         client = case.client
@@ -174,7 +174,7 @@ class Judge:
             return
         received = (case.upstream.receiver.total, case.client.receiver.total)
         if (record["up"], record["down"]) != received:
-            yield f"its record says {record['up']} bytes up, {record['down']} down; received were {received}"
+            yield f"its record has {record['up']} bytes up, {record['down']} down; received were {received}"
 
     def _must_be_denied(self, case: Case) -> bool:
         row, life = self._row, case.life
@@ -207,7 +207,7 @@ class Judge:
 
 
 def is_bad_gateway(client: End, upstream: End) -> bool:
-    """The upstream was reset while a request waited for its response, and the client was told so."""
+    """The upstream was reset while a request waited for its response, and the client got an error."""
     return upstream.aborted and client.answer.startswith(b"HTTP/1.1 502 ")
 
 

@@ -71,7 +71,7 @@ class Runner:
         return any(now[name] > self._first[name] for name in ("descriptors", "threads"))
 
     def _growth(self) -> list[str]:
-        """Memory that is never given back grows from round to round: the least of later rounds tells."""
+        """Memory that is never given back grows from round to round: the minimum of later rounds shows it."""
         third = len(self._memory) // 3
         if third < 5:
             return []

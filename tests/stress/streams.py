@@ -1,4 +1,4 @@
-"""What one end of a connection sends, and the check of what arrives at the other: bytes tell their position.
+"""What one end of a connection sends, and the check of what the other receives: bytes encode their position.
 
 A stream is a list of segments. Most are *bulk*: a slice of one random pattern, at a phase of the stream's.
 Others are *literals*, of which other bytes may be due than were sent: of a request whose Host is rewritten.
@@ -84,7 +84,7 @@ class Receiver:
         self.ended = ""
         """``eof`` or ``reset``."""
         self.answer = b""
-        """What the forwarder itself said behind all that was due, or instead of it."""
+        """What the forwarder itself sent after all that was due, or instead of it."""
         self._segment = self._within = self._bulk = 0
 
     def feed(self, data: bytes) -> bool:

@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
 
 def refused(command: str, words: str, line: str, code: int = 2) -> Row:
-    """One that does nothing but say what is wrong."""
+    """One that does nothing but raise the error."""
     return Row(words, stderr=f"fastnet {command}: {line}\n", code=code)
 
 
@@ -175,7 +175,7 @@ def options_of(command: str) -> set[str]:
 
 
 def undocumented(feature: str, records: str) -> set[str]:
-    """The keys of these JSON records that the feature's page does not tell of, where that is at hand."""
+    """The keys of these JSON records that the feature's page does not name, where that page is at hand."""
     if not HAS_SOURCES:
         return set()
     page = ROOT.joinpath("docs", f"{feature}.md").read_text()

@@ -308,7 +308,7 @@ size_t fault_board_size(void)
 }
 
 /* Calls of the modules whose path contains this text, or of the executable for an empty one, are counted in a file of
- * fault_board_size() bytes from now on, and fail as that says; the interpreter's own but for those that allocate. How
+ * fault_board_size() bytes from now on, and fail as that requires; the interpreter's own but for those that allocate. How
  * many imports that were, or -errno. */
 int fault_install(const char *path, const char *module, bool interpreter)
 {

@@ -299,7 +299,7 @@ def _functions(library: ctypes.CDLL) -> Iterator[str]:
 
 
 def source_line(fault: Fault, folder: Path) -> str:
-    """Where the call of a fault is in the sources, as far as debuggers' information says so."""
+    """Where the call of a fault is in the sources, as far as the debug information has it."""
     module = next(folder.rglob(fault.module), None) if fault.module else None
     if not module or not shutil.which("addr2line"):
         return ""

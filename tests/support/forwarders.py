@@ -25,10 +25,10 @@ Find = Callable[[str], list[str]]
 
 
 class Running:
-    """A forwarder's processes, and what the kernel tells of them."""
+    """A forwarder's processes, and what the kernel reports about them."""
 
     def __init__(self, words: list[str], errors: IO[str], port: int, reserve: int) -> None:
-        """``port``: where it will listen; 0 where its first line of output says that."""
+        """``port``: where it will listen; 0 if its first line of output has the port."""
         self._errors = errors
         self._reserve = reserve
         self._process = subprocess.Popen(
@@ -57,11 +57,11 @@ class Running:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"it says nothing: {self.said()}")
+            raise RuntimeError(f"it prints nothing: {self.said()}")
         return line.strip()
 
     def _listening(self) -> bool:
-        # Those that listen are told first; thousands that other tests have ended may follow.
+        # Those that listen are notified first; thousands that other tests have ended may follow.
         with open("/proc/thread-self/net/tcp") as rows:
             next(rows)
             listening = takewhile(lambda row: row[3] == "0A", map(str.split, rows))
@@ -179,7 +179,7 @@ class Forwarder(NamedTuple):
 
     @property
     def patience(self) -> float:
-        """Seconds after which what has not come is lost; others' losses are told, not asserted."""
+        """Seconds after which what has not come is lost; others' losses are printed, not asserted."""
         return 60.0 if self.ours else 5.0
 
     @contextlib.contextmanager

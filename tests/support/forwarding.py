@@ -32,7 +32,7 @@ def connect(port: int, host: str = "127.0.0.1") -> socket.socket:
 
 
 def assert_reset(port: int) -> None:
-    """A connection is accepted and reset: so soon, sometimes, that connecting already tells."""
+    """A connection is accepted and reset: so soon, sometimes, that connecting already fails."""
     with pytest.raises(ConnectionResetError), connect(port) as client:
         client.recv(1)
 
@@ -96,7 +96,7 @@ class Server:
 
 
 class Load:
-    """In a ``with``, clients that never rest: each sends data, ends, and is told the digest by a server.
+    """In a ``with``, clients that never rest: each sends data, ends, and receives the digest from a server.
 
     Whatever goes wrong with one of them is raised at the end.
     """
@@ -142,7 +142,7 @@ def named_digest(name: str) -> Callable[[socket.socket], None]:
 
 
 def say(name: str) -> Callable[[socket.socket], None]:
-    """A handler that says its name, and then echoes."""
+    """A handler that sends its name, and then echoes."""
 
     def handle(sock: socket.socket) -> None:
         sock.sendall(name.encode())

@@ -233,7 +233,7 @@ def link_of(packet: Any) -> str:
 
 
 def outcome(action: Callable[[], Any]) -> tuple[Any, ...]:
-    """What an action gives, or what it raises and says."""
+    """The result of an action, or its exception and message."""
     try:
         return ("gives", action())
     except Exception as error:

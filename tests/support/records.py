@@ -16,7 +16,7 @@ KINDS = {path.stem for path in FOLDER.glob("*.json")}
 TYPES = {"string": str, "boolean": bool, "integer": int, "number": (int, float), "null": type(None)}
 TYPES |= {"array": list, "object": dict}
 REMARKS = {"$schema", "title", "description", "format"}
-"""What a schema says that no value can break."""
+"""The parts of a schema that no value can violate."""
 
 Record = dict[str, Any]
 

@@ -168,7 +168,7 @@ class Relay:
         return False
 
     def assert_rejects(self, source: str | None = None) -> None:
-        """A client is reset: so soon, sometimes, that connecting already tells."""
+        """A client is reset: so soon, sometimes, that connecting already fails."""
         with pytest.raises(ConnectionResetError), self.connect(source) as client:
             client.recv(1)
 

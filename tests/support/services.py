@@ -59,7 +59,7 @@ class Service:
 
 
 def keep(sock: socket.socket) -> None:
-    """Leave the connection open and say nothing."""
+    """Leave the connection open and send nothing."""
 
 
 def reset(sock: socket.socket) -> None:

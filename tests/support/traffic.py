@@ -126,7 +126,7 @@ class Line:
         return self.connect(), self.accept()
 
     def pairs(self, count: int) -> list[tuple[socket.socket, socket.socket]]:
-        """Many of them: each has passed a number, which tells what belongs together."""
+        """Many of them: each has passed a number, which identifies what belongs together."""
         found = []
         for start in range(0, count, BATCH):
             clients = [self.connect() for _ in range(start, min(count, start + BATCH))]

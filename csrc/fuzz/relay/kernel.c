@@ -387,7 +387,7 @@ static const void *outside_stack;
 static size_t outside_size;
 static int coroutine_count;
 
-/* The sanitizers, where they are, are told of each change of stacks. */
+/* With sanitizers, each change of stacks is announced to them. */
 void __sanitizer_start_switch_fiber(void **fake, const void *stack, size_t size) __attribute__((weak));
 void __sanitizer_finish_switch_fiber(void *fake, const void **stack, size_t *size) __attribute__((weak));
 

@@ -1,7 +1,7 @@
 /*
  * A kernel for the relay alone, in the memory of a fuzzer: what csrc/relay calls of the system is linked to kernel.c
- * (ld --wrap) and answered from here. Descriptors have numbers of their own, time moves only as the fuzzer says, and
- * calls fail where it says. What csrc/relay does wrong with a descriptor ends the program: closing one twice, leaving
+ * (ld --wrap) and answered from here. Descriptors have numbers of their own, time advances only when the fuzzer advances it, and
+ * calls fail where it chooses. What csrc/relay does wrong with a descriptor ends the program: closing one twice, leaving
  * one open, or closing one that an epoll still watches.
  *
  * The other ends, clients and upstreams, are the fuzzer's: world.c moves them while the relay waits for events. One

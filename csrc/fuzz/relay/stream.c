@@ -295,7 +295,7 @@ void stream_close(struct file *file)
     wire->fd = -1;
 }
 
-/* What any read says where there is no byte. */
+/* The result of any read without a byte to return. */
 static ssize_t nothing_to_read(struct wire *wire)
 {
     if (wire->in_ended)

@@ -78,7 +78,7 @@ static int hexadecimal(const char *text)
     return (int)strtol(digits, NULL, 16);
 }
 
-/* Whose bytes these are: a number, -1 where it can't be told yet, -2 where they are the relay's own. */
+/* Whose bytes these are: a number, -1 where it is not known yet, -2 where they are the relay's own. */
 static int whose(bool is_up, const char *head, size_t len)
 {
     if (world.traffic == PLAIN) {

@@ -1,4 +1,4 @@
-/* Clients and upstreams: they act as the schedule says while the relay waits, and watch what they get. */
+/* Clients and upstreams: they follow the schedule while the relay waits, and watch what they get. */
 #ifndef FN_FUZZ_WORLD_H
 #define FN_FUZZ_WORLD_H
 
