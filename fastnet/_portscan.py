@@ -16,6 +16,7 @@ from fastnet._connect import explain
 from fastnet._coroutines import coroutine_of
 from fastnet._limits import Host, bounded, check_choice, check_family, check_seconds, host_text, several
 from fastnet._reference import reference
+from fastnet._results import as_dict, shown
 from fastnet.endpoints import Resolved, check_not_mapped, resolve
 from fastnet.errors import EngineMissing, InvalidArgument, WaitTimeout
 
@@ -54,6 +55,13 @@ class PortState(NamedTuple):
     state: str
     reason: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class PortScan(NamedTuple):
     """The ports of one address, in ascending order."""
@@ -66,6 +74,13 @@ class PortScan(NamedTuple):
     @property
     def open(self) -> tuple[int, ...]:
         return tuple(port.port for port in self.ports if port.state == "open")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 def parse_ports(ports: str | int | Iterable[int]) -> tuple[int, ...]:

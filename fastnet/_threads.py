@@ -59,6 +59,10 @@ class Work(Generic[T]):
         """Whether this process began it, and not one that it forked off from."""
         return self._process == os.getpid()
 
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
     def check(self) -> None:
         """Raise RuntimeError where waiting for it would never end."""
         if not (self.is_ours or self._ended.is_set()):

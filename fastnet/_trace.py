@@ -26,6 +26,7 @@ from fastnet._ping.reasons import (
     mark_of,
 )
 from fastnet._ping.shortage import Shortage
+from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, run, run_async
 from fastnet._system.names import host_by_system
 from fastnet.endpoints import Resolved
@@ -54,6 +55,13 @@ class Response(NamedTuple):
     mark: str | None = None
     """An ICMP error as traceroute(8) marks it: ``!H``, ``!N``, ``!X``, ``!P``, ``!F-1400``, ``!<3>``."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class Hop(NamedTuple):
     """All that came back from one distance."""
@@ -65,6 +73,13 @@ class Hop(NamedTuple):
     def responders(self) -> list[str]:
         """Who answered, each once: more than one where the way branches."""
         return list(dict.fromkeys(each.responder for each in self.responses if each.responder))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class TraceResult(NamedTuple):
@@ -91,6 +106,13 @@ class TraceResult(NamedTuple):
             if each.mark and (each.responder == itself or not self.reached):
                 return f"{each.error} from {each.responder}"
         return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 Tell = Callable[[Hop], object]

@@ -14,9 +14,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from fastnet._limits import check_seconds, check_timeout
+from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet._threads import Work
 from fastnet.endpoints import Endpoint, Resolved, listen, resolve
@@ -39,6 +40,13 @@ class EchoStats(NamedTuple):
     """Connections that were closed because they were idle for too long."""
     failed: int
     """Connections that the peer reset."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class _Connection:
@@ -103,6 +111,12 @@ class EchoServer:
     def stats(self) -> EchoStats:
         """What it has done so far."""
         return EchoStats(self._accepted, len(self._connections), self._echoed, self._timed_out, self._failed)
+
+    def __repr__(self) -> str:
+        """Its state, and where it listens."""
+        if not self._listeners:
+            return f"<EchoServer {self._endpoint}: not running>"
+        return f"<EchoServer {', '.join(map(str, self.addresses))}: running, {len(self._connections)} active>"
 
     def start(self) -> Self:
         """Listen, and serve in a thread. Raises NameNotResolved, AddressInUse, NotPermitted, OSError."""
@@ -289,6 +303,13 @@ class Reply(NamedTuple):
     error: str | None
     """Why it did not: ``no answer``, ``wrong answer at byte 3``, ``the server closed after 3 bytes``."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class EchoResult(NamedTuple):
     """All that came back. After a message that did not, no more are sent."""
@@ -348,6 +369,13 @@ class EchoResult(NamedTuple):
         """The nearest rank: the smallest time that so many percent of all do not exceed."""
         rtts = sorted(self._rtts)
         return rtts[-(-percent * len(rtts) // 100) - 1] if rtts else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class EchoClient:

@@ -10,6 +10,7 @@ import socket
 from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeAlias
 
+from fastnet._results import as_dict, shown
 from fastnet._system import unix as _unix
 from fastnet._system.names import host_by_system
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved, NotPermitted
@@ -96,6 +97,13 @@ class Resolved(NamedTuple):
     def host(self) -> str:
         """The numeric address, with its scope where it has one (``fe80::1%eth0``)."""
         return host_by_system(self.address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 def parse_port(text: str) -> int:

@@ -9,9 +9,10 @@ socket kept open a thread. They answer for the network namespace that the callin
 import enum
 import socket
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnet._backend import netif as _core
+from fastnet._results import as_dict, shown
 from fastnet.errors import NoAddress, NoSuchInterface
 
 if TYPE_CHECKING:
@@ -102,6 +103,13 @@ class InterfaceAddress(NamedTuple):
     def __str__(self) -> str:
         return f"{self.address}/{self.prefix_length}"
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class InterfaceStatus(NamedTuple):
     """Whether an interface is up, and why not; see ``get_interface_status``."""
@@ -117,6 +125,13 @@ class InterfaceStatus(NamedTuple):
     @property
     def up(self) -> bool:
         return self.state == "up"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 def get_flags(ifname: str, /) -> InterfaceFlags:

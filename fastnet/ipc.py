@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 from weakref import WeakSet
 
 from fastnet._limits import check_seconds, check_timeout
+from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet._system import unix as _core
 from fastnet._threads import Work
@@ -63,6 +64,13 @@ class Credentials(NamedTuple):
     pid: int
     uid: int
     gid: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class Channel:
@@ -471,6 +479,13 @@ class UnixStats(NamedTuple):
     """Connections to an abstract address from users whom the mode keeps out."""
     failed: int
     """Connections that ended by an error of the peer's: gone too early, too slow, or a bad message."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class UnixServer:

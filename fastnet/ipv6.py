@@ -8,10 +8,11 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastnet._backend import netif as _core
 from fastnet._reference import reference
+from fastnet._results import as_dict, shown
 from fastnet.endpoints import check_ipv4_form
 from fastnet.errors import InvalidArgument, NoSuchInterface
 from fastnet.interfaces import (
@@ -71,6 +72,13 @@ class Ipv6Support(NamedTuple):
         )
         return next((reason for there, reason in lacking if not there), "")
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class Prefix(NamedTuple):
     """An address with its prefix. ``zone`` is what stood after ``%`` (RFC 4007, section 11), or None."""
@@ -86,6 +94,13 @@ class Prefix(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.network}/{self.prefix_length}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 def support() -> Ipv6Support:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from fastnet._limits import Prefix as Given
 from fastnet._limits import check_family, prefix_text, several
+from fastnet._results import as_dict, shown
 from fastnet.endpoints import MAPPED, resolve
 from fastnet.errors import InvalidArgument, NameNotResolved
 
@@ -52,6 +53,13 @@ class Unresolved(NamedTuple):
 
     name: str
     reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class Targets:

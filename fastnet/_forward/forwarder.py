@@ -17,7 +17,7 @@ from fastnet._forward.telling import NOTHING, Record, Stats, UpstreamState, stat
 from fastnet._forward.warner import Warner, log
 from fastnet._limits import check_seconds
 from fastnet._threads import Work
-from fastnet.endpoints import Endpoint, UnixEndpoint
+from fastnet.endpoints import Endpoint, Place, UnixEndpoint
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -128,6 +128,20 @@ class Forwarder:
         # Its put may be called from a signal handler in mid-get.
         self._orders: SimpleQueue[float | None] = SimpleQueue()
         self._draining = False
+
+    def __repr__(self) -> str:
+        """Its state, and where it listens and connects to."""
+        served = self._state.served
+        if not self._works:
+            state = "not started"
+        elif all(work.has_ended for work in self._works):
+            state = "ended"
+        else:
+            state = f"{'draining' if self._draining else 'running'}, {self.stats().active} active"
+        listens: list[Place] = [one.listeners.addresses[0] for one in served]
+        listens = listens or [rule.listen for rule in self._wanted]
+        more = f" and {len(listens) - 1} more" if len(listens) > 1 else ""
+        return f"<Forwarder {listens[0]} to {self.rules[0].upstreams[0]}{more}: {state}>"
 
     # Starting and ending
 

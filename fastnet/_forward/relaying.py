@@ -2,10 +2,11 @@
 
 import socket
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastnet._backend import relay as _core
 from fastnet._coroutines import coroutine_of
+from fastnet._results import as_dict, shown
 from fastnet._threads import Work
 from fastnet.errors import InvalidArgument
 
@@ -19,6 +20,13 @@ class Relayed(NamedTuple):
     """Bytes that came from the second socket and were sent to the first."""
     reset: bool
     """Whether one side was reset, so that bytes may be missing."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 def relay(sock_a: socket.socket, sock_b: socket.socket) -> Relayed:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, Unpack, get_args
 
 from fastnet._limits import MAX_SECONDS, Host, Prefix, bounded, check_seconds, host_text, is_prefix
+from fastnet._results import shown_as
 from fastnet._wait import CHECKS, check_target
 from fastnet.endpoints import Endpoint, InheritedEndpoint, Place, UnixEndpoint, ascii_host, parse_place
 from fastnet.errors import InvalidArgument
@@ -173,6 +174,16 @@ class Rule(_Fields):
 
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]:
         return (), self._asdict()
+
+    def __repr__(self) -> str:
+        """Where it listens, where it goes, and the options that were given."""
+        places: dict[str, Any] = {"listen": str(self.listen), "upstreams": tuple(map(str, self.upstreams))}
+        given = {
+            name: value
+            for name, value in self._asdict().items()
+            if name not in places and value not in (self._field_defaults[name], places["listen"])
+        }
+        return shown_as("Rule", places | given)
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnet._forward.rule import Rule
+from fastnet._results import as_dict, shown, shown_as
 from fastnet.endpoints import place_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ class Stats(NamedTuple):
         """Both together."""
         return Stats(*map(sum, zip(self, other, strict=True)))
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 NOTHING = Stats(*[0] * len(Stats._fields))
 
@@ -57,6 +65,13 @@ class UpstreamState(NamedTuple):
     """Connections to it that are open now."""
     failures: int
     """Connects that failed since the last one that did not."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class Record(NamedTuple):
@@ -94,3 +109,20 @@ class Record(NamedTuple):
     def upstream(self) -> str | None:
         """What was connected to, in the same way; None where nothing was."""
         return self.upstream_address and str(place_of(*self.upstream_address))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the rule as its name, and ``client`` and ``upstream`` as the addresses."""
+        return {
+            "rule": self.rule.name,
+            "number": self.number,
+            "client": self.client,
+            "upstream": self.upstream,
+            "opened": self.opened,
+            "seconds": self.seconds,
+            "sent_up": self.sent_up,
+            "sent_down": self.sent_down,
+            "ended": self.ended,
+        }
+
+    def __repr__(self) -> str:
+        return shown_as("Record", self.as_dict())

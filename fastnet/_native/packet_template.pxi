@@ -98,6 +98,9 @@ cdef class Template:
         """The bytes of each packet."""
         return self.template.length
 
+    def __repr__(self):
+        return f"<Template: {self.size} bytes, varying {', '.join([(<Field>field).name for field in self.fields])}>"
+
     cdef int words(self, Py_ssize_t i, value, uint64_t *out) except -1:
         """Field i's value as one word, or as two where it has 16 bytes."""
         cdef Field field = <Field>self.fields[i]

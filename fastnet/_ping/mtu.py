@@ -3,7 +3,7 @@
 import errno
 import socket
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
@@ -11,6 +11,7 @@ from fastnet._limits import Host, bounded, check_seconds, host_text
 from fastnet._ping.lookup import check_sending, one_host, source_of
 from fastnet._ping.reasons import TOO_BIG, explain, explain_refusal, has_arrived
 from fastnet._ping.shortage import Shortage
+from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, run, run_async
 from fastnet.endpoints import Resolved
 
@@ -42,6 +43,13 @@ class PathMTU(NamedTuple):
             return f"no MTU: {self.error}"
         limits = "".join(f", {mtu} behind {router}" for router, mtu in self.limits)
         return f"path MTU {self.mtu}{limits}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class _Verdict(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 from fastnet._backend import probe as _core
 from fastnet._limits import Host, bounded, check_choice, check_flag, check_type, host_text, several
 from fastnet._ping.lookup import MAX_SIZE, Destination, check_sending, checked, reason_of, source_of
-from fastnet._ping.results import PingResult, Reply
+from fastnet._ping.results import PingResult, Reply, result_of
 from fastnet._ping.session import MAX_COUNT, Persistence, Plan, Session, Timeout
 from fastnet.endpoints import Resolved, resolve
 from fastnet.errors import InvalidArgument, NameNotResolved
@@ -115,6 +115,14 @@ class Pinger:
             prober.close()
         self._probers.clear()
         _open_pingers.discard(self)
+
+    def __repr__(self) -> str:
+        """Its state: the kind of the sockets that are open."""
+        if self._poller.closed:
+            return "<Pinger closed>"
+        kinds = dict.fromkeys(f"{prober.engine} socket" for prober in self._probers.values())
+        opened = ", ".join(kinds) or f"no socket yet (engine {self._engine})"
+        return f"<Pinger open: {opened}>"
 
     def __enter__(self) -> "Pinger":
         return self
@@ -327,6 +335,6 @@ def summarize(
     for reply in replies:
         of.setdefault((reply.host, reply.address), []).append(reply)
     return [
-        PingResult(each.host, each.address, each.engine, of.get((each.host, each.address), ()), interval)
+        result_of(each.host, each.address, each.engine, of.get((each.host, each.address), ()), interval)
         for each in destinations
     ]

@@ -1,10 +1,11 @@
 """What became of echo requests, one by one and summed up."""
 
 from collections.abc import Iterable
-from math import sqrt
-from typing import NamedTuple
+from math import inf, sqrt
+from typing import Any, NamedTuple
 
 from fastnet._ping.percentiles import Percentiles
+from fastnet._results import as_dict, shown, shown_as
 
 
 class Reply(NamedTuple):
@@ -28,44 +29,95 @@ class Reply(NamedTuple):
     responder: str | None = None
     """Who replied for an anycast address: the router's own address. None where it is ``address`` itself."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
+
+class PingResult(NamedTuple):
+    """What the requests to one host amount to, and the replies."""
+
+    host: str
+    """The host as it was asked for."""
+    address: str
+    """Numeric; empty where the host did not resolve."""
+    engine: str
+    """``raw`` or ``datagram``: the socket that was permitted."""
+    sent: int
+    """How many requests were sent, each counted once however often it was tried."""
+    not_sent: int
+    """How many more the system refused to send."""
+    received: int
+    waiting: int
+    """How many of those that were sent were still awaited at the end."""
+    duplicates: int
+    loss_percent: float
+    """Of those that were sent and are not awaited any more."""
+    error: str | None
+    """Why nothing was received: the last request's reason."""
+    rtt_min_ms: float | None
+    rtt_avg_ms: float | None
+    rtt_max_ms: float | None
+    rtt_stddev_ms: float | None
+    """The population's standard deviation."""
+    rtt_p50_ms: float | None
+    """The median. A percentile is the smallest round-trip time that so many are not above.
+
+    Of more than 256 round-trip times, each is off by two percent at most.
+    """
+    rtt_p90_ms: float | None
+    rtt_p99_ms: float | None
+    jitter_ms: float | None
+    """The mean difference, without its sign, of each two successive round-trip times; None below two."""
+    outage_s: float
+    """How long the host was not there: the interval for each request that was lost or not sent."""
+    replies: tuple[Reply, ...] = ()
+    """One for each request, in the order in which they became known, and the duplicates."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether any request was answered."""
+        return self.received > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        names = ("host", "address", "engine", "sent", "received", "rtt_avg_ms", "error")
+        return shown_as("PingResult", {name: getattr(self, name) for name in names})
+
 
 class Summary:
-    """What the requests to one host amount to, in a space that does not grow with them.
+    """Counts replies of one host, in a space that does not grow with them; ``result`` is what they amount to.
 
-    ``carried`` is how many requests were awaited already when it began.
+    ``engine`` is the result's, ``interval`` the seconds between two requests, and ``carried`` how many
+    requests were awaited already when it began.
     """
 
     def __init__(self, host: str, address: str, engine: str, interval: float = 1.0, carried: int = 0) -> None:
-        self.host = host
-        """The host as it was asked for."""
-        self.address = address
-        self.engine = engine
-        """``raw`` or ``datagram``: the socket that was permitted."""
-        self.interval = interval
-        """The seconds between two requests."""
-        self.not_sent: int = 0
-        """How many more the system refused to send."""
-        self.received: int = 0
-        self.waiting: int = 0
-        """How many of those that were sent were still awaited at the end."""
-        self.duplicates: int = 0
-        self.rtt_min_ms: float | None = None
-        self.rtt_max_ms: float | None = None
+        self._host, self._address, self._engine = host, address, engine
+        self._interval = interval
         self._carried = carried
+        self._not_sent = self._received = self._waiting = self._duplicates = 0
         self._known = 0
         """Requests that were answered or given up."""
         self._percentiles = Percentiles()
+        self._least, self._most = inf, 0.0
         self._mean = self._squares = self._differences = self._newest = 0.0
         self._last_error: str | None = None
 
     def add(self, reply: Reply, waiting: bool = False) -> None:
         """Count one more, or one that a reply is still awaited to."""
         if reply.duplicate:
-            self.duplicates += 1
+            self._duplicates += 1
             return
-        self.waiting += waiting
+        self._waiting += waiting
         if not reply.tries:
-            self.not_sent += 1
+            self._not_sent += 1
         elif not waiting:
             self._known += 1
         if reply.rtt_ms is None:
@@ -74,96 +126,56 @@ class Summary:
         self._take(reply.rtt_ms)
 
     def _take(self, rtt: float) -> None:
-        if self.received:
+        if self._received:
             self._differences += abs(rtt - self._newest)
         self._newest = rtt
         self._percentiles.add(rtt)
-        self.received += 1
-        if self.rtt_min_ms is None or rtt < self.rtt_min_ms:
-            self.rtt_min_ms = rtt
-        if self.rtt_max_ms is None or rtt > self.rtt_max_ms:
-            self.rtt_max_ms = rtt
+        self._received += 1
+        if rtt < self._least:
+            self._least = rtt
+        if rtt > self._most:
+            self._most = rtt
         # Welford's way, which does not lose the variance of times that are far from zero.
         above = rtt - self._mean
-        self._mean += above / self.received
+        self._mean += above / self._received
         self._squares += above * (rtt - self._mean)
 
-    @property
-    def alive(self) -> bool:
-        """Whether any request was answered."""
-        return self.received > 0
-
-    @property
-    def sent(self) -> int:
-        """How many requests were sent, each counted once however often it was tried."""
-        return self._known + self.waiting - self._carried
-
-    @property
-    def loss_percent(self) -> float:
-        """Of those that were sent and are not awaited any more."""
-        return 100.0 * (self._known - self.received) / self._known if self._known else 0.0
-
-    @property
-    def rtt_avg_ms(self) -> float | None:
-        return self._mean if self.alive else None
-
-    @property
-    def rtt_stddev_ms(self) -> float | None:
-        """The population's standard deviation."""
-        return sqrt(self._squares / self.received) if self.alive else None
-
-    @property
-    def jitter_ms(self) -> float | None:
-        """The mean difference, without its sign, of each two successive round-trip times; None below two."""
-        return self._differences / (self.received - 1) if self.received > 1 else None
-
-    @property
-    def rtt_p50_ms(self) -> float | None:
-        """The median. A percentile is the smallest round-trip time that so many are not above.
-
-        Of more than 256 round-trip times, each is off by two percent at most.
-        """
-        return self._percentile(50)
-
-    @property
-    def rtt_p90_ms(self) -> float | None:
-        return self._percentile(90)
-
-    @property
-    def rtt_p99_ms(self) -> float | None:
-        return self._percentile(99)
+    def result(self, replies: Iterable[Reply] = ()) -> PingResult:
+        """What was counted so far, with these replies."""
+        alive, lost = self._received > 0, self._known - self._received
+        return PingResult(
+            host=self._host,
+            address=self._address,
+            engine=self._engine,
+            sent=self._known + self._waiting - self._carried,
+            not_sent=self._not_sent,
+            received=self._received,
+            waiting=self._waiting,
+            duplicates=self._duplicates,
+            loss_percent=100.0 * lost / self._known if self._known else 0.0,
+            error=None if alive else self._last_error,
+            rtt_min_ms=self._least if alive else None,
+            rtt_avg_ms=self._mean if alive else None,
+            rtt_max_ms=self._most if alive else None,
+            rtt_stddev_ms=sqrt(self._squares / self._received) if alive else None,
+            rtt_p50_ms=self._percentile(50),
+            rtt_p90_ms=self._percentile(90),
+            rtt_p99_ms=self._percentile(99),
+            jitter_ms=self._differences / (self._received - 1) if self._received > 1 else None,
+            outage_s=(lost + self._not_sent) * self._interval,
+            replies=tuple(replies),
+        )
 
     def _percentile(self, percent: int) -> float | None:
         found = self._percentiles.percentile(percent)
-        if found is None or self.rtt_min_ms is None or self.rtt_max_ms is None:
-            return None
-        return min(self.rtt_max_ms, max(self.rtt_min_ms, found))
-
-    @property
-    def outage_s(self) -> float:
-        """How long the host was not there: ``interval`` for each request that was lost or not sent."""
-        return (self._known + self.not_sent - self.received) * self.interval
-
-    @property
-    def error(self) -> str | None:
-        """Why nothing was received: the last request's reason."""
-        return None if self.alive else self._last_error
+        return None if found is None else min(self._most, max(self._least, found))
 
 
-class PingResult(Summary):
-    """All that came back from one host."""
-
-    def __init__(
-        self, host: str, address: str, engine: str, replies: Iterable[Reply], interval: float = 1.0
-    ) -> None:
-        super().__init__(host, address, engine, interval)
-        self.replies: tuple[Reply, ...] = tuple(replies)
-        """One for each request, in the order in which they became known, and the duplicates."""
-        for reply in self.replies:
-            self.add(reply)
-
-    def __repr__(self) -> str:
-        return (
-            f"<PingResult {self.host}: {self.sent} sent, {self.received} received, "
-            f"rtt_avg_ms={self.rtt_avg_ms}, error={self.error!r}>"
-        )
+def result_of(
+    host: str, address: str, engine: str, replies: Iterable[Reply], interval: float = 1.0
+) -> PingResult:
+    """What these replies of one host amount to."""
+    summary, kept = Summary(host, address, engine, interval), tuple(replies)
+    for reply in kept:
+        summary.add(reply)
+    return summary.result(kept)

@@ -5,10 +5,12 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isnan
-from typing import Any, ClassVar, NamedTuple, overload
+from operator import eq
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast, overload
 
 from fastnet._backend import probe as _core
 from fastnet._ping import explain, explain_refusal
+from fastnet._results import as_dict, listed, shown
 from fastnet._sweep.plan import Part, Segment, Worker
 from fastnet.targets import Targets, address_text
 
@@ -23,6 +25,8 @@ NOT_PROBED, INACTIVE, UNREACHABLE, ALIVE, DECIDED = STATES = (
 
 UNDECIDED = 255
 """What stands for a state that may still change."""
+
+T = TypeVar("T")
 
 
 def _table(values: dict[int, int]) -> bytes:
@@ -59,6 +63,13 @@ class Verdict(NamedTuple):
     responder: str | None = None
     """Who replied for an anycast address: the router's own address. None where it is ``address`` itself."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class Counts(NamedTuple):
     """How many targets ended in each state."""
@@ -68,21 +79,25 @@ class Counts(NamedTuple):
     unreachable: int
     not_probed: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class SweepResult(Sequence[Verdict]):
     """The verdicts in the order of the targets, each made when it is looked at.
 
-    Behind them are those of names that did not resolve: not probed, under the name, with the reason.
+    Behind them are those of names that did not resolve: not probed, under the name, with the reason. Two
+    are equal where all of that is; they have no hash.
     """
 
     def __init__(self, targets: Targets, parts: Sequence[Part], engine: str) -> None:
-        self.targets: Targets = targets
-        self.engine = engine
-        """What it went over: one of ``ENGINES`` but ``auto``, or two of them as in ``link+raw``."""
-        self.complete: bool = all(part.worker.finished for part in parts)
-        """False where it was interrupted: a target without a verdict counts as not probed."""
-        self.states: bytes = _joined_states(targets, parts, _SO_FAR)
-        """A byte for each target: the place of its state in ``STATES``."""
+        self._targets, self._engine = targets, engine
+        self._complete = all(part.worker.finished for part in parts)
+        self._states = _joined_states(targets, parts, _SO_FAR)
         self._parts = parts
         owned = sorted((own.start, number) for number, part in enumerate(parts) for own in part.segment.own)
         self._starts = [start for start, _ in owned]
@@ -91,16 +106,35 @@ class SweepResult(Sequence[Verdict]):
         self._resolved = len(self.states) - len(self._unresolved)
 
     @property
+    def targets(self) -> Targets:
+        return self._targets
+
+    @property
+    def engine(self) -> str:
+        """What it went over: one of ``ENGINES`` but ``auto``, or two of them as in ``link+raw``."""
+        return self._engine
+
+    @property
+    def complete(self) -> bool:
+        """False where it was interrupted: a target without a verdict counts as not probed."""
+        return self._complete
+
+    @property
+    def states(self) -> bytes:
+        """A byte for each target: the place of its state in ``STATES``."""
+        return self._states
+
+    @property
     def rtts_ms(self) -> memoryview:
         """A float32 for each target: the round-trip time of an alive one, NaN where it is not known.
 
         Others' mean nothing.
         """
         if len(self._parts) == 1 and not self._unresolved:
-            return memoryview(self._parts[0].worker.rtts_ms)
+            return memoryview(self._parts[0].worker.rtts_ms).toreadonly()
         joined = memoryview(array("f", bytes(4 * len(self))))
         _join(self._parts, (part.worker.rtts_ms for part in self._parts), joined)
-        return joined
+        return joined.toreadonly()
 
     @property
     def counts(self) -> Counts:
@@ -180,6 +214,25 @@ class SweepResult(Sequence[Verdict]):
         owner = self._owner(index)
         return owner.verdict(index - owner.begin, state)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: ``engine``, ``complete``, ``counts``, and all ``verdicts``."""
+        told = {"engine": self.engine, "complete": self.complete, "counts": self.counts.as_dict()}
+        return {**told, "verdicts": [verdict.as_dict() for verdict in self]}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SweepResult):
+            return NotImplemented
+        ours, theirs = ((each.engine, each.complete, each.states) for each in (self, other))
+        return ours == theirs and all(map(eq, self, other))
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # __eq__ makes it so
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The parts go with what they found out, without their sockets."""
+        parts = [each._replace(worker=cast("Worker", Found.of(each))) for each in self._parts]
+        state = {"_complete": self._complete, "_states": self._states}
+        return SweepResult, (self.targets, parts, self.engine), state
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={value}" for name, value in self.counts._asdict().items())
         return f"<SweepResult {counts}, engine={self.engine!r}>"
@@ -202,7 +255,7 @@ class _Owner(NamedTuple):
         segment, worker = part
         known: Any = worker
         mac = known.mac if segment.on_link else None
-        may_differ = segment.family == socket.AF_INET6 and isinstance(worker, _core.Sweeper)
+        may_differ = segment.family == socket.AF_INET6 and hasattr(worker, "responder")
         responder = known.responder if may_differ else None
         return cls(segment, worker, segment.begin, worker.rtts_ms, mac, responder)
 
@@ -215,6 +268,49 @@ class _Owner(NamedTuple):
         mac = self.mac(place) if self.mac else None
         responder = self.responder(place) if self.responder else None
         return Verdict(address, ALIVE, known, None, mac.hex(":") if mac else None, responder)
+
+
+class Found:
+    """What a worker found out about its segment, to be read as from the worker."""
+
+    def __init__(
+        self,
+        states: bytes,
+        rtts: bytes,
+        finished: bool,
+        reasons: dict[int, str],
+        macs: dict[int, bytes],
+        responders: dict[int, str],
+    ) -> None:
+        self.states, self._rtts, self.finished = states, rtts, finished
+        self._reasons, self._macs, self._responders = reasons, macs, responders
+        self.reason, self.mac, self.responder = reasons.get, macs.get, responders.get
+
+    @classmethod
+    def of(cls, part: Part) -> "Found":
+        owner, states = _Owner.of(part), bytes(part.worker.states)
+        undone = (place for state in (_core.UNREACHABLE, _core.PENDING) for place in places(states, state))
+        return cls(
+            states,
+            bytes(part.worker.rtts_ms),
+            part.worker.finished,
+            _known(lambda place: _reason(owner, place), undone),
+            _known(owner.mac, places(states, _core.ALIVE)),
+            _known(owner.responder, places(states, _core.ALIVE)),
+        )
+
+    @property
+    def rtts_ms(self) -> Any:
+        return memoryview(self._rtts).cast("f")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        found = (self.states, self._rtts, self.finished, self._reasons, self._macs, self._responders)
+        return Found, found
+
+
+def _known(of: Callable[[int], T | None] | None, where: Iterable[int]) -> dict[int, T]:
+    """What is known of those places that anything is known of."""
+    return {place: value for place in where if (value := of(place)) is not None} if of else {}
 
 
 class Verdicts(Sequence[Verdict]):
@@ -242,8 +338,13 @@ class Verdicts(Sequence[Verdict]):
 
     __hash__: ClassVar[None]  # type: ignore[assignment]  # __eq__ makes it so
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the ``state``, and the ``verdicts``."""
+        return {"state": STATES[self._state], "verdicts": [verdict.as_dict() for verdict in self]}
+
     def __repr__(self) -> str:
-        return f"<{len(self)} verdicts: {STATES[self._state]}>"
+        shown = f": {listed(self, len(self))}" if self else ""
+        return f"<{len(self)} {STATES[self._state]}{shown}>"
 
 
 def places(values: bytes, value: int) -> Iterator[int]:
@@ -303,9 +404,11 @@ def _join(parts: Iterable[Part], columns: Iterable[Any], joined: memoryview) -> 
 def _why(owner: _Owner, place: int, state: int) -> str | None:
     if state not in (_core.UNREACHABLE, _core.PENDING):
         return None
+    return _reason(owner, place) or ("interrupted" if state == _core.PENDING else None)
+
+
+def _reason(owner: _Owner, place: int) -> str | None:
     reason: Any = owner.worker.reason(place)
-    if reason is None:
-        return "interrupted" if state == _core.PENDING else None
-    if isinstance(reason, str):
+    if reason is None or isinstance(reason, str):
         return reason
     return explain_refusal(reason) if isinstance(reason, int) else explain(owner.segment.family, reason)

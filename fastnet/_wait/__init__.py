@@ -15,11 +15,12 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import NamedTuple, TypedDict, TypeVar, Unpack
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 from fastnet._connect import NoneReached, describe, race
 from fastnet._coroutines import coroutine_of
 from fastnet._limits import check_choice, check_family, check_flag, check_seconds, check_timeout, several
+from fastnet._results import as_dict, shown
 from fastnet._steps import (
     LONGEST_POLL,
     READABLE,
@@ -74,6 +75,13 @@ class Ready(NamedTuple):
     waited_s: float
     """Seconds since the wait began."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 class Outcome(NamedTuple):
     """How things stand with one target: ``ready``, or the last ``reason`` why not."""
@@ -84,6 +92,13 @@ class Outcome(NamedTuple):
     reason: str | None
     attempts: int
     waited_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class Options(TypedDict, total=False):

@@ -22,6 +22,7 @@ from fastnet._ping import (
     MTUSearch,
     PathMTU,
     Pinger,
+    PingResult,
     Reply,
     Session,
     Summary,
@@ -265,7 +266,7 @@ def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Nam
     told.summarize(session)
     if not all(each.address for each in destinations):
         return exits.USAGE
-    alive = sum(each.alive for each in told.whole.values())
+    alive = sum(each.result().alive for each in told.whole.values())
     return exits.YES if alive >= (args.enough or len(destinations)) else exits.NO
 
 
@@ -331,18 +332,18 @@ class Telling:
         self._begin_interval(waiting)
 
     def _print(
-        self, summaries: dict[Key, Summary], as_json: Callable[[Summary], None], waiting: list[Reply]
+        self, summaries: dict[Key, Summary], as_json: Callable[[PingResult], None], waiting: list[Reply]
     ) -> None:
         for reply in waiting:
             summaries[reply.host, reply.address].add(reply, waiting=True)
-        for each in summaries.values():
+        for each in (summary.result() for summary in summaries.values()):
             if self._json:
                 as_json(each)
             elif each.address:
                 print_line(line(each))
 
 
-def name_of(told: Reply | Summary | PathMTU) -> str:
+def name_of(told: Reply | PingResult | PathMTU) -> str:
     return told.host if told.host == told.address else f"{told.host} ({told.address})"
 
 
@@ -372,7 +373,7 @@ def print_reply_json(reply: Reply) -> None:
     print_json(record)
 
 
-def statistics(summary: Summary) -> "records.Statistics":
+def statistics(summary: PingResult) -> "records.Statistics":
     return {
         "time": now(),
         "host": summary.host,
@@ -397,17 +398,17 @@ def statistics(summary: Summary) -> "records.Statistics":
     }
 
 
-def print_interval(summary: Summary) -> None:
+def print_interval(summary: PingResult) -> None:
     record: records.Interval = {"kind": "interval", **statistics(summary)}
     print_json(record)
 
 
-def print_summary(summary: Summary) -> None:
+def print_summary(summary: PingResult) -> None:
     record: records.Summary = {"kind": "summary", **statistics(summary)}
     print_json(record)
 
 
-def line(summary: Summary) -> str:
+def line(summary: PingResult) -> str:
     told = f"{name_of(summary)}: {summary.sent} sent, {summary.received} received"
     told += f", {summary.loss_percent:.0f}% loss"
     if summary.waiting:

@@ -296,7 +296,9 @@ class TestInterrupted:
         summary = Summary("h", "192.0.2.1", "raw", 0.5)
         for seq, rtt_ms in enumerate((1.0, None, 2.0, 3.0)):
             summary.add(Reply("h", "192.0.2.1", seq, rtt_ms, None, None))
-        assert (summary.sent, summary.loss_percent, summary.outage_s) == (4, 25, 0.5)
+        result = summary.result()
+        assert (result.sent, result.loss_percent, result.outage_s) == (4, 25, 0.5)
         for seq in range(4, 10):
             summary.add(Reply("h", "192.0.2.1", seq, None, None, "no answer"), waiting=True)
-        assert (summary.sent, summary.waiting, summary.loss_percent, summary.outage_s) == (10, 6, 25, 0.5)
+        result = summary.result()
+        assert (result.sent, result.waiting, result.loss_percent, result.outage_s) == (10, 6, 25, 0.5)

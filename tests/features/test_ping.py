@@ -17,6 +17,7 @@ from forking import forked
 
 import fastnet
 from fastnet._ping import Pinger, PingResult, Reply, multiping_async, ping_async
+from fastnet._ping.results import result_of
 from fastnet.errors import InvalidArgument, NameNotResolved, NoAddress
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
@@ -464,15 +465,15 @@ class TestResult:
 
     def test_statistics(self):
         replies = (self.reply(1.0), self.reply(3.0), self.reply(None), self.reply(9.0, duplicate=True))
-        result = PingResult("h", "192.0.2.1", "raw", replies)
+        result = result_of("h", "192.0.2.1", "raw", replies)
         assert (result.sent, result.received, result.duplicates) == (3, 2, 1)
         assert (result.rtt_min_ms, result.rtt_avg_ms, result.rtt_max_ms, result.rtt_stddev_ms) == (1, 2, 3, 1)
         assert result.loss_percent == pytest.approx(100 / 3)
 
     def test_without_any_reply(self):
-        result = PingResult("h", "192.0.2.1", "raw", (self.reply(None),))
+        result = result_of("h", "192.0.2.1", "raw", (self.reply(None),))
         assert not result.alive
         assert result.error == "no answer"
         assert (result.rtt_min_ms, result.rtt_avg_ms, result.rtt_max_ms, result.rtt_stddev_ms) == (None,) * 4
         assert result.loss_percent == 100
-        assert PingResult("h", "192.0.2.1", "raw", ()).loss_percent == 0
+        assert result_of("h", "192.0.2.1", "raw", ()).loss_percent == 0

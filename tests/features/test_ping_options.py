@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from records import parse
 
 import fastnet
-from fastnet._ping import Pinger, PingResult, Reply, Summary, percentiles
+from fastnet._ping import Pinger, Reply, Summary, percentiles
+from fastnet._ping.results import result_of
 from fastnet._ping.session import Deadlines, Patience, Probe
 from fastnet.errors import InvalidArgument
 
@@ -192,17 +193,17 @@ class TestResult:
     def test_statistics(self) -> None:
         rtts = [3.0, 1.0, 2.0, None, 5.0, 4.0, 10.0, 6.0, 7.0, 8.0, 9.0]
         replies = [self.reply(seq, rtt) for seq, rtt in enumerate(rtts)]
-        result = PingResult("h", "192.0.2.1", "raw", [*replies, self.reply(11, None, tries=0)], 0.5)
+        result = result_of("h", "192.0.2.1", "raw", [*replies, self.reply(11, None, tries=0)], 0.5)
         assert (result.sent, result.not_sent, result.received) == (11, 1, 10)
         assert (result.rtt_p50_ms, result.rtt_p90_ms, result.rtt_p99_ms) == (5, 9, 10)
         assert result.jitter_ms == pytest.approx((2 + 1 + 3 + 1 + 6 + 4 + 1 + 1 + 1) / 9)
         assert result.outage_s == 1.0
-        assert "11 sent, 10 received" in repr(result)
+        assert "sent=11, received=10, rtt_avg_ms=5.5)" in repr(result)
 
     def test_one_reply_has_no_jitter(self) -> None:
-        result = PingResult("h", "192.0.2.1", "raw", [self.reply(0, 1.0)])
+        result = result_of("h", "192.0.2.1", "raw", [self.reply(0, 1.0)])
         assert (result.jitter_ms, result.rtt_p99_ms) == (None, 1.0)
-        empty = PingResult("h", "192.0.2.1", "raw", [])
+        empty = result_of("h", "192.0.2.1", "raw", [])
         assert (empty.rtt_p50_ms, empty.outage_s, empty.error) == (None, 0, None)
 
 
@@ -212,7 +213,7 @@ class TestPercentiles:
 
     @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=percentiles.EXACT))
     def test_few_are_exact(self, rtts) -> None:
-        result = PingResult("h", "192.0.2.1", "raw", map(self.reply, rtts))
+        result = result_of("h", "192.0.2.1", "raw", map(self.reply, rtts))
         rtts.sort()
         for percent, found in ((50, result.rtt_p50_ms), (90, result.rtt_p90_ms), (99, result.rtt_p99_ms)):
             assert found == rtts[ceil(len(rtts) * percent / 100) - 1]
@@ -220,7 +221,7 @@ class TestPercentiles:
     @given(st.lists(st.floats(-3, 6), min_size=5, max_size=20), st.integers(100, 200))
     def test_many_are_near(self, exponents, times) -> None:
         rtts = [10**exponent for exponent in exponents] * times
-        result = PingResult("h", "192.0.2.1", "raw", map(self.reply, rtts))
+        result = result_of("h", "192.0.2.1", "raw", map(self.reply, rtts))
         rtts.sort()
         for percent, found in ((50, result.rtt_p50_ms), (90, result.rtt_p90_ms), (99, result.rtt_p99_ms)):
             exact = rtts[ceil(len(rtts) * percent / 100) - 1]
@@ -236,7 +237,7 @@ class TestPercentiles:
                 summary.add(self.reply(1e-3 * 1.001**number))
         taken = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
-        assert summaries[0].received == 20_000
+        assert summaries[0].result().received == 20_000
         assert taken <= 8192
 
 

@@ -112,7 +112,7 @@ def test_a_result_is_a_view_over_buffers(root) -> None:
     assert [each.address for each in result.alive[:2]] == ["127.0.0.0", "127.0.0.1"]
     assert result.down == result.inactive == []
     assert result.down != result.alive
-    assert repr(result.down) == "<0 verdicts: inactive>"
+    assert repr(result.down) == "<0 inactive>"
 
 
 @pytest.mark.parametrize("engine", ["auto", "raw", "scapy"])

@@ -14,6 +14,9 @@ fastnet.ping("h", size="3")  # wrong
 fastnet.ping("h", count="3")  # wrong
 fastnet.ping(None)  # wrong
 fastnet.ping("h").nonsense  # wrong
+fastnet.ping("h").received = 3  # wrong
+fastnet.ping("h").as_dict()["received"]
+fastnet.sweep("h").engine = "raw"  # wrong
 fastnet.multiping(["h"], ttl=3, retries=2)
 fastnet.multiping(["h"], tttl=3)  # wrong
 fastnet.path_mtu("h", tos=4)

@@ -179,6 +179,9 @@ class Template:
         """The bytes of each packet."""
         return len(self._data)
 
+    def __repr__(self) -> str:
+        return f"<Template: {self.size} bytes, varying {', '.join(field.name for field in self._fields)}>"
+
     def build(self, *values: Any) -> bytes:
         """The packet with these values, one for each field in their order.
 

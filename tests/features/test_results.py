@@ -1,0 +1,282 @@
+"""What every result has in common: immutable, comparable, picklable, copied, plain values, a short text."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import socket
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+from namespaces import Namespace
+
+import fastnet
+from fastnet import echo, endpoints, interfaces, ipc, ipv6, targets
+from fastnet._ping.results import result_of
+from fastnet.packet import UDP, IPv4, Template
+
+LONGEST = 400
+"""Characters of a text: five lines of a terminal."""
+
+REPLY = fastnet.Reply("h", "192.0.2.1", 0, 1.23456, 64, None)
+LOST = fastnet.Reply("h", "192.0.2.1", 1, None, None, "no answer")
+PATH = fastnet.PathMTU("h", "192.0.2.1", "raw", 1400, (("192.0.2.9", 1400),), None)
+HOPS = tuple(fastnet.Hop(ttl, (fastnet.Response("192.0.2.9", 1.23456, None),) * 3) for ttl in range(1, 31))
+PORTS = tuple(fastnet.PortState(port, "closed", "refused") for port in range(1, 1025))
+ADDRESS = interfaces.InterfaceAddress("lo", "lo", "::1", 128, "::1", "host")
+RULE = fastnet.Rule(8080, ["192.0.2.1:80"], policy="least-connections")
+CLIENT = (socket.AF_INET, ("192.0.2.7", 4711))
+
+RESULTS: list[Any] = [
+    REPLY,
+    LOST,
+    result_of("h", "192.0.2.1", "raw", [REPLY, LOST] * 200),
+    result_of("h", "", "", [LOST]),
+    PATH,
+    *(PORTS[0], fastnet.PortScan("h", "192.0.2.1", "connect", PORTS)),
+    *(HOPS[0], HOPS[0].responses[0], fastnet.TraceResult("h", "192.0.2.1", "udp", HOPS, True, PATH)),
+    *(
+        fastnet.Ready("h:1", "192.0.2.1:1", 3, 1.23456),
+        fastnet.Outcome("h:1", False, None, "refused", 3, 1.2),
+    ),
+    *(fastnet.Verdict("192.0.2.1", "alive", 1.2345, None, "02:00:00:00:00:02"), fastnet.Counts(1, 2, 3, 4)),
+    fastnet.Stats(*range(10)),
+    fastnet.UpstreamState("192.0.2.1:80", True, 1, 0),
+    fastnet.Record(RULE, 1, CLIENT, None, 1700000000.123456, 1.23456, 10, 20, "closed"),
+    fastnet.Relayed(1, 2, True),
+    ADDRESS,
+    interfaces.InterfaceStatus("lo", "up", "turned on and running", True, True, (ADDRESS,) * 9, PORTS),
+    ipv6.Ipv6Support(True, True, (), True, ("2001:db8::1",), True),
+    ipv6.Prefix("fe80::1", "eth0", 64, "fe80::"),
+    targets.Unresolved("h.invalid", "Name or service not known"),
+    echo.Reply(0, 64, 1.23456, None),
+    echo.EchoStats(1, 2, 3, 4, 5),
+    echo.EchoResult("h", "[::1]:7", (echo.Reply(0, 64, 1.23456, None), echo.Reply(1, 64, None, "no answer"))),
+    *(ipc.Credentials(1, 2, 3), ipc.UnixStats(1, 2, 3, 4)),
+    endpoints.Resolved(socket.AF_INET6, ("fe80::1", 80, 0, 0)),
+]
+INPUTS = {"Endpoint", "InheritedEndpoint", "Rule", "Span", "UnixEndpoint"}
+"""Named tuples that are given; ``targets.Prefix`` is one too."""
+
+result = pytest.mark.parametrize("result", RESULTS, ids=lambda each: type(each).__name__)
+
+
+def test_each_public_named_tuple_is_here() -> None:
+    modules = [import_module(f"fastnet.{name}") for name in fastnet._MODULES]
+    public = {getattr(fastnet, name) for name in fastnet._HOME}
+    for module in modules:
+        public |= {
+            each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__
+        }
+    kinds = {each for each in public if isinstance(each, type) and hasattr(each, "_fields")}
+    given = {each for each in kinds if each.__name__ in INPUTS} | {targets.Prefix}
+    assert kinds - given == {type(each) for each in RESULTS}
+
+
+def assert_alike(result: Any, other: Any) -> None:
+    assert type(other) is type(result)
+    assert other is not result
+    assert other == result
+    assert other.as_dict() == result.as_dict()
+    assert repr(other) == repr(result)
+
+
+def assert_plain(result: Any) -> None:
+    """JSON gives back the very same: there is no tuple, no enumeration and no other object in it."""
+    told = result.as_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert "<" not in json.dumps(told)
+
+
+@result
+def test_it_goes_to_other_processes_and_is_copied(result: Any) -> None:
+    assert_alike(result, pickle.loads(pickle.dumps(result)))
+    assert_alike(result, pickle.loads(pickle.dumps(result, 0)))
+    assert copy.deepcopy(result) == result
+
+
+@result
+def test_it_is_compared_by_its_fields_and_never_changes(result: Any) -> None:
+    first = result._fields[0]
+    other = result._replace(**{first: "another" if isinstance(result[0], str) else 7777})
+    assert other != result
+    assert hash(result._replace()) == hash(result)
+    with pytest.raises(AttributeError):
+        setattr(result, first, None)
+    with pytest.raises(AttributeError):
+        result.another = None
+
+
+@result
+def test_it_is_plain_values_for_json(result: Any) -> None:
+    assert_plain(result)
+
+
+@result
+def test_its_text_is_short_and_its_figures_are_rounded(result: Any) -> None:
+    text = repr(result)
+    assert text.startswith(f"{type(result).__name__}(")
+    assert len(text) <= LONGEST
+    assert "23456" not in text
+    assert "None" not in text
+
+
+def test_a_dictionary_has_the_properties_too() -> None:
+    scan = fastnet.PortScan("h", "192.0.2.1", "connect", (fastnet.PortState(80, "open", "accepted"),))
+    port = {"port": 80, "state": "open", "reason": "accepted"}
+    about = {"host": "h", "address": "192.0.2.1", "engine": "connect"}
+    assert scan.as_dict() == {**about, "ports": [port], "open": [80]}
+
+
+def test_a_record_has_addresses_as_texts() -> None:
+    told = fastnet.Record(RULE, 1, CLIENT, None, 1.0, 2.0, 10, 20, "closed").as_dict()
+    assert (told["rule"], told["client"], told["upstream"]) == (RULE.name, "192.0.2.7:4711", None)
+
+
+def test_a_text_leaves_out_what_is_nothing() -> None:
+    assert repr(REPLY) == "Reply(host='h', address='192.0.2.1', seq=0, rtt_ms=1.235, ttl=64)"
+    assert repr(LOST) == "Reply(host='h', address='192.0.2.1', seq=1, error='no answer')"
+
+
+def test_a_rule_shows_what_was_given() -> None:
+    text = "Rule(listen='localhost:8080', upstreams=('192.0.2.1:80',), policy='least-connections')"
+    assert repr(RULE) == text
+    assert eval(text, {"Rule": fastnet.Rule}) == RULE
+
+
+# Sweeps
+
+
+@pytest.fixture
+def swept(root: None, linked: tuple[Namespace, Namespace]) -> fastnet.SweepResult:
+    """All states, all engines of ``auto``, MACs, a responder, and a name without an address."""
+    left, right = linked
+    for host in linked:
+        host.settle()
+    right.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1", "net.ipv4.ip_forward=1")
+    right.ip("address", "add", "fd79::1/64", "dev", "lo", "nodad")
+    left.ip("route", "add", "fd79::/64", "via", "fd77::2")
+    left.ip("route", "add", "10.88.0.0/24", "via", "10.77.0.2")
+    right.ip("route", "add", "unreachable", "10.88.0.0/24")
+    wanted = ["10.77.0.2-3", "10.88.0.1", "192.0.2.1", "fd79::", "fd79::1", "name.invalid"]
+    return left.call(lambda: fastnet.sweep(wanted, timeout=0.5))
+
+
+@pytest.mark.xdist_group("icmp")
+def test_a_sweep_s_result(swept: fastnet.SweepResult) -> None:
+    assert swept.counts == (3, 1, 1, 2)
+    assert {each.mac is not None for each in swept.alive} == {True, False}
+    assert [each.responder for each in swept.alive if each.responder] == ["fd77::2"]
+    for other in (pickle.loads(pickle.dumps(swept)), copy.deepcopy(swept)):
+        assert_alike(swept, other)
+        assert_alike(swept, pickle.loads(pickle.dumps(other)))
+        assert [*other] == [*swept]
+        assert [*other.known] == [*swept.known]
+        assert [*other.changes(swept)] == []
+        assert other.rtts_ms.tobytes() == swept.rtts_ms.tobytes()
+        assert other.targets == swept.targets
+        assert_alike(swept.alive, other.alive)
+        assert_alike(swept.unreachable, pickle.loads(pickle.dumps(swept.unreachable)))
+    assert_plain(swept)
+    assert_plain(swept.not_probed)
+    assert swept.as_dict()["counts"] == {"alive": 3, "inactive": 1, "unreachable": 1, "not_probed": 2}
+    assert repr(swept.inactive) == "<1 inactive: Verdict(address='10.77.0.3', state='inactive')>"
+
+
+@pytest.mark.parametrize("name", ["targets", "engine", "complete", "states", "rtts_ms", "counts", "alive"])
+def test_a_sweep_s_result_is_read_only(name: str) -> None:
+    result = fastnet.sweep(["127.0.0.1"], engine="tcp")
+    with pytest.raises(AttributeError):
+        setattr(result, name, None)
+    with pytest.raises(TypeError):
+        result.rtts_ms[0] = 1.0
+    with pytest.raises(TypeError):
+        hash(result)
+
+
+def test_sweeps_are_compared_by_what_they_found() -> None:
+    one, other = (fastnet.sweep(["127.0.0.1", "127.0.0.2"], engine="tcp") for _ in range(2))
+    assert one != other, "the round-trip times differ"
+    assert one == pickle.loads(pickle.dumps(one))
+    assert one != [*one]
+
+
+def test_what_an_interrupted_sweep_found(root: None) -> None:
+    with fastnet.Sweep("127.0.0.1-9", rate=20, engine="raw") as running:
+        running.run(0.12)
+        early = running.result()
+        other = pickle.loads(pickle.dumps(early))
+        while not running.run():
+            pass
+    assert pickle.loads(pickle.dumps(early)).counts == early.counts, "as it was, however the sweep went on"
+    assert not other.complete
+    assert 0 < other.counts.alive < 9
+    assert_alike(early, other)
+    assert [*other.known] == [*early.known]
+
+
+def test_a_view_shows_some(root: None) -> None:
+    view = fastnet.sweep(["127.0.0.0/24"], timeout=0.3).alive
+    assert repr(view).startswith("<256 alive: Verdict(address='127.0.0.0', state='alive', rtt_ms=")
+    assert repr(view).endswith(" more>")
+    assert len(repr(view)) <= LONGEST
+    assert repr(fastnet.sweep(["127.0.0.1"], engine="tcp").inactive) == "<0 inactive>"
+
+
+def test_shards_are_swept_by_processes() -> None:
+    # To fork would be a warning where pytest has threads.
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        found = [*pool.map(fastnet.sweep, [["127.0.0.1"], ["127.0.0.2", "127.0.0.3"]])]
+    assert [[each.address for each in result.alive] for result in found] == [
+        ["127.0.0.1"],
+        ["127.0.0.2", "127.0.0.3"],
+    ]
+
+
+# What works
+
+
+def test_a_forwarder_shows_its_state() -> None:
+    forwarder = fastnet.Forwarder(0, "127.0.0.1:9")
+    assert repr(forwarder) == "<Forwarder localhost:0 to 127.0.0.1:9: not started>"
+    with forwarder:
+        where = f"<Forwarder {forwarder.addresses[0]} to 127.0.0.1:9: "
+        assert repr(forwarder) == where + "running, 0 active>"
+        rules = [*forwarder.rules, fastnet.Rule("127.0.0.1:0", "127.0.0.1:9")]
+        forwarder.reload(rules)
+        assert repr(forwarder) == where.removesuffix(": ") + " and 1 more: running, 0 active>"
+        forwarder.reload(rules[:1])
+    assert repr(forwarder) == where + "ended>"
+
+
+def test_an_echo_server_shows_its_state() -> None:
+    server = echo.EchoServer("127.0.0.1")
+    assert repr(server) == "<EchoServer 127.0.0.1:0: not running>"
+    with server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        assert repr(server) == f"<EchoServer 127.0.0.1:{server.port}: running, 1 active>"
+
+
+def test_a_pinger_shows_its_state(root: None) -> None:
+    with fastnet.Pinger(engine="raw") as pinger:
+        assert repr(pinger) == "<Pinger open: no socket yet (engine raw)>"
+        pinger.ping("127.0.0.1", count=1)
+        assert repr(pinger) == "<Pinger open: raw socket>"
+    assert repr(pinger) == "<Pinger closed>"
+
+
+def test_a_template_shows_what_it_is() -> None:
+    template = Template(IPv4(dst="192.0.2.1") / UDP(sport=1), IPv4.dst, UDP.sport)
+    assert repr(template) == "<Template: 28 bytes, varying dst, sport>"
+
+
+def test_checkers_and_help_know_as_dict(capsys: pytest.CaptureFixture[str]) -> None:
+    help(fastnet.Verdict)
+    shown = capsys.readouterr().out
+    assert "as_dict(self) -> dict" in shown
+    assert "as plain values for JSON" in shown
