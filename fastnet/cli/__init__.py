@@ -1,4 +1,4 @@
-"""The ``fastnet`` command: finds the subcommand, runs it, and turns what it raises into an exit code.
+"""The ``fastnet`` command: finds the subcommand, runs it, and maps its exceptions to exit codes.
 
 A subcommand is a module of this package with ``configure(parser)`` and ``run(args) -> exit code``. Only
 the one that was called is imported. One with ``RUNS_COMMAND = True`` gets the words after ``--`` as
@@ -24,17 +24,17 @@ from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitT
 COMMANDS = {
     "address": "the addresses of one interface",
     "echo": "a dual-stack echo server, and a client that measures latency",
-    "forward": "forward a local port to a remote host, rewriting the HTTP Host if asked",
+    "forward": "forward local ports to remote hosts, optionally with the HTTP Host rewritten",
     "interfaces": "the names of the network interfaces",
-    "ipc": "talk over socket pairs and Unix-domain sockets",
-    "ipv6": "what IPv6 support there really is, and the prefix of every address",
+    "ipc": "messages over socket pairs and Unix-domain sockets",
+    "ipv6": "which IPv6 support works, and the prefix of every address",
     "packet": "parse a packet from hex or a file and show its layers",
-    "ping": "is a host there, and how far away",
+    "ping": "whether hosts answer, and how fast",
     "portscan": "the port states of an address",
     "schema": "the JSON Schema of what --json prints",
-    "status": "whether an interface is really up",
-    "sweep": "which hosts of a target space answer, and which do not",
-    "tour": "walk through every feature on this machine's own interfaces and loopback",
+    "status": "whether an interface is up",
+    "sweep": "which hosts of ranges and prefixes answer, and which do not",
+    "tour": "a demonstration of every feature on loopback and this machine's interfaces",
     "trace": "each hop on the way to a host, without any privilege",
     "wait": "wait until a service is ready (or gone), then run a command",
 }
@@ -42,17 +42,17 @@ COMMANDS = {
 
 
 class Help(argparse.HelpFormatter):
-    """argparse's help, where colours that are not wanted cost no import."""
+    """argparse's help formatter, without the imports for colours when they are off."""
 
     if sys.version_info[:2] == (3, 14):
 
         def _set_color(self, color: bool) -> None:
-            """Python 3.14 loads dataclasses and inspect to look up that all colours are nothing."""
+            """Python 3.14 loads dataclasses and inspect even for a theme without colours."""
             self._theme, self._decolor = NoColours(), str
 
 
 class NoColours:
-    """argparse's theme, as it is where there is no colour."""
+    """argparse's theme without colours."""
 
     def __getattr__(self, name: str) -> str:
         return ""
@@ -63,7 +63,7 @@ class TopHelp(Help, argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints what was wrong in one line, the same on every Python, and not after the whole usage.
+    """Prints an error in one line, the same on every Python, without the whole usage.
 
     argparse makes a formatter for each argument that is added, and each would ask how wide the terminal is,
     for which shutil and three compression libraries are loaded: only that of the help asks.
@@ -80,11 +80,11 @@ class Parser(argparse.ArgumentParser):
         return super().format_help(*args, **options)
 
     def print_help(self, file: Any = None) -> None:
-        """argparse would ignore that it can't be written."""
+        """argparse would ignore a failed write."""
         (file or sys.stdout).write(self.format_help())
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
-        """argparse's words for this differ from one Python to the next."""
+        """argparse's message for this differs between Python versions."""
         if action.choices is not None and value not in action.choices:
             choices = ", ".join(map(repr, action.choices))
             raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {choices})")
@@ -99,7 +99,7 @@ class Parser(argparse.ArgumentParser):
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``: did you mean X?`` where one of the known words is nearly this one, else nothing."""
-    from difflib import get_close_matches  # only here: who mistypes nothing needs none of it
+    from difflib import get_close_matches  # only here: needed for a mistyped name only
 
     plain = {each.lstrip("-"): each for each in known}
     near = get_close_matches(word.lstrip("-"), plain, n=1)
@@ -131,7 +131,7 @@ def build_parser() -> Parser:
     parser.add_argument("-V", "--version", action=Version, nargs=0, help=about)
     parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
     rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    rest.required = False  # Python 3.11 would list it as missing
+    rest.required = False  # Python 3.11 would report it as missing
     return parser
 
 
@@ -166,7 +166,7 @@ def describe(error: BaseException) -> str:
 
 
 def settle_output() -> None:
-    """Write out what is left, or drop it: Python would complain again at its end."""
+    """Flush standard output, or discard it: Python would report the error again at exit."""
     for stream in sys.stdout, sys.stderr:
         try:
             stream.flush()
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except BrokenPipeError:
-        return exits.BROKEN_PIPE  # whoever read our output is gone (head, less): nothing more to print
+        return exits.BROKEN_PIPE  # the reader of our output has exited (head, less): nothing more to print
     except (FastnetError, OSError) as error:
         remark(f"{f'fastnet {called.command}'.rstrip()}: {describe(error)}")
         return exit_code(error)

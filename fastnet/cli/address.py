@@ -1,4 +1,4 @@
-"""Show every IPv4 and IPv6 address of one interface. The exit code is 1 where it has none."""
+"""Show every IPv4 and IPv6 address of one interface. The exit code is 1 if it has none."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IFACE", help="its name, as eth0, or an alias label, as eth0:1")
+    parser.add_argument(
+        "interface", metavar="IFACE", help="interface name, such as eth0, or alias label, such as eth0:1"
+    )
     add_json(parser)
 
 
@@ -50,7 +52,7 @@ def print_address_json(address: InterfaceAddress) -> None:
 
 
 def broadcast(address: InterfaceAddress) -> str | None:
-    """The broadcast address beside an IPv4 address; IPv6 has none."""
+    """The broadcast address of an IPv4 address; IPv6 has none."""
     if address.version == 6:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Argument types that several subcommands share; each refuses with what would be right."""
+"""Argument types that several subcommands share; each error names the expected form."""
 
 import argparse
 import re
@@ -21,7 +21,7 @@ _SIZE = r"([0-9]{1,15})([kMG]?)"
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A parser from the features, made to refuse the way argparse wants it."""
+    """A parser of the features whose errors argparse reports."""
 
     def parsed(text: str) -> T:
         try:
@@ -55,7 +55,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """A number from low to high, as people write it: float() takes more, as ``1_0`` and ``nan``."""
+    """A number from low to high, in decimal notation: float() accepts more, such as ``1_0`` and ``nan``."""
 
     def parsed(text: str) -> float:
         if not re.fullmatch(_NUMBER, text) or not low <= float(text) <= high:
@@ -66,7 +66,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 
 def interface(text: str) -> str:
-    """An interface's name; not the empty text that a shell makes of a variable that is not set."""
+    """An interface's name; not the empty string, which a shell makes of an unset variable."""
     if not text:
         raise argparse.ArgumentTypeError("'': expected the name of an interface")
     return text
@@ -93,7 +93,7 @@ def tos(text: str) -> int:
 
 
 def add_way(parser: argparse.ArgumentParser) -> None:
-    """How packets leave this machine."""
+    """Options for outgoing packets."""
     parser.add_argument("-I", "--source", metavar="ADDRESS", help="address to send from")
     parser.add_argument("--interface", type=interface, metavar="NAME", help="only interface to use")
     parser.add_argument(
@@ -105,7 +105,7 @@ def add_way(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Those of these options that have a value, for a feature that knows its own defaults."""
+    """The given options among these, for a feature with its own defaults."""
     return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 

@@ -1,6 +1,6 @@
 """Echo over TCP: a dual-stack server, and a client that measures latency.
 
-The client's exit code is 0 where all came back as it was sent, 1 where a message was wrong or missing.
+The client's exit code is 0 if all replies were right, 1 if one was wrong or missing.
 """
 
 import argparse
@@ -27,7 +27,7 @@ TIMES = ("min", "avg", "max", "p50", "p90", "p99")
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    serve = actions.add_parser("serve", help="send back what clients send, until Ctrl-C or SIGTERM")
+    serve = actions.add_parser("serve", help="echo server, until Ctrl-C or SIGTERM")
     serve.add_argument(
         "--host", default="localhost", help="host to listen at; * is every address (default localhost)"
     )
@@ -42,12 +42,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="number of open connections; more wait (default 1000)",
     )
     serve.add_argument(
-        "--idle-timeout", type=duration, metavar="TIME", help="idle time after which a connection is ended"
+        "--idle-timeout", type=duration, metavar="TIME", help="idle time after which a connection is closed"
     )
     add_family(serve)
     add_json(serve)
 
-    client = actions.add_parser("client", help="send messages to an echo server and time their return")
+    client = actions.add_parser("client", help="echo client that measures round-trip times")
     client.add_argument(
         "endpoint", type=argument(parse_endpoint), metavar="HOST:PORT", help="server, such as [::1]:7"
     )

@@ -1,4 +1,4 @@
-"""The exit codes that every subcommand keeps."""
+"""The exit codes of all subcommands."""
 
 YES = 0
 NO = 1

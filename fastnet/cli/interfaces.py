@@ -37,7 +37,7 @@ def row(record: "records.Interface") -> tuple[object, ...]:
 
 
 def describe(status: InterfaceStatus) -> "records.Interface | None":
-    """What is printed of an interface; None where it went meanwhile."""
+    """The record of an interface; None if it disappeared meanwhile."""
     try:
         return {
             "kind": "interface",

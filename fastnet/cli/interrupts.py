@@ -1,4 +1,4 @@
-"""Ctrl-C where it must not come between any two steps of a work."""
+"""Deferred Ctrl-C, for work that must not be interrupted between two steps."""
 
 import signal
 from collections.abc import Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class NoticedInterrupt:
-    """Ctrl-C is only noted: whoever works looks between two steps whether it ``came``."""
+    """Ctrl-C is only recorded: the work checks between two steps whether it ``came``."""
 
     came: bool = False
 
@@ -26,7 +26,7 @@ class NoticedInterrupt:
 
 
 class HeldInterrupt(NoticedInterrupt):
-    """Ctrl-C is raised at once as ever, but held back while something is done ``whole``."""
+    """Ctrl-C is raised at once, but held back during a call of ``whole``."""
 
     _holds = False
 
@@ -36,7 +36,7 @@ class HeldInterrupt(NoticedInterrupt):
         self.came = True
 
     def whole(self, work: Callable[[T], object], given: T) -> None:
-        """Do this to its end. Raises KeyboardInterrupt after it where Ctrl-C came meanwhile."""
+        """Run this to its end. Raises KeyboardInterrupt after it if Ctrl-C came meanwhile."""
         self._holds = True
         work(given)
         self._holds = False

@@ -1,4 +1,4 @@
-"""Talk over socket pairs and Unix-domain sockets, in whole messages.
+"""Send whole messages over socket pairs and Unix-domain sockets.
 
 A message follows its length in 4 bytes, big-endian. PATH may be @NAME, in the abstract namespace. The server
 sends each message back and stops after DONE, on Ctrl-C or on SIGTERM; it refuses the path of a live server.
@@ -26,13 +26,11 @@ DONE = b"DONE"
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    pair = actions.add_parser(
-        "pair", help="fork a child, send it a message over a socket pair, show its reply"
-    )
-    pair.add_argument("--message", default="Hello from the parent", help="text that is sent to the child")
+    pair = actions.add_parser("pair", help="message to a forked child over a socket pair, and its reply")
+    pair.add_argument("--message", default="Hello from the parent", help="text of the message to the child")
     add_json(pair)
 
-    serve = actions.add_parser("serve", help="echo messages on a Unix-domain socket until one is DONE")
+    serve = actions.add_parser("serve", help="echo server on a Unix-domain socket, until a message is DONE")
     serve.add_argument("path", metavar="PATH", help="path to listen at, or @NAME")
     serve.add_argument("--mode", type=_mode, default=0o600, help="mode of the socket, in octal (default 600)")
     serve.add_argument(
@@ -44,11 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_max_message(serve)
     serve.add_argument(
-        "--timeout", type=duration, metavar="TIME", help="idle time after which a connection is ended"
+        "--timeout", type=duration, metavar="TIME", help="idle time after which a connection is closed"
     )
     add_json(serve)
 
-    send = actions.add_parser("send", help="send messages to such a server and show each reply")
+    send = actions.add_parser("send", help="messages to such a server, and its replies")
     send.add_argument("path", metavar="PATH", help="path of the server, or @NAME")
     send.add_argument("message", metavar="MESSAGE", nargs="+", help="text of a message")
     add_max_message(send)
@@ -64,7 +62,7 @@ def add_max_message(parser: argparse.ArgumentParser) -> None:
         type=integer(1, (1 << 32) - 1),
         default=ipc.MAX_MESSAGE,
         metavar="BYTES",
-        help=f"message size at most (default {ipc.MAX_MESSAGE})",
+        help=f"maximum message size (default {ipc.MAX_MESSAGE})",
     )
 
 

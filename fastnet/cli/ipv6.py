@@ -1,5 +1,5 @@
-"""Show what IPv6 support there really is, and the prefix of every address; or take the prefix from one
-address. The exit code is 0 where IPv6 works: loopback, an address beyond the link, and a default route."""
+"""Show which IPv6 support works, and the prefix of every address; or compute the prefix of one
+address. The exit code is 0 if IPv6 works: loopback, an address beyond the link, and a default route."""
 
 import argparse
 from collections.abc import Iterable
@@ -21,13 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prefix",
         metavar="ADDRESS",
-        help="only print the prefix of this address, as fe80::1%%eth0/64; bare where it is this machine's",
+        help="only address to print the prefix of, as fe80::1%%eth0/64 (or bare, if this machine's)",
     )
     parser.add_argument(
         "--engine",
         choices=ENGINES,
         default=ENGINES[0],
-        help="who lists the addresses (fastnet, netifaces) and computes the prefixes (fastnet, netaddr)",
+        help="source of the addresses (fastnet, netifaces) and of the prefixes (fastnet, netaddr)",
     )
     add_json(parser)
 

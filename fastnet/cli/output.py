@@ -1,4 +1,4 @@
-"""What subcommands print: JSON Lines or aligned columns on stdout, remarks on stderr."""
+"""Output of the subcommands: JSON Lines or aligned columns on stdout, notes on stderr."""
 
 import io
 import os
@@ -33,7 +33,7 @@ _CLEAR_LINE = "\r\x1b[K"
 def prepare_streams() -> None:
     """Let there be the three streams, which the shell's ``>&-`` takes away, and let them take any text.
 
-    Interface names, arguments and lists may hold what an encoding does not.
+    Interface names, arguments and lists may have characters that the encoding lacks.
     """
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
@@ -44,7 +44,7 @@ def prepare_streams() -> None:
 
 
 def print_json(record: "Record", at_once: bool = True) -> None:
-    """One JSON Lines record, written at once so that a reader downstream sees it when it happens."""
+    """Print one JSON Lines record, flushed at once."""
     print(_encoder()(record), flush=at_once)
 
 
@@ -56,14 +56,14 @@ def _encoder() -> "Callable[[Record], str]":
 
 
 def print_line(text: str, at_once: bool = True) -> None:
-    """A line of a result: what peers, the kernel and files put into it can't add another."""
+    """Print a line of a result; text from peers, the kernel and files is escaped and can't add a line."""
     sys.stdout.write(f"{escaped(text)}\n")
     if at_once:
         sys.stdout.flush()
 
 
 def print_heading(text: str, note: str) -> None:
-    """A line that begins a part, in bold on a terminal, and a note behind it."""
+    """Print a heading, in bold on a terminal, and a note after it."""
     print(f"{bold(escaped(text))}  {escaped(note)}")
 
 
@@ -77,16 +77,16 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 
 
 def remark(text: str) -> None:
-    """A line that is not a result: on stderr, so that results stay clean.
+    """Print a line that is not a result, on stderr.
 
-    Where that can't be written to, results count all the same, and there is nowhere to report it.
+    A failed write is ignored: the results are still valid, and there is nowhere to report it.
     """
     with suppress(OSError):
         print(escaped(text), file=sys.stderr, flush=True)
 
 
 def colored(stream: TextIO) -> bool:
-    """Whether colour belongs on this stream: a terminal, and NO_COLOR unset (no-color.org)."""
+    """Whether to use colour on this stream: it is a terminal, and NO_COLOR is unset (no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -95,11 +95,11 @@ def bold(text: str) -> str:
 
 
 def draw(text: str) -> None:
-    """A line on stderr that the next one takes the place of; nothing where that is no terminal."""
+    """A line on stderr that the next one overwrites; nothing if stderr is not a terminal."""
     if sys.stderr.isatty():
         print(end=f"{_CLEAR_LINE}{escaped(text)}", file=sys.stderr, flush=True)
 
 
 def clear_drawn() -> None:
-    """Take away what was drawn, before something else is printed."""
+    """Erase the line, before something else is printed."""
     draw("")

@@ -1,4 +1,4 @@
-"""Look at packets: "fastnet packet parse" shows one packet's layers, their fields and all its bytes."""
+"""Parse packets: "fastnet packet parse" shows one packet's layers, their fields and all its bytes."""
 
 import argparse
 import sys
@@ -20,34 +20,40 @@ CAPTURES = (
     *(b"\x34\xcd\xb2\xa1", b"\xa1\xb2\xcd\x34"),
     b"\x0a\x0d\x0d\x0a",
 )
-"""What pcap files begin with, in either byte order: micro- or nanoseconds, or modified; and pcapng's."""
+"""Magic numbers of pcap files, in either byte order: micro- or nanoseconds, or modified; and pcapng's."""
 SNOOP = b"snoop\0"
 GZIP = b"\x1f\x8b"
 
 
 PARSE = """Parse one packet and show its layers, their fields and all its bytes. Input is hexadecimal text,
 with or without blanks and colons, what tcpdump -x, tshark -x, xxd, hexdump and od -tx1 print, or a C
-array; with --raw it is the bytes themselves. At most 16 MiB are read. The exit code is 1 where, with
+array; with --raw it is the bytes themselves. At most 16 MiB are read. The exit code is 1 if, with
 --strict, the packet is cut short, malformed or has a wrong checksum, 2 for input that is not hexadecimal."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    parse_parser = actions.add_parser("parse", help="parse one packet and show its layers", description=PARSE)
+    parse_parser = actions.add_parser(
+        "parse", help="layers, fields and bytes of one packet", description=PARSE
+    )
     parse_parser.add_argument(
-        "file", nargs="?", default="-", metavar="FILE", help="what to read (default: stdin)"
+        "file", nargs="?", default="-", metavar="FILE", help="file to read (default: stdin)"
     )
     parse_parser.add_argument(
         "--link",
         type=link,
         default="ethernet",
         metavar="LINK",
-        help=f"what the packet starts with: {', '.join(LINKS)} or a DLT number (default: ethernet)",
+        help=f"first layer of the packet: {', '.join(LINKS)} or a DLT number (default: ethernet)",
     )
     form = parse_parser.add_mutually_exclusive_group()
-    form.add_argument("--hex", action="store_true", help="the input is hexadecimal text (default)")
-    form.add_argument("--raw", action="store_true", help="the input is the packet's bytes")
-    parse_parser.add_argument("--strict", action="store_true", help="refuse a packet cut short or wrong")
+    form.add_argument("--hex", action="store_true", help="input in hexadecimal text (default)")
+    form.add_argument("--raw", action="store_true", help="input in binary")
+    parse_parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit code 1 for a truncated or malformed packet, or a wrong checksum",
+    )
     add_json(parse_parser)
 
 

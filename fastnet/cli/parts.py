@@ -1,4 +1,4 @@
-"""What the records of several commands have in common."""
+"""Common parts of the records of several commands."""
 
 from typing import TYPE_CHECKING
 
@@ -39,5 +39,5 @@ def scanned_port(found: "PortState") -> "records.ScannedPort":
 
 
 def rounded(value: float | None) -> float | None:
-    """A time with its last digits, which mean nothing, left out."""
+    """A time, rounded to its significant digits."""
     return None if value is None else round(value, 6)

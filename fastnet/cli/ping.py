@@ -49,7 +49,7 @@ OPTIONS = (
     *("family", "all_addresses", "engine"),
 )
 Key = tuple[str, str]
-"""A host as it was asked for, and its address."""
+"""A host as it was given, and its address."""
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
 
 
@@ -90,7 +90,7 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
         type=patience,
         default=1.0,
         metavar="TIME",
-        help="time to wait for a reply (1s); auto: by the round-trip times seen",
+        help="time to wait for a reply (1s); auto: adapted to the round-trip times",
     )
     parser.add_argument(
         "-r",
@@ -98,7 +98,7 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
         type=integer(0, MAX_RETRIES),
         default=0,
         metavar="N",
-        help="number of times to repeat an unanswered request (0)",
+        help="number of retries of an unanswered request (0)",
     )
     parser.add_argument(
         "-B",
@@ -113,7 +113,7 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
         "--enough",
         type=integer(1, MAX_ENOUGH),
         metavar="N",
-        help="number of hosts whose answers are enough to stop, with success",
+        help="number of hosts that must answer to stop early, with success",
     )
 
 
@@ -131,13 +131,13 @@ def add_packet(parser: argparse.ArgumentParser) -> None:
         "-M",
         "--fragment",
         choices=FRAGMENT,
-        help="whether packets may be fragmented (default: the kernel's way)",
+        help="whether packets may be fragmented (default: the kernel's choice)",
     )
     parser.add_argument("--mtu", action="store_true", help="path MTU to each host, instead of pinging it")
     add_way(parser)
     add_family(parser)
     parser.add_argument(
-        "-A", "--all-addresses", action="store_true", help="all addresses of a name, not the first alone"
+        "-A", "--all-addresses", action="store_true", help="all addresses of a name, not only the first"
     )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="kind of socket (default auto)")
 
@@ -184,7 +184,7 @@ def run(args: argparse.Namespace) -> int:
 def begin(
     args: argparse.Namespace, hosts: Sequence[Destination | MTUSearch | PathMTU], notes: Sequence[str]
 ) -> None:
-    """Give up the capabilities, which nothing needs once the sockets are open, and print which these are.
+    """Drop the capabilities, which nothing needs once the sockets are open, and print the kind of sockets.
 
     Also which hosts there is none for.
     """
@@ -201,7 +201,7 @@ def begin(
 
 
 def find_mtus(args: argparse.Namespace) -> int:
-    """One host after the other."""
+    """Find the path MTU of one host after the other."""
     seconds = 1.0 if args.timeout == "auto" else args.timeout
     options = chosen(args, ("tos", "source", "interface", "mark", "family", "engine"))
     source = source_of(args.source, args.family)
@@ -236,7 +236,7 @@ def print_mtu(found: PathMTU) -> None:
 
 
 def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Namespace) -> int:
-    """Ping until it is over, printing each reply, and then the summary."""
+    """Ping to the end, printing each reply and then the summary."""
     told = Telling(destinations, args)
     session = pinger.begin(
         destinations,
@@ -252,12 +252,12 @@ def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Nam
             while session.unfinished:
                 pinger.advance(session, told.seconds_left())
                 for reply in session.told():
-                    interrupt.whole(told.tell, reply)  # One that is half counted would look lost.
-                interrupt.whole(told.end_interval, session)  # What is awaited would count twice.
+                    interrupt.whole(told.tell, reply)  # A request that is half counted would look lost.
+                interrupt.whole(told.end_interval, session)  # An awaited request would count twice.
     except BrokenPipeError:
         raise
     except (KeyboardInterrupt, OSError) as error:
-        for reply in session.told():  # what came at the last moment
+        for reply in session.told():  # replies of the last moment
             told.tell(reply)
         told.summarize(session)
         if isinstance(error, KeyboardInterrupt):

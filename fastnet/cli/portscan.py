@@ -1,6 +1,6 @@
-"""Scan the TCP ports of a host: open, closed or filtered. The exit code is 0 where any is open, else 1.
+"""Scan the TCP ports of a host: open, closed or filtered. The exit code is 0 if any is open, else 1.
 
-It is 3 where this system could not send to some: these are unknown.
+It is 3 if this system could not send to some ports: these are unknown.
 """
 
 import argparse

@@ -33,7 +33,7 @@ def schema(kind: str) -> str:
 
 
 def description(kind: str) -> str:
-    import json  # only here: the schema itself is printed as it is
+    import json  # only here: a schema is printed without it
 
     found: str = json.loads(schema(kind))["description"]
     return found.removesuffix(".")

@@ -1,4 +1,4 @@
-"""What subcommands that serve share: how many descriptors they have, and how they are ended."""
+"""Common parts of the servers: the limit of descriptors, and signals."""
 
 import os
 import resource
@@ -16,11 +16,11 @@ from fastnet.cli import exits
 _CODES: dict[int, int] = {signal.SIGTERM: exits.YES, signal.SIGINT: exits.INTERRUPTED}
 """The signals that end a server, and its exit codes."""
 _OPENING_SECONDS = 2.0
-"""How long a server that is to end may take to open everything: after that only the resolver does."""
+"""Seconds that a stopped server waits for its start to finish; after that only the resolver is still busy."""
 
 
 def use_all_descriptors() -> None:
-    """Raise this process's limit of open descriptors to the highest that it may have without privilege."""
+    """Raise this process's soft limit of open descriptors to the hard one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # The system's own maximum may be lower by now.
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -30,7 +30,7 @@ class Signals:
     """From now on these signals, and what is ``sent``, are events that wait until they are taken."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
-        # Each signal writes its number: one that comes just before the wait begins is not slept through.
+        # Each signal writes its number to a pipe: one just before the wait begins is not missed.
         self._events, self._writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._writer, False)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
@@ -38,7 +38,7 @@ class Signals:
             signal.signal(number, lambda *_: None)
 
     def send(self, number: int) -> None:
-        """One more event. No signal has the number 0."""
+        """Add an event. No signal has the number 0."""
         os.write(self._writer, bytes([number]))
 
     def poll(self, seconds: float) -> bool:
@@ -55,7 +55,7 @@ class Signals:
     def opening(self) -> Iterator[None]:
         """While the server opens what it needs. Raises OSError where no thread can be started.
 
-        Nothing is broken off in the middle. A server that is to end and waits for the resolver exits at once,
+        Opening is not interrupted. A stopped server that waits for the resolver exits at once,
         and its Unix paths are removed; other events are there afterwards.
         """
         opened = threading.Event()
@@ -82,7 +82,7 @@ class Signals:
 class Ending:
     """Made before the serving starts; ``wait`` then gives the exit code, and the caller stops cleanly.
 
-    SIGTERM is how a server is meant to be stopped: exit code 0. Ctrl-C is 130.
+    The exit code is 0 for SIGTERM, the normal stop of a server, and 130 for Ctrl-C.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Show whether an interface is really up: turned on, and running. The exit code is 0 for up, 1 for down."""
+"""Show whether an interface is up: turned on, and running. The exit code is 0 for up, 1 for down."""
 
 import argparse
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
-"""Standard output and error of a command that serves: whoever does not read them delays and ends nothing.
+"""Standard output and error of a server: a reader that stops neither delays nor ends it.
 
-What is printed goes into a queue that a thread writes out. Where the queue is full (its reader has stopped),
+Lines go into a queue that a thread writes out. If the queue is full (its reader has stopped),
 or writing fails (the reader is gone, the disk is full), lines are dropped and counted, and standard error
 reports it once.
 """
@@ -22,7 +22,7 @@ _LIMIT = 16 << 20
 """Bytes that wait to be written."""
 _A_WRITE = 1 << 16
 _LAST_SECONDS = 1.0
-"""How long the end waits for a reader that is slow."""
+"""Seconds that the end waits for a slow reader."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def _queued(stream: TextIO, name: str, warn: Callable[[str], None] | None) -> It
 
 
 class QueuedStream(io.TextIOBase):
-    """A text stream that takes lines without waiting, for another one's descriptor; it never fails.
+    """A text stream that queues lines for another stream's descriptor; it neither waits nor fails.
 
     Any thread may write; lines of several threads are not mixed. ``warn`` is called with why lines are
     dropped, when that begins, and with how many there were, at the end.
@@ -72,7 +72,7 @@ class QueuedStream(io.TextIOBase):
         self._stream = stream
         self._name = name
         self._warn = warn
-        self._begun = threading.local()  # the line that a thread has not ended yet
+        self._begun = threading.local()  # a thread's unfinished line
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._writing = b""
@@ -102,13 +102,13 @@ class QueuedStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Queue also what is no whole line yet."""
+        """Queue unfinished lines too."""
         begun, self._begun.text = getattr(self._begun, "text", ""), ""
         if begun:
             self._put(begun)
 
     def finish(self, seconds: float) -> None:
-        """Write what is left, for so many seconds at most, and report how much was dropped in all."""
+        """Write the queue for at most so many seconds, and report the total number of dropped lines."""
         self.flush()
         with self._changed:
             self._finished = True
@@ -152,7 +152,7 @@ class QueuedStream(io.TextIOBase):
             self._writing = b""
 
     def _next(self) -> bytes:
-        """What is to be written next; nothing at the end."""
+        """The next bytes to write; none at the end."""
         with self._changed:
             while not (self._waiting or self._finished):
                 self._changed.wait()
@@ -169,7 +169,7 @@ class QueuedStream(io.TextIOBase):
             try:
                 rest = rest[os.write(descriptor, rest) :]
                 self._torn = bool(rest)
-            except BlockingIOError:  # Somebody who shares the descriptor has made it so.
+            except BlockingIOError:  # Another process that shares the descriptor has made it non-blocking.
                 poll = select.poll()
                 poll.register(descriptor, select.POLLOUT)
                 poll.poll()

@@ -1,4 +1,4 @@
-"""Show each hop on the way to a host: by UDP, which needs no privilege, or by ICMP where it is permitted."""
+"""Show each hop on the way to a host: by UDP, which needs no privilege, or by ICMP if permitted."""
 
 import argparse
 from functools import partial
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=integer(1, MAX_HOPS),
         default=30,
         metavar="N",
-        help="number of hops to probe at most (30)",
+        help="maximum number of hops (30)",
     )
     parser.add_argument(
         "-c",
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-s", "--size", type=integer(0, MAX_SIZE), default=32, metavar="BYTES", help="payload size (32)"
     )
-    parser.add_argument("--mtu", action="store_true", help="path MTU too")
+    parser.add_argument("--mtu", action="store_true", help="path MTU in addition")
     parser.add_argument("--names", action="store_true", help="names of the responders")
     add_way(parser)
     add_family(parser)

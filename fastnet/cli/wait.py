@@ -1,7 +1,7 @@
 """Wait until every TARGET is ready (or gone), then run a command.
 
 A TARGET is HOST:PORT, unix:/path, or http://HOST[:PORT]/path (ready when it answers with a status of 200 to
-399). Exits with 0, with 124 when the time is up, or with what COMMAND exits with (127 if there is no such
+399). Exits with 0, with 124 after a timeout, or with COMMAND's exit code (127 if there is no such
 command, 126 if it can't be run).
 """
 
@@ -44,12 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=30.0,
         help="total time, or none for no limit (default 30s)",
     )
-    parser.add_argument("--gone", action="store_true", help="wait until each TARGET is known not to be up")
+    parser.add_argument("--gone", action="store_true", help="wait until each TARGET is known to be gone")
     parser.add_argument(
         "--check",
         choices=CHECKS,
         default="stable",
-        help="check of a target: a connection is accepted, stays open for 0.2s (default), or brings data",
+        help="check of a target: a connection is accepted, stays open for 0.2s (default), or receives data",
     )
     for name, default, text in (
         ("--interval", 0.1, "time between rounds at first, growing up to a second"),
@@ -119,7 +119,7 @@ def print_outcome_json(outcome: Outcome) -> None:
 
 
 def show_progress(outcome: Outcome) -> None:
-    """One line that overwrites itself, once the wait is long enough to be noticed."""
+    """A status line on a terminal, once the wait has taken a second."""
     if outcome.waited_s >= _SILENT_SECONDS:
         draw(f"{outcome.waited_s:.0f} s  {outcome.target}: {outcome.reason}")
 
@@ -127,7 +127,7 @@ def show_progress(outcome: Outcome) -> None:
 def become(command: list[str]) -> NoReturn:
     """Replace this process by the command, or exit as a shell does where that fails."""
     sys.stdout.flush()
-    # Python ignores these, and what is ignored stays so in the new program.
+    # Python ignores these signals, and an ignored signal stays ignored in the new program.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:

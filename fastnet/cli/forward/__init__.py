@@ -1,4 +1,4 @@
-"""Forward local ports to remote hosts until SIGTERM or Ctrl-C, which let open connections end first.
+"""Forward local ports to remote hosts, until SIGTERM or Ctrl-C, which wait for open connections to end.
 
 LISTEN is [HOST:]PORT, on loopback unless a HOST is given (`*` is every address); port 0 takes a free one.
 Several UPSTREAMs share the connections.

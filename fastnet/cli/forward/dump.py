@@ -19,7 +19,7 @@ _ESCAPES = {
 
 
 def readable(data: bytes) -> str:
-    """The bytes as ASCII; what is none, or can't be seen, as the escapes of a Python literal."""
+    """The bytes as ASCII; others and unprintable ones as the escapes of a Python literal."""
     return data.decode("latin-1").translate(_ESCAPES)
 
 

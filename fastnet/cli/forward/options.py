@@ -16,7 +16,7 @@ _ALIKE: list[tuple[dict[str, Any], dict[str, str]]] = [
     (
         {"action": "store_true"},
         {
-            "rewrite-origin": "HTTP: rewrite Origin and Referer too, where they name the listener",
+            "rewrite-origin": "HTTP: rewrite Origin and Referer too, if they name the listener",
             "rewrite-responses": "HTTP: rewrite UPSTREAM in responses (Location, Content-Location, "
             "Refresh, Link, Access-Control-Allow-Origin, the Domain of cookies)",
             "transparent": "connect from the client's own address (needs CAP_NET_ADMIN)",
@@ -29,21 +29,21 @@ _ALIKE: list[tuple[dict[str, Any], dict[str, str]]] = [
             "connect-timeout": "time to connect to one upstream (default 10s)",
             "head-timeout": "time for a request's head, or a PROXY header (default 10s)",
             "keep-alive-timeout": "HTTP: time from a response to the next request (default 75s; 0: no limit)",
-            "idle-timeout": "idle time after which a connection is ended (default 0: never; UDP: 60s)",
-            "half-closed-timeout": "half-closed time after which a connection is ended (default 0: never)",
+            "idle-timeout": "idle time after which a connection is closed (default 0: never; UDP: 60s)",
+            "half-closed-timeout": "half-closed time after which a connection is closed (default 0: never)",
             "user-timeout": "time for data to be acknowledged (TCP_USER_TIMEOUT; default 0: the system's)",
-            "failure-pause": "time that a failed upstream is left out (default 10s)",
-            "health-interval": "time from one check to the next (default 5s)",
-            "health-timeout": "time to connect in a check, and for its answer (default 1s)",
-            "resolve-interval": "time from one look-up of upstream names to the next (default 30s)",
+            "failure-pause": "time for which a failed upstream is skipped (default 10s)",
+            "health-interval": "time between two checks (default 5s)",
+            "health-timeout": "time limit of a check's connect, and of its answer (default 1s)",
+            "resolve-interval": "time between two look-ups of upstream names (default 30s)",
         },
     ),
     (
         {"metavar": "N", "type": integer(0, _MOST_CONNECTIONS)},
         {
             "max-connections": "number of open connections; more wait (default 4096)",
-            "max-per-source": "open connections of one address; more are reset (default 0: no limit)",
-            "max-failures": "number of failed connects in a row until an upstream is left out (default 3)",
+            "max-per-source": "number of open connections per client; more are reset (default 0: no limit)",
+            "max-failures": "number of failed connects in a row after which to skip an upstream (default 3)",
         },
     ),
     (
@@ -57,8 +57,8 @@ _ALIKE: list[tuple[dict[str, Any], dict[str, str]]] = [
         {"metavar": "PREFIX", "action": "append"},
         {
             "allow": "prefix of clients to serve; may be repeated",
-            "deny": "prefix of clients not to serve; may be repeated",
-            "trust-proxy": "prefix of peers that send a PROXY header; may be repeated",
+            "deny": "prefix of clients to refuse; may be repeated",
+            "trust-proxy": "prefix of peers whose PROXY header is read; may be repeated",
         },
     ),
 ]
@@ -79,7 +79,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def given_rules(args: argparse.Namespace) -> list[Rule]:
-    """The rules of the file, or the one that the options make. Raises InvalidArgument."""
+    """The rules of the file, or the one rule of the options. Raises InvalidArgument."""
     options = {name: vars(args)[name] for name in Rule._fields if name in args}
     places = (options.pop("listen"), options.pop("upstreams"))
     if args.rules is None:
@@ -97,8 +97,8 @@ def _add_rule(group: Any) -> None:
     def add(name: str, text: str, **settings: Any) -> None:
         group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text, **settings)
 
-    add("udp", "UDP: datagrams, in one flow a client", dest="protocol", action="store_const", const="udp")
-    add("policy", "which upstream a connection takes (default round-robin)", choices=POLICIES)
+    add("udp", "UDP datagrams, one flow per client", dest="protocol", action="store_const", const="udp")
+    add("policy", "choice of upstream for a connection (default round-robin)", choices=POLICIES)
     rewrite = group.add_mutually_exclusive_group()
     for name, value, text in (
         ("--rewrite-host", True, "HTTP: a Host that names the listener becomes UPSTREAM"),
@@ -117,14 +117,14 @@ def _add_rule(group: Any) -> None:
             add(name, text, **settings)
     add(
         "keepalive",
-        "silence after which a peer is probed; it is given up after twice that; or off "
+        "silence after which the peer is probed; it counts as dead after twice that; or off "
         "(SO_KEEPALIVE; default 60s)",
         metavar="TIME",
         type=lambda text: 0.0 if text == "off" else duration(text),
     )
     add(
         "source-prefix",
-        "number of leading bits by which --max-per-source counts IPv6 addresses (default 64)",
+        "IPv6 prefix length that --max-per-source counts as one client (default 64)",
         metavar="N",
         type=integer(1, 128),
     )
@@ -132,14 +132,14 @@ def _add_rule(group: Any) -> None:
     add("congestion", "TCP congestion control of both sides", metavar="NAME")
     add(
         "health",
-        "check of upstreams: connect, stable, banner, http, http:/PATH (default none)",
+        "health check of upstreams: connect, stable, banner, http, http:/PATH (default none)",
         metavar="CHECK",
     )
 
 
 def _add_process(group: Any) -> None:
     group.add_argument("-f", "--rules", metavar="FILE", help="file of rules (TOML), read again on SIGHUP")
-    group.add_argument("--dry-run", action="store_true", help="check the rules, print them, and end")
+    group.add_argument("--dry-run", action="store_true", help="check the rules, print them, and exit")
     group.add_argument(
         "--threads",
         metavar="N",
@@ -153,21 +153,21 @@ def _add_process(group: Any) -> None:
         metavar="TIME",
         type=duration,
         default=0.0,
-        help="time to poll before sleeping: lower latency, a busy core (default 0)",
+        help="time to poll before sleeping: lower latency for a busy core (default 0)",
     )
     group.add_argument(
         "--drain",
         metavar="TIME",
         type=duration,
         default=10.0,
-        help="time for open connections to end when stopped (default 10s)",
+        help="time for open connections to end after a stop (default 10s)",
     )
-    group.add_argument("--user", metavar="NAME", help="user to become once everything is open")
+    group.add_argument("--user", metavar="NAME", help="user to become once every socket and file is open")
 
 
 def _add_output(group: Any) -> None:
     group.add_argument(
-        "--log", metavar="FILE", help="access log, a line a connection; - is stdout; SIGUSR1 reopens it"
+        "--log", metavar="FILE", help="access log, one line per connection; - is stdout; SIGUSR1 reopens it"
     )
     group.add_argument(
         "--log-format", choices=FORMATS, help="format of --log (default text; with --json, json)"
@@ -180,5 +180,5 @@ def _add_output(group: Any) -> None:
     )
     shown = group.add_mutually_exclusive_group()
     shown.add_argument("--top", action="store_true", help="live table of connections, on a terminal")
-    shown.add_argument("--dump", action="store_true", help="print the bytes that pass (pure engine)")
+    shown.add_argument("--dump", action="store_true", help="print the forwarded bytes (pure engine)")
     add_json(group)

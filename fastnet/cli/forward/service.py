@@ -1,4 +1,4 @@
-"""A forwarder at work as a service: what is opened beside it, and the signals that it handles."""
+"""Runs a forwarder as a service: its log, metrics and table, and the signals that it handles."""
 
 import argparse
 import signal
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 _ENDED = 0
-"""No signal has this number: the forwarder has ended by itself, or as it was asked to."""
+"""No signal has this number: the forwarder has ended, by itself or after a stop."""
 
 _PATIENCE = 10.0
-"""Seconds that a reload waits for whoever writes the rules into a pipe."""
+"""Seconds that a reload waits for the writer of a pipe."""
 
 
 def warn(text: str) -> None:
@@ -46,9 +46,9 @@ def tell_systemd(**news: str | int) -> None:
 
 
 class Service:
-    """Serves the rules until it is asked to end; ``run`` gives the exit code.
+    """Serves the rules until it is stopped; ``run`` gives the exit code.
 
-    Making one checks what can be checked without opening anything. Raises InvalidArgument, and EngineMissing
+    The constructor checks all that needs no opened file or socket. Raises InvalidArgument, and EngineMissing
     without the package that an option needs.
     """
 
@@ -56,7 +56,7 @@ class Service:
         self._args = args
         self._user = None
         if args.user is not None:
-            from fastnet._system.privileges import find_user  # here: few need it, and it loads ctypes
+            from fastnet._system.privileges import find_user  # here: rarely needed, and it loads ctypes
 
             self._user = find_user(args.user)
         self._watchdog_seconds = watchdog_interval()
@@ -103,14 +103,14 @@ class Service:
         tell_summary(self._forwarder, seconds, self._args.json)
 
     def _open(self, stack: ExitStack) -> None:
-        """Open all that root may be needed for, give root up, and begin."""
+        """Open everything that may need root, drop root, and start."""
         args = self._args
         if args.log is not None:
             form: Format = args.log_format or ("json" if args.json else "text")
             self._log = AccessLog(args.log, form, warn)
             stack.callback(self._log.close)
         if args.metrics is not None:
-            from fastnet._forward.metrics import Exporter  # only here: most have none
+            from fastnet._forward.metrics import Exporter  # only here: rarely needed
 
             self._exporter = Exporter(args.metrics, warn)
             stack.callback(self._exporter.close)
@@ -122,7 +122,7 @@ class Service:
         if self._exporter:
             self._exporter.start(self._forwarder)
         if self._watchdog_seconds is not None:
-            # Only loops that turn report their connections.
+            # Only running loops report their connections.
             watchdog = Watchdog(self._watchdog_seconds, self._forwarder.connections, warn)
             stack.callback(watchdog.stop)
 
@@ -138,7 +138,7 @@ class Service:
         handlers: dict[int, Callable[[], None]] = {
             number: partial(self._end, number) for number in (signal.SIGINT, signal.SIGTERM)
         }
-        # Who reloads services, or rotates logs, may signal every forwarder, also one without a file or a log.
+        # A service manager or logrotate may signal every forwarder, also one without a file or a log.
         handlers[signal.SIGHUP] = self._has_no_rules if self._args.rules is None else reloading.wake
         handlers[signal.SIGUSR1] = self._reopen
         return handlers
@@ -167,7 +167,7 @@ class Service:
         return self._signals.take()
 
     def _refresh(self, top: Top) -> None:
-        """A table that can't be had now, for want of memory, is shown the next time."""
+        """A table that can't be drawn now, for want of memory, is drawn the next time."""
         with suppress(MemoryError, OSError):
             top.refresh(self._forwarder)
 
@@ -180,7 +180,7 @@ class Service:
     # Events
 
     def _end(self, number: int) -> None:
-        """The first such signal lets connections end by themselves, the second means now."""
+        """The first such signal waits for connections to end, the second cuts them."""
         self._endings.append(number)
         self._forwarder.drain(self._args.drain if len(self._endings) == 1 else 0)
         tell_systemd(STOPPING=1)
@@ -193,7 +193,7 @@ class Service:
         warn("SIGHUP reloads a file of rules (--rules): there is none")
 
     def _reload(self) -> None:
-        """Take the rules of the file, or none of them: in a thread, since the resolver may take its time."""
+        """Apply all rules of the file, or none: in a thread, since the resolver may be slow."""
         if self._endings:
             return
         tell_systemd(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)

@@ -1,4 +1,4 @@
-"""What the command prints of itself: where it listens, and in the end what it did."""
+"""Prints where the command listens, and at the end what it did."""
 
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ def tell_metrics(addresses: list[Endpoint], as_json: bool) -> None:
 
 
 def tell_reloaded(forwarder: Forwarder, path: str, as_json: bool) -> None:
-    """That the file's rules are in force, and where it listens now."""
+    """The file's rules are in force; where it listens now."""
     count = len(forwarder.rules)
     if as_json:
         record: records.Reloaded = {"kind": "reloaded", "time": now(), "rules": count}
@@ -70,7 +70,7 @@ def _print_listed(listed: "records.RuleAddresses") -> None:
 
 
 def tell_summary(forwarder: Forwarder, seconds: float, as_json: bool) -> None:
-    """What was done: of each rule, where there are several, and in all."""
+    """The summary: for each rule, if there are several, and in all."""
     tell = _print_json if as_json else _print_text
     if len(forwarder.rules) > 1:
         for rule in forwarder.rules:

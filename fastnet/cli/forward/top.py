@@ -18,7 +18,7 @@ _COLUMNS = ("rule", "number", "client", "upstream", "age", "up", "down", "bytes/
 
 
 class Top:
-    """A context manager that has the screen; ``refresh`` shows how things are now.
+    """A context manager that owns the screen; ``refresh`` shows how things are now.
 
     Raises EngineMissing without rich.
     """
@@ -32,7 +32,7 @@ class Top:
         self._at = time.monotonic()
 
     def require_terminal(self) -> None:
-        """Raise InvalidArgument where standard output is no terminal."""
+        """Raise InvalidArgument if standard output is not a terminal."""
         if not sys.stdout.isatty():
             raise InvalidArgument("--top: standard output is not a terminal")
 
@@ -44,7 +44,7 @@ class Top:
         self._live.stop()
 
     def refresh(self, forwarder: Forwarder) -> None:
-        """Show the connections of now, those first through which most passes."""
+        """Show the open connections, those with the most traffic first."""
         now = time.monotonic()
         records = forwarder.connections()
         passed = {_identity(record): record.sent_up + record.sent_down for record in records}
@@ -60,7 +60,7 @@ class Top:
         )
         table = self._table(*_COLUMNS, box=None, expand=True)
         for record in records[: max(1, self._live.console.height - _HEAD_LINES)]:
-            # As plain text: what looks like markup in a name is none.
+            # As plain text: a name may contain what looks like markup.
             table.add_row(*(self._text(escaped(cell)) for cell in _row(record, rates[_identity(record)])))
         self._live.update(self._group(self._text(head), table), refresh=True)
 

@@ -1,4 +1,4 @@
-"""Sweep targets: which answer, which do not, which can't be reached, and which could not be probed.
+"""Sweep targets: which are alive, inactive, unreachable, or could not be probed.
 
 TARGETS are hosts, prefixes (10.0.2.0/24, fd00::/120), ranges (10.0.2.2-10.0.2.9, fd00::1-fd00::9) and ranges
 in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in all, or in a shard of them.
@@ -55,7 +55,7 @@ def sweep(args: argparse.Namespace, targets: Targets, state: StateFile | None = 
 
 
 def collect_targets(args: argparse.Namespace) -> Targets:
-    """The targets that are asked for. An error in one that a file lists names the file and the line."""
+    """The targets of the arguments and files. An error in a file names the file and the line."""
     wanted, unwanted = Listing(args.targets, args.file), Listing(args.exclude, args.exclude_file)
     if not wanted.texts:
         raise InvalidArgument("no targets: give some, as 10.0.2.0/24, or a file with -f")
@@ -79,7 +79,7 @@ def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | No
 
 
 class Command:
-    """What the rounds of one command share."""
+    """State shared by the rounds of one command."""
 
     def __init__(
         self, args: argparse.Namespace, running: Sweep, state: StateFile | None, output: Output
@@ -90,9 +90,9 @@ class Command:
         self._failure: OSError | None = None
 
     def round(self, number: int) -> bool:
-        """Sweep once and print what came of it, or what is known of it at Ctrl-C: then False.
+        """Sweep once and print the verdicts; False after Ctrl-C, with the verdicts so far.
 
-        Raises OSError where the system fails, once what is known is printed.
+        Raises OSError if the system fails, after the verdicts so far are printed.
         """
         if number:
             self._running.restart()
@@ -107,11 +107,11 @@ class Command:
         self._sum_up(result)
         if self._failure:
             raise self._failure
-        return not self._interrupted  # which may have come when all was known already
+        return not self._interrupted  # which may have come after the last verdict
 
     def _sweep(self, number: int) -> bool:
         progress = Progress(self._args.retries)
-        # In the midst of a step, verdicts that count as printed would be lost.
+        # Within a step, verdicts that count as printed would be lost.
         with NoticedInterrupt() as interrupt:
             while not (finished := self._run()) and not (interrupt.came or self._failure):
                 if self._args.stream and self._before is None:

@@ -1,4 +1,4 @@
-"""Targets as they are given, on the command line and in files, and where each is."""
+"""Target texts of the command line and of files, and the place of each."""
 
 import sys
 from array import array
@@ -36,7 +36,7 @@ class Listing:
         return f"{'stdin' if name == '-' else name}:{self._lines[index - self._begin]}: "
 
     def check(self, family: int, strict: bool) -> None:
-        """Read each text by itself. Raises what the first one that is wrong raises, with where it is."""
+        """Parse each text. The exception of the first wrong one names its place."""
         for text in self.texts:
             try:
                 Targets(text, family=family, strict=strict)
@@ -45,6 +45,6 @@ class Listing:
 
 
 def opened(name: str) -> TextIO:
-    """The lines of a file. What is not UTF-8 is refused as the target that it is meant to be."""
+    """The lines of a file. Bytes that are not UTF-8 are refused as a wrong target."""
     file = sys.stdin.fileno() if name == "-" else name
     return open(file, encoding="utf-8-sig", errors="surrogateescape", closefd=name != "-")

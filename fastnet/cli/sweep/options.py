@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_together(args: argparse.Namespace) -> None:
-    """Raises InvalidArgument for options that make no sense together."""
+    """Raises InvalidArgument for options that exclude each other."""
     if args.count and args.every is None:
         raise InvalidArgument("--count: only with --every")
     if args.resume is not None and args.every is not None:
@@ -59,14 +59,14 @@ def _add_probing(group: Any) -> None:
         type=timeout,
         default=1.0,
         metavar="TIME",
-        help="time to wait for a reply (1s); auto follows the round-trip times",
+        help="time to wait for a reply (1s); auto: adapted to the round-trip times",
     )
     group.add_argument(
         "--retries",
         type=integer(0, MAX_RETRIES),
         default=1,
         metavar="N",
-        help="number of times to repeat an unanswered request (1)",
+        help="number of retries of an unanswered request (1)",
     )
     group.add_argument(
         "--max-rate",
@@ -74,14 +74,14 @@ def _add_probing(group: Any) -> None:
         dest="rate",
         type=number(MIN_RATE, MAX_RATE),
         metavar="N",
-        help="requests per second at most",
+        help="maximum requests per second",
     )
-    group.add_argument("--seed", type=integer(0, MAX_SEED), metavar="N", help="seed of a scattered order")
+    group.add_argument("--seed", type=integer(0, MAX_SEED), metavar="N", help="seed of a pseudorandom order")
     group.add_argument(
         "--every",
         type=duration,
         metavar="TIME",
-        help="interval of repeated sweeps, of which changes are printed",
+        help="interval of repeated sweeps; only changes are printed",
     )
     group.add_argument(
         "--count", type=integer(1, 1 << 31), metavar="N", help="number of sweeps, with --every (no limit)"

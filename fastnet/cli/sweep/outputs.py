@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """A line for each verdict, or only the address of those in one state."""
+    """One line per verdict, or only the addresses in one state."""
 
     def __init__(self, targets: Targets, only: str | None) -> None:
         self._width = 39 if targets.ipv6 else 15
@@ -79,7 +79,7 @@ class Csv:
 
 
 class Xml:
-    """One document of nmap's form (nmap.dtd), as far as a sweep has something for it."""
+    """One document in nmap's format (nmap.dtd), with the elements that a sweep can fill."""
 
     def __init__(self, targets: Targets, engine: str) -> None:
         from xml.sax.saxutils import quoteattr
@@ -103,7 +103,7 @@ class Xml:
 
     def verdict(self, verdict: Verdict, round: int) -> None:
         if verdict.address in self._unresolved:
-            return  # nmap has no host for it either
+            return  # nmap omits such a host too
         state, reason = self._statuses[verdict.state]
         remark = verdict.reason or (f"replied from {verdict.responder}" if verdict.responder else "")
         comment = f" comment={self._quoted(remark)}" if remark else ""

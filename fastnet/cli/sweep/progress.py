@@ -1,4 +1,4 @@
-"""How far a sweep is: a line on a terminal, drawn again and again after the first second."""
+"""The progress of a sweep: a line on a terminal, redrawn after the first second."""
 
 import sys
 import time
