@@ -59,6 +59,16 @@ def pytest_configure() -> None:
         pytest.exit(f"FASTNET_EXPECT_IMPL={expected}, but what is installed is {installed()}", 3)
 
 
+LONGEST_ID = 60
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A long value by its length: pytest-xdist sends each test's name to and fro."""
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
+        return f"{type(val).__name__} of {len(val)}"
+    return None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests print and do not assert: properties ``("told", (check, tool, text))``."""
     told: dict[str, dict[str, list[str]]] = {}
