@@ -7,13 +7,14 @@ import ast
 import doctest
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from environment import ROOT, Run
+from namespaces import Namespace
 from records import KINDS, parse
 
 from fastnet.cli import COMMANDS
@@ -148,18 +149,42 @@ def test_the_records_on_other_pages_are_valid() -> None:
 
 
 OF_ONE_MACHINE = {"interfaces.md", "ipv6.md", "portscan.md"}
-"""Their answers are those of one machine: its interfaces, and which of its ports are open."""
+"""Pages whose answers are those of one machine, which ``machine`` is: its interfaces, and what listens."""
+
+
+@pytest.fixture
+def machine(namespace: Callable[[], Namespace]) -> Namespace:
+    made, router = namespace(), namespace()
+    made.ip("link", "add", "ifb0", "index", "2", "type", "veth", "peer", "name", "ifb1", "index", "3")
+    peer = ("peer", "name", "eth0", "netns", router.name)
+    made.ip("link", "add", "eth0", "index", "4", "mtu", "1400", "type", "veth", *peer)
+    made.ip("link", "set", "eth0", "address", "02:fc:00:00:00:01")
+    made.ip("address", "add", "192.0.2.2/24", "broadcast", "+", "dev", "eth0")
+    made.ip("address", "add", "fd00::2/64", "dev", "eth0", "nodad")
+    for host in (made, router):
+        host.ip("link", "set", "lo", "up")
+        host.ip("link", "set", "eth0", "up")
+    for host in (made, router):
+        host.carry("eth0")
+    made.ip("-6", "route", "add", "default", "via", "fd00::1", "dev", "eth0")
+    return made
 
 
 @pytest.mark.xdist_group("icmp")
-@pytest.mark.parametrize(
-    "path", [path for path in PAGES if path.name not in OF_ONE_MACHINE], ids=lambda p: p.name
-)
-def test_the_examples_of_a_page_run(root: None, path: Path) -> None:
+@page
+def test_the_examples_of_a_page_run(root: None, path: Path, request: pytest.FixtureRequest) -> None:
     text = re.sub("^```.*$", "", path.read_text(), flags=re.MULTILINE)
-    runner, told = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL), list[str]()
-    runner.run(doctest.DocTestParser().get_doctest(text, {}, path.name, str(path), 0), out=told.append)
-    assert not runner.failures, "".join(told)
+    runner, output = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL), list[str]()
+    examples = doctest.DocTestParser().get_doctest(text, {}, path.name, str(path), 0)
+
+    def run() -> None:
+        runner.run(examples, out=output.append)
+
+    if path.name in OF_ONE_MACHINE:
+        request.getfixturevalue("machine").call(run)
+    else:
+        run()
+    assert not runner.failures, "".join(output)
 
 
 def programs(path: Path) -> list[str]:
