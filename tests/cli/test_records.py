@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
-from environment import COMMAND_TIMEOUT, Run
+from environment import COMMAND_TIMEOUT, ROOT, Run
 from forwarding import Command, Server, assert_soon, connect, echo
 from records import KINDS, Record, broken, parse, parse_all, schema
 
@@ -167,6 +169,33 @@ def test_another_kind_is_refused(fastnet: Run) -> None:
     assert "argument KIND: invalid choice: 'rely' (choose from 'address', " in ran.stderr
 
 
+@pytest.fixture
+def validator(reference: Callable[[str], ModuleType]) -> Callable[[str], Any]:
+    """``validator(kind)`` is that of jsonschema, which checks the schema itself first."""
+
+    def make(kind: str) -> Any:
+        made = reference("jsonschema").Draft202012Validator
+        made.check_schema(schema(kind))
+        return made(schema(kind))
+
+    return make
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_jsonschema_takes_the_schema_and_the_record_of_the_page(
+    kind: str, validator: Callable[[str], Any]
+) -> None:
+    page = (ROOT / "docs/records.md").read_text()
+    (example,) = (
+        json.loads(line) for line in page.splitlines() if line.startswith(f'    {{"kind": "{kind}"')
+    )
+    assert [*validator(kind).iter_errors(example)] == []
+    for key, value in example.items():
+        wrong = {**example, key: [value]}
+        assert [*validator(kind).iter_errors(wrong)]
+        assert [*broken(wrong, schema(kind))], "the tests' own check sees it too"
+
+
 def objects(rules: Record) -> Iterator[Record]:
     """A schema's objects with fixed keys, at any depth."""
     if "properties" in rules:
@@ -201,13 +230,14 @@ def test_a_schema_fixes_all_keys(kind: str) -> None:
     ],
     ids=str,
 )
-def test_a_record_that_breaks_its_schema_is_seen(changed: Record) -> None:
+def test_a_record_that_breaks_its_schema_is_seen(changed: Record, validator: Callable[[str], Any]) -> None:
     """Else the checks of all other tests would be worth nothing."""
     right = {"kind": "outcome", "time": "2026-11-29T21:17:44.123456Z", "target": "a:1", "ready": True}
     right |= {"address": None, "reason": None, "attempts": 1, "waited_s": 0}
     assert [*broken(right, schema("outcome"))] == []
     wrong = {key: value for key, value in (right | changed).items() if value is not ...}
     assert len([*broken(wrong, schema("outcome"))]) == 1
+    assert len([*validator("outcome").iter_errors(wrong)]) == 1
 
 
 def test_parts_are_checked_too() -> None:
