@@ -5,8 +5,6 @@ results and errors: a coroutine, or for ``async for`` where the function returns
 is loaded when the twin is first named.
 """
 
-from importlib import import_module
-
 _HOME = {
     "multiping": "_ping",
     "path_mtu": "_ping.mtu",
@@ -27,6 +25,8 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module  # only here, so that no editor lists it
+
     if name not in _HOME:
         raise AttributeError(f"module 'fastnet.aio' has no attribute {name!r}")
     twin = globals()[name] = getattr(import_module(f"fastnet.{_HOME[name]}"), f"{name}_async")

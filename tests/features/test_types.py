@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import json
 import os
 import re
@@ -108,3 +109,36 @@ def test_the_types_of_all_public_names_are_known(
     report = json.loads(run(tmp_path, *words))["typeCompleteness"]
     unknown = [each["name"] for each in report["symbols"] if each["isExported"] and not each["isTypeKnown"]]
     assert 100 * report["completenessScore"] >= COMPLETE, unknown
+
+
+def completions(jedi: ModuleType, code: str) -> set[str]:
+    """What an editor offers at the end of a program."""
+    project = jedi.Project(ROOT, added_sys_path=[str(Path(fastnet.__file__).parents[1])])
+    return {each.name for each in jedi.Script(code, project=project).complete() if each.name[0] != "_"}
+
+
+@pytest.mark.parametrize("code", ["import fastnet\nfastnet.", "from fastnet import "])
+def test_editors_complete_the_public_names(reference: Callable[[str], ModuleType], code: str) -> None:
+    """And no others, but for folders of the package, which can be imported."""
+    assert completions(reference("jedi"), code) - {"cli", "schemas", "tour"} == {*PUBLIC}
+
+
+@pytest.mark.parametrize("code", ["from fastnet import aio\naio.", "from fastnet.aio import "])
+def test_editors_complete_coroutines(reference: Callable[[str], ModuleType], code: str) -> None:
+    assert completions(reference("jedi"), code) == {*aio.__all__}
+
+
+@pytest.mark.parametrize("module", [fastnet, aio], ids=lambda module: module.__name__)
+def test_a_prompt_completes_the_public_names(
+    reference: Callable[[str], ModuleType], module: ModuleType
+) -> None:
+    """As IPython does, by Jedi on what is there."""
+    found = reference("jedi").Interpreter("module.", [{"module": module}]).complete()
+    assert {each.name for each in found if each.name[0] != "_"} == {*module.__all__}
+
+
+def test_editors_show_the_arguments_and_the_docstring(reference: Callable[[str], ModuleType]) -> None:
+    found = reference("jedi").Interpreter("fastnet.ping(", [{"fastnet": fastnet}]).get_signatures()
+    assert [each.name for each in found] == ["ping"]
+    assert [each.name for each in found[0].params] == [*inspect.signature(fastnet.ping).parameters]
+    assert inspect.getdoc(fastnet.ping) in found[0].docstring()
