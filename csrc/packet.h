@@ -209,8 +209,11 @@ struct fn_template {
     struct fn_template_checksum checksums[FN_PACKET_LAYERS]; /* innermost first */
 };
 
-/* Whether this part's checksum is one that a template can't update: a CRC, or one that covers a part only. */
-int fn_template_refuses(const struct fn_part *part);
+/*
+ * Whether a template that updates the owner's checksum can't vary the field at this bit of part i: a CRC or a
+ * checksum of a part only covers it, or it decides what the checksum covers.
+ */
+int fn_template_refuses(const struct fn_part *const parts[], size_t owner, size_t i, uint32_t bit);
 
 /*
  * Make ready a template for the packet in `data` (length bytes, built of these parts), whose fields are set

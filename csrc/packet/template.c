@@ -80,9 +80,28 @@ static uint32_t varying_checksums(const struct fn_template *t)
     return varying;
 }
 
-int fn_template_refuses(const struct fn_part *part)
+/* Whether this field of a routing header decides which address the owner's pseudo-header has. */
+static bool chooses_destination(const struct fn_part *const parts[], size_t owner, size_t i, uint32_t bit)
 {
-    return fn_part_checksum(part) >= 0 && (part->kind == FN_SCTP || (part->kind == FN_DCCP && part->header[5] & 15));
+    if (!needs_pseudo(parts[owner]->kind) || parts[i]->kind != FN_ROUTING || bit < 16 || bit >= 32)
+        return false;
+    while (--owner > i)
+        if (!is_extension(parts[owner]->kind))
+            return false;
+    return true;
+}
+
+int fn_template_refuses(const struct fn_part *const parts[], size_t owner, size_t i, uint32_t bit)
+{
+    const struct fn_part *part = parts[owner];
+
+    if (fn_part_checksum(part) < 0)
+        return false;
+    if (i < owner)
+        return chooses_destination(parts, owner, i, bit);
+    if (part->kind == FN_DCCP)
+        return (part->header[5] & 15) || (i == owner && bit / 8 == 5);
+    return part->kind == FN_SCTP || (part->kind == FN_GRE && i == owner && bit == 0);
 }
 
 void fn_template_prepare(struct fn_template *t, const struct fn_part *const parts[], size_t count, uint32_t updated,

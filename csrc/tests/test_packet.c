@@ -202,7 +202,7 @@ static void test_crc(void)
     assert(fn_packet_verify(out, &packet, fn_checksum_scalar, &right) == -1);
     assert(fn_packet_verify(sctp, &packet, fn_checksum_scalar, &right) == 0);
     assert(right == ((uint32_t)out[8] << 24 | (uint32_t)out[9] << 16 | (uint32_t)out[10] << 8 | out[11]) && right);
-    assert(fn_template_refuses(&parts[0]) && !fn_template_refuses(&parts[1]));
+    assert(fn_template_refuses(stack, 0, 1, 0) && !fn_template_refuses(stack, 1, 1, 0));
 }
 
 static void test_build(void)

@@ -108,7 +108,7 @@ cdef extern from "packet.h":
         uint32_t length
         uint32_t field_count
         fn_template_field *fields
-    bint fn_template_refuses(const fn_part *part) noexcept nogil
+    bint fn_template_refuses(const fn_part **parts, size_t owner, size_t i, uint32_t bit) noexcept nogil
     void fn_template_prepare(fn_template *template, const fn_part **parts, size_t count, uint32_t updated, uint8_t *data, uint32_t length) noexcept nogil
     void fn_template_build(const fn_template *template, const uint64_t *values, uint8_t *out) noexcept nogil
     void fn_template_build_many(const fn_template *template, const uint64_t **columns, size_t count, uint8_t *out) noexcept nogil

@@ -25,13 +25,12 @@ cdef int place_of(list layers, Field field) except -1:
     raise PacketError(f"no layer of this packet has this field {field.name}")
 
 
-cdef int refuse(Layer layer, Py_ssize_t i, list places, tuple fields) except -1:
-    """Refuse fields that a CRC covers, or a checksum may cover in part, or that hold how much it covers."""
-    cdef bint refused = fn_template_refuses(&layer.part)
+cdef int refuse(const fn_part **parts, Py_ssize_t owner, list places, tuple fields) except -1:
+    """Refuse fields that the owner's checksum can't follow."""
     cdef Field field
     for place, field in zip(places, fields):
-        if place >= i and (refused or (layer.part.kind == FN_DCCP and place == i and field.first == 5)):
-            raise PacketError(f"{field.name} can't vary: a checksum that can't be updated covers it")
+        if fn_template_refuses(parts, owner, place, field.offset):
+            raise PacketError(f"{field.name} can't vary: a checksum that can't be updated depends on it")
     return 0
 
 
@@ -75,7 +74,7 @@ cdef class Template:
             parts[i] = &(<Layer>layers[i]).part
             if is_updated(packet.parsed, <Layer>layers[i]):
                 updated |= <uint32_t>1 << i
-                refuse(<Layer>layers[i], i, places, fields)
+                refuse(parts, i, places, fields)
         for i in range(len(fields)):
             field = fields[i]
             field.locate(<Layer>layers[places[i]])

@@ -10,8 +10,11 @@ from fastnet._pure.packet._fields import Field, HeaderLength, Tail
 from fastnet._pure.packet._kinds import (
     CHECKSUM,
     DCCP,
+    EXTENSIONS,
+    GRE,
     ICMP_EXTENSIONS,
     NEEDS_PSEUDO,
+    ROUTING,
     SCTP,
     UDP,
     checksum_at,
@@ -94,13 +97,28 @@ def _updated(packet: Packet, layer: Layer) -> bool:
     return at is None or layer.header[at : at + 2] != b"\0\0"
 
 
-def _check_covered(layers: list[Layer], i: int, places: list[int], fields: tuple[Field, ...]) -> None:
-    """Refuse fields that a CRC covers, or a checksum may cover in part, or that hold how much it covers."""
-    kind, header = layers[i].kind, layers[i].header
-    refused = kind == SCTP or (kind == DCCP and bool(header[5] & 15))
+def _chooses_destination(layers: list[Layer], owner: int, i: int, field: Field) -> bool:
+    """Whether this field of a routing header decides which address the owner's pseudo-header has."""
+    if layers[owner].kind not in NEEDS_PSEUDO or layers[i].kind != ROUTING or not 16 <= field.offset < 32:
+        return False
+    return all(layer.kind in EXTENSIONS for layer in layers[i + 1 : owner])
+
+
+def _refuses(layers: list[Layer], owner: int, i: int, field: Field) -> bool:
+    """Whether a CRC or a checksum of a part covers this field of layer i, or it decides what the owner's covers."""
+    kind, header = layers[owner].kind, layers[owner].header
+    if i < owner:
+        return _chooses_destination(layers, owner, i, field)
+    if kind == DCCP:
+        return bool(header[5] & 15) or (i == owner and field.offset // 8 == 5)
+    return kind == SCTP or (kind == GRE and i == owner and field.offset == 0)
+
+
+def _check_followed(layers: list[Layer], owner: int, places: list[int], fields: tuple[Field, ...]) -> None:
+    """Refuse fields that the owner's checksum can't follow."""
     for place, field in zip(places, fields, strict=True):
-        if place >= i and (refused or (kind == DCCP and place == i and field.offset // 8 == 5)):
-            raise PacketError(f"{field.name} can't vary: a checksum that can't be updated covers it")
+        if _refuses(layers, owner, place, field):
+            raise PacketError(f"{field.name} can't vary: a checksum that can't be updated depends on it")
 
 
 class Template:
@@ -134,7 +152,7 @@ class Template:
             at = checksum_at(layer.kind, layer.header)
             if at is None or not _updated(packet, layer):
                 continue
-            _check_covered(layers, i, places, self._fields)
+            _check_followed(layers, i, places, self._fields)
             if layer.kind != SCTP and (layer.kind not in NEEDS_PSEUDO or has_pseudo_header(layers, i)):
                 held = int.from_bytes(layer.header[at : at + 2], "big")
                 never_zero = layer.kind in (UDP, ICMP_EXTENSIONS)
