@@ -81,7 +81,9 @@ def _plain(text: str) -> bytes:
 def _from_array(text: str) -> bytes:
     body = _COMMENT.sub(" ", text)
     if "{" in body:
-        body, _, behind = body.partition("{")[2].partition("}")
+        body, closed, behind = body.partition("{")[2].partition("}")
+        if not closed:
+            raise InvalidArgument("the array does not end: expected all of it, up to }")
         if "{" in behind:
             raise InvalidArgument("another array begins: expected one packet")
     elements = [each.strip() for each in body.split(",")]
@@ -254,13 +256,18 @@ def _from_dump(text: str, lines: list[_Line]) -> bytes:
             del data[offset:]
         if offset != len(data):
             raise InvalidArgument(f"line {line.number + 1}: offset {line.offset} after {len(data)} bytes")
-        if _shows_the_other_order(every[line.number], line):
-            raise InvalidArgument(
-                f"line {line.number + 1}: words are little-endian, as of xxd -e: expected bytes in order"
-            )
+        _refuse_other_bytes(every[line.number], line)
         last = _bytes_of(line, swapped)
         data += last
+    _refuse_rest(every[lines[-1].number + 1 :], lines[-1].number + 2)
     return bytes(data)
+
+
+def _refuse_rest(behind: list[str], number: int) -> None:
+    """Refuse what stands behind the last line of a dump: bytes that are damaged, or repeated who knows how often."""
+    for number, line in enumerate(behind, number):
+        if line.strip():
+            raise InvalidArgument(f"line {number}: {line.strip()[:_SHOWN]!r} is no line of a dump")
 
 
 def _is_swapped(first: _Line) -> bool:
@@ -303,10 +310,25 @@ def _fits(lines: list[_Line], base: int, swapped: bool) -> bool:
     return True
 
 
-def _shows_the_other_order(text: str, line: _Line) -> bool:
-    """Whether the column of characters is right only for swapped words."""
+def _refuse_other_bytes(text: str, line: _Line) -> None:
+    """Refuse a line of xxd or tcpdump whose column of characters is that of other bytes, or of another order."""
+    if not line.colon or not line.tokens or text.rstrip().lower().endswith(line.tokens[-1].lower()):
+        return
     given, other = (_shown(_bytes_of(line, swapped)) for swapped in (False, True))
-    return line.colon and given != other and text.endswith(f"  {other}")
+    if given != other and text.endswith(f"  {other}"):
+        raise InvalidArgument(
+            f"line {line.number + 1}: words are little-endian, as of xxd -e: expected bytes in order"
+        )
+    if not _ends_with(text, given) and not _ends_with(text.rstrip(), given.rstrip()):
+        raise InvalidArgument(f"line {line.number + 1}: its characters are not those of its hexadecimal bytes")
+
+
+def _ends_with(text: str, shown: str) -> bool:
+    """Whether this is the column of characters; tcpdump shows a space as a dot."""
+    column = text[len(text) - len(shown) :] if len(shown) <= len(text) else ""
+    return len(column) == len(shown) and all(
+        each == other or (each, other) == (".", " ") for each, other in zip(column, shown, strict=True)
+    )
 
 
 def _shown(data: bytes) -> str:

@@ -113,6 +113,42 @@ def test_words_that_xxd_swaps_are_refused(peer: Callable[[str], str], words: tup
         from_hex(printed.decode())
 
 
+@pytest.mark.parametrize(
+    ("words", "data"),
+    [
+        (("-e",), bytes.fromhex("bb1d6d132cded6237b2ed91e3f72")),
+        (("-e", "-g8"), b"nine byte"),
+        (("-b",), b"\xa5"),
+        (("-b",), b"ABC"),
+        (("-b",), bytes(3)),
+    ],
+)
+def test_characters_of_other_bytes_are_refused(
+    peer: Callable[[str], str], words: tuple[str, ...], data: bytes
+) -> None:
+    printed = subprocess.run([peer("xxd"), *words], input=data, capture_output=True, check=True).stdout
+    with pytest.raises(InvalidArgument, match="line 1: its characters are not those of its hexadecimal bytes"):
+        from_hex(printed.decode())
+
+
+@pytest.mark.parametrize("column", ["E .1", "E..1", "E .1  "])
+def test_a_space_may_be_shown_as_a_dot(column: str) -> None:
+    assert from_hex(f"0x0000:  4520 0031  {column}\n") == b"E \x001"
+
+
+@pytest.mark.parametrize("behind", ["0002  zz 00", "0002  11 2", "0002  11 22 junk", "*", "1 packet captured"])
+def test_what_stands_behind_a_dump_is_refused(behind: str) -> None:
+    with pytest.raises(InvalidArgument, match="^line 2: .* is no line of a dump"):
+        from_hex(f"0000  45 00\n{behind}\n\n")
+    assert from_hex("0000  45 00\n\n \n") == b"E\0"
+
+
+@pytest.mark.parametrize("text", ["{0x45, 0x00", "char packet[] = {\n 0x45,\n", "{"])
+def test_an_array_that_does_not_end_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="the array does not end: expected all of it, up to }"):
+        from_hex(text)
+
+
 def capture(path: Path, data: bytes) -> Path:
     """A pcap file (LINKTYPE_IPV4, 228) of one packet."""
     path.write_bytes(
