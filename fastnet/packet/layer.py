@@ -97,7 +97,18 @@ def automatic(layers: tuple[_core.Layer, ...]) -> tuple[_core.Layer, ...]:
         ]
         if not any(wrong):
             return tried
-        masks = [mask & ~bits for mask, bits in zip(masks, wrong, strict=True)]
+        masks = [mask & ~bits for mask, bits in zip(masks, _first_wrong(wrong), strict=True)]
+
+
+def _first_wrong(wrong: list[int]) -> list[int]:
+    """The wrong fields of each layer that no other one made wrong.
+
+    Checksums cover lengths and protocols, and the checksums behind them: one that differs may be right for those.
+    """
+    if any(bits & ~_core.CHECKSUM for bits in wrong):
+        return [bits & ~_core.CHECKSUM for bits in wrong]
+    innermost = max(place for place, bits in enumerate(wrong) if bits)
+    return [bits if place == innermost else 0 for place, bits in enumerate(wrong)]
 
 
 def _composed(packet: Packet) -> list[_core.Layer]:

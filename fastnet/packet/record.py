@@ -59,7 +59,7 @@ class Typed(_core.Record):
 
     def __repr__(self) -> str:
         fields = held(self)
-        if len(fields) < len(self.fields()) or not _is_aligned(self):
+        if len(fields) < len(self.fields()) or not _is_aligned(self) or not _keeps_options(self):
             return f"{type(self).__name__}.from_header({self.header!r}, {self.automatic}, True)"
         given = (
             f"{name}={shown(field, value)}"
@@ -73,3 +73,12 @@ def _is_aligned(record: _core.Record) -> bool:
     """Whether its own length field can hold a record's length: not where it is cut within its options."""
     lengths = [field for field in record.fields().values() if isinstance(field, HeaderLength)]
     return not lengths or len(record.header) % lengths[0].unit == 0
+
+
+def _keeps_options(record: _core.Record) -> bool:
+    """Whether a record's options give its bytes again: not where one stands at a place that building never gives it."""
+    return all(
+        field.encode(field.decode(tail := record.header[field.offset // 8 :])) == tail
+        for field in record.fields().values()
+        if isinstance(field, Options)
+    )

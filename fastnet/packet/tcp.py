@@ -5,6 +5,9 @@ from fastnet.packet.fields import Auto, Constant, Data, Flags, HeaderLength, Num
 from fastnet.packet.layer import Layer
 from fastnet.packet.options import Option
 
+_EXPERIMENTS = 0x10000
+"""Added to an experiment's number, so that none is that of a kind."""
+
 
 class TCPOption(Option, family=True):
     """An option of a TCP header: its kind, then, but for two of them, its length and its value."""
@@ -13,9 +16,9 @@ class TCPOption(Option, family=True):
 
     @classmethod
     def number_of(cls, data: bytes) -> int:
-        """Its kind, or for experiments the number of the experiment (RFC 6994)."""
+        """Its kind, or for experiments the number of the experiment (RFC 6994), apart from the kinds."""
         experimental = data[0] in (253, 254) and len(data) >= 4
-        return int.from_bytes(data[2:4], "big") if experimental else data[0]
+        return _EXPERIMENTS + int.from_bytes(data[2:4], "big") if experimental else data[0]
 
 
 class TCPEnd(TCPOption, number=0):
@@ -139,7 +142,7 @@ class FastOpen(TCPOption, number=34):
     cookie: Data = Data(16, default=b"")
 
 
-class ExperimentalFastOpen(TCPOption, number=0xF989):
+class ExperimentalFastOpen(TCPOption, number=_EXPERIMENTS + 0xF989):
     """``FastOpen`` as before RFC 7413: of an experimental kind, 254 or 253, with that experiment's number."""
 
     __slots__ = ()

@@ -174,7 +174,7 @@ FORMS = {
         25: ("RecursiveDNSServers", {24, 40}, "24, 40, ..."),
     },
 }  # fmt: skip
-FREE = {"TCP": {0, 1, 0xF989}, "IPv4": {0, 1}, "IPv6": {0, 1}, "NDP": {1, 2, 4}}
+FREE = {"TCP": {0, 1, 0x1F989}, "IPv4": {0, 1}, "IPv6": {0, 1}, "NDP": {1, 2, 4}}
 
 
 def with_option(packets: ModuleType, family: str, number: int, data: bytes) -> list[tuple[Any, str, int]]:
@@ -221,7 +221,7 @@ def test_strict_refuses_known_options_without_their_form(packets: ModuleType, fa
 @pytest.mark.parametrize("family", FORMS)
 def test_strict_takes_any_size_of_what_has_no_form(packets: ModuleType, family: str) -> None:
     """MPTCP's options and others of unknown kinds, and link-layer addresses of other links than Ethernet."""
-    for number in ({30, 99} | FREE[family]) - {0, 1, 0xF989} | ({1} if family == "NDP" else set()):
+    for number in ({30, 99} | FREE[family]) - {0, 1, 0x1F989} | ({1} if family == "NDP" else set()):
         for size in sizes_of(family):
             for packet, _, _ in with_option(packets, family, number, bytes(size - 2)):
                 assert packets.parse(bytes(packet), "ip", strict=True) == packet
