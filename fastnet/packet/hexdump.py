@@ -263,9 +263,9 @@ def _from_dump(text: str, lines: list[_Line]) -> bytes:
     return bytes(data)
 
 
-def _refuse_rest(behind: list[str], number: int) -> None:
-    """Refuse what stands behind the last line of a dump: bytes that are damaged, or repeated who knows how often."""
-    for number, line in enumerate(behind, number):
+def _refuse_rest(behind: list[str], first: int) -> None:
+    """Refuse what stands behind a dump: bytes that are damaged, or repeated who knows how often."""
+    for number, line in enumerate(behind, first):
         if line.strip():
             raise InvalidArgument(f"line {number}: {line.strip()[:_SHOWN]!r} is no line of a dump")
 
@@ -311,7 +311,7 @@ def _fits(lines: list[_Line], base: int, swapped: bool) -> bool:
 
 
 def _refuse_other_bytes(text: str, line: _Line) -> None:
-    """Refuse a line of xxd or tcpdump whose column of characters is that of other bytes, or of another order."""
+    """Refuse a line of xxd or tcpdump whose characters are those of other bytes, or of another order."""
     if not line.colon or not line.tokens or text.rstrip().lower().endswith(line.tokens[-1].lower()):
         return
     given, other = (_shown(_bytes_of(line, swapped)) for swapped in (False, True))
@@ -320,7 +320,9 @@ def _refuse_other_bytes(text: str, line: _Line) -> None:
             f"line {line.number + 1}: words are little-endian, as of xxd -e: expected bytes in order"
         )
     if not _ends_with(text, given) and not _ends_with(text.rstrip(), given.rstrip()):
-        raise InvalidArgument(f"line {line.number + 1}: its characters are not those of its hexadecimal bytes")
+        raise InvalidArgument(
+            f"line {line.number + 1}: its characters are not those of its hexadecimal bytes"
+        )
 
 
 def _ends_with(text: str, shown: str) -> bool:

@@ -103,7 +103,7 @@ def automatic(layers: tuple[_core.Layer, ...]) -> tuple[_core.Layer, ...]:
 def _first_wrong(wrong: list[int]) -> list[int]:
     """The wrong fields of each layer that no other one made wrong.
 
-    Checksums cover lengths and protocols, and the checksums behind them: one that differs may be right for those.
+    Checksums cover lengths and protocols, and the checksums behind them: one may be right for those.
     """
     if any(bits & ~_core.CHECKSUM for bits in wrong):
         return [bits & ~_core.CHECKSUM for bits in wrong]

@@ -76,7 +76,7 @@ def _is_aligned(record: _core.Record) -> bool:
 
 
 def _keeps_options(record: _core.Record) -> bool:
-    """Whether a record's options give its bytes again: not where one stands at a place that building never gives it."""
+    """Whether a record's options give its bytes again: not where building never puts them so."""
     return all(
         field.encode(field.decode(tail := record.header[field.offset // 8 :])) == tail
         for field in record.fields().values()

@@ -23,7 +23,14 @@ def text_again(packets: ModuleType, data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [HOME, HOME + b"\1\2\0\0", HOME + b"\5\2\0\0", HOME + b"\xe6\xd8", b"\0\5\2\0\0\0", b"\1\0\xc2\4\0\1\0\0"],
+    [
+        HOME,
+        HOME + b"\1\2\0\0",
+        HOME + b"\5\2\0\0",
+        HOME + b"\xe6\xd8",
+        b"\0\5\2\0\0\0",
+        b"\1\0\xc2\4\0\1\0\0",
+    ],
     ids=bytes.hex,
 )
 @pytest.mark.parametrize("header", ["HopByHop", "DestinationOptions"])
@@ -90,7 +97,7 @@ def test_a_template_does_not_vary_what_chooses_the_last_destination(
     message = packets.DestinationOptions() / getattr(packets, inner)() / b"x"
     varied = getattr(packets.Routing, field)
     for packet in (routed / message, packets.parse(bytes(routed / message), "ipv6")):
-        with pytest.raises(PacketError, match=f"{field} can't vary: a checksum that can't be updated depends on it"):
+        with pytest.raises(PacketError, match=f"{field} can't vary: a checksum that can't be"):
             packets.Template(packet, varied)
         assert packets.Template(packet, packets.Routing.specific).build(5)
     around = routed / packets.IPv6(src="::4") / message  # has a destination of its own

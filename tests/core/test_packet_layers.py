@@ -185,7 +185,7 @@ def test_sctp_s_checksum(packets: ModuleType) -> None:
     assert packets.parse(fragment, "ip", strict=True).sport == 0
     for field in (packets.SCTP.sport, packets.SCTP.tag):
         for each in (packet, again):
-            with pytest.raises(PacketError, match="can't vary: a checksum that can't be updated depends on it"):
+            with pytest.raises(PacketError, match="can't vary: a checksum that can't be"):
                 packets.Template(each, field)
     moved = packets.Template(again, packets.IPv4.dst).build("10.0.0.9")
     assert packets.parse(moved, "ip", strict=True).dst == "10.0.0.9"

@@ -105,7 +105,7 @@ def _chooses_destination(layers: list[Layer], owner: int, i: int, field: Field) 
 
 
 def _refuses(layers: list[Layer], owner: int, i: int, field: Field) -> bool:
-    """Whether a CRC or a checksum of a part covers this field of layer i, or it decides what the owner's covers."""
+    """Whether a CRC or a checksum of a part covers this field of layer i, or it decides what is covered."""
     kind, header = layers[owner].kind, layers[owner].header
     if i < owner:
         return _chooses_destination(layers, owner, i, field)
