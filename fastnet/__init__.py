@@ -1,6 +1,6 @@
 """fastnet: a network toolkit whose inner loops are C.
 
-Nothing is loaded until it is named: ``fastnet.checksum`` imports the checksum code, ``fastnet.ping``
+A module is loaded on first use: ``fastnet.checksum`` imports the checksum code, ``fastnet.ping``
 the pinger, and ``import fastnet`` neither. ``__init__.pyi`` is what type checkers and editors read.
 """
 
@@ -46,7 +46,7 @@ __all__ = sorted([*_MODULES, *_HOME])
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module  # only here: who names nothing needs none of it
+    from importlib import import_module  # only here: needed on first use only
 
     if name in _MODULES:
         return import_module(f"fastnet.{name}")

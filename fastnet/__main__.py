@@ -14,7 +14,7 @@ def main() -> int:
     try:
         return cli.main()
     finally:
-        gc.freeze()  # All goes with the process: to look through it for garbage first takes milliseconds.
+        gc.freeze()  # The process ends here: a last garbage collection would take milliseconds.
 
 
 if __name__ == "__main__":

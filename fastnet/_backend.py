@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastnet.errors import ImplementationMissing
 
 if TYPE_CHECKING:
-    # The pure twin is typed, and the native one keeps to it.
+    # The pure twin is typed, and the native one has the same types.
     from fastnet._pure import checksum as checksum
     from fastnet._pure import http_head as http_head
     from fastnet._pure import netif as netif
@@ -25,7 +25,7 @@ IMPLEMENTATIONS = ("native", "pure")
 TOPICS = frozenset({"checksum", "http_head", "netif", "packet", "permute", "probe", "relay"})
 
 _failure: str | None = None
-"""Why native could not be loaded, where it could not."""
+"""The reason if native could not be loaded."""
 
 
 def _choose() -> str:
@@ -70,7 +70,7 @@ def pure(topic: str) -> ModuleType:
 
 
 def native_failure() -> str | None:
-    """Why the native implementation is not in use although nobody asked for pure; None where it is."""
+    """The reason if native is not in use although pure was not requested; else None."""
     return _failure
 
 

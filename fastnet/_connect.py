@@ -1,7 +1,7 @@
-"""Connecting to the first of several addresses that takes it: Happy Eyeballs (RFC 8305).
+"""Connecting to the first of several addresses that accepts: Happy Eyeballs (RFC 8305).
 
-The addresses are tried in the resolver's order with their families in turn, one more each 250 ms, and
-at once when one has failed; the first that succeeds ends the others. ``connect`` is for a socket and
+The addresses are tried in the resolver's order with alternating families, one more each 250 ms, and
+at once when one fails; the first success closes the others. ``connect`` is for a socket and
 ``race`` for whatever else is asked of an address. Both are steps: ``run`` and ``run_async`` take them,
 closing them ends every connection that is under way, and a deadline is a ``time.monotonic()``.
 """
@@ -24,7 +24,7 @@ DELAY_SECONDS = 0.25
 """Time after which the next address is tried beside those without an answer (RFC 8305, section 5)."""
 
 _QUEUE_PAUSE = 0.01
-"""Time after which a Unix socket whose queue of connections is full is asked again."""
+"""Time between two connects to a Unix socket whose queue of connections is full."""
 
 
 class Failure(NamedTuple):
@@ -43,7 +43,7 @@ class NoneReached(OSError):
 
 
 def connect(addresses: Iterable[Resolved], deadline: float | None = None) -> Steps[socket.socket]:
-    """A TCP or Unix connection to the first address that takes it, as a socket that does not block.
+    """A TCP or Unix connection to the first address that accepts, as a non-blocking socket.
 
     Raises NoneReached with every address's error; TimeoutError stands for those without an answer.
     """
@@ -51,7 +51,7 @@ def connect(addresses: Iterable[Resolved], deadline: float | None = None) -> Ste
 
 
 def race(addresses: Iterable[Resolved], attempt: Callable[[Resolved], Steps[T]]) -> Steps[T]:
-    """What the first attempt returns that raises no OSError. Raises NoneReached where all do."""
+    """The result of the first attempt that does not raise OSError. Raises NoneReached if all do."""
     waiting = deque(interleave(addresses))
     failures: list[Failure] = []
     with Together[T | Failure]() as attempts:
@@ -79,7 +79,7 @@ def _tried(address: Resolved, attempt: Callable[[Resolved], Steps[T]]) -> Steps[
 
 
 def interleave(addresses: Iterable[Resolved]) -> list[Resolved]:
-    """The addresses with their families in turn, each family in its own order (RFC 8305, section 4)."""
+    """The addresses with alternating families, each family in its own order (RFC 8305, section 4)."""
     families: dict[int, list[Resolved]] = {}
     for address in addresses:
         families.setdefault(address.family, []).append(address)
@@ -87,9 +87,9 @@ def interleave(addresses: Iterable[Resolved]) -> list[Resolved]:
 
 
 def connect_one(address: Resolved, deadline: float | None = None) -> Steps[socket.socket]:
-    """A connection to one address, as a socket that does not block.
+    """A connection to one address, as a non-blocking socket.
 
-    Raises the connection's OSError, TimeoutError where there is no answer by the deadline.
+    Raises the connection's OSError, or TimeoutError if there is no answer by the deadline.
     """
     if deadline is not None and time.monotonic() >= deadline:
         raise _error(errno.ETIMEDOUT)
@@ -126,12 +126,12 @@ def _error(code: int) -> OSError:
 
 
 def explain(code: int) -> str:
-    """Why the system does not connect, from its errno."""
+    """The reason for which the system does not connect, from its errno."""
     return os.strerror(code) + _CAUSES.get(code, "")
 
 
 def _is_to_itself(sock: socket.socket, address: Resolved) -> bool:
-    """Whether its own port is what was connected to: nobody listens there (RFC 9293, section 3.5)."""
+    """Whether the socket is connected to its own port: nobody listens there (RFC 9293, section 3.5)."""
     return address.family != socket.AF_UNIX and sock.getsockname()[:2] == address.address[:2]
 
 

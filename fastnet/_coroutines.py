@@ -1,4 +1,4 @@
-"""What makes a coroutine the twin of a function: its name, its place in ``fastnet.aio``, and its help."""
+"""Marks a coroutine as that of a function: its name, its place in ``fastnet.aio``, and its help."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""What others put into a line, as a terminal shows it and does not obey it."""
+"""Escapes text from outside, so that a terminal shows it and does not obey it."""
 
 __all__ = ["escaped", "escaped_word"]
 
@@ -6,7 +6,7 @@ __all__ = ["escaped", "escaped_word"]
 def escaped(text: str) -> str:
     """The text as one line that a terminal shows and does not obey.
 
-    What is not printable (control and format characters, line ends, bytes that are no text) is written as the
+    What is not printable (control and format characters, line ends, bytes not in UTF-8) is written as the
     escapes of a Python literal, ``\\x1b`` or ``\\u202e``.
     """
     if text.isprintable():
@@ -20,6 +20,6 @@ def escaped_word(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte that was no text (PEP 383)
+    if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte that was not UTF-8 (PEP 383)
         return f"\\x{ord(character) - 0xDC00:02x}"
     return ascii(character)[1:-1]

@@ -1,8 +1,8 @@
-"""International host names in ASCII, where IDNA 2003 and IDNA 2008 agree on it.
+"""International host names in ASCII, if IDNA 2003 and IDNA 2008 agree.
 
-IDNA 2003 is the standard library's (RFC 3490). IDNA 2008 is what registries and browsers go by: a label is
+IDNA 2003 is the standard library's (RFC 3490). IDNA 2008 is used by registries and browsers: a label is
 mapped (UTS #46, without its transitional processing) and may then only have characters that are permitted
-(RFC 5892). Nearly every name has one form by both. A name that has not could lead to two hosts: ``straße.de``
+(RFC 5892). Nearly every name has one form in both. A name with two could lead to two hosts: ``straße.de``
 is ``strasse.de`` by the older standard, and one with a snowman is no name by the newer.
 """
 

@@ -1,6 +1,6 @@
-"""The values that callers give, checked in one place and refused in the same words.
+"""Checks of the callers' values, in one place, with the same messages.
 
-Each function raises InvalidArgument for what can't be meant, with the name of the argument.
+Each function raises InvalidArgument for an invalid value, with the name of the argument.
 """
 
 import os
@@ -20,19 +20,19 @@ Prefix: TypeAlias = "Host | IPv4Network | IPv6Network"
 """Addresses: a text, an address, a network, or an interface, which is its network."""
 
 MAX_SECONDS = 1_000_000
-"""The longest time that is taken, eleven days: poll(2) counts milliseconds in 31 bits."""
+"""The longest time, eleven days: poll(2) counts milliseconds in 31 bits."""
 FAMILIES = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
 
 
 def bounded(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a number that is out of range, NaN included: a whole one, where both ends are."""
+    """Refuse a number that is out of range, or NaN; it must be whole if both limits are."""
     kind = "__index__" if isinstance(low, int) and isinstance(high, int) else "__float__"
     if not hasattr(value, kind) or not low <= value <= high:
         raise InvalidArgument(f"{name} {value!r}: expected {low} to {high}")
 
 
 def check_seconds(name: str, value: float, low: float = 0, high: float = MAX_SECONDS) -> None:
-    """Refuse a time that is too short, too long or no number."""
+    """Refuse a time that is too short, too long or not a number."""
     if not hasattr(value, "__float__") or not low <= value <= high:
         raise InvalidArgument(f"{name} {value!r}: expected seconds, {low} to {high}")
 
@@ -44,7 +44,7 @@ def check_timeout(name: str, value: float | None, low: float = 0) -> None:
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Refuse a text that is none of the choices."""
+    """Refuse a value that is not one of the choices."""
     if not isinstance(value, str) or value not in choices:
         raise InvalidArgument(f"{name} {value!r}: expected one of {', '.join(choices)}")
 
@@ -56,17 +56,17 @@ def check_type(name: str, value: object, kind: type, words: str) -> None:
 
 
 def check_text(name: str, value: object) -> None:
-    """Refuse what is no text."""
+    """Refuse a value that is not a string."""
     check_type(name, value, str, "a text")
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse what is neither True nor False."""
+    """Refuse a value that is not a bool."""
     check_type(name, value, bool, "True or False")
 
 
 def check_family(value: object) -> None:
-    """Refuse what is no family of addresses."""
+    """Refuse a value that is not an address family."""
     if value not in FAMILIES:
         raise InvalidArgument(f"family {value!r}: expected socket.AF_INET, AF_INET6 or AF_UNSPEC")
 
@@ -100,7 +100,7 @@ def is_prefix(value: object) -> bool:
 
 
 def several(name: str, value: object, words: str) -> Iterable[Any]:
-    """The value, if it can hold several others: no text, address or network, and no bytes."""
+    """The value, if it is a collection: not a string, an address, a network or bytes."""
     if not isinstance(value, Iterable) or isinstance(value, bytes | bytearray) or is_prefix(value):
         raise InvalidArgument(f"{name} {value!r}: expected {words}")
     return value

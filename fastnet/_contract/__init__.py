@@ -1,1 +1,1 @@
-"""What both implementations of a core topic take, return and raise; it knows neither of them."""
+"""The types that both implementations of a core topic take, return and raise; it imports neither."""

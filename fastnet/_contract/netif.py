@@ -1,4 +1,4 @@
-"""What a question about a network interface raises."""
+"""Errors of calls on a network interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastnet.errors import NoAddress, NoSuchInterface
 NAME_SIZE = 16
 """Bytes of an interface's name, its last NUL included (IFNAMSIZ)."""
 MAC_TYPES = frozenset({1, 6, 772, 774, 801, 802, 803})
-"""Types of if_arp.h with a MAC of six bytes; of others neither the length nor the meaning is known."""
+"""Types of if_arp.h with a MAC of six bytes; for others the length and meaning are unknown."""
 
 
 def failure(ifname: str, code: int, what: str) -> OSError:
@@ -30,12 +30,12 @@ def failure(ifname: str, code: int, what: str) -> OSError:
 
 
 def check_name(interface: str) -> bytes:
-    """An interface's name as the kernel takes it. Raises NoSuchInterface for what can't be one."""
+    """An interface's name as bytes for the kernel. Raises NoSuchInterface for an invalid name."""
     try:
         name = os.fsencode(interface)
     except UnicodeEncodeError:
         raise failure(interface, errno.ENODEV, "") from None
-    # The kernel would cut a longer name to one that there may be.
+    # The kernel would truncate a longer name, possibly to an existing one.
     if len(name) >= NAME_SIZE or 0 in name:
         raise failure(interface, errno.ENODEV, "")
     return name

@@ -1,4 +1,4 @@
-"""What probes and sweeps take and give: engines, a target's states, answers, options and their limits."""
+"""Types of probes and sweeps: engines, states of a target, answers, options and their limits."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ PENDING, SILENT, UNREACHABLE, ALIVE, DECIDED = range(5)
 """A target's state: not (yet) sent to, sent to, an error came back, answered, decided by an earlier sweep."""
 
 NOT_A_HOST = errno.EDESTADDRREQ
-"""The errno of a target that is never sent to: unspecified or multicast, where nobody could answer for it."""
+"""The errno of a target that is never sent to: unspecified or multicast, since no single host has it."""
 
 MULTICAST = {
     socket.AF_INET: (0xE0000000, 0xEFFFFFFF),
@@ -33,7 +33,7 @@ COOKIE = 16
 ALL_WAIT = "every sequence number waits for its answer"
 
 MAX_PAYLOAD = 65_535 - 8
-"""Bytes that an IPv6 packet has room for behind the header of ICMP or UDP; IPv4's has 20 less."""
+"""Maximum payload of ICMP or UDP in an IPv6 packet; in IPv4 20 bytes less."""
 MAX_RETRIES = 65_535
 MAX_WINDOW = 32_767
 """Fewer than half of the sequence numbers."""
@@ -60,18 +60,18 @@ class Answer(NamedTuple):
     tag: int
     """The number under which the probe was sent."""
     responder: str
-    """The numeric address that it came from: for an error, the router or host that reported it."""
+    """The numeric source address: for an error, the router or host that reported it."""
     rtt_ns: int
     ttl: int | None
     """The TTL or hop limit with which a reply arrived."""
     error: tuple[int, int] | None
     """ICMP type and code."""
     info: int
-    """What the error adds: the next hop's MTU where a packet was too big."""
+    """Additional data of the error: the next hop's MTU if a packet was too big."""
 
 
 def check_engine(engine: str) -> None:
-    """Refuse a prober's engine that sends no echo request. Raises InvalidArgument."""
+    """Check that an engine sends echo requests. Raises InvalidArgument."""
     if engine not in ENGINES:
         raise InvalidArgument(f"engine {engine}: a sweep needs an ICMP socket")
 
@@ -85,7 +85,7 @@ def check_options(
     shard: tuple[int, int],
     decided: "Buffer | None",
 ) -> None:
-    """Refuse what a sweep can't be made of. Raises InvalidArgument."""
+    """Check the options of a sweep. Raises InvalidArgument."""
     _bounded("timeout", timeout, 0, MAX_SECONDS)
     _bounded("retries", retries, 0, MAX_RETRIES)
     _bounded("window", window, 1, MAX_WINDOW)
@@ -105,13 +105,13 @@ def check_options(
 
 
 def check_time(name: str, seconds: float) -> None:
-    """Refuse what is no finite number of seconds. Raises InvalidArgument."""
+    """Check for a finite number of seconds. Raises InvalidArgument."""
     if not isinstance(seconds, int | float) or not -inf < seconds < inf:
         raise InvalidArgument(f"{name} {seconds!r}: expected a number of seconds")
 
 
 def check_payload(pattern: bytes, size: int) -> None:
-    """Refuse what no payload can be made of. Raises InvalidArgument."""
+    """Check the size and pattern of a payload. Raises InvalidArgument."""
     if not isinstance(pattern, bytes):
         raise InvalidArgument(f"pattern {pattern!r}: expected bytes")
     if not isinstance(size, int) or not 0 <= size <= MAX_PAYLOAD:
@@ -119,7 +119,7 @@ def check_payload(pattern: bytes, size: int) -> None:
 
 
 def check_rate(rate: float | None) -> None:
-    """Refuse what can't be a rate. Raises InvalidArgument."""
+    """Check a rate. Raises InvalidArgument."""
     if rate is not None and not 0 < rate < inf:
         raise InvalidArgument(f"rate {rate}: expected more than 0")
 
@@ -135,7 +135,7 @@ def has_host(destination: object) -> bool:
 
 
 def not_numeric(destination: Any) -> InvalidArgument:
-    """The refusal of a host that can't be sent to."""
+    """The error for a host that is not a numeric address."""
     host = destination[0] if has_host(destination) else destination
     return InvalidArgument(f"destination {host!r}: expected a numeric address")
 
@@ -147,5 +147,5 @@ def turbo_refusal(code: int) -> OSError | EngineMissing:
             code, "engine turbo: needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF (root has them); raw needs less"
         )
     if code in (errno.EINVAL, errno.ENOSYS):
-        return EngineMissing("engine turbo: needs Linux 6.6, with eBPF and tcx; raw needs no such thing")
+        return EngineMissing("engine turbo: needs Linux 6.6, with eBPF and tcx; raw needs none of these")
     return OSError(code, os.strerror(code))

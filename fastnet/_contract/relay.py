@@ -1,4 +1,4 @@
-"""What a relay takes and gives: addresses, a rule's options and their limits, records of connections."""
+"""Types of a relay: addresses, options of a rule and their limits, records of connections."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -9,10 +9,10 @@ from fastnet.errors import InvalidArgument, NotPermitted
 Address = tuple[int, Any]
 """An address family, and a socket address of that family; a Unix one is its path, or NUL and its name."""
 Prefix = tuple[int, bytes, int]
-"""An address family, a network's bytes in network order, and how many of their bits matter."""
+"""An address family, a network's bytes in network order, and its prefix length."""
 
 ENGINES = ("auto", "copy", "splice")
-"""The ways to move bytes that a rule may ask for; ``auto`` takes the best one there is."""
+"""The ways to move bytes that a rule can select; ``auto`` takes the best one there is."""
 
 POLICIES = ("round-robin", "least-connections")
 """Which upstream a connection takes: each in turn, or the one with the fewest open connections."""
@@ -25,43 +25,43 @@ COUNTED = (
     *("accepted", "active", "unreachable", "refused", "denied", "resets", "timed_out"),
     *("sent_up", "sent_down", "connects_retried"),
 )
-"""What a rule's counters count."""
+"""The counters of a rule."""
 
 MAX_SPIN = 1_000
 """Seconds."""
 _MAX_SECONDS = 1_000_000
 _MAX_KEEPALIVE = 32_767
-"""Linux takes no more (tcp(7))."""
+"""Linux accepts no larger value (tcp(7))."""
 _MAX_NUMBER = 1_000_000_000_000
 _BITS: dict[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
 class Options(NamedTuple):
-    """What a rule does with its connections.
+    """The options of a rule.
 
     Times are in seconds, 0 is none.
 
-    Upstreams are chosen by ``policy``, in turn or by the fewest open connections; where connecting fails,
-    or takes longer than ``connect_timeout``, the next is tried. ``engine`` is the
-    way to move bytes. ``rewrite``, a HostRewrite of the same implementation, takes the stream for HTTP/1.
-    ``head_timeout`` is the time for a request's head, or for a PROXY header; ``keep_alive_timeout`` is that
-    from a response to the next request. ``idle_timeout`` ends a connection on which nothing came for so long;
-    once one direction has ended it is ``half_closed_timeout``.
-    TCP asks an end that is silent for ``keepalive`` whether it is still there, and gives it up after twice
-    that time (SO_KEEPALIVE, socket(7)); ``user_timeout`` is the time for what is sent to be acknowledged,
-    also by a reader that is slow (TCP_USER_TIMEOUT, tcp(7)).
+    ``policy`` chooses the upstream, in turn or by the fewest open connections; if a connect fails
+    or takes longer than ``connect_timeout``, the next one is tried. ``engine`` is the
+    way to move bytes. ``rewrite``, a HostRewrite of the same implementation, parses the stream as HTTP/1.
+    ``head_timeout`` is the time for a request's head, or for a PROXY header; ``keep_alive_timeout`` the time
+    from a response to the next request. A connection is closed after ``idle_timeout`` without data, or after
+    ``half_closed_timeout`` once one direction has ended.
+    TCP probes a peer after ``keepalive`` of silence, and closes the connection after twice
+    that time (SO_KEEPALIVE, socket(7)); ``user_timeout`` is the time for sent data to be acknowledged,
+    also by a slow reader (TCP_USER_TIMEOUT, tcp(7)).
 
-    Of ``max_connections`` more wait until one ends; of more than ``max_per_source`` (0: any number) from one
-    address the rest are closed, and IPv6 addresses of one ``source_prefix`` are one address there. ``rate``
-    and ``connection_rate`` are bytes a second, both directions together, of all connections and of each.
-    ``max_failures`` failed connects in a row rest an upstream for ``failure_pause``, where there is another.
-    ``allow`` and ``deny`` are prefixes of clients: deny wins, and an empty ``allow`` allows all.
+    Beyond ``max_connections``, clients wait until one ends; beyond ``max_per_source`` (0: no limit) from one
+    address they are closed; IPv6 addresses with one ``source_prefix`` count as one. ``rate``
+    and ``connection_rate`` are bytes per second, both directions together, of all connections and of each.
+    After ``max_failures`` failed connects in a row an upstream is skipped for ``failure_pause``, unless
+    it is the only one. ``allow`` and ``deny`` are prefixes of clients: deny wins, and an empty ``allow`` allows all.
 
-    ``send_proxy`` begins each connection to an upstream with a PROXY header of this version (1 or 2);
+    ``send_proxy`` is the version (1 or 2) of the PROXY header at the start of each connection to an upstream;
     clients within ``trust_proxy`` must begin with one. ``transparent`` connects from the client's own address
     (IP_TRANSPARENT, ip(7)); ``congestion`` names the TCP congestion control of both sides. ``record`` keeps a
     Record of each connection that has ended, for ``Loop.records``. ``tap`` is called with a connection's
-    number, whether towards the upstream, and the bytes, before they are sent.
+    number, whether the bytes go to the upstream, and the bytes, before they are sent.
     """
 
     policy: str = "round-robin"
@@ -92,7 +92,7 @@ class Options(NamedTuple):
 
 
 DEFAULTS = Options()
-"""Those of a rule that is asked for nothing else."""
+"""The defaults."""
 
 
 class Record(NamedTuple):
@@ -103,21 +103,21 @@ class Record(NamedTuple):
     number: int
     """The rule's first connection is 1."""
     client: Address
-    """Who connected, by a trusted PROXY header where there was one."""
+    """The client's address, from a trusted PROXY header if there was one."""
     upstream: Address | None
-    """What was connected to, if anything was."""
+    """The upstream's address; None if none was connected."""
     opened: float
     """When it was accepted: seconds since the epoch."""
     seconds: float
-    """How long it was, or is by now, open."""
+    """Its duration so far, in seconds."""
     sent_up: int
     sent_down: int
     ended: str
-    """Why it ended: one of ``ENDED``."""
+    """The reason for its end: one of ``ENDED``."""
 
 
 def checked(options: Options) -> Options:
-    """The same options, which nobody can change any more. Raises InvalidArgument for what can't be meant."""
+    """The same options, immutable. Raises InvalidArgument for an invalid value."""
     _one_of("policy", options.policy, POLICIES)
     _one_of("engine", options.engine, ENGINES)
     _one_of("send_proxy", options.send_proxy, (0, 1, 2))
@@ -155,7 +155,7 @@ def checked(options: Options) -> Options:
 
 
 def check_addresses(addresses: Sequence[Address]) -> None:
-    """Refuse what an upstream can't be made of. Raises InvalidArgument."""
+    """Check the addresses of an upstream. Raises InvalidArgument."""
     if not addresses:
         raise InvalidArgument("an upstream without an address: expected one or more")
     for each in addresses:

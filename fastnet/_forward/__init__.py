@@ -2,7 +2,7 @@
 
 A ``Forwarder`` listens and connects, by one ``Rule`` or many; ``relay`` moves bytes between two sockets that
 are connected already. Both keep half-close (one direction ends, the other goes on), pass resets on, and hold
-no more of a stream than one read (256 KiB a direction) for a reader that is slow or has stopped.
+at most one read of a stream (256 KiB per direction) for a reader that is slow or has stopped.
 
 With ``rewrite_host`` the stream is taken to be HTTP/1: in request heads, and nowhere else, a Host that
 names the local listener becomes the upstream's.

@@ -1,7 +1,7 @@
-"""The access log: a line for each connection that has ended, written by a thread beside the relays.
+"""The access log: one line per ended connection, written by a thread of its own.
 
-The relays leave their records in a bounded ring and never wait, nor does anybody else for this thread. What
-the ring lost because it was held up (a full pipe, a slow disk) is counted, and reported by a line of its own.
+The relays put their records into a bounded ring and never wait for this thread. Records that
+the ring lost during a slow write (a full pipe, a slow disk) are counted, and reported by a line of their own.
 """
 
 import errno
@@ -32,12 +32,12 @@ STDOUT = "-"
 """The path that means standard output."""
 
 _PAUSE = 0.1
-"""Seconds from one look at the ring to the next: it holds what a loop's connections end in many such."""
+"""Seconds between two reads of the ring, which has room for many times the connections that end meanwhile."""
 _MODE = 0o600
 _LAST_SECONDS = 1.0
-"""How long the end waits for a file that takes nothing."""
+"""Seconds that the end waits for a file that does not accept data."""
 _HANGING_SECONDS = 3.0
-"""After so long the writing thread hangs in a write."""
+"""Seconds after which a write counts as hanging."""
 
 
 def as_text(record: Record) -> str:
@@ -83,7 +83,7 @@ _FORMS: dict[Format, tuple[Callable[[Record], str], Callable[[int], str]]] = {
 
 
 def _json(record: "records.Record") -> str:
-    import json  # only here: the text needs none of it
+    import json  # only here: text needs none of it
 
     return json.dumps(record)
 
@@ -109,7 +109,7 @@ class AccessLog:
         self._torn = False
         self._unwritten = 0
         self._told = 0
-        self._writing = 0  # records, of those that are being written, of which the end is not
+        self._writing = 0  # records of the current write whose end is not written yet
         self._reopening = False
         self._give_up = math.inf
         self._repeated: Repeated | None = None
@@ -118,7 +118,7 @@ class AccessLog:
     def give_to(self, user: struct_passwd) -> None:
         """Let this user own the file, if it is a regular one that has no other name and is no link's target.
 
-        A device is everybody's, and a link may have been put there by somebody else.
+        A device is shared, and a link may have been created by another user.
         """
         if self._descriptor is None:
             return
@@ -127,19 +127,19 @@ class AccessLog:
             os.fchown(self._descriptor, user.pw_uid, user.pw_gid)
 
     def start(self, forwarder: Forwarder) -> None:
-        """Begin to write this forwarder's records. Raises OSError where no thread can be started."""
+        """Start writing this forwarder's records. Raises OSError if no thread can be started."""
         self._forwarder = forwarder
         self._repeated = Repeated(self._write_new, "fastnet-access-log", self._path, self._warn, _PAUSE)
 
     def reopen(self) -> None:
-        """Have the path opened anew, whose file was moved away; where that fails, ``warn`` is called."""
+        """Open the path again after its file was renamed; if that fails, ``warn`` is called."""
         self._reopening = True
 
     def close(self) -> None:
         """Write what is left, once the forwarder has ended, for a second; three where a write hangs."""
         self._give_up = time.monotonic() + _LAST_SECONDS
         if self._repeated and not self._repeated.finish(_HANGING_SECONDS):
-            # It hangs in a write, and is left to that.
+            # It hangs in a write: it is abandoned.
             self._unwritten += self._writing + len(self._forwarder.records())
         elif self._descriptor is not None:
             os.close(self._descriptor)
@@ -176,7 +176,7 @@ class AccessLog:
             sys.stdout.write(text)
             sys.stdout.flush()
             return
-        first = int(self._torn)  # behind the end of the line before
+        first = int(self._torn)  # after the end of the previous line
         data = b"\n" * first + text.encode()
         done = 0
         while done < len(data):
@@ -211,7 +211,7 @@ class AccessLog:
 
 
 def _open(path: str) -> int:
-    """Not to be waited for either: a pipe that nobody reads is an error, and so is one that is full."""
+    """Without waiting: a pipe without a reader is an error, and so is a full one."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         return os.open(path, flags, _MODE)

@@ -1,4 +1,4 @@
-"""The forwarder: rules that are served by threads, and may be changed while they are."""
+"""The forwarder: rules that threads serve, and that can be changed meanwhile."""
 
 import socket
 import threading
@@ -28,13 +28,13 @@ _LAST_WARNINGS = 1.0
 
 
 class _State(NamedTuple):
-    """The rules that are served, and what is left of earlier ones; replaced as a whole."""
+    """The rules in force, and the rest of earlier ones; replaced as a whole."""
 
     served: tuple[Served, ...] = ()
     left: tuple[Any, ...] = ()
-    """Rules of the core that accept no more, whose connections go on."""
+    """Rules of the core that no longer accept, and whose connections are still open."""
     gone: Stats = NOTHING
-    """What was counted by those whose connections have ended."""
+    """The counters of rules whose connections have ended."""
 
     def then(self, served: tuple[Served, ...]) -> "_State":
         """The state in which these are served instead."""
@@ -50,7 +50,7 @@ class _State(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """One step of a change: what is served from now on, and sockets for each loop where it is new to them."""
+    """One step of a change: the new rules, and the new sockets of each loop."""
 
     served: Served
     listeners: list[list[socket.socket]]
@@ -65,17 +65,17 @@ class Forwarder:
     ``"unix:..."``, or a list of them. The options are those
     of ``Rule``; ``from_rules`` takes many rules.
 
-    ``threads`` is how many threads relay; ``engine`` insists on one of ``ENGINES``. ``spin`` is for how many
-    seconds they poll after each event before they sleep: answers come sooner, and take a processor. With
-    ``record`` there is a Record of each connection that has ended. ``tap`` is called in the relaying thread
-    with the rule, the connection's number, whether towards the upstream, and the bytes; only the pure engine
-    has it, which then runs.
+    ``threads`` is the number of relay threads; ``engine`` selects one of ``ENGINES``. ``spin`` is the time in
+    seconds for which they poll after each event before they sleep: lower latency for a busy core. With
+    ``record`` there is a Record of each connection that has ended. ``tap`` is called in the relay thread
+    with the rule, the connection's number, whether the bytes go to the upstream, and the bytes; it selects
+    the pure engine.
     ``warn`` is called with a line of text when accepting pauses because the process ran out of descriptors,
-    when a name does not resolve any more, and when an upstream's health changes (by default it is logged to
-    ``fastnet.forward``). It has a thread of its own, so that it may take its time: it delays nothing.
+    when a name no longer resolves, and when an upstream's health changes (by default it is logged to
+    ``fastnet.forward``). It is called in a thread of its own and may be slow.
 
-    Used as a context manager (``with`` or ``async with``) it starts and stops. Raises InvalidArgument for
-    values that can't be meant; ``start`` raises NameNotResolved, AddressInUse, NotPermitted or OSError.
+    As a context manager (``with`` or ``async with``) it starts and stops. Raises InvalidArgument for
+    invalid values; ``start`` raises NameNotResolved, AddressInUse, NotPermitted or OSError.
     """
 
     def __init__(
@@ -301,7 +301,7 @@ class Forwarder:
         await Work(partial(self.reload, rules), "fastnet-forward-reload").result_async(cancel=_nothing)
 
     def set_upstream(self, upstream: Upstreams, rule: Rule | None = None) -> None:
-        """Let new connections go elsewhere, of this rule or of the only one; open ones stay where they are.
+        """Change the upstreams of new connections, of this rule or of the only one; open connections stay.
 
         Does what ``reload`` does, and raises it.
         """
@@ -382,31 +382,31 @@ class Forwarder:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules that are in force, or will be."""
+        """The rules in force, or to be served."""
         return tuple(one.rule for one in self._state.served) or tuple(self._wanted)
 
     @property
     def addresses(self) -> list[Endpoint | UnixEndpoint]:
-        """Where it listens: for TCP and UDP one numeric address for each family, all on the same port."""
+        """The listening addresses: for TCP and UDP one numeric address per family, all on the same port."""
         self._check_started()
         return [address for one in self._state.served for address in one.listeners.addresses]
 
     def addresses_of(self, rule: Rule) -> list[Endpoint | UnixEndpoint]:
-        """The same for one of the rules."""
+        """The listening addresses of one rule."""
         return [*self._find(rule).listeners.addresses]
 
     @property
     def port(self) -> int:
-        """The port at which it listens, the first rule's where there are several."""
+        """The listening port, that of the first rule if there are several."""
         for address in self.addresses:
             if isinstance(address, Endpoint):
                 return address.port
         raise InvalidArgument(f"{self.rules[0].listen} has no port")
 
     def stats(self, rule: Rule | None = None) -> Stats:
-        """The counters as they are now, of one rule, or of all that there were since the start.
+        """The current counters, of one rule, or of all rules since the start.
 
-        They may be asked for from any thread, also after the end.
+        Can be called from any thread, also after the end.
         """
         if rule is not None:
             return stats_of(self._find(rule).core.counters)
@@ -417,14 +417,14 @@ class Forwarder:
         return total
 
     def upstreams(self, rule: Rule | None = None) -> list[UpstreamState]:
-        """How things stand with each upstream of a rule, or of the only one."""
+        """The state of each upstream of a rule, or of the only one."""
         return [
             UpstreamState(one.name, one.healthy, one.active, one.failures)
             for one in self._find(rule).upstreams.current
         ]
 
     def connections(self) -> list[Record]:
-        """The connections that are open now; the relaying threads answer in their next turn."""
+        """The open connections; the relay threads answer in their next turn."""
         self._check_started()
         return [self._record(one) for loop in self._loops for one in loop.connections()]
 
@@ -439,7 +439,7 @@ class Forwarder:
 
     @property
     def lost_records(self) -> int:
-        """How many records there was no room for."""
+        """The number of records lost for lack of room."""
         self._check_started()
         return sum(loop.lost_records for loop in self._loops)
 
@@ -472,7 +472,7 @@ def _distinct(rules: Iterable[Rule]) -> list[Rule]:
 
 
 def _counterpart(rule: Rule, free: list[Served], wanted: list[Rule]) -> Served | None:
-    """The one among those served that goes on as this rule, or whose sockets it takes over."""
+    """The served rule that continues as this rule, or whose sockets it takes over."""
     for served in free:
         if served.rule == rule:
             return served

@@ -1,6 +1,6 @@
-"""Whether upstreams are healthy: each is asked at the addresses to which connections go, which are raced.
+"""Health checks of upstreams: the addresses of an upstream are raced, as by its connections.
 
-What this machine lacks (descriptors, memory, ports) changes no upstream's health.
+A shortage on this machine (descriptors, memory, ports) does not change an upstream's health.
 """
 
 import errno
@@ -18,18 +18,18 @@ from fastnet.endpoints import Endpoint, Resolved, UnixEndpoint
 
 Upstream = Endpoint | UnixEndpoint
 Note = Callable[[Upstream, str | None], None]
-"""Takes an upstream and why it is not healthy; None where it is."""
+"""Takes an upstream and the reason if it is not healthy, else None."""
 
 _SHORTAGES = frozenset(
     {
         *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EADDRNOTAVAIL),
-        errno.EAGAIN,  # What was ready has nothing after all.
+        errno.EAGAIN,  # A ready socket has no data after all.
     }
 )
 
 
 def check_upstreams(rule: Rule, addresses: Mapping[Upstream, Sequence[tuple[int, Any]]], note: Note) -> None:
-    """Check all of them at once by the rule's check, and note what was found as soon as it is known.
+    """Check all of them at once by the rule's check, and report each result as soon as it is known.
 
     Raises OSError where nothing can be checked now.
     """

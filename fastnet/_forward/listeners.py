@@ -1,4 +1,4 @@
-"""What a rule listens on: sockets that are kept open however often the rest of the rule changes."""
+"""The listening sockets of a rule, which stay open when the rest of the rule changes."""
 
 import os
 import socket
@@ -31,7 +31,7 @@ class Listeners:
         try:
             self._open(rule)
             for sock in chain(*self._sets):
-                # Duplicates share this, and are given the socket object's setting: else they would block.
+                # Duplicates share the non-blocking flag, and get the socket object's: else they would block.
                 sock.setblocking(False)
             self.addresses = [place_of(sock.family, sock.getsockname()) for sock in self._sets[0]]
         except BaseException:
@@ -61,7 +61,7 @@ class Listeners:
             if sock.type != type_:
                 raise InvalidArgument(f"{place}: {sock.type.name}: expected {socket.SocketKind(type_).name}")
         if type_ == socket.SOCK_DGRAM and self._loops > 1:
-            # Which loop reads a datagram would be chance, and so would its flow.
+            # Any loop might read a datagram, so its flow would be random.
             raise InvalidArgument(f"{place}: expected one thread for an inherited UDP socket")
 
     def duplicates(self) -> list[list[socket.socket]]:
@@ -73,7 +73,7 @@ class Listeners:
         return copies
 
     def close(self) -> None:
-        """Close them, and remove the Unix path if it is still this one's. Twice is no error."""
+        """Close them, and remove the Unix path if it is still this one's. Can be called twice."""
         claim, self._claim = self._claim, None
         try:
             if claim:

@@ -1,4 +1,4 @@
-"""What a forwarder did, as Prometheus scrapes it (prometheus.io), by the package prometheus-client.
+"""A forwarder's counters as Prometheus metrics (prometheus.io), by the package prometheus-client.
 
 Each family's name begins with ``fastnet_forward_`` and has the label ``rule``, the rule's name.
 """
@@ -61,7 +61,7 @@ def families(forwarder: Forwarder) -> Iterator[Any]:
 
 def _rules(forwarder: Forwarder) -> Iterator[_Told]:
     for rule in forwarder.rules:
-        with suppress(InvalidArgument):  # It went meanwhile, with a reload.
+        with suppress(InvalidArgument):  # A reload has removed it meanwhile.
             yield rule.name, forwarder.stats(rule), forwarder.upstreams(rule)
 
 
@@ -80,7 +80,7 @@ def _of_upstreams(core: Any, rules: list[_Told]) -> Iterator[Any]:
 
 
 class _Collector:
-    """What prometheus-client asks at each scrape."""
+    """The collector that prometheus-client calls at each scrape."""
 
     def __init__(self, forwarder: Forwarder) -> None:
         self._forwarder = forwarder

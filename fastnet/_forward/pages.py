@@ -1,8 +1,8 @@
-"""A small HTTP server for pages that are made at once: one thread, and bounds for whoever asks.
+"""A small HTTP server for pages that are made at once: one thread, with limits for each client.
 
 A request is a head of 8 KiB at most, whole within ten seconds of connecting; the answer must be taken in
-that time too. Of so many clients the one that came first makes room for the next, and so it does where
-descriptors run out: who asks at once is answered, who is silent keeps nobody out.
+that time too. A new client beyond the limit replaces the oldest one, also when
+descriptors run out, so a silent client keeps no other one out.
 """
 
 import os
@@ -21,7 +21,7 @@ _SECONDS = 10.0
 _LINGER = 1.0
 """Seconds that a client has to read the end of its answer."""
 _PAUSE = 0.2
-"""Seconds without accepting where that failed."""
+"""Seconds without accepting after a failed accept."""
 _HEAD = 8192
 _CHUNK = 65536
 
@@ -78,13 +78,13 @@ class PageServer:
         self._make = make
         self._warn = warn
         self._clients: dict[_Client, None] = {}
-        """The one that came first is the first."""
+        """The oldest is the first."""
         self._failing = False
         self._listening: list[socket.socket] = []
         self._listen_again_at = 0.0
 
     def start(self) -> None:
-        """Begin to answer. Raises OSError where there is no thread or descriptor for that."""
+        """Start answering. Raises OSError if there is no thread or descriptor for it."""
         with ExitStack() as undo:
             for sock in self._sockets:
                 sock.setblocking(False)
@@ -98,7 +98,7 @@ class PageServer:
             self._opened = undo.pop_all()
 
     def stop(self) -> None:
-        """Answer no more: whoever waits is cut off."""
+        """Stop answering: open connections are closed."""
         os.eventfd_write(self._waker, 1)
         self._thread.join()
         for client in [*self._clients]:
@@ -119,7 +119,7 @@ class PageServer:
         """Warn once, until a page is made again."""
         if not self._failing:
             self._failing = True
-            with suppress(Exception):  # Also where the warning fails, it goes on.
+            with suppress(Exception):  # It continues even if the warning fails.
                 self._warn(f"{what}: {reason_of(error)}")
 
     def _turn(self) -> bool:
@@ -163,7 +163,7 @@ class PageServer:
             return
         try:
             sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionError):  # It has gone before it was accepted.
+        except (BlockingIOError, ConnectionError):  # The client has closed before it was accepted.
             return
         except OSError:  # Out of descriptors or memory: it waits in the queue.
             if self._clients:
@@ -194,7 +194,7 @@ class PageServer:
                 self._read(client)
         except BlockingIOError:
             pass
-        except OSError:  # The client is gone, which is nobody else's concern.
+        except OSError:  # The client has closed; others are not affected.
             self._drop(client)
 
     def _read(self, client: _Client) -> None:
@@ -202,7 +202,7 @@ class PageServer:
         if not data:
             self._drop(client)
             return
-        if client.is_answered:  # What it still sends is of no use.
+        if client.is_answered:  # Further bytes from it are discarded.
             return
         client.head += data
         head, end, _ = client.head.replace(b"\r\n", b"\n").partition(b"\n\n")
@@ -216,7 +216,7 @@ class PageServer:
         client.unsent = client.unsent[client.sock.send(client.unsent) :]
         if client.unsent:
             return
-        # Closed at once, it would be reset by what was sent and not read, and the answer might be lost.
+        # Closed at once with unread bytes, it would be reset, and the answer might be lost.
         client.is_answered = True
         client.deadline = min(client.deadline, time.monotonic() + _LINGER)
         client.sock.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""Relaying between two sockets that are connected already."""
+"""Relaying between two connected sockets."""
 
 import socket
 import sys
@@ -15,9 +15,9 @@ class Relayed(NamedTuple):
     """What ``relay`` moved."""
 
     from_a: int
-    """Bytes that came from the first socket and were sent to the second."""
+    """Bytes from the first socket that were sent to the second."""
     from_b: int
-    """Bytes that came from the second socket and were sent to the first."""
+    """Bytes from the second socket that were sent to the first."""
     reset: bool
     """Whether one side was reset, so that bytes may be missing."""
 
@@ -32,13 +32,13 @@ class Relayed(NamedTuple):
 def relay(sock_a: socket.socket, sock_b: socket.socket) -> Relayed:
     """Relay between two connected stream sockets until both directions have ended.
 
-    The sockets are handed over: the caller's objects are closed at once, the connections when it
-    returns. Broken off (by Ctrl-C) it resets both. The result counts bytes. Raises InvalidArgument for what
-    is no plain connected stream socket.
+    It takes ownership of the sockets: the caller's objects are closed at once, the connections when it
+    returns. Ctrl-C resets both. The result counts bytes. Raises InvalidArgument for an object that
+    is not a plain connected stream socket.
     """
     loop, counters = _joined(sock_a, sock_b)
     try:
-        # Signals are handled in the main thread, which the loop would keep from it.
+        # Signals are handled in the main thread, which the loop would block.
         Work(loop.run, "fastnet-relay").result()
     except BaseException:
         loop.stop()

@@ -1,4 +1,4 @@
-"""What a forwarder is asked for: a rule is where to listen, where connections go, and on what terms."""
+"""The rules of a forwarder: where to listen, where to connect, and the options."""
 
 import socket
 from collections.abc import Iterable, Sequence
@@ -68,85 +68,85 @@ class _Fields(NamedTuple):
     """``HOST:PORT``, ``PORT`` on loopback, ``unix:/path``, ``unix:@abstract`` or ``systemd:NAME``.
 
     ``localhost`` and ``*`` are both families, and port 0 is a free one. A Unix path has the mode 0600;
-    an abstract name has none: whoever finds it may connect.
+    an abstract name has no mode: any local user may connect.
     """
     upstreams: tuple[Endpoint | UnixEndpoint, ...]
     """``HOST:PORT``, ``unix:/path`` or ``unix:@abstract``, one or several."""
     name: str = ""
-    """What it is called in logs; the text of ``listen`` unless given."""
+    """Its name in logs; the text of ``listen`` by default."""
     protocol: Protocol = "tcp"
-    """``"udp"`` forwards datagrams, in a flow for each client that ends when it was idle."""
+    """``"udp"`` forwards datagrams, in one flow per client, which ends after ``idle_timeout``."""
     policy: Policy = "round-robin"
-    """Which upstream a connection takes: one of ``POLICIES``."""
+    """The choice of upstream for a connection: one of ``POLICIES``."""
     rewrite_host: Rewrite = False
-    """HTTP: True replaces a Host that names the listener by the first upstream's, ``"always"`` every Host."""
+    """HTTP: True replaces a Host that names the listener by the first upstream's, ``"always"`` any Host."""
     rewrite_origin: bool = False
-    """HTTP: also Origin and Referer, where they name the listener or the Host that is replaced."""
+    """HTTP: rewrite Origin and Referer too, if they name the listener or the replaced Host."""
     rewrite_responses: bool = False
     """HTTP: also the upstream in responses, back to the host that was asked for: Location, Content-Location,
     Refresh, Link, Access-Control-Allow-Origin and the Domain of Set-Cookie."""
     connect_timeout: float = 10.0
     """Seconds for connecting to one upstream; then the next is tried."""
     head_timeout: float = 10.0
-    """Seconds for a request's head, where Hosts are rewritten, and for a PROXY header."""
+    """Seconds for a request's head, with Hosts rewritten, and for a PROXY header."""
     keep_alive_timeout: float = 75.0
-    """Seconds from a response to the next request, where Hosts are rewritten; then it ends. 0 is any time."""
+    """Seconds from a response to the next request, with Hosts rewritten. 0 is no limit."""
     idle_timeout: float = 0.0
-    """Seconds after which a connection ends on which nothing came; 0 is never (for UDP: 60)."""
+    """Idle seconds after which a connection is closed; 0 is never (for UDP: 60)."""
     half_closed_timeout: float = 0.0
-    """The same for a connection of which one direction has ended."""
+    """The same for a connection with one direction closed."""
     keepalive: float = 60.0
-    """Seconds of silence after which an end is asked whether it is still there (SO_KEEPALIVE, socket(7)).
+    """Seconds of silence after which a peer is probed (SO_KEEPALIVE, socket(7)).
 
-    It is given up after twice that time; 0 is never, so that an end that vanished holds its connection.
+    It counts as dead after twice that time. 0 disables it: a vanished peer keeps its connection open.
     """
     user_timeout: float = 0.0
-    """Seconds for what is sent to be acknowledged, also by a reader that is slow (TCP_USER_TIMEOUT, tcp(7)).
+    """Seconds for sent data to be acknowledged, also by a slow reader (TCP_USER_TIMEOUT, tcp(7)).
 
-    0 is the system's own time, some 15 minutes.
+    0 is the system's default, about 15 minutes.
     """
     max_connections: int = 4096
-    """How many may be open at once; more wait until one ends."""
+    """Number of open connections; further clients wait until one ends."""
     max_per_source: int = 0
-    """How many of them from one address; more are closed at once. 0 is any number."""
+    """Number of open connections per client address; further ones are reset. 0 is no limit."""
     source_prefix: int = 64
-    """IPv6 addresses whose first so many bits are the same are one address to ``max_per_source``."""
+    """IPv6 prefix length that ``max_per_source`` counts as one address."""
     rate: int = 0
-    """Bytes a second of all connections, both directions together; 0 is any number."""
+    """Bytes per second of all connections, both directions together; 0 is no limit."""
     connection_rate: int = 0
-    """The same for each connection."""
+    """Bytes per second of each connection."""
     max_failures: int = 3
-    """After so many failed connects in a row an upstream rests, where there is another."""
+    """Failed connects in a row after which an upstream is skipped, unless it is the only one."""
     failure_pause: float = 10.0
-    """Seconds for which it rests."""
+    """Seconds for which it is skipped."""
     allow: tuple[str, ...] = ()
-    """Prefixes of the clients that are served, as ``10.0.0.0/8``; all are, where there is none."""
+    """Prefixes of clients to serve, such as ``10.0.0.0/8``; empty: all clients."""
     deny: tuple[str, ...] = ()
-    """Prefixes of clients that are not served, whatever is allowed."""
+    """Prefixes of clients to refuse; deny wins over ``allow``."""
     send_proxy: Literal[0, 1, 2] = 0
-    """The version of the PROXY protocol header that upstreams are sent; 0 is none."""
+    """Version of the PROXY protocol header to send to upstreams; 0 is none."""
     trust_proxy: tuple[str, ...] = ()
-    """Prefixes of the clients that begin with a PROXY protocol header, which names their client."""
+    """Prefixes of peers that must begin with a PROXY protocol header, which names the client."""
     transparent: bool = False
     """Connect from the client's own address (IP_TRANSPARENT, ip(7)); needs CAP_NET_ADMIN, and routes back."""
     congestion: str = ""
-    """The congestion control of both sides (TCP_CONGESTION, tcp(7)); the system's own unless given."""
+    """TCP congestion control of both sides (TCP_CONGESTION, tcp(7)); empty: the system's default."""
     health: str = ""
-    """How upstreams are checked: ``connect``, ``stable`` or ``banner`` as in ``wait``, or ``http:/path``."""
+    """Health check of upstreams: ``connect``, ``stable`` or ``banner`` as in ``wait``, or ``http:/path``."""
     health_interval: float = 5.0
     """Seconds between two checks."""
     health_timeout: float = 1.0
-    """Seconds for one check."""
+    """Seconds for a check's connect, and for its answer."""
     resolve_interval: float = 30.0
-    """Seconds after which the upstreams' names are resolved again; at once, when connecting to one fails."""
+    """Seconds between two look-ups of the upstreams' names; a failed connect starts one earlier."""
     reuse_port: bool = False
-    """Let other processes of the same user listen there too (SO_REUSEPORT, socket(7))."""
+    """Allow other processes of the same user to listen there too (SO_REUSEPORT, socket(7))."""
 
 
 class Rule(_Fields):
     """A rule, checked: ``Rule("8080", ["10.0.0.1:80", "10.0.0.2:80"], policy="least-connections")``.
 
-    Raises InvalidArgument, which begins with the name of the option that can't be meant.
+    Raises InvalidArgument; its message begins with the name of the wrong option.
     """
 
     __slots__ = ()
@@ -209,9 +209,9 @@ _SHORTEST = {
     "health_timeout": 0.001,
     "resolve_interval": 0.1,
 }
-"""The least that each number of seconds may be."""
+"""Minimum of each number of seconds."""
 _LONGEST = {"keepalive": 32_767}
-"""The most, where that is less than elsewhere: Linux takes no more (tcp(7))."""
+"""Maximum, where Linux's limit is below the general one (tcp(7))."""
 _MOST_CONNECTIONS = 1_000_000
 _FASTEST = 1_000_000_000_000
 _COUNTS = {
@@ -277,7 +277,7 @@ def _check_health(rule: Rule) -> None:
 
 
 def health_target(health: str, upstream: Endpoint | UnixEndpoint) -> str:
-    """The target by which ``fastnet.wait`` checks an upstream. Raises InvalidArgument where there is none."""
+    """The target by which ``fastnet.wait`` checks an upstream. Raises InvalidArgument if there is none."""
     if health in CHECKS:
         return str(upstream)
     if isinstance(upstream, UnixEndpoint):

@@ -12,7 +12,7 @@
     upstreams = "192.0.2.53:53"
     protocol = "udp"
 
-Times are in seconds, rates in bytes a second.
+Times are in seconds, rates in bytes per second.
 """
 
 import os
@@ -46,8 +46,8 @@ def load_rules(path: str | os.PathLike[str], patience: float | None = None) -> l
 
     With ``patience`` a pipe must have a writer, which takes at most so many seconds.
 
-    Raises OSError where it can't be read, and InvalidArgument, which names the file, the rule and the key,
-    for anything in it that is not understood.
+    Raises OSError if it can't be read, and InvalidArgument, which names the file, the rule and the key,
+    for an error in it.
     """
     path = path_text("path", path)
     try:
@@ -105,18 +105,18 @@ def _parse_toml(data: bytes) -> dict[str, Any]:
         raise InvalidArgument(f"not TOML: byte {error.start} is not UTF-8") from None
     if _LONG_KEY.search(text):
         raise InvalidArgument(_TOO_DEEP)
-    import tomllib  # which rules without a file have no use for
+    import tomllib  # needed for a file of rules only
 
     try:
         return tomllib.loads(text)
-    except ValueError as error:  # Also for a number of too many digits.
+    except ValueError as error:  # Raised also for a number of too many digits.
         raise InvalidArgument(f"not TOML: {error}{_quoted_line(text, str(error))}") from None
     except RecursionError:
         raise InvalidArgument(_TOO_DEEP) from None
 
 
 def _quoted_line(text: str, message: str) -> str:
-    """The line that a message of tomllib means, for it names no key."""
+    """The line that a message of tomllib refers to, since the message has no key."""
     found = re.search(r"at line ([0-9]+)", message)
     lines = text.split("\n")
     return f": {lines[int(found[1]) - 1].strip()}" if found else ""
@@ -142,7 +142,7 @@ def _check_apart(rules: list[Rule]) -> None:
     seen: dict[tuple[str, str], str] = {}
     for rule in rules:
         if isinstance(rule.listen, Endpoint) and not rule.listen.port:
-            continue  # Each takes a free one.
+            continue  # Each takes a free port.
         place = (rule.protocol, str(rule.listen))
         if place in seen:
             raise InvalidArgument(

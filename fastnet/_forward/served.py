@@ -1,4 +1,4 @@
-"""A rule while it is forwarded: what it listens on, where it leads, and the core's rule, which does it."""
+"""A rule in service: its listeners, its upstreams, and the core's rule."""
 
 import os
 import socket
@@ -33,15 +33,15 @@ _LONGEST_SPIN = 1.0
 _HTTP_PORT = 80
 _LOOPBACKS = ("localhost", "127.0.0.1", "::1")
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Every address of a family, and the one that is meant where it is connected to."""
+"""The wildcard address of a family, and the address to which a connect to it goes."""
 
 
 _SAME = {*RelayOptions._fields} & {*Rule._fields} - PREFIXES
-"""What the core's rule takes as it is."""
+"""Options that are passed to the core's rule unchanged."""
 
 
 class Settings(NamedTuple):
-    """What all rules of a forwarder share."""
+    """Settings shared by all rules of a forwarder."""
 
     threads: int
     engine: str
@@ -100,7 +100,7 @@ class Served:
             undo.pop_all()
 
     def end(self) -> None:
-        """Close the listeners, and leave the upstreams as they are."""
+        """Close the listeners; the upstreams stay."""
         self.upstreams.end()
         self.listeners.close()
 
@@ -157,7 +157,7 @@ class Served:
 
 
 def refuse_circles(served: Sequence[Served]) -> None:
-    """Raise InvalidArgument where rules lead to themselves: they would connect for ever."""
+    """Raise InvalidArgument for rules that lead to themselves: they would connect for ever."""
     leads = {one: {other for other in served if one.reaches(other)} for one in served}
     left = {*served}
     while ends := {one for one in left if not leads[one] & left}:

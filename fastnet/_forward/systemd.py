@@ -1,4 +1,4 @@
-"""systemd's part of a service: the sockets that it opened for us, and what it is notified of.
+"""The interface to systemd: inherited sockets, and notifications.
 
 The protocols are sd_listen_fds(3) and sd_notify(3). Started by something else, a process inherits nothing
 and nobody is notified.
@@ -20,13 +20,13 @@ _MOST_DESCRIPTORS = 1024
 _PATIENCE = 1.0
 """Seconds that systemd has to take a message."""
 _UNNAMED = "unknown"
-"""What systemd calls a socket whose unit gives it no name."""
+"""systemd's name of a socket without a name in its unit."""
 
 
 def inherited(name: str = "") -> list[socket.socket]:
     """The sockets of this name that systemd passed on (``FileDescriptorName=``); all without a name.
 
-    They are duplicates, so that they can be asked for again. Raises InvalidArgument where there is none
+    They are duplicates, so this can be called again. Raises InvalidArgument if there is none
     of this name, or where one is a connection (``Accept=yes``), and OSError for what is no socket.
     """
     named = _inherited_descriptors()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Stats(NamedTuple):
-    """What was done so far, by one rule or by all."""
+    """Counters of one rule or of all."""
 
     accepted: int
     """Connections accepted; for UDP, flows begun."""
@@ -26,7 +26,7 @@ class Stats(NamedTuple):
     resets: int
     """Connections that one of the sides reset, or that were cut."""
     timed_out: int
-    """Connections that were cut because nothing came for too long."""
+    """Connections that a timeout has cut."""
     sent_up: int
     """Bytes sent to the upstream."""
     sent_down: int
@@ -50,21 +50,21 @@ NOTHING = Stats(*[0] * len(Stats._fields))
 
 
 def stats_of(counters: "relay.Counters") -> Stats:
-    """What the core counts, as it is now."""
+    """The core's current counters."""
     return Stats(*(getattr(counters, name) for name in Stats._fields))
 
 
 class UpstreamState(NamedTuple):
-    """How things stand with one upstream of a rule."""
+    """The state of one upstream of a rule."""
 
     name: str
     """``HOST:PORT`` or ``unix:...``, as the rule has it."""
     healthy: bool
-    """False where its last check failed."""
+    """False if its last check failed."""
     active: int
     """Connections to it that are open now."""
     failures: int
-    """Connects that failed since the last one that did not."""
+    """Failed connects since the last success."""
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -79,21 +79,21 @@ class Record(NamedTuple):
 
     rule: Rule
     number: int
-    """The rule's first connection is 1; a rule that a reload has changed begins again."""
+    """The rule's first connection is 1; a changed rule starts again after a reload."""
     client_address: tuple[int, Any]
     """An address family, and a socket address of that family."""
     upstream_address: tuple[int, Any] | None
-    """The same; None where nothing was connected to."""
+    """The same; None if no upstream was connected."""
     opened: float
     """When it was accepted: seconds since the epoch."""
     seconds: float
-    """How long it was, or is by now, open."""
+    """Its duration so far, in seconds."""
     sent_up: int
     """Bytes sent to the upstream."""
     sent_down: int
     """Bytes sent to the client."""
     ended: str
-    """Why it ended; empty while it is open.
+    """The reason for its end; empty while it is open.
 
     ``closed`` (by both sides), ``client reset``, ``upstream reset``, ``unreachable``, ``refused``,
     ``denied``, ``idle``, ``half-closed``, ``late head``, ``bad response`` or ``stopped``.

@@ -1,4 +1,4 @@
-"""Where a rule's connections go: names that are resolved again as they age, and when connecting fails."""
+"""The upstreams of a rule: names that are resolved again at intervals, and when a connect fails."""
 
 import socket
 import threading
@@ -45,7 +45,7 @@ class Upstreams:
             raise
 
     def _start_threads(self) -> None:
-        """Before anything is changed, since they may not be had; they have nothing to do yet."""
+        """Start the threads first, since that may fail; they have nothing to do yet."""
         rule = self._rule
         if any(map(_is_name, rule.upstreams)):
             what = f"{rule.name}: names are not resolved anew"
@@ -74,7 +74,7 @@ class Upstreams:
             self._target = None
 
     def end(self) -> None:
-        """Change nothing any more. The threads end as soon as the resolver and the checks let them."""
+        """Change nothing any more. The threads end once the resolver and the checks return."""
         self.rest()
         for repeated in (self._names, self._checks):
             if repeated:
@@ -93,7 +93,7 @@ class Upstreams:
     def _refresh(self) -> None:
         target = self._target
         if target and self._names:
-            target.watch(self._names.wake)  # What fails from now on may need other addresses than these.
+            target.watch(self._names.wake)  # Later failures may need other addresses than these.
         fresh = [
             self._refreshed(place, known)
             for place, known in zip(self._rule.upstreams, self.current, strict=True)
@@ -107,7 +107,7 @@ class Upstreams:
             self.current = fresh
 
     def _refreshed(self, place: Endpoint | UnixEndpoint, known: "relay.Upstream") -> "relay.Upstream":
-        """The same upstream where its name still leads to the same addresses, or to none any more."""
+        """The same upstream if its name still resolves to the same addresses, or no longer resolves."""
         if isinstance(place, UnixEndpoint) or not _is_name(place):
             return known
         try:
@@ -136,7 +136,7 @@ class Upstreams:
     def _note(self, checked: Endpoint | UnixEndpoint, reason: str | None) -> None:
         healthy = reason is None
         if self._names and not healthy and _is_name(checked):
-            self._names.wake()  # Its name may lead elsewhere by now.
+            self._names.wake()  # Its name may resolve to other addresses by now.
         changed = False
         with self._lock:
             if self._target is None:

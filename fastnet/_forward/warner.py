@@ -1,4 +1,4 @@
-"""Warnings, in a thread of their own."""
+"""Calls of the warning function, in a thread of their own."""
 
 import threading
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class Warner:
         self._work = Work(self._run, "fastnet-forward-warnings")
 
     def end(self) -> None:
-        """The thread ends behind what is warned of already."""
+        """The thread ends after the warnings that are queued."""
         self._texts.put(None)
 
     def wait(self, timeout: float) -> None:

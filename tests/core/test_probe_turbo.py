@@ -470,7 +470,7 @@ class TestRefusals:
         for code in (errno.EINVAL, errno.ENOSYS):
             error = turbo_refusal(code)
             assert isinstance(error, EngineMissing)
-            assert str(error) == "engine turbo: needs Linux 6.6, with eBPF and tcx; raw needs no such thing"
+            assert str(error) == "engine turbo: needs Linux 6.6, with eBPF and tcx; raw needs none of these"
 
     def test_the_pure_implementation(self, root):
         from fastnet._pure import probe
