@@ -1,4 +1,4 @@
-"""The port states of an address: which TCP ports are open, closed or filtered, and how that was learnt.
+"""The port states of an address: which TCP ports are open, closed or filtered, and the reasons.
 
 ``portscan("::1", "21-23,80")`` connects to each port itself; ``engine="nmap"`` has nmap do it, through
 python-nmap. Both give the same types.
@@ -37,12 +37,12 @@ _ANSWERS = {
     errno.ETIMEDOUT: ("filtered", "no answer"),
 }
 
-# There is no room for one more socket now; there is when one under way ends.
+# No room for one more socket now; wait until one closes.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 _PROHIBITED = (errno.EACCES, errno.EPERM)
-"""The errors of this machine's own rules."""
+"""The errors of this machine's own firewall and routes."""
 
 
 class PortState(NamedTuple):
@@ -86,7 +86,7 @@ class PortScan(NamedTuple):
 def parse_ports(ports: str | int | Iterable[int]) -> tuple[int, ...]:
     """The ports of a text such as ``"21-23,80"``, or of numbers: ascending, each once.
 
-    Raises InvalidArgument, with what is wrong with it.
+    Raises InvalidArgument, with the reason.
     """
     wanted: set[int] = set()
     if isinstance(ports, int):
@@ -163,7 +163,7 @@ class Scan:
         self._check()
 
     async def run_async(self) -> None:
-        """All of it, for a running event loop."""
+        """The whole scan, as a coroutine."""
         import asyncio
 
         if self.engine == "nmap":
@@ -180,7 +180,7 @@ class Scan:
         return PortState(port, "unknown", f"not sent: {(error.strerror or '').lower()}")
 
     def _check(self) -> None:
-        """Raises OSError where nothing was learnt."""
+        """Raises OSError if the state of no port is known."""
         if self._refusal and all(state.state == "unknown" for state in self._states):
             raise self._refusal
 
@@ -201,9 +201,9 @@ def portscan(
     """The states of a host's TCP ports, on the first address that it resolves to.
 
     ``ports`` is one, several, or a text as ``21-23,80``. A port is open where it accepts a connection, closed
-    where it refuses, and filtered where nothing came within ``timeout`` seconds, or a router or this
-    machine's own rules refused. Where this machine can't send to one for another reason it is unknown.
-    ``concurrency`` bounds the connections under way at once. ``engine`` is ``"connect"`` (our own) or
+    if it refuses, and filtered if nothing came within ``timeout`` seconds, or a router or this
+    machine's own rules refused. If this machine can't send to it for another reason it is unknown.
+    ``concurrency`` is the maximum number of connections at once. ``engine`` is ``"connect"`` (our own) or
     ``"nmap"`` (python-nmap and the nmap program, which choose their own concurrency).
 
     Raises InvalidArgument, NameNotResolved, EngineMissing, and OSError where this machine can't send to
@@ -240,7 +240,7 @@ async def portscan_async(
 
 
 def _begin(target: Resolved, port: int) -> tuple[socket.socket, int]:
-    """A socket that connects, and how that began: EINPROGRESS, or an answer already.
+    """A connecting socket, and the result of connect(): EINPROGRESS, or already an answer.
 
     Raises OSError where this machine can't even send.
     """
@@ -257,7 +257,7 @@ def _begin(target: Resolved, port: int) -> tuple[socket.socket, int]:
 
 
 def _finish(sock: socket.socket, port: int, code: int) -> PortState:
-    """The state of a port from how connecting ended; closes the socket."""
+    """The state of a port from the result of connecting; closes the socket."""
     with sock:
         if code == 0 and _connected_to_itself(sock):
             code = errno.ECONNREFUSED

@@ -1,4 +1,4 @@
-"""Which routers lie on the way to a host: probes that live for one hop more each, all at once.
+"""The routers on the way to a host: probes with increasing TTLs, all at once.
 
 Without any privilege by UDP: the errors that come back are read from the socket's own error queue
 (IP_RECVERR, ip(7)). Or by ICMP echo, where that is permitted.
@@ -38,13 +38,13 @@ MAX_TRIES = 10
 
 _NANOSECOND = 1_000_000_000
 _WINDOW = 16
-"""Probes awaited at most: routers answer few at a time."""
+"""Maximum awaited probes: routers answer few at a time."""
 _LONGER = 4
-"""Where nothing answers in time, times the timeout: a router finds out in 3 s that a host is not there."""
+"""Factor of the timeout if nothing answers in time: a router needs 3 s to find that a host is missing."""
 
 
 class Response(NamedTuple):
-    """What became of one probe."""
+    """The result of one probe."""
 
     responder: str | None
     """The address that answered."""
@@ -64,14 +64,14 @@ class Response(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """All that came back from one distance."""
+    """The answers at one TTL."""
 
     ttl: int
     responses: tuple[Response, ...]
 
     @property
     def responders(self) -> list[str]:
-        """Who answered, each once: more than one where the way branches."""
+        """The responders, each once: more than one if the path branches."""
         return list(dict.fromkeys(each.responder for each in self.responses if each.responder))
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Hop(NamedTuple):
 
 
 class TraceResult(NamedTuple):
-    """The way to a host, as far as it goes."""
+    """The path to a host, as far as it was found."""
 
     host: str
     address: str
@@ -97,7 +97,7 @@ class TraceResult(NamedTuple):
 
     @property
     def error(self) -> str | None:
-        """Why it ends where it ends, or the error that the destination sent itself; None without a reason.
+        """The reason for its end, or the error that the destination sent itself; else None.
 
         As in ``host unreachable from 10.0.0.1``.
         """
@@ -132,7 +132,7 @@ class TraceOptions(TypedDict, total=False):
 
 
 class Tracer:
-    """A trace of the way to one host: made, its host is looked up and its sockets are open; see ``trace``.
+    """A trace of the path to one host. The constructor looks it up and opens the sockets; see ``trace``.
 
     A context manager.
     """
@@ -176,7 +176,7 @@ class Tracer:
             self.address: str = self._to.host
             self.engine: str = prober.engine
             self.notes: tuple[str, ...] = prober.notes
-            """What the system did not let the socket do, and what is different without it."""
+            """The socket options that the system refused, and the effect."""
             self._search = None
             if mtu:
                 search = MTUSearch(host, source=source, engine=prober.engine, to=self._to, **sending)

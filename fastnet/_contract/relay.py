@@ -55,7 +55,7 @@ class Options(NamedTuple):
     address they are closed; IPv6 addresses with one ``source_prefix`` count as one. ``rate``
     and ``connection_rate`` are bytes per second, both directions together, of all connections and of each.
     After ``max_failures`` failed connects in a row an upstream is skipped for ``failure_pause``, unless
-    it is the only one. ``allow`` and ``deny`` are prefixes of clients: deny wins, and an empty ``allow`` allows all.
+    it is the only one. ``allow`` and ``deny`` are prefixes of clients: deny wins; an empty ``allow`` is all.
 
     ``send_proxy`` is the version (1 or 2) of the PROXY header at the start of each connection to an upstream;
     clients within ``trust_proxy`` must begin with one. ``transparent`` connects from the client's own address

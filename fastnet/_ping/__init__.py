@@ -1,8 +1,8 @@
-"""Is a host there, and how far away: ICMP echo to one host or many, with root or without.
+"""ICMP echo to one host or many, with root or without.
 
-A reply is believed only where everything about it is right, its keyed cookie included; round-trip times
-are from the kernel's receive timestamps on the monotonic clock. An ICMP error is a reason, and final
-only at the timeout: a reply that comes after it wins.
+A reply counts only if everything in it is right, including its keyed cookie; round-trip times
+end at the kernel's receive timestamps, on the monotonic clock. An ICMP error becomes the result
+only at the timeout: a reply before that has precedence.
 """
 
 from collections.abc import Iterable
@@ -69,11 +69,11 @@ def ping(
     """Send ``count`` echo requests to a host, ``interval`` seconds apart; wait ``timeout`` for each reply.
 
     ``interval`` 0 is a flood: as fast as replies come back. ``timeout`` may be ``"auto"``: a second at first,
-    then by the round-trip times seen (RFC 6298), from 0.1 to 10. A request without a reply is sent again up
-    to ``retries`` times, its timeout ``backoff`` times as long each time. ``options`` are the Pinger's.
+    then adapted to the round-trip times (RFC 6298), from 0.1 to 10. A request without a reply is sent again
+    up to ``retries`` times, its timeout ``backoff`` times as long each time. ``options`` are the Pinger's.
 
     A host that does not answer is a result, not an error. Raises NameNotResolved, NotPermitted (its message
-    names the cures), InvalidArgument, NoAddress where ``source`` is not this machine's.
+    names the remedies), InvalidArgument, NoAddress where ``source`` is not this machine's.
     """
     with Pinger(**options) as pinger:
         return pinger.ping(host, count, interval, timeout, retries=retries, backoff=backoff)
@@ -90,10 +90,10 @@ def multiping(
     enough: int | None = None,
     **options: Unpack[PingerOptions],
 ) -> list[PingResult]:
-    """Ping many hosts at once, over one socket a family: one result each, in the order given.
+    """Ping many hosts at once, over one socket per family: one result each, in the order given.
 
-    A host that is named twice is pinged once. It ends early where ``enough`` hosts have answered. A name that
-    does not resolve, or what is not the address of one host, stops nobody else: its result has the ``error``.
+    A host that is named twice is pinged once. It ends early once ``enough`` hosts have answered. A name that
+    does not resolve, or an address that is not one host's, gives a result with the ``error``.
     The other arguments are those of ``ping``, times in seconds. Raises NotPermitted, InvalidArgument or
     NoAddress as ``ping`` does, before anything is sent.
     """

@@ -1,4 +1,4 @@
-"""Hosts and sources as they are given, and the socket addresses that they stand for."""
+"""Hosts and source addresses of callers, and the socket addresses that they resolve to."""
 
 import errno
 import socket
@@ -17,13 +17,13 @@ _DISCARD_PORT = 9
 
 
 class Destination(NamedTuple):
-    """A host that was looked up, and the kind of socket that there is for it."""
+    """A resolved host, and the kind of socket for it."""
 
     host: str
     address: str
     engine: str
     resolved: Resolved | None
-    """None where it did not resolve, or can't be pinged."""
+    """None if it did not resolve, or can't be pinged."""
     error: str | None = None
     """Why not."""
 
@@ -32,9 +32,9 @@ class Source(NamedTuple):
     """Where packets are sent from."""
 
     address: str
-    """Numeric, with its scope where it has one; empty: as the kernel chooses."""
+    """Numeric, with its scope if it has one; empty: the kernel's choice."""
     family: int
-    """The one that destinations must be of."""
+    """The family that destinations must have."""
     scope: int = 0
     """The interface of a link-local one; 0 where it has none."""
 
@@ -52,14 +52,14 @@ class Source(NamedTuple):
 
 
 def check_sending(interface: str, mark: int, tos: int) -> None:
-    """Refuse what no packet can be sent with. Raises InvalidArgument."""
+    """Check the options of a packet. Raises InvalidArgument."""
     check_text("interface", interface)
     bounded("mark", mark, 0, MAX_MARK)
     bounded("tos", tos, 0, 255)
 
 
 def source_of(source: "Host | None", family: int) -> Source:
-    """The source that is asked for. Raises NameNotResolved, InvalidArgument for an IPv4-mapped address."""
+    """The source address. Raises NameNotResolved, InvalidArgument for an IPv4-mapped address."""
     check_family(family)
     if source is None:
         return Source("", family)
@@ -108,5 +108,5 @@ def _is_elsewhere(found: Resolved, interface: str) -> bool:
 
 
 def reason_of(error: FastnetError, host: str) -> str:
-    """What is wrong with a host, without its name."""
+    """The error of a host, without its name."""
     return str(error.args[-1]).removeprefix(f"{host}: ")

@@ -1,4 +1,4 @@
-"""The largest packet that goes all the way to a host whole: path-MTU discovery (RFC 1191, RFC 8201)."""
+"""The largest packet that reaches a host unfragmented: path-MTU discovery (RFC 1191, RFC 8201)."""
 
 import errno
 import socket
@@ -18,24 +18,24 @@ from fastnet.endpoints import Resolved
 _HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}
 """Before the payload: IP without options, and ICMP or UDP."""
 _SMALLEST = {socket.AF_INET: 68, socket.AF_INET6: 1280}
-"""What every link passes whole (RFC 791, RFC 8200)."""
+"""Minimum MTU of every link (RFC 791, RFC 8200)."""
 _LARGEST = 65535
 _USUAL = 1500
 
 
 class PathMTU(NamedTuple):
-    """What is known of a path's MTU."""
+    """The MTU of a path."""
 
     host: str
-    """The host as it was asked for."""
+    """The host as it was given."""
     address: str
     engine: str
     mtu: int | None
-    """In bytes, IP header included; None where the host does not answer at all."""
+    """In bytes, IP header included; None if the host does not answer at all."""
     limits: tuple[tuple[str, int], ...]
     """Routers that reported a packet as too big, and the MTU of the link behind each."""
     error: str | None
-    """Why there is no MTU."""
+    """The reason if there is no MTU."""
 
     def __str__(self) -> str:
         """In words: ``path MTU 1400, 1400 behind 10.0.0.1``."""
@@ -61,7 +61,7 @@ class _Verdict(NamedTuple):
 class MTUSearch:
     """A search for the size at which packets that must not be fragmented still arrive.
 
-    Its host is looked up and its one socket open once it is made; see ``path_mtu``. A context manager.
+    The constructor looks up the host and opens the one socket; see ``path_mtu``. A context manager.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class MTUSearch:
         self.address: str = self._to.host
         self.engine: str = self._prober.engine
         self.notes: tuple[str, ...] = self._prober.notes
-        """What the system did not let the socket do, and what is different without it."""
+        """The socket options that the system refused, and the effect."""
 
     def close(self) -> None:
         self._prober.close()
@@ -129,7 +129,7 @@ class MTUSearch:
                 high = size - 1
                 if verdict.limit:
                     limits.append(verdict.limit)
-                    # A router that knows no RFC 1191 sends 0; and none is believed that contradicts what was
+                    # A router without RFC 1191 sends 0; and a report is ignored if it contradicts what was
                     # seen.
                     if low <= verdict.limit[1] <= high:
                         high = hint = verdict.limit[1]
@@ -150,7 +150,7 @@ class MTUSearch:
                 continue
             deadline = time.monotonic() + timeout
             while (yield Wait(prober.fileno(), READABLE, deadline)):
-                # What concerns another size comes late.
+                # A late answer to another size.
                 for answer in (each for each in prober.receive() if each.tag == size):
                     verdict = _judge(self._to, answer)
                     if verdict.arrived or verdict.limit:

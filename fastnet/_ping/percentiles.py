@@ -1,4 +1,4 @@
-"""Percentiles of round-trip times in a space that does not grow with them.
+"""Percentiles of round-trip times in constant memory.
 
 The first ``EXACT`` are kept as they are. From then on they are counted in a histogram whose buckets grow by
 a constant factor (DDSketch: Masson, Rim and Lee, VLDB 2019): a percentile is off by ``ERROR`` at most.
@@ -10,9 +10,9 @@ from itertools import accumulate
 from math import ceil, log
 
 EXACT = 256
-"""So many round-trip times have exact percentiles."""
+"""Number of round-trip times with exact percentiles."""
 ERROR = 0.02
-"""Relative error of a percentile of more than that, between a microsecond and 1000 seconds."""
+"""Relative error of the percentiles beyond that, between a microsecond and 1000 seconds."""
 
 _LOWEST_MS, _HIGHEST_MS = 1e-3, 1e6
 _GROWTH = (1 + ERROR) / (1 - ERROR)
@@ -39,7 +39,7 @@ class Percentiles:
             self._count(rtt_ms)
 
     def percentile(self, percent: int) -> float | None:
-        """The smallest round-trip time that so many are not above; None where there are none."""
+        """The smallest round-trip time that so many are not above; None if there are none."""
         if self._buckets is None:
             kept = sorted(self._exact or ())
             return kept[ceil(len(kept) * percent / 100) - 1] if kept else None

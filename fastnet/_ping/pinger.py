@@ -1,4 +1,4 @@
-"""A conversation with many hosts over one socket a family: threads take turns at reading it."""
+"""Pings many hosts over one socket per family; threads take turns at reading it."""
 
 import os
 import socket
@@ -38,17 +38,17 @@ class PingerOptions(TypedDict, total=False):
 
 
 class Pinger:
-    """A conversation with any number of hosts over one socket a family, from any number of threads.
+    """Pings any number of hosts over one socket per family, from any number of threads.
 
     ``engine`` is ``raw``, ``datagram`` or ``auto``: a raw socket, else an ICMP datagram socket
-    (``net.ipv4.ping_group_range``). ``size`` is the payload in bytes, which ``pattern`` fills behind the
+    (``net.ipv4.ping_group_range``). ``size`` is the payload in bytes, which ``pattern`` fills after the
     cookie of 16; ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class (the DSCP times 4),
     ``source`` the address to send from, ``interface`` the only one to use, ``mark`` a firewall mark (needs
     CAP_NET_ADMIN), ``family`` what names resolve to; with ``all_addresses`` each address of a name is pinged,
-    not the first alone. With ``dont_fragment`` True packets go whole or not at
-    all, whatever the kernel knows of the path; False lets them be cut to pieces; None is the kernel's way.
-    Round-trip times run from when the kernel handed a request to the driver or, with ``transmit_timestamps``
-    False, from right before it was sent: less exact, and less work, as a flood wants it.
+    not only the first. With ``dont_fragment`` True packets are never fragmented,
+    whatever path MTU the kernel knows; False permits fragmentation; None is the kernel's default.
+    Round-trip times start when the kernel hands a request to the driver or, with ``transmit_timestamps``
+    False, right before it is sent: less exact, and less CPU time, as for a flood.
     Sockets open when they are first needed, and anew in a child after ``fork``. A context manager; close
     it when no thread uses it.
     """
@@ -105,7 +105,7 @@ class Pinger:
         _open_pingers.add(self)
 
     def after_fork(self) -> None:
-        """The child must not take its parent's replies: it starts with sockets of its own."""
+        """The child must not read its parent's replies: it opens sockets of its own."""
         self.close()
         self._reset()
 
@@ -204,7 +204,9 @@ class Pinger:
         arrived = asyncio.Event()
         plan = Plan(count, interval, timeout, **more)
         session = Session(self, await asyncio.to_thread(self.resolve, hosts), plan)
-        own = os.dup(self.fileno())  # An event loop has one reader a descriptor, and there may be many of us.
+        own = os.dup(
+            self.fileno()
+        )  # An event loop has one reader per descriptor, and there may be many sessions.
         loop.add_reader(own, arrived.set)
         try:
             while session.unfinished:
@@ -271,11 +273,11 @@ class Pinger:
 
     @property
     def notes(self) -> list[str]:
-        """What the system did not let the sockets do, and what is different without it."""
+        """The socket options that the system refused, and the effect."""
         return list(dict.fromkeys(note for prober in self._probers.values() for note in prober.notes))
 
     def fileno(self) -> int:
-        """Readable when there is something for one of the conversations."""
+        """Readable when there is something for one of the sessions."""
         return self._poller.fileno()
 
     def has_unread(self) -> bool:
@@ -283,7 +285,7 @@ class Pinger:
         return bool(self._poller.poll(0))
 
     def advance(self, session: "Session", longest: float = float("inf")) -> None:
-        """Send what is due, and wait for news, at most so many seconds; ``session.told()`` has them.
+        """Send what is due, and wait for results, at most so many seconds; ``session.told()`` has them.
 
         One thread reads for all, and wakes the others.
         """
@@ -309,7 +311,7 @@ class Pinger:
             self.receive()
 
     def receive(self) -> None:
-        """Hand what has arrived to the conversations that it is for."""
+        """Pass the answers that have arrived to their sessions."""
         for prober in self._probers.values():
             for answer in prober.receive():
                 if session := self.sessions.get(answer.tag):

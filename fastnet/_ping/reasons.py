@@ -1,4 +1,4 @@
-"""Why there was no reply, in words."""
+"""The reasons for a missing reply, in words."""
 
 import errno
 import os
@@ -41,9 +41,9 @@ _ERRORS = {
 TOO_BIG = ((3, 4), (2, 0))
 """The errors whose ``info`` is the next link's MTU: fragmentation needed, packet too big."""
 PASSED = {socket.AF_INET: (11, 0), socket.AF_INET6: (3, 0)}
-"""What a router sends where a packet's TTL or hop limit ends."""
+"""Sent by a router at which a packet's TTL or hop limit expires."""
 _PORT_UNREACHABLE = {socket.AF_INET: (3, 3), socket.AF_INET6: (1, 4)}
-"""What the destination of a UDP probe sends."""
+"""Sent by the destination of a UDP probe."""
 
 _MARKS = {
     socket.AF_INET: {
@@ -103,7 +103,7 @@ def explain(family: int, answer: "_core.Answer") -> str:
 
 
 def explain_refusal(code: int) -> str:
-    """Why the system did not send, from its errno."""
+    """The reason for which the system did not send, from its errno."""
     if code == _core.NOT_A_HOST:
         return "not the address of one host"
     words = os.strerror(code)

@@ -1,6 +1,6 @@
-"""One conversation's timetable: what is to be sent when, how long it is awaited, what became of it.
+"""The schedule of one session: when requests are sent, how long they are awaited, and their results.
 
-Nothing here waits, so that threads and asyncio both can drive it.
+Nothing here waits, so both threads and asyncio can drive it.
 """
 
 import time
@@ -29,15 +29,15 @@ MAX_ENOUGH = 1 << 24
 
 _NANOSECOND = 1_000_000_000
 _BURST = 64
-"""Sent at most before what has arrived is read; in a flood, awaited at most, or one a host."""
+"""Maximum sent before arrived answers are read; in a flood, maximum awaited, or one per host."""
 _FLOOD_PAUSE_NS = 10_000_000
-"""In a flood, sent even though nothing comes back: a hundred a second, as ping(8) does."""
+"""In a flood, requests per second without replies, as in ping(8)."""
 _READS = 64
 """Tried at most before a request is given up: noise may come faster than it is read."""
 _SPREAD_NS = 1_000_000
 """Between the probes of one round to many hosts, so that they do not all leave in one burst."""
 _CATCH_UP_NS = 10_000_000
-"""How much of the time that was lost is made up for at once."""
+"""Maximum lost time that is caught up at once."""
 _FIRST, _SHORTEST, _LONGEST = 1.0, 0.1, 10.0
 """Seconds that ``auto`` waits at first (RFC 6298, 2.1), at least and at most (nmap's)."""
 
@@ -45,12 +45,12 @@ Timeout = float | Literal["auto"]
 
 
 class Persistence(TypedDict, total=False):
-    """How often a request is sent again, and when no more are."""
+    """Retries of a request, and the end of sending."""
 
     retries: int
-    """How many times more a request without a reply is sent, 0 unless given."""
+    """Number of retries of a request without a reply, 0 by default."""
     backoff: float
-    """By what each timeout is longer than the one before it, 1.5 unless given."""
+    """Factor of each timeout over the one before it, 1.5 by default."""
     enough: int | None
     """After so many hosts have answered, nothing more is sent."""
 
@@ -87,7 +87,7 @@ class Plan:
 
 
 class Patience:
-    """How long a host's replies are awaited: a fixed time, or by its round-trip times (RFC 6298)."""
+    """The timeout of a host: fixed, or adapted to its round-trip times (RFC 6298)."""
 
     def __init__(self, timeout: Timeout) -> None:
         self._auto = timeout == "auto"
@@ -112,7 +112,7 @@ class Patience:
 
 
 class Target:
-    """A destination in one conversation."""
+    """A destination in one session."""
 
     __slots__ = ("address", "alive", "family", "host", "patience", "to")
 
@@ -309,7 +309,7 @@ class Session:
         self._sent_ns = time.monotonic_ns()
         late_ns = self._sent_ns - self._begin_ns - due_ns
         if late_ns >= self._interval_ns > 0:
-            self._begin_ns += late_ns  # What was missed, rounds and retries, is not made up for.
+            self._begin_ns += late_ns  # Missed rounds and retries are not caught up.
         if not self._send(probe):
             return False
         if retry:
@@ -349,7 +349,7 @@ class Session:
         return True
 
     def take(self, answer: "_core.Answer") -> None:
-        """An answer to one of these requests. What comes after the timeout is no answer any more."""
+        """An answer to one of these requests. After the timeout it does not count."""
         probe = self._probes[answer.tag]
         target = probe.target
         if answer.error is not None:

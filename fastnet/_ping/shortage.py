@@ -1,4 +1,4 @@
-"""A send queue that is full: it is waited for, but not for ever."""
+"""Waiting for room in a full send queue, with a limit."""
 
 import errno
 import time

@@ -1,4 +1,4 @@
-"""Which part of the targets is swept by what.
+"""Divides the targets among workers.
 
 The targets in ascending order are cut into segments, each of which one worker sweeps: the addresses of one
 family that are on one link, or behind one router where that matters, or neither. A segment reaches from its
@@ -22,16 +22,16 @@ _Way = tuple[int, str, str, str]
 
 
 class Segment(NamedTuple):
-    """Those of the targets that one worker sweeps."""
+    """The targets of one worker."""
 
     targets: Targets
     family: int
     interface: str
     """By which frames of our own reach them; empty where the kernel routes, or where it does not matter."""
     source: str
-    """Our own address on that link."""
+    """This machine's address on that link."""
     gateway: str
-    """The router that the frames are sent to; empty where the targets are on the link themselves."""
+    """The router that the frames are sent to; empty if the targets are on the link themselves."""
     own: tuple[range, ...]
     """Their places in the result, ascending and apart."""
     indices: range
@@ -119,7 +119,7 @@ class Options(NamedTuple):
 
 
 def shard_size(targets: Targets, shard: tuple[int, int]) -> int:
-    """How many of the targets belong to shard i of n."""
+    """The number of targets in shard i of n."""
     which, of = shard
     return (targets.size - which) // of + 1 if which <= targets.size else 0
 

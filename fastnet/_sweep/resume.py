@@ -1,4 +1,4 @@
-"""What is left of a sweep that was interrupted: a small file, from which the same sweep goes on."""
+"""The state file of an interrupted sweep, from which the same sweep continues."""
 
 import os
 from binascii import Error as NotBase64
@@ -40,7 +40,7 @@ class StateFile:
             raise
 
     def save(self, decided: bytes) -> None:
-        """Write down which targets have their verdicts: what the interrupted ``Sweep`` knows."""
+        """Save which targets have their verdicts: what the interrupted ``Sweep`` knows."""
         import json
         import zlib
 

@@ -1,4 +1,4 @@
-"""A sweep under way: its sockets, its parts, and what is known so far."""
+"""A running sweep: its sockets, its segments, and the verdicts so far."""
 
 import select
 import socket
@@ -44,10 +44,10 @@ LONGEST_AUTO_TIMEOUT = 1.0
 """What ``timeout="auto"`` begins with, and never exceeds."""
 
 _WORTH_ASKING = 4096
-"""For fewer targets it takes longer to ask for their source than it saves."""
+"""Minimum number of targets for which looking up their source address saves time."""
 _SLICE_SECONDS = 0.1
 _PAUSE_MS = 1
-"""How long several workers that have nothing to send wait for what comes back to any of them."""
+"""Seconds that several idle workers wait for an answer to any of them."""
 
 
 Swept: TypeAlias = "Targets | Prefix | Iterable[Prefix]"
@@ -70,7 +70,7 @@ class SweepOptions(TypedDict, total=False):
 
 
 class Sweep:
-    """A sweep that is run bit by bit and can be interrupted: ``run`` until it is True, then ``result``.
+    """A sweep that runs step by step and can be interrupted: ``run`` until it is True, then ``result``.
 
     Takes and raises what the function ``sweep`` does, and ``decided``: what ``decided()`` of an earlier
     sweep of the same targets and shard; those are not probed again; and ``repeated``, where ``restart``
@@ -104,10 +104,10 @@ class Sweep:
                 raise InvalidArgument(f"interface {interface}: engine {engine} leaves that to the routes")
         self.targets: Targets = as_targets(targets, exclude, family)
         self.engine = engine
-        """What was asked for, and once it is open, which it is."""
+        """The requested engine; once the sockets are open, the one in use."""
         self._asked = engine
         self.size: int = _size(self.targets, shard)
-        """How many of the targets belong to the shard."""
+        """The number of targets in the shard."""
         if decided is not None and len(decided) != (self.size + 7) // 8:
             raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
         self._repeated = repeated
@@ -126,17 +126,17 @@ class Sweep:
 
     @property
     def sent(self) -> int:
-        """How many requests were sent so far."""
+        """The number of requests sent so far."""
         return sum(part.worker.sent for part in self._parts)
 
     @property
     def notes(self) -> list[str]:
-        """What the system did not let a socket do, and what is different without it."""
+        """The socket options that the system refused, and the effect."""
         found = (note for sock in self._sockets.values() for note in getattr(sock, "notes", ()))
         return list(dict.fromkeys(found))
 
     def restart(self) -> None:
-        """Begin again with every target, over the same sockets."""
+        """Start again with every target, over the same sockets."""
         self._close_parts()
         self._begin(None)
 
@@ -151,7 +151,7 @@ class Sweep:
         return not self._unfinished()
 
     def news(self) -> Iterator[Verdict]:
-        """The verdicts that became final since the last call: alive at once, any other at the end."""
+        """The verdicts that became final since the last call: alive at once, others at the end."""
         before, self._told = self._told, final_states(self.targets, self._parts)
         result = self.result()
         return (
@@ -286,9 +286,9 @@ class Sweep:
         return sock
 
     def _opened_prober(self, segment: Segment) -> _core.Prober:
-        """Bound to its source where the kernel would always choose that one: it takes 6 % of the time less.
+        """Bound to its source if the kernel would always choose that one, which saves CPU time.
 
-        But not where a sweep may last so long that our addresses change.
+        Not for a sweep that may last so long that our addresses change.
         """
         lasting = self._repeated or self._options.rate is not None
         worth_it = segment.family == socket.AF_INET6 and len(segment.indices) >= _WORTH_ASKING
@@ -307,7 +307,7 @@ class Sweep:
             raise
 
     def _used(self) -> str:
-        """Which engines the segments are swept with."""
+        """The engines of the segments."""
         used = {
             "turbo" if gateway else "link" if interface else self._icmp_engine
             for _, interface, _, gateway in self._sockets
@@ -334,7 +334,7 @@ def checked_options(
 
 
 def as_targets(targets: Swept, exclude: Iterable[Prefix], family: int) -> Targets:
-    """Targets, from what they are made of. Raises NameNotResolved where a name was all there is."""
+    """Targets from their texts. Raises NameNotResolved if the only target is a name that does not resolve."""
     if isinstance(targets, Targets):
         texts = tuple(targets.texts()) if (exclude := tuple(exclude)) else ()
         made = Targets(*texts, exclude=exclude) if texts else targets

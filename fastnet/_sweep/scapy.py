@@ -1,4 +1,4 @@
-"""Sweeps by scapy's ``sr(IP(dst=...)/ICMP())``, as a reference: slow, and it believes every reply."""
+"""Sweeps by scapy's ``sr(IP(dst=...)/ICMP())``, as a reference: slow, and it accepts every reply."""
 
 import os
 import socket

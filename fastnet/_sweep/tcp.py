@@ -1,4 +1,4 @@
-"""Where no ICMP is allowed at all: who accepts or refuses a TCP connection to one of a few ports is alive."""
+"""TCP sweep, for networks without ICMP: a target that accepts or refuses a connection is alive."""
 
 import errno
 import select
@@ -14,18 +14,18 @@ from fastnet._sweep.plan import Options, Segment
 from fastnet.targets import address_text
 
 PORTS = (80, 443, 22)
-"""What is connected to: ports that are rarely dropped on the way."""
+"""The ports to connect to: rarely dropped on the way."""
 
 MAX_CONNECTIONS = 256
-"""How many connections are under way at once."""
+"""Maximum connections at once."""
 
 _FROM_THE_HOST = (0, errno.ECONNREFUSED, errno.ECONNRESET)
-# There is no room for one more socket now; there is when one under way ends.
+# No room for one more socket now; wait until one closes.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 
 
 _LONGEST_AWAY = 0.1
-"""Seconds between two looks, above which a round-trip time would be too wrong."""
+"""Seconds between two polls, above which a round-trip time is too inexact."""
 
 
 class _Attempt(NamedTuple):

@@ -3,7 +3,7 @@
 A service is *up* when a fresh connection to one of its addresses passes the check. ``check="stable"``, the
 default, wants the connection to stay open for a moment: a proxy that accepts for a service that is not
 there yet, and then closes, does not count. Each attempt has its own time-out, so that dropped SYNs don't
-hide a service that comes up later; names are resolved anew for each round, and their addresses raced.
+hide a service that starts later; names are resolved again in each round, and their addresses raced.
 
 A service is *gone* when it is known to fail its check at every address. What did not answer, or was cut off,
 is neither.
@@ -64,7 +64,7 @@ _NO_ANSWER_OF_THE_RESOLVER = frozenset(
 
 
 class Ready(NamedTuple):
-    """What was waited for has happened."""
+    """The target is ready, or gone."""
 
     target: str
     """The target as it was given."""
@@ -84,7 +84,7 @@ class Ready(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How things stand with one target: ``ready``, or the last ``reason`` why not."""
+    """The state of one target: ``ready``, or the last ``reason`` why not."""
 
     target: str
     ready: bool
