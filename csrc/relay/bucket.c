@@ -19,6 +19,7 @@ void fn_bucket_init(struct fn_bucket *bucket, uint64_t bytes_per_second)
     bucket->rate = bytes_per_second < FASTEST ? bytes_per_second : FASTEST;
     bucket->burst_ns = bucket->rate ? later(FN_BUCKET_BURST_NS, cost_ns(bucket, 1) + 1) : 0;
     atomic_init(&bucket->earned_at, 0);
+    atomic_init(&bucket->turns, 0);
 }
 
 size_t fn_bucket_room(const struct fn_bucket *bucket, int64_t now_ns)
@@ -31,14 +32,26 @@ size_t fn_bucket_room(const struct fn_bucket *bucket, int64_t now_ns)
                     : 0;
 }
 
-/* How long until there is room again, once it is used up: then for half a burst, and for a byte at least. */
-static int64_t wait_ns(const struct fn_bucket *bucket, int64_t ahead)
+/*
+ * A part of this time, another one each time: who comes first takes all the room, and without it that would be the same
+ * one again and again. Multiples of the golden ratio are spread evenly, and are never in step with anything.
+ */
+static int64_t spread_ns(struct fn_bucket *bucket, int64_t most)
+{
+    const uint32_t turn = atomic_fetch_add_explicit(&bucket->turns, 1, memory_order_relaxed);
+
+    return (int64_t)(turn * UINT32_C(2654435769) >> 16) * (most >> 16);
+}
+
+/* How long until there is room again, once it is used up: then for half a burst at least, and for a byte. */
+static int64_t wait_ns(struct fn_bucket *bucket, int64_t ahead)
 {
     const int64_t byte = cost_ns(bucket, 1) + 1;
+    const int64_t least = later(bucket->burst_ns / 2, byte);
 
     if (bucket->burst_ns - ahead >= byte)
         return 0;
-    return ahead - bucket->burst_ns + later(bucket->burst_ns / 2, byte);
+    return ahead - bucket->burst_ns + least + spread_ns(bucket, (bucket->burst_ns - least) / 2);
 }
 
 int64_t fn_bucket_take(struct fn_bucket *bucket, int64_t now_ns, size_t bytes)

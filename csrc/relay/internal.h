@@ -116,7 +116,8 @@ struct fn_extra {
     int64_t next_due; /* or must have begun */
     bool heard;       /* the client has sent something */
     struct fn_bucket bucket;
-    int64_t resumes; /* when the rates let more pass */
+    int64_t resumes; /* when the rates let more pass, */
+    bool down_first; /* and whether what the client sends is next */
     union fn_client destination; /* by a PROXY header */
     int status; /* of the refusal, */
     const char *reason; /* and its text, which stays valid */

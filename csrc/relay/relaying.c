@@ -79,6 +79,8 @@ static void pass(struct fn_connection *connection, struct fn_side *from)
         const size_t n = most ? move(connection, from, most) : 0;
         if (limited && (n || !most))
             fn_transfer_charge(connection, n);
+        if (limited && n)
+            connection->extra->down_first = from->is_up;
         if (n)
             measure(connection, from, n);
         budget -= n < budget ? n : budget;
@@ -162,6 +164,9 @@ static void run(struct fn_connection *connection)
     struct fn_side *const down = &connection->down, *const up = &connection->up;
 
     flush(connection);
+    /* Where the rates let little pass, the directions take turns. */
+    if (connection->extra && connection->extra->down_first)
+        pass(connection, down);
     /* First the responses: one may let the next request pass. */
     pass(connection, up);
     pass(connection, down);
@@ -192,6 +197,15 @@ static int64_t request_due(const struct fn_extra *extra)
     return extra->resumes != FN_NEVER && extra->resumes > due ? extra->resumes : due;
 }
 
+/* When it was quiet for too long. While the rates let nothing pass, it is not quiet. */
+static int64_t quiet_due(const struct fn_connection *connection)
+{
+    const struct fn_extra *const extra = connection->extra;
+    const int64_t due = fn_time_after(connection->last, quiet_limit(connection));
+
+    return extra && extra->resumes != FN_NEVER && extra->resumes > due ? extra->resumes : due;
+}
+
 /* When something is due, or may be: connection->last moves on without a word to the timer. */
 static int64_t due(const struct fn_connection *connection)
 {
@@ -199,7 +213,7 @@ static int64_t due(const struct fn_connection *connection)
 
     if (connection->is_resetting)
         return connection->lane->loop->now + FN_RESET_POLL;
-    int64_t due = fn_time_after(connection->last, quiet_limit(connection));
+    int64_t due = quiet_due(connection);
     if (extra && request_due(extra) < due)
         due = request_due(extra);
     if (extra && extra->resumes < due)
@@ -229,10 +243,10 @@ static void on_time(struct fn_connection *connection, int64_t now)
 
     if (connection->is_resetting)
         pass_reset(connection);
-    else if (now >= fn_time_after(connection->last, quiet_limit(connection)))
-        quiet_for_too_long(connection);
     else if (extra && now >= extra->resumes)
         resume(connection);
+    else if (now >= quiet_due(connection))
+        quiet_for_too_long(connection);
     else if (extra && now >= request_due(extra))
         fn_rewriting_late(connection);
 }

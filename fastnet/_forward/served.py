@@ -175,11 +175,18 @@ def _reaches(family: int, address: Any, place: Endpoint | UnixEndpoint) -> bool:
         return family == socket.AF_UNIX and isinstance(place, UnixEndpoint) and _is_same(address, place)
     if address[1] != place.port:
         return False
-    host = Resolved(socket.AddressFamily(family), address).host
-    host = _WILDCARDS.get(host, host)
+    host = _connected(Resolved(socket.AddressFamily(family), address).host)
     if (":" in host) != (":" in place.host):
         return False
     return host == place.host or (place.host in _WILDCARDS and _is_local(host))
+
+
+def _connected(host: str) -> str:
+    """The address that connecting to an unspecified or a mapped one (``::ffff:192.0.2.1``) leads to."""
+    mapped = host.removeprefix("::ffff:")
+    if "." in mapped:
+        host = mapped
+    return _WILDCARDS.get(host, host)
 
 
 def _is_same(address: bytes, place: UnixEndpoint) -> bool:

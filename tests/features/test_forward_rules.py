@@ -227,6 +227,15 @@ def test_rules_that_lead_in_a_circle_are_refused() -> None:
         pass
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("host", ["[::ffff:127.0.0.1]", "[::ffff:0.0.0.0]"])
+def test_the_mapped_form_of_its_own_address_is_refused(protocol: str, host: str) -> None:
+    port = free_port()
+    for listens in ("127.0.0.1", "*"):
+        with pytest.raises(InvalidArgument, match="itself"):
+            Forwarder(f"{listens}:{port}", f"{host}:{port}", protocol=protocol).start()
+
+
 def test_a_unix_path_that_leads_to_itself_is_refused(tmp_path: Any) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "sock")
     with pytest.raises(InvalidArgument, match="itself"):

@@ -34,7 +34,7 @@ class Relaying:
 
     __slots__ = (
         *("_connection", "_counters", "_down", "_due", "_options", "_quiet", "_rates", "_tap", "_up"),
-        *("_throttled", "_view"),
+        *("_next", "_throttled", "_view"),
     )
 
     def __init__(self, connection: Connection, up: Side) -> None:
@@ -49,6 +49,8 @@ class Relaying:
         self._due: dict[Callable[[Any], None], float] = {}
         """What is to be done when: methods, without the object, which would be a cycle."""
         self._throttled = False
+        self._next = up
+        """The side that is read first after a pause: the directions take turns."""
         self._quiet = ("idle", lane.options.idle_timeout)
         """How it ends after so many seconds in which nothing was sent, if they are not 0."""
 
@@ -158,6 +160,9 @@ class Relaying:
     def _go_on(self) -> None:
         """The pause is over."""
         self._throttled = False
+        side, self._next = self._next, self._next.peer
+        if side.reading and self._may_read(side):
+            self._read(side)
         self._settle()
 
     # Ending
@@ -189,7 +194,10 @@ class Relaying:
             self._due[Relaying._time_out] = time.monotonic() + seconds
 
     def _time_out(self) -> None:
-        """Nothing was sent for too long."""
+        """Nothing was sent for too long, unless the rates let nothing pass."""
+        if self._throttled:
+            self._note_traffic()
+            return
         ended, _ = self._quiet
         self._counters.timed_out += 1
         raise Ended(ended, abort=True)
