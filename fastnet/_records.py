@@ -9,56 +9,56 @@ from typing import Any, Literal, TypedDict
 
 
 class Record(TypedDict):
-    """What every record has."""
+    """The keys of every record."""
 
     time: str
     """When the record was made: RFC 3339 in UTC, to the microsecond."""
 
 
 class Reply(Record):
-    """ping: what became of one echo request, or one more reply to it."""
+    """ping: the result of one echo request, or a duplicate reply."""
 
     kind: Literal["reply"]
     host: str
-    """The host as it was asked for."""
+    """The host as it was given."""
     address: str
-    """Numeric; empty where the host did not resolve."""
+    """Numeric; empty if the host did not resolve."""
     seq: int
     """0 for the first request to this host."""
     rtt_ms: float | None
-    """Null where there was no reply."""
+    """Null if there was no reply."""
     ttl: int | None
-    """The TTL or hop limit that the reply arrived with."""
+    """The TTL or hop limit of the reply."""
     error: str | None
-    """Why there was no reply."""
+    """The reason if there was no reply."""
     duplicate: bool
-    """One more reply to a request that was answered before."""
+    """Whether it is a further reply to an answered request."""
     tries: int
-    """How many times the request was sent; 0 where the system refused to."""
+    """Number of times the request was sent; 0 if the system refused."""
     responder: str | None
-    """Who replied for an anycast address; null where it is ``address`` itself."""
+    """The sender of a reply for an anycast address; null if it is ``address`` itself."""
 
 
 class Statistics(Record):
-    """What the requests to one host amount to."""
+    """The statistics of the requests to one host."""
 
     host: str
-    """The host as it was asked for."""
+    """The host as it was given."""
     address: str
-    """Numeric; empty where the host did not resolve."""
+    """Numeric; empty if the host did not resolve."""
     engine: str
-    """The kind of socket: ``raw`` or ``datagram``; empty where the host did not resolve."""
+    """The kind of socket: ``raw`` or ``datagram``; empty if the host did not resolve."""
     sent: int
     not_sent: int
-    """How many more the system refused to send."""
+    """Number of requests that the system refused to send."""
     received: int
     waiting: int
-    """How many of those that were sent were still awaited."""
+    """Number of sent requests that are still awaited."""
     duplicates: int
     loss_percent: float
-    """Of those that were sent and are not awaited any more."""
+    """Of the sent requests that are no longer awaited."""
     error: str | None
-    """Why nothing was received: the last request's reason."""
+    """The reason if nothing was received: the last request's reason."""
     rtt_min_ms: float | None
     rtt_avg_ms: float | None
     rtt_max_ms: float | None
@@ -69,7 +69,7 @@ class Statistics(Record):
     jitter_ms: float | None
     """The mean difference of two successive round-trip times; null below two."""
     outage_s: float
-    """The interval times the requests that were lost or not sent."""
+    """The interval times the number of requests that were lost or not sent."""
 
 
 class Interval(Statistics):
@@ -96,15 +96,15 @@ class PathMTU(TypedDict):
     """The MTU of the path to one host."""
 
     host: str
-    """The host as it was asked for."""
+    """The host as it was given."""
     address: str
-    """Numeric; empty where the host did not resolve."""
+    """Numeric; empty if the host did not resolve."""
     engine: str
     mtu_bytes: int | None
-    """The IP header included; null where the host does not answer."""
+    """The IP header included; null if the host does not answer."""
     limits: list[Limit]
     error: str | None
-    """Why there is no MTU."""
+    """The reason if there is no MTU."""
 
 
 class MTU(Record, PathMTU):
@@ -114,7 +114,7 @@ class MTU(Record, PathMTU):
 
 
 class Verdict(Record):
-    """sweep: what was found out about one target."""
+    """sweep: the verdict on one target."""
 
     kind: Literal["verdict"]
     round: int
@@ -124,17 +124,17 @@ class Verdict(Record):
     state: str
     """``alive``, ``inactive``, ``unreachable`` or ``not probed``."""
     rtt_ms: float | None
-    """Of an alive one; null where it is not known, as the reply was read too late."""
+    """Of an alive target; null if unknown, because the reply was read too late."""
     reason: str | None
-    """Why it is unreachable, or was not probed."""
+    """The reason if it is unreachable or was not probed."""
     mac: str | None
-    """The hardware address with which an alive one answered on our own link."""
+    """The hardware address of an alive target on this machine's link."""
     responder: str | None
-    """Who replied for an anycast address; null where it is ``address`` itself."""
+    """The sender of a reply for an anycast address; null if it is ``address`` itself."""
 
 
 class HopResponse(TypedDict):
-    """What became of one probe."""
+    """The result of one probe."""
 
     responder: str | None
     """The address that answered."""
@@ -147,7 +147,7 @@ class HopResponse(TypedDict):
 
 
 class Hop(Record):
-    """trace: all that came back from one distance."""
+    """trace: the answers at one TTL."""
 
     kind: Literal["hop"]
     ttl: int
@@ -155,7 +155,7 @@ class Hop(Record):
 
 
 class TraceSummary(Record):
-    """trace: the way as far as it goes."""
+    """trace: the path as far as it was found."""
 
     kind: Literal["trace_summary"]
     host: str
@@ -165,25 +165,25 @@ class TraceSummary(Record):
     reached: bool
     """Whether the destination is among those that answered."""
     error: str | None
-    """Why the way ends where it ends, or the error that the destination sent itself."""
+    """The reason for the path's end, or the error that the destination sent itself."""
     hops: int
-    """How many there are."""
+    """Their number."""
     mtu: PathMTU | None
     """With ``--mtu``."""
 
 
 class Outcome(Record):
-    """wait: how the wait for one target ended."""
+    """wait: the outcome of one target."""
 
     kind: Literal["outcome"]
     target: str
     """The target as it was given."""
     ready: bool
-    """Whether what was waited for has happened."""
+    """Whether the target is ready, or gone."""
     address: str | None
     """The numeric address, or path, that is up."""
     reason: str | None
-    """The last reason why not."""
+    """The last reason for a failed check."""
     attempts: int
     """Rounds over the target's addresses."""
     waited_s: float
@@ -219,19 +219,19 @@ class RuleAddresses(Record):
 
 
 class Rule(RuleAddresses):
-    """forward --dry-run: one rule as it was understood."""
+    """forward --dry-run: one rule, checked."""
 
     kind: Literal["rule"]
 
 
 class Listening(RuleAddresses):
-    """forward: where one rule listens, once it does."""
+    """forward: the listening addresses of one rule."""
 
     kind: Literal["listening"]
 
 
 class Metrics(Record):
-    """forward --metrics: where metrics are served."""
+    """forward --metrics: the URLs of the metrics."""
 
     kind: Literal["metrics"]
     urls: list[str]
@@ -242,11 +242,11 @@ class Reloaded(Record):
 
     kind: Literal["reloaded"]
     rules: int
-    """How many there are."""
+    """Their number."""
 
 
 class Data(Record):
-    """forward --dump: bytes that passed."""
+    """forward --dump: forwarded bytes."""
 
     kind: Literal["data"]
     rule: str
@@ -259,13 +259,13 @@ class Data(Record):
 
 
 class ForwardSummary(Record):
-    """forward: what was done, at the end: for each rule where there are several, then for all."""
+    """forward: the counters at the end: for each rule if there are several, then for all."""
 
     kind: Literal["forward_summary"]
     rule: str | None
     """Null: all rules."""
     connections: int
-    """How many were accepted."""
+    """Number of accepted connections."""
     unreachable: int
     refused: int
     denied: int
@@ -287,14 +287,14 @@ class Connection(Record):
     """The rule's first connection is 1."""
     client: str
     upstream: str | None
-    """Null where nothing was connected to."""
+    """Null if no upstream was connected."""
     lasted_s: float
     sent_up_bytes: int
     """To the upstream."""
     sent_down_bytes: int
     """To the client."""
     ended: str
-    """Why it ended; empty while it is open."""
+    """The reason for its end; empty while it is open."""
 
 
 class Lost(Record):
@@ -341,7 +341,7 @@ class Address(Record, InterfaceAddress):
 
 
 class Status(Record):
-    """status: whether an interface is really up."""
+    """status: whether an interface is up."""
 
     kind: Literal["status"]
     interface: str
@@ -352,11 +352,11 @@ class Status(Record):
     addresses: list[str]
     """Each with the length of its prefix."""
     ports: list[ScannedPort] | None
-    """With ``--ports``, where they could be scanned."""
+    """With ``--ports``, if they could be scanned."""
 
 
 class Support(Record):
-    """ipv6: what IPv6 support there is."""
+    """ipv6: which IPv6 support works."""
 
     kind: Literal["support"]
     built_in: bool
@@ -373,7 +373,7 @@ class Support(Record):
     works: bool
     """Whether a connection over IPv6 can leave this machine."""
     reason: str
-    """The first thing that lacks; empty where IPv6 works."""
+    """The first missing thing; empty if IPv6 works."""
 
 
 class Ipv6Address(Record, InterfaceAddress):
@@ -427,7 +427,7 @@ class IpcReply(Record):
 
 
 class EchoListening(Record):
-    """echo serve: one address that it listens at."""
+    """echo serve: one listening address."""
 
     kind: Literal["echo_listening"]
     host: str
@@ -435,7 +435,7 @@ class EchoListening(Record):
 
 
 class EchoServed(Record):
-    """echo serve: what was done, at the end."""
+    """echo serve: the counters at the end."""
 
     kind: Literal["echo_served"]
     accepted: int
@@ -443,22 +443,22 @@ class EchoServed(Record):
     """Connections that were still open."""
     echoed_bytes: int
     timed_out: int
-    """Connections that were closed because they were idle for too long."""
+    """Connections closed by the idle timeout."""
     failed: int
     """Connections that the peer reset."""
 
 
 class EchoReply(Record):
-    """echo client: what became of one message."""
+    """echo client: the result of one message."""
 
     kind: Literal["echo_reply"]
     seq: int
     """0 for the first message."""
     size_bytes: int
     rtt_ms: float | None
-    """From the first byte sent to the last one back; null where the message did not come back."""
+    """From the first byte sent to the last byte received; null if the reply is missing."""
     error: str | None
-    """Why it did not come back."""
+    """The reason for a wrong or missing reply."""
 
 
 class EchoSummary(Record):
@@ -495,15 +495,15 @@ class Packet(Record):
 
     kind: Literal["packet"]
     link: str | int
-    """What the packet starts with: a name, or a DLT number."""
+    """The first layer: a name, or a DLT number."""
     length_bytes: int
     layers: list[Layer]
     error: str | None
-    """Why parsing was stopped."""
+    """The reason why parsing stopped."""
 
 
 class Visit(Record):
-    """tour: one thing done at a stop, and what came back."""
+    """tour: one action at a stop, and its result."""
 
     kind: Literal["visit"]
     stop: str

@@ -1,6 +1,6 @@
 """The functions that wait, for a running event loop: ``await aio.ping("::1")`` is ``fastnet.ping("::1")``.
 
-Each function of ``fastnet`` that waits has its twin here, under the same name, with the same arguments,
+Each function of ``fastnet`` that waits has its coroutine here, under the same name, with the same arguments,
 results and errors: a coroutine, or for ``async for`` where the function returns an iterator. A twin's module
 is loaded when the twin is first named.
 """

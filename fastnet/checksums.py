@@ -1,7 +1,7 @@
 """The Internet checksum (RFC 1071): compute, verify, update, and sum pseudo-headers.
 
 A checksum is the complement of a *sum*, the one's-complement sum of the data's 16-bit big-endian
-words. What covers a pseudo-header starts from that header's sum::
+words. A checksum that covers a pseudo-header starts from that header's sum::
 
     initial = pseudo_header_ipv4(src, dst, 17, len(datagram))
     checksum(datagram, initial)
@@ -9,7 +9,7 @@ words. What covers a pseudo-header starts from that header's sum::
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the pure twin is typed, and the native one keeps to it
+if TYPE_CHECKING:  # the pure twin is typed, and the native one has the same types
     from fastnet._pure.checksum import checksum as checksum
     from fastnet._pure.checksum import checksum_many as checksum_many
     from fastnet._pure.checksum import kernel as kernel

@@ -31,13 +31,13 @@ _PAUSE_SECONDS = 0.05
 
 
 class EchoStats(NamedTuple):
-    """What a server has done so far."""
+    """Counters of a server."""
 
     accepted: int
     active: int
     echoed_bytes: int
     timed_out: int
-    """Connections that were closed because they were idle for too long."""
+    """Connections closed by the idle timeout."""
     failed: int
     """Connections that the peer reset."""
 
@@ -50,7 +50,7 @@ class EchoStats(NamedTuple):
 
 
 class _Connection:
-    """A client's socket, and what it has not yet been sent back."""
+    """A client's socket, and the bytes that are still to be sent back."""
 
     __slots__ = ("address", "deadline", "pending", "sock")
 
@@ -64,10 +64,10 @@ class EchoServer:
     """Sends back what each connection sends, on every address that ``host`` stands for.
 
     ``localhost`` is both loopbacks and ``*`` every address, each family by a socket of its own; port 0 takes
-    a free port, the same in both. All connections are served by one thread. One that does not read what it
-    gets is not read from either, so each holds at most 64 KiB. After a half-close it is sent all the rest,
-    and then closed. Over ``max_connections``, clients wait to be accepted; ``idle_timeout`` seconds without
-    a byte end a connection (None: never). A context manager, sync and async.
+    a free port, the same in both. All connections are served by one thread. Nothing is read from a client
+    that does not read, so each holds at most 64 KiB. After a half-close the client gets all the rest, and is
+    then closed. Over ``max_connections``, clients wait to be accepted; ``idle_timeout`` seconds without
+    data end a connection (None: never). A context manager, sync and async.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class EchoServer:
         self._listeners: list[socket.socket] = []
         self._work: Work[None] | None = None
         self._connections: dict[_Connection, None] = {}
-        """In the order of their last bytes, the longest idle first."""
+        """In the order of their last data, the longest idle first."""
         self._listening = False
         self._listen_again_at = 0.0
         self._accepted = self._echoed = self._timed_out = self._failed = 0
@@ -109,7 +109,7 @@ class EchoServer:
 
     @property
     def stats(self) -> EchoStats:
-        """What it has done so far."""
+        """The counters."""
         return EchoStats(self._accepted, len(self._connections), self._echoed, self._timed_out, self._failed)
 
     def __repr__(self) -> str:
@@ -136,7 +136,7 @@ class EchoServer:
         return self
 
     def wait(self) -> None:
-        """Wait until it has stopped. Raises what ended it, if it was not ``stop``."""
+        """Wait until it has stopped. Raises the error that ended it, if it was not ``stop``."""
         if self._work is not None:
             self._work.result()
 
@@ -229,7 +229,7 @@ class EchoServer:
             return
         try:
             sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionError):  # it was gone before it was accepted
+        except (BlockingIOError, ConnectionError):  # it closed before it was accepted
             return
         except OSError:
             # Out of descriptors or memory: it stays queued until there is room.
@@ -292,14 +292,14 @@ class EchoServer:
 
 
 class Reply(NamedTuple):
-    """What became of one message."""
+    """The result of one message."""
 
     seq: int
     """0 for the first message."""
     size: int
     """In bytes."""
     rtt_ms: float | None
-    """From the first byte sent to the last one back; None where it did not come back."""
+    """From the first byte sent to the last byte received; None if the reply is missing."""
     error: str | None
     """Why it did not: ``no answer``, ``wrong answer at byte 3``, ``the server closed after 3 bytes``."""
 

@@ -1,22 +1,22 @@
-"""Every error that fastnet raises by itself.
+"""All exceptions of fastnet.
 
 Each kind is also the standard library's type that a caller would already catch::
 
     FastnetError
-    ├── InvalidArgument        ValueError       a value that can't be what was meant
+    ├── InvalidArgument        ValueError       an invalid value
     ├── PacketError            ValueError       a packet that can't be built or read
     │   ├── TruncatedPacket                     it ends before its headers do
     │   └── BadChecksum                         its checksum does not match
-    ├── NotPermitted           PermissionError  the privilege lacks; the message names the cure
-    ├── NoSuchInterface        OSError          no interface of that name; the message lists those there are
+    ├── NotPermitted           PermissionError  a privilege is missing; the message names the remedy
+    ├── NoSuchInterface        OSError          no interface of that name; the message lists those that exist
     ├── NoAddress              OSError          the interface has no address of that kind
     ├── NameNotResolved        socket.gaierror  a host or service name that does not resolve
-    ├── AddressInUse           OSError          somebody else has the address that was to be listened on
-    ├── BadMessage             ConnectionError  a message that is too long, or that the peer left unfinished
+    ├── AddressInUse           OSError          the listening address is in use
+    ├── BadMessage             ConnectionError  a message that is too long or incomplete
     ├── ChildFailed            ChildProcessError  a forked child raised, was killed, or ended with a status
-    ├── WaitTimeout            TimeoutError     the time was up
+    ├── WaitTimeout            TimeoutError     a timeout
     ├── EngineMissing          ImportError      an engine= whose package or program is not installed
-    └── ImplementationMissing  ImportError      FASTNET_IMPL asks for what this build lacks
+    └── ImplementationMissing  ImportError      FASTNET_IMPL names what this build lacks
 
 An error of the operating system keeps its errno. Nothing here is raised for a host that is down or a
 port that is closed: those are answers.
@@ -26,11 +26,11 @@ import _socket  # whose gaierror is socket's: that module takes longer to load
 
 
 class FastnetError(Exception):
-    """The root: ``except FastnetError`` catches whatever fastnet raises by itself."""
+    """The root: ``except FastnetError`` catches all of them."""
 
 
 class InvalidArgument(FastnetError, ValueError):
-    """A value that can't be what was meant; the message has what would be right."""
+    """An invalid value; the message has the expected form."""
 
 
 class PacketError(FastnetError, ValueError):
@@ -46,7 +46,7 @@ class BadChecksum(PacketError):
 
 
 class NotPermitted(FastnetError, PermissionError):
-    """The operating system refused for lack of privilege; the message names the cure."""
+    """The operating system refused for lack of privilege; the message names the remedy."""
 
 
 class NoSuchInterface(FastnetError, OSError):
@@ -62,11 +62,11 @@ class NameNotResolved(FastnetError, _socket.gaierror):
 
 
 class AddressInUse(FastnetError, OSError):
-    """Somebody else has the address that was to be listened on. errno is EADDRINUSE."""
+    """The listening address is in use. errno is EADDRINUSE."""
 
 
 class BadMessage(FastnetError, ConnectionError):
-    """A message that is too long, or that the peer left unfinished: the connection is of no more use."""
+    """A message that is too long or incomplete: the connection can't be used any more."""
 
 
 class ChildFailed(FastnetError, ChildProcessError):
@@ -74,7 +74,7 @@ class ChildFailed(FastnetError, ChildProcessError):
 
 
 class WaitTimeout(FastnetError, TimeoutError):
-    """What was waited for did not happen in time."""
+    """The timeout has passed."""
 
 
 class EngineMissing(FastnetError, ImportError):
@@ -82,4 +82,4 @@ class EngineMissing(FastnetError, ImportError):
 
 
 class ImplementationMissing(FastnetError, ImportError):
-    """FASTNET_IMPL asks for an implementation that this installation does not have."""
+    """FASTNET_IMPL names an implementation that this installation does not have."""

@@ -1,4 +1,4 @@
-"""The network interfaces: their names, their addresses, and whether they are really up.
+"""The network interfaces: their names, their addresses, and whether they are up.
 
 ``get_ip_address`` and its siblings ask the kernel one thing about one interface (netdevice(7)), over one
 socket kept open a thread. They answer for the network namespace that the calling thread is in, also after
@@ -18,7 +18,7 @@ from fastnet.errors import NoAddress, NoSuchInterface
 if TYPE_CHECKING:
     from fastnet._portscan import PortState
 
-if TYPE_CHECKING:  # the pure twin is typed, and the native one keeps to it
+if TYPE_CHECKING:  # the pure twin is typed, and the native one has the same types
     from fastnet._pure.netif import get_broadcast as get_broadcast
     from fastnet._pure.netif import get_hardware_address as get_hardware_address
     from fastnet._pure.netif import get_index as get_index
@@ -153,7 +153,7 @@ def network_of(address: str, prefix_length: int) -> str:
 
 
 def scope_of(address: str) -> str:
-    """``host``, ``link``, ``site`` or ``global``: how far an address is meant to be used."""
+    """``host``, ``link``, ``site`` or ``global``: the scope of an address."""
     family, number = _parse(address)
     scopes = (scope for network, host_bits, scope in _SCOPES[family] if number >> host_bits == network)
     return next(scopes, "global")
@@ -177,7 +177,7 @@ def _ipv4_addresses() -> Iterable[InterfaceAddress]:
         try:
             netmask = get_netmask(label, address)
         except (NoSuchInterface, NoAddress):
-            continue  # It went between the list and the question.
+            continue  # It was removed after it was listed.
         yield describe_address(label, address, prefix_length_of(netmask))
 
 
@@ -211,7 +211,7 @@ def list_status() -> list[InterfaceStatus]:
         try:
             flags = get_flags(name)
         except NoSuchInterface:
-            continue  # It went between the list and the question.
+            continue  # It was removed after it was listed.
         own = tuple(address for address in addresses if address.interface == name)
         found.append(_judge(name, flags, own))
     return found
@@ -254,7 +254,7 @@ def _scan(
 ) -> "tuple[PortState, ...]":
     from fastnet._portscan import portscan
 
-    # An address of an interface that is turned off may be routed elsewhere: to others.
+    # An address of an interface that is turned off may be routed to another host.
     if not (status.administratively_up and status.addresses):
         return ()
     first = status.addresses[0]

@@ -4,7 +4,7 @@ A message is 0 to ``max_message`` bytes and arrives as it was sent, however the 
 wire it follows its length in 4 bytes, big-endian. Beside it can travel open file descriptors (``fds=``), and
 ``Channel.peer`` is who is at the other end (unix(7): SCM_RIGHTS, SO_PEERCRED).
 
-Every call that can wait has a coroutine twin, ``NAME_async``; the context managers are sync and async. ::
+Every call that can wait has a coroutine, ``NAME_async``; the context managers are sync and async. ::
 
     with fork(lambda channel: channel.send(channel.recv().upper())) as child:
         child.channel.send(b"hello")
@@ -40,18 +40,18 @@ if TYPE_CHECKING:
     import asyncio
 
 MAX_MESSAGE = 1 << 20
-"""How long a message may be, in bytes, where no other ``max_message`` is given."""
+"""Maximum message length in bytes, unless another ``max_message`` is given."""
 MAX_FDS = 253
-"""How many descriptors the kernel lets travel with one message (SCM_MAX_FD)."""
+"""Maximum descriptors in one message (SCM_MAX_FD)."""
 
 _LENGTH_BYTES = 4
 _READ_BYTES = 1 << 18
 _LAST_SECONDS = 1.0
-"""For handlers whose connections were closed under them."""
+"""Raised in handlers whose connections were closed."""
 _FULL_SECONDS = 0.01
-"""Between two tries to connect to a server whose queue is full."""
+"""Seconds between two connects to a server whose queue is full."""
 _EXHAUSTED_SECONDS = 0.05
-"""Between two tries to accept while the process is out of descriptors."""
+"""Seconds between two accepts while the process is out of descriptors."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NOBODY = frozenset({errno.ENOENT, errno.ECONNREFUSED})
 
@@ -59,7 +59,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Credentials(NamedTuple):
-    """Who connected, listened or made the pair, as the kernel saw it at that time."""
+    """The process that connected, listened or created the pair, from the kernel."""
 
     pid: int
     uid: int
@@ -76,7 +76,7 @@ class Credentials(NamedTuple):
 class Channel:
     """Whole messages over a connected stream socket of the Unix domain, which it owns from then on.
 
-    ``timeout`` bounds each send and receive, in seconds; None waits for ever. One thread or task may send
+    ``timeout`` limits each send and receive, in seconds; None is no limit. One thread or task may send
     while another receives. Raises InvalidArgument for any other kind of socket.
     """
 
@@ -95,10 +95,10 @@ class Channel:
         self.timeout = timeout
 
     def send(self, message: Buffer, fds: Sequence[int] = ()) -> None:
-        """Send one message, and with it copies of open file descriptors.
+        """Send one message, with copies of open file descriptors.
 
         Raises InvalidArgument for a message over ``max_message``, BrokenPipeError where the peer is gone,
-        and WaitTimeout; a channel that took only a part in time is closed, for the rest can't be recognised.
+        and WaitTimeout; after a partial send the channel is closed, since the rest would be misread.
         """
         run(self._send(message, fds))
 
@@ -107,9 +107,9 @@ class Channel:
         await run_async(self._send(message, fds))
 
     def recv(self) -> bytes | None:
-        """The next message, or None where the peer sends no more.
+        """The next message, or None if the peer sends no more.
 
-        Descriptors that come with it are closed. Raises BadMessage where the peer announces more than
+        Descriptors that come with it are closed. Raises BadMessage if the peer announces more than
         ``max_message`` bytes or ends within a message, and WaitTimeout, after which it can be called again.
         """
         return run(self._recv())
@@ -136,7 +136,7 @@ class Channel:
 
     @property
     def peer(self) -> Credentials:
-        """Who is at the other end. Both ends of a pair name the process that made it."""
+        """The process at the other end. For both ends of a pair it is the process that created it."""
         return Credentials(*_core.credentials(self._sock))
 
     def fileno(self) -> int:
@@ -239,7 +239,7 @@ class Channel:
 
 
 def pair(*, max_message: int = MAX_MESSAGE, timeout: float | None = None) -> tuple[Channel, Channel]:
-    """Two channels that are connected with each other (socketpair(2))."""
+    """Two connected channels (socketpair(2))."""
     _check_max_message(max_message)
     check_timeout("timeout", timeout)
     one, other = socket.socketpair()
@@ -271,7 +271,7 @@ class Child:
         self.pid = pid
         self.channel = channel
         self.status: int | None = None
-        """How it ended: its exit status, or the negative number of the signal; None while it runs."""
+        """The exit status, or the negative number of the signal; None while it runs."""
         self._grace = grace
         self._report = report
         self._pidfd = os.pidfd_open(pid)
@@ -308,7 +308,7 @@ class Child:
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def _end(self) -> Steps[str]:
-        """Close the channel and see the child off; returns what went wrong, or nothing."""
+        """Close the channel and reap the child; returns the error, or None."""
         # By shutdown, the child sees the end even if another process inherited our side of the channel.
         with suppress(OSError):
             self.channel._sock.shutdown(socket.SHUT_RDWR)
@@ -319,7 +319,7 @@ class Child:
         except WaitTimeout:
             late = f"still ran {self._grace:g} s after its channel was closed, and was killed"
         finally:
-            # Late, or the waiting was broken off (Ctrl-C, a cancelled task): no zombie is left in any case.
+            # After a timeout or an interrupted wait (Ctrl-C, a cancelled task) no zombie is left either.
             if self.status is None:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 self._reap()
@@ -375,7 +375,7 @@ def fork(
         ours, theirs = pair(max_message=max_message, timeout=timeout)
         undo.callback(ours.close)
         _parents_ends.add(ours)
-        _flush()  # what is still buffered would be written by the child once more
+        _flush()  # buffered data would be written by the child a second time
         with theirs:
             child = _fork(
                 lambda: _live(function, theirs, report),

@@ -1,7 +1,7 @@
 """Wait until a TCP or Unix-domain service is ready, or until it is gone.
 
 A service is *up* when a fresh connection to one of its addresses passes the check. ``check="stable"``, the
-default, wants the connection to stay open for a moment: a proxy that accepts for a service that is not
+default, requires the connection to stay open for a moment: a proxy that accepts for a service that is not
 there yet, and then closes, does not count. Each attempt has its own time-out, so that dropped SYNs don't
 hide a service that starts later; names are resolved again in each round, and their addresses raced.
 
@@ -69,7 +69,7 @@ class Ready(NamedTuple):
     target: str
     """The target as it was given."""
     address: str | None
-    """The numeric address (or path) that is up; None where the wait was for the service to go."""
+    """The numeric address (or path) that is up; None after a wait for the service to be gone."""
     attempts: int
     """Rounds over the target's addresses."""
     waited_s: float
@@ -102,16 +102,16 @@ class Outcome(NamedTuple):
 
 
 class Options(TypedDict, total=False):
-    """What every wait takes besides its targets and its timeout; all times are in seconds."""
+    """The options of every wait besides its targets and its timeout; all times are in seconds."""
 
     gone: bool
-    """Wait until every address of the target is known not to be up, instead of until one is."""
+    """Wait until every address of the target is known not to be up."""
     check: Check
     """One of ``CHECKS``; "stable" unless given."""
     interval: float
     """Time between rounds at first, 0.1; it grows by half each time, up to a second."""
     attempt_timeout: float
-    """Time for each connect and each answer, 1; what takes longer is not known to be up or gone."""
+    """Time for each connect and each answer, 1; after it the target is neither up nor gone."""
     family: int
     """``socket.AF_INET`` or ``AF_INET6`` alone; both unless given."""
 
@@ -119,7 +119,7 @@ class Options(TypedDict, total=False):
 def wait(target: Waited, timeout: float | None = 30.0, **options: Unpack[Options]) -> Ready:
     """Wait until one target is up (or gone), for at most ``timeout`` seconds; None is no limit.
 
-    Takes and raises what ``wait_all`` does.
+    Takes and raises the same as ``wait_all`` does.
     """
     return wait_all([target], timeout, **options)[0]
 
@@ -135,7 +135,7 @@ def wait_all(
     is in seconds, for everything; None is no limit. ``Options`` has the others.
 
     Raises WaitTimeout with the last reason for each target that was not ready, InvalidArgument for a target
-    or an option that can't be meant.
+    or an invalid option.
     """
     return run(_Wait(targets, timeout, **options).ready())
 
@@ -160,10 +160,10 @@ def wait_stream(
     progress: Callable[[Outcome], None] | None = None,
     **options: Unpack[Options],
 ) -> Iterator[Outcome]:
-    """The outcome of each target when it is ready, and when the time is up of those that are not.
+    """The outcome of each target when it is ready, and at the timeout of those that are not.
 
     Takes what ``wait_all`` does, times in seconds, and raises nothing for what is not ready. ``progress`` is
-    called with what is known of a target after each round that did not find it ready. Raises InvalidArgument.
+    called with the state of a target after each round without success. Raises InvalidArgument.
     """
     return _Wait(targets, timeout, **options).outcomes(progress)
 
@@ -194,7 +194,7 @@ def check_target(text: str) -> str:
 
 
 class _State(NamedTuple):
-    """What one round found: the address that is up, or why none is, and whether that was established."""
+    """A round's result: the address that is up, or the reason why none is, and whether that is certain."""
 
     address: str | None
     reason: str | None
@@ -249,7 +249,7 @@ class _Wait:
         return [Ready(one.target, one.address, one.attempts, one.waited_s) for one in ordered]
 
     def outcomes(self, progress: Callable[[Outcome], None] | None) -> Iterator[Outcome]:
-        """In a thread of its own, so that no target waits for whoever takes what is known of another."""
+        """In a thread of its own, so that no target waits for the caller's callback."""
         news: queue.SimpleQueue[tuple[Outcome, bool] | None] = queue.SimpleQueue()
         stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
@@ -320,7 +320,7 @@ class _Wait:
                 yield watchers.wait()
 
     def _watch(self, index: int, report: Report) -> Steps[None]:
-        """Try one target round by round until it is as it should be, or the time is up."""
+        """Try one target round by round until it is ready or gone, or the timeout passes."""
         target = self._targets[index]
         pause = self._interval
         attempts = 0
@@ -334,7 +334,7 @@ class _Wait:
             if ready:
                 report(index, Outcome(target.text, True, state.address, state.reason, attempts, waited), True)
                 return
-            # A round that was cut off shows less than the one before.
+            # An interrupted round shows less than the one before.
             if state.is_known or not is_late or reason is None:
                 reason = f"{state.address} is up" if state.address else state.reason
             late = Outcome(target.text, False, state.address, reason, attempts, waited)
@@ -347,7 +347,7 @@ class _Wait:
                 return
 
     def _round(self, target: Target) -> Steps[_State]:
-        """One try of all addresses of a target. Whatever a name or a server does is only a reason."""
+        """One try of all addresses of a target. Errors of the name or the server are returned as reasons."""
         try:
             addresses = yield from self._addresses(target)
             up = yield from race(addresses, lambda address: self._checker.check(target, address))
@@ -371,7 +371,7 @@ class _Wait:
         host, port = target.endpoint
         if is_numeric(host):
             return resolve(host, port, family=self._family)
-        # Resolving can't be broken off: one that hangs is left to its thread.
+        # Resolving can't be interrupted: a look-up that hangs continues in its thread.
         work = Work(lambda: resolve(host, port, family=self._family), "fastnet-wait-resolve")
         if not (yield from work.ending(self._deadline)):
             raise Fault("its name is still being resolved", is_known=False)

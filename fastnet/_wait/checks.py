@@ -1,6 +1,6 @@
-"""One check of a service at one address: is it up, is it not, or is that not known?
+"""One check of a service at one address, with the result up, not up, or unknown.
 
-A check that passes returns; any other raises Fault. What was cut off is not known: neither up nor gone.
+A check that passes returns; any other raises Fault. An interrupted check is neither up nor gone.
 """
 
 import errno
@@ -18,14 +18,14 @@ from fastnet.endpoints import Resolved, has_no_route
 
 Check = Literal["connect", "stable", "banner"]
 CHECKS = ("connect", "stable", "banner")
-"""Whether a connection must be accepted, stay open for a moment, or bring data from the server."""
+"""Whether a connection must be accepted, stay open for a moment, or receive data from the server."""
 
 STABLE_SECONDS = 0.2
 """How long a connection must stay open to count as stable; data from the server ends it at once."""
 
 _CHUNK_BYTES = 16384
 _CLOSED = (errno.ECONNRESET, errno.EPIPE)
-"""What a connection that the server ended can give, even to who is still connecting."""
+"""The errors of a connection that the server closed, even during the connect."""
 _NOBODY_THERE = frozenset(
     {
         *(errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENOENT, errno.ENOTDIR, errno.EPROTOTYPE),
@@ -59,7 +59,7 @@ class Checker:
         except TimeoutError:
             raise self._no_answer(began) from None
         except (ConnectionResetError, BrokenPipeError):
-            # So soon, sometimes, that connecting itself fails; it was accepted even so.
+            # Sometimes so soon that connect() itself fails; it was accepted all the same.
             if self._check == "connect" and not target.get:
                 return
             raise
@@ -102,7 +102,7 @@ class Checker:
         status = None
         while status is None:
             events = READABLE | (WRITABLE if unsent else 0)
-            # What arrived in time counts; bytes that keep dripping do not put off the end.
+            # Data that arrived in time counts; slowly dripping bytes do not extend the deadline.
             if time.monotonic() >= until or not (yield Wait(sock.fileno(), events, until)):
                 raise self._no_answer(began)
             unsent = unsent[_send(sock, unsent) :]

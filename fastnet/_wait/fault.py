@@ -4,7 +4,7 @@ CLOSES = "accepts, then closes at once"
 
 
 class Fault(OSError):
-    """Why a service is not up; ``is_known`` is False where it might be, and was only not seen to be.
+    """The reason why a service is not up. ``is_known`` is False if the service may be up.
 
     ``errno`` is that of the system's error, if there was one.
     """

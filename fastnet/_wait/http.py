@@ -1,4 +1,4 @@
-"""One HTTP/1.1 exchange, as far as a wait needs it: a GET, and the status of what answers it."""
+"""One HTTP/1.1 exchange: a GET, and the status of the response."""
 
 import re
 
@@ -8,9 +8,9 @@ from fastnet._wait.fault import CLOSES, Fault
 from fastnet.endpoints import Endpoint
 
 HEAD_LIMIT = 65536
-"""The most bytes of one head."""
+"""Maximum bytes of one head."""
 INTERIM_LIMIT = 1 << 20
-"""The most bytes of all interim responses together."""
+"""Maximum bytes of all interim responses together."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] +([1-5][0-9]{2})(?: [^\n]*)?\r?\n")
 _STATUS_LINE_LIMIT = 8192

@@ -1,4 +1,4 @@
-"""What can be waited for: ``HOST:PORT``, ``unix:/path`` and ``http://`` URLs."""
+"""Targets of a wait: ``HOST:PORT``, ``unix:/path`` and ``http://`` URLs."""
 
 import re
 import string
@@ -57,7 +57,7 @@ def _text(given: "Waited") -> str:
 
 
 def _checked(text: str, endpoint: Endpoint) -> Endpoint:
-    """Refuse what can't be a host at all: it must not be waited for."""
+    """Refuse a host that is invalid: it must not be waited for."""
     if not endpoint.port:
         raise InvalidArgument(f"{text!r}: port 0 can't be connected to")
     if not is_host(endpoint.host):
@@ -67,7 +67,7 @@ def _checked(text: str, endpoint: Endpoint) -> Endpoint:
 
 def _parse_url(text: str) -> Target:
     """What curl would ask for: no fragment, ``/`` where there is no path, dot segments resolved."""
-    from urllib.parse import quote, unquote, urlsplit  # here, since few targets are URLs
+    from urllib.parse import quote, unquote, urlsplit  # imported here: few targets are URLs
 
     if not text.isprintable() or " " in text:
         # urlsplit would drop some of them.
