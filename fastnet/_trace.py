@@ -15,6 +15,7 @@ from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
 from fastnet._escape import escaped
 from fastnet._limits import Host, bounded, check_choice, check_flag, check_seconds, host_text
+from fastnet._log import log_notes
 from fastnet._ping.lookup import MAX_SIZE, check_sending, one_host, source_of
 from fastnet._ping.mtu import MTUSearch, PathMTU
 from fastnet._ping.reasons import (
@@ -177,6 +178,7 @@ class Tracer:
             self.engine: str = prober.engine
             self.notes: tuple[str, ...] = prober.notes
             """The socket options that the system refused, and the effect."""
+            log_notes("probe", self.notes)
             self._search = None
             if mtu:
                 search = MTUSearch(host, source=source, engine=prober.engine, to=self._to, **sending)

@@ -17,9 +17,10 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple, Self
 
 from fastnet._limits import check_seconds, check_timeout
+from fastnet._log import ERROR, WARNING, log
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
-from fastnet._threads import Work
+from fastnet._threads import Work, reason_of
 from fastnet.endpoints import Endpoint, Resolved, listen, resolve
 from fastnet.errors import InvalidArgument, WaitTimeout
 
@@ -94,6 +95,7 @@ class EchoServer:
         """In the order of their last data, the longest idle first."""
         self._listening = False
         self._listen_again_at = 0.0
+        self._is_short = False
         self._accepted = self._echoed = self._timed_out = self._failed = 0
 
     @property
@@ -106,6 +108,10 @@ class EchoServer:
     def port(self) -> int:
         """The port that it listens on, 0 while it does not."""
         return self.addresses[0].port if self._listeners else 0
+
+    @property
+    def _place(self) -> Endpoint:
+        return self._endpoint._replace(port=self.port)
 
     @property
     def stats(self) -> EchoStats:
@@ -185,6 +191,7 @@ class EchoServer:
             while self._turn():
                 pass
         except BaseException:
+            log("echo", ERROR, f"{self._place}: the server ended", exc_info=True)
             for listener in self._listeners:  # Nobody will be accepted any more.
                 listener.shutdown(socket.SHUT_RDWR)
             raise
@@ -231,22 +238,30 @@ class EchoServer:
             sock, _ = listener.accept()
         except (BlockingIOError, ConnectionError):  # it closed before it was accepted
             return
-        except OSError:
+        except OSError as error:
             # Out of descriptors or memory: it stays queued until there is room.
-            self._listen_again_at = time.monotonic() + _PAUSE_SECONDS
+            self._pause(error)
             return
         connection = _Connection(sock)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._selector.register(sock, selectors.EVENT_READ, connection)
-        except OSError:
+        except OSError as error:
             sock.close()
             self._failed += 1
-            self._listen_again_at = time.monotonic() + _PAUSE_SECONDS
+            self._pause(error)
             return
         self._accepted += 1
+        self._is_short = False
         self._touch(connection)
+
+    def _pause(self, error: OSError) -> None:
+        """Accept nobody for a moment. Logged once until somebody is accepted."""
+        self._listen_again_at = time.monotonic() + _PAUSE_SECONDS
+        if not self._is_short:
+            self._is_short = True
+            log("echo", WARNING, f"{self._place}: accepting pauses: {reason_of(error)}")
 
     def _echo(self, connection: _Connection) -> None:
         """Send what is pending, else read; the next chunk is read only when the last is gone."""

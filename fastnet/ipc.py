@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 from weakref import WeakSet
 
 from fastnet._limits import check_seconds, check_timeout
+from fastnet._log import WARNING, log
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet._system import unix as _core
-from fastnet._threads import Work
+from fastnet._threads import Work, reason_of
 from fastnet.errors import BadMessage, ChildFailed, InvalidArgument, WaitTimeout
 
 if TYPE_CHECKING:
@@ -532,6 +533,7 @@ class UnixServer:
         self._serving: dict[Any, Channel] = {}
         self._counting = threading.Lock()
         self._accepted = self._refused = self._failed = 0
+        self._is_short = False
 
     @property
     def stats(self) -> UnixStats:
@@ -607,8 +609,9 @@ class UnixServer:
         self._serving[thread] = channel
         try:
             thread.start()
-        except RuntimeError:
+        except RuntimeError as error:
             del self._serving[thread]
+            self._note_shortage(error)
             return False
         return True
 
@@ -712,15 +715,23 @@ class UnixServer:
                 if error.errno not in _EXHAUSTED:
                     raise
                 # Out of descriptors: the connection stays queued until there is one.
+                self._note_shortage(error)
                 yield Wait(-1, 0, deadline_in(_EXHAUSTED_SECONDS))
                 continue
             channel = Channel(sock, max_message=self._max_message, timeout=self._timeout)
+            self._is_short = False
             if claim.admits(channel.peer.uid, channel.peer.gid):
                 self._accepted += 1
                 return channel
             self._refused += 1
             channel.close()
         return None
+
+    def _note_shortage(self, error: Exception) -> None:
+        """Logged once until somebody is accepted."""
+        if not self._is_short:
+            self._is_short = True
+            log("ipc", WARNING, f"{os.fsdecode(self.address)}: accepting pauses: {reason_of(error)}")
 
     def _count_failure(self) -> None:
         with self._counting:

@@ -14,8 +14,9 @@ from fastnet._forward.listeners import close_all
 from fastnet._forward.rule import Listen, Options, Rule, Upstreams
 from fastnet._forward.served import Served, Settings, Tap, refuse_circles
 from fastnet._forward.telling import NOTHING, Record, Stats, UpstreamState, stats_of
-from fastnet._forward.warner import Warner, log
+from fastnet._forward.warner import Warner, log_warning
 from fastnet._limits import check_seconds
+from fastnet._log import ERROR, WARNING, log
 from fastnet._threads import Work
 from fastnet.endpoints import Endpoint, Place, UnixEndpoint
 from fastnet.errors import InvalidArgument
@@ -91,7 +92,7 @@ class Forwarder:
         warn: Callable[[str], None] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        settings = Settings(threads, engine, spin, record, tap, warn or log)
+        settings = Settings(threads, engine, spin, record, tap, warn or log_warning)
         self._set_up([Rule(listen, upstream, **options)], settings)
 
     @classmethod
@@ -108,7 +109,7 @@ class Forwarder:
     ) -> Self:
         """A forwarder of many rules. Raises InvalidArgument where two of them listen at the same place."""
         self = cls.__new__(cls)
-        self._set_up(rules, Settings(threads, engine, spin, record, tap, warn or log))
+        self._set_up(rules, Settings(threads, engine, spin, record, tap, warn or log_warning))
         return self
 
     def _set_up(self, rules: Iterable[Rule], settings: Settings) -> None:
@@ -170,6 +171,7 @@ class Forwarder:
         try:
             return loop.run()
         except BaseException:
+            log("forward", ERROR, "a relaying thread ended", exc_info=True)
             self._orders.put(0.0)  # The other threads don't go on without this one.
             raise
         finally:
@@ -251,8 +253,11 @@ class Forwarder:
         starting = Work(self.start, "fastnet-forward-start")  # Resolving may take its time.
 
         def undo() -> None:
-            starting.result()
-            self.stop()
+            try:
+                starting.result()
+                self.stop()
+            except Exception:  # Nobody waits for it.
+                log("forward", WARNING, "a start that was cancelled failed", exc_info=True)
 
         def cancel() -> None:
             Work(undo, "fastnet-forward-stop")

@@ -5,17 +5,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 
+from fastnet._log import ERROR, WARNING, log
 from fastnet._threads import Work
 
 _MOST = 1000
 """Warnings that may wait; further ones are lost."""
 
 
-def log(text: str, exc_info: bool = False) -> None:
-    """To the logger, for who takes no warnings, or can't."""
-    import logging
-
-    logging.getLogger("fastnet.forward").warning("%s", text, exc_info=exc_info)
+def log_warning(text: str) -> None:
+    """What ``warn`` is where nobody gives another."""
+    log("forward", WARNING, text)
 
 
 class Warner:
@@ -59,6 +58,6 @@ class Warner:
                 try:
                     self._warn(text)
                 except Exception:
-                    log(text, exc_info=True)
+                    log("forward", ERROR, f"warn failed: {text}", exc_info=True)
         finally:
             self._ended.set()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
 from fastnet._limits import Host, bounded, check_seconds, host_text
+from fastnet._log import log_notes
 from fastnet._ping.lookup import check_sending, one_host, source_of
 from fastnet._ping.reasons import TOO_BIG, explain, explain_refusal, has_arrived
 from fastnet._ping.shortage import Shortage
@@ -94,6 +95,7 @@ class MTUSearch:
         self.engine: str = self._prober.engine
         self.notes: tuple[str, ...] = self._prober.notes
         """The socket options that the system refused, and the effect."""
+        log_notes("probe", self.notes)
 
     def close(self) -> None:
         self._prober.close()

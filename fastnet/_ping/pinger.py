@@ -11,6 +11,7 @@ from typing import Any, TypedDict, Unpack
 
 from fastnet._backend import probe as _core
 from fastnet._limits import Host, bounded, check_choice, check_flag, check_type, host_text, several
+from fastnet._log import WARNING, log, log_notes
 from fastnet._ping.lookup import MAX_SIZE, Destination, check_sending, checked, reason_of, source_of
 from fastnet._ping.results import PingResult, Reply, result_of
 from fastnet._ping.session import MAX_COUNT, Persistence, Plan, Session, Timeout
@@ -249,7 +250,9 @@ class Pinger:
         try:
             addresses = self._addresses(host)
         except (NameNotResolved, InvalidArgument) as error:
-            return [Destination(host, "", "", None, reason_of(error, host))]
+            reason = reason_of(error, host)
+            log("ping", WARNING, f"{host}: {reason}")
+            return [Destination(host, "", "", None, reason)]
         return self._destinations(host, addresses)
 
     def _addresses(self, host: str) -> list[Resolved]:
@@ -269,6 +272,7 @@ class Pinger:
                 prober = _core.Prober(family, self._engine, **self._options)
                 self._probers[family] = prober
                 self._poller.register(prober, EPOLLIN)
+                log_notes("probe", prober.notes)
             return self._probers[family]
 
     @property

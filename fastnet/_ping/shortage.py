@@ -3,6 +3,8 @@
 import errno
 import time
 
+from fastnet._log import WARNING, log
+
 _NANOSECOND = 1_000_000_000
 _FULL = (errno.ENOBUFS, errno.ENOMEM)
 """Send queue or neighbour table full (IPv6 reports ENOMEM)."""
@@ -16,6 +18,7 @@ class Shortage:
     def __init__(self) -> None:
         self.since_ns = 0
         """The sender sets it to 0 with everything that it sends."""
+        self._is_logged = False
         self.until_ns = 0
         """When it is worth another try."""
 
@@ -28,6 +31,9 @@ class Shortage:
                 return False
         elif error.errno != errno.EAGAIN:  # every sequence number waits: that ends by itself
             return False
+        if not self._is_logged:
+            self._is_logged = True
+            log("probe", WARNING, f"there is no room to send: requests wait: {error.strerror}")
         self.until_ns = now_ns + _HOLD_NS
         return True
 

@@ -18,6 +18,7 @@ from fastnet._limits import (
     is_prefix,
     several,
 )
+from fastnet._log import INFO, WARNING, log, log_notes
 from fastnet._sweep.offlink import OffLink
 from fastnet._sweep.plan import Options, Part, Segment, Worker, segments, shard_size
 from fastnet._sweep.result import (
@@ -31,7 +32,7 @@ from fastnet._sweep.result import (
 )
 from fastnet._system.routes import Route, gatewayed, on_link, only_ipv6_source
 from fastnet.errors import InvalidArgument, NameNotResolved, NotPermitted
-from fastnet.targets import Targets
+from fastnet.targets import Targets, Unresolved
 
 ENGINES = ("auto", "link", *_core.ENGINES, "turbo", "tcp", "scapy")
 MAX_TARGETS = 1 << 24
@@ -45,6 +46,8 @@ LONGEST_AUTO_TIMEOUT = 1.0
 
 _WORTH_ASKING = 4096
 """Minimum number of targets for which looking up their source address saves time."""
+_NAMED = 3
+"""How many names that do not resolve one line of the log has."""
 _SLICE_SECONDS = 0.1
 _PAUSE_MS = 1
 """Seconds that several idle workers wait for an answer to any of them."""
@@ -198,9 +201,10 @@ class Sweep:
                     if segment.interface:
                         self._opened(segment)
                 return cut
-            except NotPermitted:
+            except NotPermitted as error:
                 if self._asked == "link":
                     raise
+                log("sweep", INFO, f"what is on a link is pinged: {error.strerror}")
         return segments(self.targets, shard)
 
     def _routes(self, known: Callable[[int], list[Route]]) -> Iterator[tuple[int, Route]]:
@@ -282,6 +286,7 @@ class Sweep:
                 sock = self._opened_prober(segment)
                 self._icmp_engine = sock.engine
             self._sockets[key] = sock
+            log_notes("probe", getattr(sock, "notes", ()))
             self._arrivals.register(sock.fileno(), select.POLLIN)
         return sock
 
@@ -342,10 +347,18 @@ def as_targets(targets: Swept, exclude: Iterable[Prefix], family: int) -> Target
     else:
         given: Iterable[Any] = (targets,) if is_prefix(targets) else several("targets", targets, "targets")
         made = Targets(*given, exclude=exclude, family=family, strict=False)
+        _log_unresolved(made.unresolved)
     if made.unresolved and not made:
         first = made.unresolved[0]
         raise NameNotResolved(f"{first.name}: {first.reason}")
     return made
+
+
+def _log_unresolved(names: tuple[Unresolved, ...]) -> None:
+    if names:
+        first = "; ".join(f"{each.name}: {each.reason}" for each in names[:_NAMED])
+        more = f" and {len(names) - _NAMED} more names" if len(names) > _NAMED else ""
+        log("sweep", WARNING, f"not probed: {first}{more}")
 
 
 def _size(targets: Targets, shard: tuple[int, int]) -> int:
