@@ -6,12 +6,11 @@ import copy
 import json
 import pickle
 import socket
-from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
-from multiprocessing import get_context
 from typing import Any
 
 import pytest
+from environment import Run
 from namespaces import Namespace
 
 import fastnet
@@ -227,14 +226,16 @@ def test_a_view_shows_some(root: None) -> None:
     assert repr(fastnet.sweep(["127.0.0.1"], engine="tcp").inactive) == "<0 inactive>"
 
 
-def test_shards_are_swept_by_processes() -> None:
-    # To fork would be a warning where pytest has threads.
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        found = [*pool.map(fastnet.sweep, [["127.0.0.1"], ["127.0.0.2", "127.0.0.3"]])]
-    assert [[each.address for each in result.alive] for result in found] == [
-        ["127.0.0.1"],
-        ["127.0.0.2", "127.0.0.3"],
-    ]
+def test_shards_are_swept_by_processes(root: None, python: Run) -> None:
+    ran = python(
+        "-c",
+        "import fastnet\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "with ProcessPoolExecutor(2) as pool:\n"
+        "    for result in pool.map(fastnet.sweep, [['127.0.0.1'], ['127.0.0.2', '127.0.0.3']]):\n"
+        "        print(*(each.address for each in result.alive))\n",
+    )
+    assert (ran.stdout, ran.stderr) == ("127.0.0.1\n127.0.0.2 127.0.0.3\n", "")
 
 
 # What works
