@@ -2,15 +2,15 @@
  * The Internet checksum (RFC 1071), at the speed of memory.
  *
  * A "sum" here is the one's-complement sum of the data's 16-bit big-endian words, folded to 16 bits and
- * not complemented; an odd last byte counts as the high half of a word. It is 0 only where every byte
- * is 0 (and the initial sum too): of one's complement's two zeros any other data gives 0xffff. The
+ * not complemented; an odd last byte counts as the high half of a word. It is 0 only if every byte
+ * is 0 (and the initial sum too): of one's complement's two zeros, other data gives 0xffff. The
  * checksum is its complement. Sums of any length are exact: nothing overflows.
  *
  * A kernel is one way to compute a sum. fn_checksum_kernels() lists those that this CPU runs, slowest
- * first and the last one best; the list and its entries are constant and live for ever. Whoever computes
- * keeps the kernel that it chose: there is no state here.
+ * first and fastest last; the list and its entries are constant and static. The caller
+ * keeps its choice: there is no state here.
  *
- * Every function is pure and may be called from any thread. `data` may be NULL where len is 0; it is
+ * Every function is pure and may be called from any thread. `data` may be NULL if len is 0; it is
  * read only within len, at any alignment.
  */
 #ifndef FN_CHECKSUM_H
@@ -26,7 +26,7 @@ struct fn_checksum_kernel {
     fn_sum_fn *sum;
 };
 
-/* At most this many kernels are ever listed. */
+/* Maximum number of kernels in the list. */
 #define FN_CHECKSUM_KERNELS 4
 
 /* Fills `out` with the kernels that this CPU runs, best last, and returns how many there are (at least 1). */

@@ -2,9 +2,9 @@
  * HTTP/1 message heads found in a byte stream, and the Host in them rewritten (RFC 9112).
  *
  * A struct fn_http follows one connection, both directions. What the client sent goes to fn_http_request(),
- * what the upstream sent to fn_http_response(), split anywhere; each answers with what to send on in its
- * place. Bodies are only counted or followed chunk by chunk. Requests are read strictly: what two readers
- * could frame differently is refused, since behind that hides request smuggling. Responses are read
+ * what the upstream sent to fn_http_response(), split anywhere; each returns what to send on in its
+ * place. Bodies are only counted or followed chunk by chunk. Requests are parsed strictly: what two readers
+ * could frame differently is refused, against request smuggling. Responses are parsed
  * leniently (a bare LF ends a line, a bare CR is refused), except for their status and their framing.
  *
  * Both work in steps. The caller repeats
@@ -34,13 +34,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Bytes that a head, or a body's trailers, may have. */
+/* Maximum bytes of a head, or of a body's trailers. */
 #define FN_HTTP_HEAD_LIMIT 65536
-/* Bytes that the line before a chunk may have, its extensions included. */
+/* Maximum bytes of a chunk-size line, including extensions. */
 #define FN_HTTP_CHUNK_LINE_LIMIT 4096
-/* Requests that may wait for their response before no more are read. */
+/* Maximum requests without a response; no more are read then. */
 #define FN_HTTP_PIPELINE_LIMIT 256
-/* What fn_http_..._passes() returns where everything that follows may pass. */
+/* Returned by fn_http_..._passes() if everything that follows may pass. */
 #define FN_HTTP_ALL INT64_MAX
 /* Room for any fn_http_refuse() whose reason is one of fn_http_refusal()'s, or as short as these. */
 #define FN_HTTP_REFUSAL_MAX 512
@@ -78,13 +78,13 @@ struct fn_http *fn_http_new(const struct fn_http_rewrite *rewrite, const char *d
 void fn_http_free(struct fn_http *http);
 
 struct fn_http_step {
-    size_t used;      /* bytes of data that are dealt with: the next call begins behind them */
-    const char *send; /* what to send on; not NULL where send_len is not 0 */
+    size_t used;      /* processed bytes of data: the next call begins after them */
+    const char *send; /* what to send on; not NULL if send_len is not 0 */
     size_t send_len;
 };
 
 /*
- * The client's next bytes. 1: call again with the rest of them, which may be empty; 0: all is dealt with;
+ * The client's next bytes. 1: call again with the rest of them, which may be empty; 0: all is processed;
  * -ENOMEM. What comes while fn_http_held() is kept, and goes on with a later call, as one without data
  * (len 0) after each response. A request that must not be passed on is no failure here:
  * fn_http_refusal() has the reason, and nothing more is ever sent on.
@@ -114,19 +114,19 @@ bool fn_http_held(const struct fn_http *http);
 /* Whether a request's head has begun and not ended: the time for it is running. */
 bool fn_http_head_pending(const struct fn_http *http);
 
-/* Whether all requests are answered, and of the next one there is nothing. */
+/* Whether all requests are answered, and the next one has not begun. */
 bool fn_http_awaits_request(const struct fn_http *http);
 
-/* What is wrong with the client's last request, which was not passed on (a constant text); NULL: nothing. */
+/* The error of the client's last request, which was not passed on (a constant string); NULL: none. */
 const char *fn_http_refusal(const struct fn_http *http);
 
-/* What is wrong with the upstream's bytes, once fn_http_response() was -EBADMSG (a constant text); NULL: nothing. */
+/* The error of the upstream's bytes, once fn_http_response() returned -EBADMSG (a constant string); NULL: none. */
 const char *fn_http_unfollowed(const struct fn_http *http);
 
-/* Whether no response is due or under way: one of our own may be sent. */
+/* Whether no response is due or in progress: one of our own may be sent. */
 bool fn_http_idle(const struct fn_http *http);
 
-/* Whether a response is due of which nothing was sent on: one of our own may take its place. */
+/* Whether a response is due and none of it was sent on: one of our own may replace it. */
 bool fn_http_unanswered(const struct fn_http *http);
 
 /* Whether what the upstream sent so far ends within the head of such a response. */
@@ -137,7 +137,7 @@ bool fn_http_has_answered(const struct fn_http *http);
 
 /*
  * The whole response that refuses a request (status 400, 408, 502) and announces that the connection closes.
- * Returns its length; 0 where the room is too small or the status is another.
+ * Returns its length; 0 if the room is too small or the status is another one.
  */
 size_t fn_http_refuse(int status, const char *reason, char *out, size_t room);
 

@@ -11,8 +11,8 @@
  *
  * Start with fn_netif_init(); nothing is opened before the first call. A forked child must fn_netif_close()
  * what it inherited before its first call: the text would be of the parent's thread. Descriptors that
- * somebody else has closed (a daemon that closes all of them) are noticed at the next call, and never
- * closed again, as their numbers may be another's by then.
+ * other code has closed (a daemon that closes all of them) are detected at the next call, and never
+ * closed again, since their numbers may be reused by then.
  *
  * Results are 0 or more, or -errno. There is no other state, no allocation, and no lock here; buffers are
  * the caller's. Different threads may each use their own struct fn_netif at once.
@@ -43,17 +43,17 @@ void fn_netif_init(struct fn_netif *netif);
 void fn_netif_close(struct fn_netif *netif);
 
 /*
- * Asks one SIOCGIF... question about the interface of this name, which need not end with a NUL. The rest of
- * `answer` goes to the kernel as it is: an AF_INET address there asks about that one of the interface's
- * addresses (its netmask, its broadcast address), zeros ask about its first. A name that can't be one
+ * Calls one SIOCGIF... ioctl on the interface of this name, which need not end with a NUL. The rest of
+ * `answer` is passed to the kernel unchanged: an AF_INET address in it selects one of the interface's
+ * addresses (its netmask, its broadcast address), zeros select the first. An invalid name
  * (empty, longer than 15 bytes, with a NUL in it) is -ENODEV, as is one that does not exist;
  * -EADDRNOTAVAIL is an interface without such an address.
  */
 int fn_netif_ask(struct fn_netif *netif, unsigned long question, const char *name, size_t len, struct ifreq *answer);
 
 /*
- * Lists every IPv4 address with its label (SIOCGIFCONF) into `out` and returns how many there are;
- * -ENOBUFS where some may have been left out, as `out` has no room for one more. With out NULL: about how
+ * Lists every IPv4 address with its label (SIOCGIFCONF) into `out` and returns their number;
+ * -ENOBUFS if some may be missing, because `out` has no room for one more. With out NULL: about how
  * many there are now.
  */
 ssize_t fn_netif_list(struct fn_netif *netif, struct ifreq *out, size_t capacity);
@@ -70,7 +70,7 @@ struct fn_netif_ipv6 {
 
 /*
  * Reads the first line of `text`, which is /proc/net/if_inet6 or what is left of it, and returns the line's
- * length with its newline. 0 where text is empty, -EBADMSG where it does not begin with a whole line of the
+ * length with its newline. 0 if text is empty, -EBADMSG if it does not begin with a whole line of the
  * form "32 digits, index, prefix length, scope, flags, name".
  */
 ssize_t fn_netif_parse_ipv6(const char *text, size_t len, struct fn_netif_ipv6 *out);

@@ -1,13 +1,13 @@
 /*
  * A permutation of 0 ... size - 1 chosen by a seed, computed place by place: no table, no state that advances.
  *
- * A sweep visits its targets in this order, so that no network behind them is met by one burst, and machines
+ * A sweep visits its targets in this order, so that no network gets all requests in one burst, and machines
  * that share the work need to agree only on the seed: shard i of n takes the places i, i + n, i + 2n, ...
- * Where it was broken off is a place, too.
+ * An interrupted sweep continues at a place.
  *
  * It is a Feistel network over the bits of size - 1 (the halves may differ by one bit) whose results outside
  * the range are sent through it again until they fall inside ("cycle walking": Black and Rogaway, Ciphers with
- * Arbitrary Finite Domains, CT-RSA 2002), twice in the mean at most. It scatters; it keeps no secrets.
+ * Arbitrary Finite Domains, CT-RSA 2002), twice on average at most. It is not cryptographic.
  *
  * fn_permute_init() fills a struct that is only read from then on, by any number of threads at once. Nothing is
  * allocated.

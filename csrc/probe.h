@@ -1,33 +1,33 @@
 /*
- * A sweep: one request to each of many targets, some more to those that did not answer, over one open socket; and
- * what came of each target in five bytes. A request is an ICMP echo request or, over the packet socket of an
+ * A sweep: one request to each of many targets, retries to those that did not answer, over one open socket; and
+ * the result of each target in five bytes. A request is an ICMP echo request or, over the packet socket of an
  * interface, an ARP request or a neighbour solicitation: these find the hardware addresses too, in six bytes more.
  *
  * The targets are intervals of addresses, ascending and apart. Of all their addresses in ascending order a
  * shard (first, step) has those at first, first + step, ...; target k of a sweep is the k-th of these. They are
  * sent to in the order of a permutation (permute.h) or ascending.
  *
- * Nothing is remembered of a request but when it was sent. A reply is believed only if its type, ident,
+ * Only the send time of a request is kept. A reply is accepted only if its type, ident,
  * checksum and source are right and it returns the keyed cookie (SipHash-2-4 of the address, the time and the
  * number of the request) that was sent; its target is found by its source address. What may be a subnet's routers
  * (fn_may_be_anycast()) replies from another address (RFC 4443, 4.2): its target is found by its place, which the
- * payload also has where there is room for it, and who replied is kept. Errors come from the
+ * payload also has if there is room for it, and the sender is kept. Errors come from the
  * socket's error queue (IP_RECVERR, ip(7)) and count only if no reply does.
  *
- * An ARP reply (RFC 826) or a neighbour advertisement (RFC 4861) has nothing secret to return. It is believed if
+ * An ARP reply (RFC 826) or a neighbour advertisement (RFC 4861) returns no cookie. It is accepted if
  * it is addressed to us alone, has one host's hardware address, and is right in every field that is known
- * beforehand; an advertisement has come no further than this link (hop limit 255). Whoever is on the link may
+ * beforehand; an advertisement must be from this link (hop limit 255). Any host on the link may
  * answer for another: so does a proxy.
  *
- * Sending is windowed by what comes back: at most `window` requests are out past the newest one that was
- * answered (a forward acknowledgment). Where nothing comes back they age out of the window, not out of the
- * sweep; it narrows where answers had come and stopped, and widens with each of them. Once all were sent to,
- * those that have not answered within `timeout` are asked again, each in its turn. A queue or a neighbour
- * table that is full (ENOBUFS, EAGAIN, ENOMEM) is waited for, 30 s at most.
+ * Answers drive the sending: at most `window` requests are unanswered after the newest one that was
+ * answered (a forward acknowledgment). Without answers, requests leave the window, but not the
+ * sweep; the window narrows if answers stop, and widens with each answer. Once all were sent to,
+ * targets without an answer within `timeout` are retried, each in its turn. A full queue or neighbour
+ * table (ENOBUFS, EAGAIN, ENOMEM) is waited for, 30 s at most.
  *
  * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS set, an ICMP socket with IP_RECVERR or IPV6_RECVERR
- * too; a packet socket is bound to its interface and to ARP or IPv6, and refuses frames with a VLAN tag, which
- * is not seen here. Nobody else reads it while a sweep runs. One thread at a time uses a sweep; nothing is shared
+ * too; a packet socket is bound to its interface and to ARP or IPv6, and drops frames with a VLAN tag, which
+ * is not seen here. No other code reads it while a sweep runs. One thread at a time uses a sweep; nothing is shared
  * between two of them. Times are nanoseconds of CLOCK_MONOTONIC.
  */
 #ifndef FN_PROBE_H
@@ -38,7 +38,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* An address as a number; of IPv4 only `low` is used. */
+/* An address as a number; for IPv4 only `low` is used. */
 struct fn_number {
     uint64_t high, low;
 };
@@ -74,7 +74,7 @@ union fn_slot {
     uint32_t reason;
 };
 
-/* Why a target could not be sent to (an errno), or the error that came back for it. */
+/* The reason why a target could not be sent to (an errno), or the error received for it. */
 struct fn_reason {
     int refused;               /* 0: an ICMP error */
     uint8_t type, code;
@@ -90,12 +90,12 @@ struct fn_reason {
 #define FN_NOT_A_HOST 89
 
 /*
- * What a sweep goes over: an ICMP datagram socket, a raw one, an interface's packet socket (ARP or NDP), or a raw
+ * The wire of a sweep: an ICMP datagram socket, a raw one, an interface's packet socket (ARP or NDP), or a raw
  * one and its fast way (probe/turbo.h).
  */
 enum fn_engine { FN_DATAGRAM, FN_RAW, FN_LINK, FN_TURBO };
 
-/* Our own addresses on the link of a packet socket. */
+/* This machine's addresses on the link of a packet socket. */
 struct fn_link {
     uint8_t mac[6];
     struct fn_number source;
@@ -113,7 +113,7 @@ struct fn_sweep_options {
     struct fn_anycast anycast; /* as long as the sweep lives */
     unsigned payload;          /* bytes behind the ICMP header: FN_SWEEP_PAYLOAD to 65507 */
     int64_t timeout;
-    bool adaptive;             /* less than `timeout` where the round-trip times allow it (RFC 6298) */
+    bool adaptive;             /* less than `timeout` if the round-trip times allow it (RFC 6298) */
     unsigned retries;
     unsigned window;
     int64_t gap;               /* between two requests, for a rate; 0: none */
@@ -144,7 +144,7 @@ void fn_sweep_free(struct fn_sweep *sweep);
  */
 int fn_sweep_run(struct fn_sweep *sweep, int64_t until);
 
-/* From now on leaves so much time between two requests; 0: none. */
+/* Sets the time between two requests from now on; 0: none. */
 void fn_sweep_pace(struct fn_sweep *sweep, int64_t gap);
 
 /*
@@ -157,13 +157,13 @@ const union fn_slot *fn_sweep_slots(const struct fn_sweep *sweep);
 uint64_t fn_sweep_sent(const struct fn_sweep *sweep);
 bool fn_sweep_finished(const struct fn_sweep *sweep);
 
-/* The reason of this number; NULL where there is none. */
+/* The reason of this number; NULL if there is none. */
 const struct fn_reason *fn_sweep_reason(const struct fn_sweep *sweep, uint32_t number);
 
-/* The address from which a target was answered, where that is another than its own; false: it is not. */
+/* The source address of a target's answer, if it differs from the target; false: it does not. */
 bool fn_sweep_responder(const struct fn_sweep *sweep, uint64_t target, struct fn_number *out);
 
-/* The six bytes of an alive target's hardware address; NULL: it was not asked for (but by FN_LINK), or is not alive. */
+/* The six bytes of an alive target's hardware address; NULL: not known (only FN_LINK has it), or not alive. */
 const uint8_t *fn_sweep_mac(const struct fn_sweep *sweep, uint64_t target);
 
 /* The number of target k's address, and the target that an address is; UINT64_MAX: none. */

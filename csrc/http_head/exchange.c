@@ -73,7 +73,7 @@ static bool drained(const struct fn_http_reader *reader)
     return reader->out_at == reader->out.len;
 }
 
-/* Frees what the last step's text may have been in. */
+/* Frees the memory of the last step's text. */
 static void clear(struct fn_http_reader *reader)
 {
     if (!drained(reader))
@@ -87,7 +87,7 @@ static void clear(struct fn_http_reader *reader)
     }
 }
 
-/* Adds a text to the step; false where it does not follow what is there. */
+/* Adds a text to the step; false if it does not follow the text in it. */
 static bool add(struct fn_http_step *step, struct fn_http_text text)
 {
     if (step->send_len == 0)
@@ -98,7 +98,7 @@ static bool add(struct fn_http_step *step, struct fn_http_text text)
     return true;
 }
 
-/* Moves what is to be sent on into the step; false where a part of it must wait for the next one. */
+/* Moves the output into the step; false if a part of it must wait for the next one. */
 static bool take_out(struct fn_http_reader *reader, struct fn_http_step *step)
 {
     while (reader->edits_done < reader->edits_count) {

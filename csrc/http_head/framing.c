@@ -1,4 +1,4 @@
-/* One direction's bytes turned into events: lines and heads are reported, and what is sent on is the reader's `out`. */
+/* Parses one direction's bytes into events: lines and heads are reported, and the output is the reader's `out`. */
 #include "http_head/internal.h"
 
 enum { CHUNK_DIGITS_MAX = 15, CHUNK_END_LIMIT = 2 };

@@ -16,7 +16,7 @@ struct fn_http_rewrite {
     struct fn_http_host names[];
 };
 
-/* inet_ntop's text of an address in another spelling, ended by a NUL; false where it is no address. */
+/* inet_ntop's text of an address in another spelling, ended by a NUL; false if it is not an address. */
 static bool shortest(struct fn_http_text host, char out[INET6_ADDRSTRLEN])
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -212,7 +212,7 @@ struct fn_http_text fn_http_cookie_domain(struct fn_http_text authority)
 
     const struct fn_http_text name = fn_http_until(authority, ':', &rest);
     fn_http_host(&host, name);
-    /* A name without a dot is nobody's domain (RFC 6265, section 5.3, step 5): localhost is one of them. */
+    /* A name without a dot can't be a cookie's domain (RFC 6265, section 5.3, step 5), such as localhost. */
     return is_name(&host) && memchr(host.text, '.', host.len) ? name : fn_http_text("", 0);
 }
 

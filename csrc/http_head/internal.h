@@ -18,7 +18,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Bytes that a host name or an address may have. */
+/* Maximum bytes of a host name or an address. */
 #define FN_HTTP_HOST_MAX 255
 #define FN_HTTP_EDITS 4
 #define FN_HTTP_FEW 4
@@ -68,7 +68,7 @@ static inline bool fn_http_same(struct fn_http_text a, struct fn_http_text b)
 bool fn_http_is_token(struct fn_http_text text);
 /* Whether all bytes are those of host names. */
 bool fn_http_is_name(struct fn_http_text text);
-/* Whether there is a control character other than a tab. */
+/* Whether the text has a control character other than a tab. */
 bool fn_http_has_control(struct fn_http_text text);
 bool fn_http_contains(struct fn_http_text text, char byte);
 /* Without spaces and tabs at its ends. */
@@ -92,7 +92,7 @@ struct fn_http_authority {
 };
 
 void fn_http_host(struct fn_http_host *out, struct fn_http_text host);
-/* Reads "host[:port]" where all readers see the same host and port in it, else returns what is wrong (a constant text). */
+/* Parses "host[:port]" if all readers see the same host and port in it, else returns the error (a constant string). */
 const char *fn_http_read_authority(struct fn_http_authority *out, struct fn_http_text text);
 /* The authority of what follows "scheme://" or "//". */
 struct fn_http_text fn_http_authority_text(struct fn_http_text rest);
@@ -124,13 +124,13 @@ struct fn_http_input {
     size_t len, at;
 };
 
-/* At these bytes of what is sent on stands another text. */
+/* Another text replaces these bytes of what is sent on. */
 struct fn_http_edit {
     size_t at, len;
     struct fn_http_text text;
 };
 
-/* A field of a head: how often it is there, and where its last value stands. */
+/* A field of a head: its number of occurrences, and the place of its last value. */
 struct fn_http_field {
     uint32_t count, at, len;
 };
@@ -178,10 +178,10 @@ struct fn_http_reader {
 int fn_http_framing_read(struct fn_http_reader *reader, struct fn_http_input *in);
 /* A head is complete: its body follows, if there is one. */
 void fn_http_framing_body(struct fn_http_reader *reader, int64_t length, bool chunked);
-/* So many of the counted bytes have gone. */
+/* So many of the counted bytes have been relayed. */
 void fn_http_framing_count(struct fn_http_reader *reader, int64_t n);
 
-/* Notes that the message can't be passed on, and why. */
+/* Records that the message can't be passed on, and the reason. */
 static inline int fn_http_bad(struct fn_http_reader *reader, const char *reason)
 {
     reader->bad = reason;
@@ -232,7 +232,7 @@ struct fn_http_queue {
 /* One more request waits for its response. `original_host`: the authority for which the upstream's was put, or empty
  * where its response is not to be rewritten. */
 int fn_http_pending_add(struct fn_http_queue *queue, uint8_t asks, struct fn_http_text original_host);
-/* The oldest of them, NULL where none waits. */
+/* The oldest of them, NULL if none waits. */
 const struct fn_http_pending *fn_http_pending_oldest(const struct fn_http_queue *queue);
 /* Its response has come. */
 void fn_http_pending_drop_oldest(struct fn_http_queue *queue);
@@ -248,7 +248,7 @@ struct fn_http {
     enum fn_http_switched switched;
     struct fn_http_reader requests, responses;
     struct fn_http_queue queue;
-    struct fn_http_buffer backlog; /* what came while held; backlog_at of it is dealt with */
+    struct fn_http_buffer backlog; /* what arrived while held; backlog_at of it is processed */
     size_t backlog_at;
     bool has_answered;
     uint8_t destination_len;

@@ -88,7 +88,7 @@ int fn_http_request_line(struct fn_http_reader *reader, struct fn_http_text line
     return 0;
 }
 
-/* Why the request must not be passed on, NULL where it may. */
+/* The reason why the request must not be passed on, NULL if it may. */
 static const char *objection(const struct fn_http_framing *framing)
 {
     if (framing->host.count > 1)
@@ -124,7 +124,7 @@ struct named {
     struct fn_http_authority authority; /* that counts: the target's, or else Host's */
 };
 
-/* Reads them; returns why the request must not be passed on, NULL where it may. */
+/* Parses them; returns the reason why the request must not be passed on, NULL if it may. */
 static const char *read_names(struct named *named, const struct fn_http_framing *framing, struct fn_http_text head)
 {
     struct fn_http_authority host;
@@ -148,7 +148,7 @@ static const char *read_names(struct named *named, const struct fn_http_framing 
     return NULL;
 }
 
-/* Puts the upstream where the listener is named; returns the name, which is empty where it is not named. */
+/* Replaces the listener's name by the upstream's; returns the name, empty if it is not there. */
 static struct fn_http_text rewrite_host(struct fn_http *http, const struct named *named)
 {
     struct fn_http_reader *reader = &http->requests;

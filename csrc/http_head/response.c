@@ -20,7 +20,7 @@ static bool is_folded(struct fn_http_text line)
     return line.len && (line.data[0] == ' ' || line.data[0] == '\t');
 }
 
-/* The name and the value, white space around it included, of a field line, leniently; no value where it has none. */
+/* The name and the value, white space around it included, of a field line, leniently; no value if it has none. */
 static struct fn_http_text field(struct fn_http_text line, struct fn_http_text *value)
 {
     return fn_http_trimmed(fn_http_until(line, ':', value));
@@ -216,7 +216,7 @@ static bool is_length(struct fn_http_text line)
 
 /*
  * The head with the upstream's names replaced by the one that the client asked for, if there is one; and without
- * Content-Length where there is a Transfer-Encoding, which counts (RFC 9112, section 6.3).
+ * Content-Length if there is a Transfer-Encoding, which has precedence (RFC 9112, section 6.3).
  */
 static int rewrite(struct fn_http *http, struct fn_http_text head, struct fn_http_text original_host, bool two_framings)
 {

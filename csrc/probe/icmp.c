@@ -1,4 +1,4 @@
-/* A sweep's requests, and whether what came back is one's answer. */
+/* A sweep's requests, and the matching of answers to them. */
 #define _GNU_SOURCE
 #include "bytes.h"
 #include "probe/sweep.h"
@@ -164,7 +164,7 @@ bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, siz
     if (!fn_is_echo(icmp, len, is_ipv4(sweep) ? FN_ECHO_REQUEST_4 : FN_ECHO_REQUEST_6, sweep->options.ident))
         return false;
     *out = (struct fn_answer){.target = fn_sweep_target(sweep, to)};
-    /* A router need not quote what is behind the ICMP header (RFC 792); what it quotes must be right. */
+    /* A router need not quote the bytes after the ICMP header (RFC 792); those that it quotes must be right. */
     return out->target != FN_NO_TARGET &&
            (len < FN_ICMP_HEADER + FN_SWEEP_PAYLOAD || read_cookie(sweep, icmp, len, to, out));
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define MAC 6
-/* The longest frame that is looked at: what signs an advertisement (RFC 3971) is long. */
+/* The longest frame that is read: signed advertisements (RFC 3971) are long. */
 #define LONGEST 2048
 /* So many frames may be left from before. */
 #define STALE_MOST 65536
@@ -176,7 +176,7 @@ static const uint8_t *parse_arp(const struct fn_sweep *sweep, const uint8_t *fra
     return arp + AT_SENDER_MAC;
 }
 
-/* The first target link-layer address among these options; NULL where there is none, or one has no end. */
+/* The first target link-layer address among these options; NULL if there is none, or an option is cut short. */
 static const uint8_t *target_mac(const uint8_t *options, size_t len)
 {
     const uint8_t *mac = NULL;
@@ -225,7 +225,7 @@ const uint8_t *fn_link_parse_reply(const struct fn_sweep *sweep, const uint8_t *
     return *target == FN_NO_TARGET ? NULL : mac;
 }
 
-/* A target's first answer counts: what comes later may be anybody's. */
+/* A target's first answer counts: a later one may be from any host. */
 static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
 {
     const struct msghdr *const message = &sweep->in.messages[place].msg_hdr;
@@ -248,7 +248,7 @@ static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_a
     return true;
 }
 
-/* What can't be sent fails at once; nothing comes back but answers. */
+/* A failed send is reported at once; only answers are received. */
 static int wire_error(struct fn_sweep *sweep, struct fn_answer *out)
 {
     (void)sweep;

@@ -71,7 +71,7 @@ const void *fn_control_of(const struct msghdr *message, int level, int type, siz
     return NULL;
 }
 
-/* A timestamp, the first where there are several; 0: none, or of no time that there can be. */
+/* A timestamp, the first if there are several; 0: none, or an invalid time. */
 static int64_t timestamp(const struct msghdr *message, int type)
 {
     struct timespec stamp;

@@ -1,5 +1,5 @@
 /*
- * What comes in by an ICMP socket, for a sweep and for a conversation: messages that are read together, what the
+ * Receiving from an ICMP socket, for a sweep and for a prober: messages that are read together, what the
  * kernel adds to each, and the ICMP message in it. Nothing is read beyond a message's length.
  */
 #ifndef FN_PROBE_MESSAGE_H
@@ -45,22 +45,22 @@ bool fn_is_notice(int error);
 
 /* What the kernel adds to a message, where it is of this size at least; else NULL. */
 const void *fn_control_of(const struct msghdr *message, int level, int type, size_t size);
-/* When the kernel got a message, by the wall clock; 0: unknown. */
+/* When the kernel received a message, by the wall clock; 0: unknown. */
 int64_t fn_stamp_of(const struct msghdr *message);
-/* When the packet left that a report of the error queue is about; 0: unknown. */
+/* The transmit time of the packet that a message of the error queue reports; 0: unknown. */
 int64_t fn_departure_of(const struct msghdr *message);
 
 /* An IPv4 or IPv6 socket address as a number. */
 struct fn_number fn_number_of(const struct sockaddr_in6 *address);
 
-/* The ICMP message in what a raw IPv4 socket gives, and its length; NULL: none, or its checksum is wrong. */
+/* The ICMP message in what a raw IPv4 socket returns, and its length; NULL: none, or its checksum is wrong. */
 const uint8_t *fn_icmp_within(const uint8_t *message, size_t *len);
 /* Whether it is an echo message of this type and ident. */
 bool fn_is_echo(const uint8_t *icmp, size_t len, uint8_t type, uint16_t ident);
 
 struct sock_extended_err;
 
-/* What a message of the error queue reports, an error or a departure; NULL: nothing. */
+/* The report in a message of the error queue, an error or a transmit timestamp; NULL: none. */
 const struct sock_extended_err *fn_report_of(const struct msghdr *message, int family);
 /*
  * Whether that is an error that came back, and none of our own. No redirect: the probe was passed on; no source quench,

@@ -64,7 +64,7 @@ static bool others_keep_capabilities(void)
     return false;
 }
 
-/* 0 where it was done, or where only CAP_SETPCAP, which the caller lacks, would allow it. */
+/* 0 if it was done, or if it needs CAP_SETPCAP, which the caller lacks. */
 static int done_if_permitted(int result)
 {
     return result == 0 || errno == EPERM ? 0 : -errno;

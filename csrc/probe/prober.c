@@ -333,7 +333,7 @@ bool fn_prober_take_reply(struct fn_prober *prober, const struct msghdr *message
                           struct fn_heard *out)
 {
     const struct sockaddr_in6 *const from = message->msg_name;
-    /* What is longer than what was sent is no echo of ours. */
+    /* A reply longer than the request is not an echo of ours. */
     struct fn_probe *const probe =
         message->msg_flags & MSG_TRUNC ? NULL : replied(prober, message->msg_iov->iov_base, len, from);
 
@@ -376,7 +376,7 @@ bool fn_prober_take_report(struct fn_prober *prober, const struct msghdr *messag
     return true;
 }
 
-/* How many were read, or -errno where that is refused. */
+/* The number of messages read, or -errno if the system refuses. */
 static int read_some(const struct fn_prober *prober, struct fn_incoming *in, unsigned limit, int flags)
 {
     for (unsigned notices = 1;; notices++) {
@@ -391,7 +391,7 @@ static int read_some(const struct fn_prober *prober, struct fn_incoming *in, uns
     }
 }
 
-/* Takes up to `limit` of what the error queue holds, as far as there is room: how many answers, or -errno. */
+/* Takes up to `limit` of what the error queue holds, as far as there is room: the number of answers, or -errno. */
 static int take_reports(struct fn_prober *prober, unsigned limit, struct fn_heard *out, unsigned room, bool *more)
 {
     int answers = 0;

@@ -1,18 +1,18 @@
 /*
- * A conversation: single probes over one open socket, and which of them each answer is for.
+ * Single probes over one open socket, and the matching of answers to them.
  *
  * A probe is an ICMP echo request or, over a UDP socket, a datagram to a port from FN_FIRST_PORT on, which is answered
- * by errors only. It takes a slot, which is its sequence number or its port, and the slots take turns: one is passed
- * over while its probe is neither answered nor over its time. Until a slot is given away its last probe is remembered,
- * answered or not: late answers and duplicates are known as such. So the memory is that of all slots, at most 4 MB, of
- * which the system gives what was used.
+ * by errors only. It takes a slot, which is its sequence number or its port, and the slots take turns: one is skipped
+ * while its probe is neither answered nor timed out. Until a slot is reused its last probe is kept,
+ * answered or not, to recognise late answers and duplicates. The memory is that of all slots, at most 4 MB, of
+ * which only used pages are allocated.
  *
- * A reply is believed only if its type, ident, checksum and source are right, and it returns as much of the keyed
+ * A reply is accepted only if its type, ident, checksum and source are right, and it returns as much of the keyed
  * cookie (SipHash-2-4 of the host and the probe's number, twice) as was sent. What may be a subnet's routers
- * (fn_may_be_anycast()) replies from another address (RFC 4443, 4.2), and is believed if all of the cookie was sent.
+ * (fn_may_be_anycast()) replies from another address (RFC 4443, 4.2), and is accepted if all of the cookie was sent.
  * Errors come from the socket's error queue (IP_RECVERR, ip(7)). A router need not quote the cookie (RFC 792); what it quotes must be right.
  *
- * A round-trip time ends when the kernel got the answer, and begins right before the probe was sent or, with
+ * A round-trip time ends when the kernel received the answer, and begins right before the probe was sent or, with
  * `departures`, when the kernel handed it to the driver. Where the wall clock, which the kernel's timestamps are of,
  * was stepped meanwhile, it ends when the answer was read.
  *
@@ -31,13 +31,13 @@
 /* Bytes at the beginning of a payload; a smaller one has as much of them as it holds. */
 #define FN_COOKIE 16
 
-/* Where traceroute began, and nobody listens. */
+/* traceroute's first port, on which nobody listens. */
 #define FN_FIRST_PORT 33434
 
-/* Probes whose departure is awaited at most: what never leaves is never reported. */
+/* Maximum probes whose departure is awaited: a packet that never leaves is never reported. */
 #define FN_DEPARTING 4096
 
-/* What fn_prober_send() returns where every slot waits for its answer. */
+/* Returned by fn_prober_send() if every slot waits for its answer. */
 #define FN_NO_SLOT (-10000)
 
 enum fn_prober_engine { FN_PROBER_DATAGRAM, FN_PROBER_RAW, FN_PROBER_UDP };
@@ -66,7 +66,7 @@ struct fn_probe {
     bool known, answered;
 };
 
-/* What came back for a probe. */
+/* The answer to a probe. */
 struct fn_heard {
     int64_t tag;
     int64_t rtt;
@@ -93,7 +93,7 @@ struct fn_prober {
 int fn_prober_new(struct fn_prober **out, const struct fn_prober_options *options);
 void fn_prober_free(struct fn_prober *prober);
 
-/* Forgets the descriptor, which the caller closes: from now on there is -EBADF only. */
+/* Drops the descriptor, which the caller closes: later calls return -EBADF. */
 void fn_prober_detach(struct fn_prober *prober);
 
 /*

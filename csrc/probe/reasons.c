@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Keyed: whoever sends errors chooses what is in them. */
+/* Keyed, since the senders of errors choose their content. */
 static uint64_t hash_of(const uint8_t key[16], const struct fn_reason *reason)
 {
     const uint64_t words[] = {

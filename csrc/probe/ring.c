@@ -258,7 +258,7 @@ const uint8_t *fn_ring_next(struct fn_ring *ring, size_t *size)
     return NULL;
 }
 
-/* The kernel wakes who waits only if all before a new record was given back: who keeps the last one is left alone. */
+/* The kernel wakes the waiter only if all records before a new one were released. */
 void fn_ring_release(struct fn_ring *ring)
 {
     __atomic_store_n((unsigned long *)ring->consumer, ring->last, __ATOMIC_SEQ_CST);

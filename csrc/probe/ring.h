@@ -1,5 +1,5 @@
 /*
- * Replies out of the kernel by way of a program of our own (see turbo.h): the program, its ring buffer, and
+ * Receiving replies by an eBPF program (see turbo.h): the program, its ring buffer, and
  * the link by which it is attached.
  */
 #ifndef FN_PROBE_RING_H

@@ -1,4 +1,4 @@
-/* When to send, and what an answer means. */
+/* The schedule of a sweep, and the verdicts from its answers. */
 #define _GNU_SOURCE
 #include "probe/sweep.h"
 
@@ -165,10 +165,10 @@ static void take(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t
 {
     const uint8_t state = sweep->states[answer->target];
 
-    /* One that could not be asked again may still answer what it was asked before. */
+    /* A target without a retry may still answer an earlier request. */
     if (state == FN_DECIDED || (state == FN_PENDING && (answer->reason || !answer->whole)))
         return;
-    /* A repeated answer is no progress: who repeats it without end would keep the window from ageing. */
+    /* A repeated answer is not progress: endless repetitions would keep requests in the window. */
     const bool first = state != FN_ALIVE && (state != FN_UNREACHABLE || !answer->reason);
     if (is_newest(sweep, answer) || first)
         note_progress(sweep, now);
@@ -201,7 +201,7 @@ static unsigned read_errors(struct fn_sweep *sweep)
     return count;
 }
 
-/* Reads what has arrived; how many messages that were, or -errno. */
+/* Reads the messages that have arrived; their number, or -errno. */
 static int read_replies(struct fn_sweep *sweep)
 {
     struct fn_answer answer;
@@ -241,7 +241,7 @@ static uint64_t target_at(const struct fn_sweep *sweep, uint64_t place)
     return sweep->options.permuted ? fn_permute_at(&sweep->order, place) : place;
 }
 
-/* The silence of one that can't be asked again means nothing: what hinders us may have swallowed its answer too. */
+/* A target whose retry failed is not inactive: the cause of the failure may have dropped its answer too. */
 static void note_refusal(struct fn_sweep *sweep, uint64_t target, int error)
 {
     const struct fn_reason reason = {.refused = error};
@@ -261,7 +261,7 @@ static int64_t patience(const struct fn_sweep *sweep)
     return sweep->options.adaptive ? fn_expect_within(&sweep->expect, SHORTEST_TIMEOUT, timeout) : timeout;
 }
 
-/* When a target that has not answered is to be asked again: its own time is over, or everybody's of the last pass. */
+/* When a silent target is retried: after its own timeout, or after that of the whole last pass. */
 static int64_t due(const struct fn_sweep *sweep, uint64_t target, int64_t now)
 {
     const uint32_t since = fn_ticks(now) - sweep->slots[target].ticks;
@@ -324,7 +324,7 @@ static void note_sent(struct fn_sweep *sweep, unsigned count, int64_t before, in
     sweep->refused_since = 0;
 }
 
-/* Nothing could be sent for long: what is left of the pass is given up. */
+/* Nothing could be sent for long: the rest of the pass is dropped. */
 static void give_up_pass(struct fn_sweep *sweep, int error)
 {
     for (; sweep->place < sweep->size; sweep->place++)
@@ -448,7 +448,7 @@ static unsigned room(struct fn_sweep *sweep, int64_t now, int64_t *wake)
     return free_places < FN_BATCH ? (unsigned)free_places : FN_BATCH;
 }
 
-/* Sends what may be sent: 0, *wake is when there is reason to look again; or -errno. */
+/* Sends all that may be sent now: 0, and *wake is the time of the next step; or -errno. */
 static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
 {
     if (sweep->alive + sweep->decided == sweep->size) {
@@ -494,7 +494,7 @@ static void wait_until(struct fn_sweep *sweep, int64_t wake, int64_t now)
 int fn_sweep_run(struct fn_sweep *sweep, int64_t until)
 {
     while (!sweep->finished) {
-        /* First of all: what came while nobody ran the sweep keeps its window, and its targets, from being given up. */
+        /* First, since answers that arrived while the sweep was not running must count for its window and its targets. */
         int code = receive(sweep);
         const int64_t now = time_now();
         int64_t wake = now;

@@ -21,7 +21,7 @@ struct fn_reasons {
     uint32_t bucket_count;
 };
 
-/* Requests that leave together. */
+/* Requests that are sent together. */
 struct fn_outgoing {
     struct mmsghdr messages[FN_BATCH];
     struct iovec data[FN_BATCH];
@@ -34,7 +34,7 @@ struct fn_outgoing {
     unsigned count;
 };
 
-/* What came back for a request. */
+/* The answer to a request. */
 struct fn_answer {
     uint64_t target;
     bool whole;        /* its time and number are known: a cookie vouches for them */
@@ -46,15 +46,15 @@ struct fn_answer {
     struct fn_number from;
 };
 
-/* What a sweep goes over. Batches are of at most FN_BATCH. */
+/* The wire of a sweep. Batches have at most FN_BATCH messages. */
 struct fn_wire {
     int (*init)(struct fn_sweep *sweep); /* 0 or -errno; free() follows either */
     void (*free)(struct fn_sweep *sweep);
     /* Writes request number `place` of the batch, to a target. */
     void (*request)(struct fn_sweep *sweep, unsigned place, uint64_t target, uint32_t number, uint32_t ticks);
-    int (*send)(struct fn_sweep *sweep); /* the batch: how many left, or -errno */
-    int (*read)(struct fn_sweep *sweep); /* how many messages had come, or -errno */
-    /* What message `place` of those read answers; false: nothing of ours. */
+    int (*send)(struct fn_sweep *sweep); /* the batch: how many were sent, or -errno */
+    int (*read)(struct fn_sweep *sweep); /* how many messages had arrived, or -errno */
+    /* The request that message `place` of those read answers; false: none of ours. */
     bool (*reply)(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out);
     /* Takes one error that came back: 1, its answer in `out`; 0: one that is not ours; -EAGAIN: no more; -errno. */
     int (*error)(struct fn_sweep *sweep, struct fn_answer *out);
@@ -106,7 +106,7 @@ struct fn_sweep {
 int fn_targets_init(struct fn_sweep *sweep, const struct fn_span *spans, size_t count);
 bool fn_is_host(int family, struct fn_number address);
 
-/* reasons.c: the number of a reason, which may be new; FN_REASONS where there is no room for one more. */
+/* reasons.c: the number of a reason, which may be new; FN_REASONS if there is no room for one more. */
 uint32_t fn_reason_number(struct fn_sweep *sweep, const struct fn_reason *reason);
 void fn_reasons_free(struct fn_reasons *reasons);
 

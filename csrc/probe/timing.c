@@ -1,4 +1,4 @@
-/* Round-trip times: how one is reckoned, and what is to be expected after some. */
+/* Round-trip times: their computation, and the timeout from earlier ones (RFC 6298). */
 #define _GNU_SOURCE
 #include "probe/timing.h"
 

@@ -35,7 +35,7 @@ struct fn_turbo {
     uint8_t headers[ETH_HLEN + IPV6_HEADER]; /* of a request, but for its target and checksum */
     size_t headers_size;
     uint16_t headers_sum;                    /* of IPv4's header, or of IPv6's pseudo-header */
-    const uint8_t *records[FN_BATCH];        /* what was read, and whether out of the ring */
+    const uint8_t *records[FN_BATCH];        /* the messages read, and whether from the ring */
     bool from_ring;
 };
 
