@@ -87,7 +87,7 @@ class Work(Generic[T]):
             with self._lock:
                 if self._ended.is_set():
                     return True
-                theirs = os.dup(ours)  # The call may end when nobody waits any more.
+                theirs = os.dup(ours)  # The call may end after the waiter has gone.
                 self._waiters.append(lambda: _write_and_close(theirs))
             return (yield Wait(ours, READABLE, deadline))
         finally:
@@ -164,7 +164,7 @@ class Repeated:
         self._woken.set()
 
     def end(self) -> None:
-        """No further step; one that is being done is not waited for."""
+        """Stop the steps; one in progress is not waited for."""
         self._ended.set()
         self._woken.set()
 
@@ -201,6 +201,6 @@ class Repeated:
         if self._failing:
             return
         self._failing = True
-        # Also where the warning fails, the steps go on.
+        # The steps continue even if the warning fails.
         with suppress(Exception):
             self._warn(f"{self._what}: {reason_of(error)}")

@@ -1,4 +1,4 @@
-"""IPv6 as it really is here: what support there is, every address with its prefix, and prefixes of texts.
+"""IPv6 on this machine: which support works, every address with its prefix, and prefixes of texts.
 
 ``support()`` tries things out: ``socket.has_ipv6`` is only how Python was built. ``addresses()`` and
 ``prefix()`` keep the prefix length that belongs to each address.
@@ -62,7 +62,7 @@ class Ipv6Support(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The first thing that lacks; empty where IPv6 works."""
+        """The first missing thing; empty if IPv6 works."""
         lacking = (
             (self.built_in, "Python was built without IPv6"),
             (self.kernel, "the kernel has no IPv6"),
@@ -168,7 +168,7 @@ def _has_default_route() -> bool:
 
 
 def _leads_out(ifname: str) -> bool:
-    """Whether an interface carries what is sent by it further than to this machine."""
+    """Whether packets sent by an interface leave this machine."""
     try:
         return _core.get_flags(ifname) & (_IFF_LOOPBACK | _IFF_RUNNING) == _IFF_RUNNING
     except NoSuchInterface:

@@ -8,7 +8,7 @@ A target is written as one of::
     10.0.2.2-4                a range in an octet (any of them): 10.0.0-1.1,3-5, 10.0.2.*
     www.example.com           a name: the first address that it resolves to
 
-What is meant as numbers is never looked up as a name: a slip is refused with what is wrong.
+A text that looks like numbers is never looked up as a name: errors are refused with the reason.
 """
 
 import socket
@@ -89,7 +89,7 @@ class Targets:
         for span in unwanted[socket.AF_INET6]:
             _check_exclusion(span, wanted[socket.AF_INET])
         self.unresolved: tuple[Unresolved, ...] = tuple(unresolved.values())
-        """Names that were left out; no part of what these targets are compared by."""
+        """Names that were left out; ignored when targets are compared."""
         self.ipv4: tuple[Span, ...]
         self.ipv6: tuple[Span, ...]
         self.ipv4, self.ipv6 = (
@@ -100,7 +100,7 @@ class Targets:
 
     @property
     def size(self) -> int:
-        """How many addresses: what ``len`` gives, without its limit of 2^63 - 1."""
+        """The number of addresses: that of ``len`` gives, without its limit of 2^63 - 1."""
         return self._starts[-1]
 
     def spans(self, family: int) -> tuple[Span, ...]:

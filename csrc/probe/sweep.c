@@ -494,7 +494,7 @@ static void wait_until(struct fn_sweep *sweep, int64_t wake, int64_t now)
 int fn_sweep_run(struct fn_sweep *sweep, int64_t until)
 {
     while (!sweep->finished) {
-        /* First, since answers that arrived while the sweep was not running must count for its window and its targets. */
+        /* First: answers that arrived while the sweep was not running count for its window and its targets. */
         int code = receive(sweep);
         const int64_t now = time_now();
         int64_t wake = now;

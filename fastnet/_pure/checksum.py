@@ -32,7 +32,7 @@ def _view(data: Buffer) -> memoryview:
 
 
 def _reduce(number: int) -> int:
-    """Modulo 65535, where only 0 itself gives 0: one's complement has two zeros."""
+    """Modulo 65535, but 0 only for 0 itself: one's complement has two zeros."""
     return number and (number % 65535 or 65535)
 
 

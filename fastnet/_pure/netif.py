@@ -80,7 +80,7 @@ _thread = threading.local()
 
 
 def _forget() -> None:
-    """In a forked child: what the parent's thread keeps is the parent's."""
+    """In a forked child: the parent's thread owns its descriptors."""
     _thread.__dict__.pop("kept", None)
 
 

@@ -1,1 +1,1 @@
-"""Python that both implementations stand on: what the system is asked for where C has nothing to gain."""
+"""Python that both implementations use: calls to the system where C would not be faster."""

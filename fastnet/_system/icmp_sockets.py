@@ -1,4 +1,4 @@
-"""Probers' sockets: which are permitted, and what the kernel is asked to do."""
+"""Probers' sockets: which are permitted, and their options."""
 
 import contextlib
 import errno
@@ -104,7 +104,7 @@ _CURES = {
 
 
 def open_socket(family: int, engine: str) -> tuple[socket.socket, str]:
-    """The first permitted socket of the ladder, and which engine it is."""
+    """The first permitted socket among the engines, and its engine."""
     if engine not in ("auto", *ENGINES, "udp"):
         raise InvalidArgument(f"engine {engine!r}: expected auto, {', '.join(ENGINES)}, udp")
     for name in ENGINES if engine == "auto" else (engine,):
@@ -126,7 +126,7 @@ class Notes(list[str]):
     """What the system did not let a socket do, and what is different without it."""
 
     def attempt(self, without: str, step: Callable[..., object], *arguments: Any) -> bool:
-        """Do what can be done without: False where it can't be done, which is noted."""
+        """Set an optional socket option: False if the system refuses, which is recorded."""
         try:
             step(*arguments)
         except OSError as error:
@@ -136,7 +136,7 @@ class Notes(list[str]):
 
 
 def prepare(sock: socket.socket, notes: Notes) -> None:
-    """Ask the kernel for what a prober needs with each message."""
+    """Request the control messages that a prober needs."""
     family = FAMILIES[sock.family]
     prepare_reading(sock, notes)
     short = "the send buffer can't be enlarged: many hosts that are not there may hold up the others"
@@ -148,7 +148,7 @@ def prepare(sock: socket.socket, notes: Notes) -> None:
 
 
 def prepare_reading(sock: socket.socket, notes: Notes) -> None:
-    """Never wait, timestamp each message that arrives, and have room for many."""
+    """Make the socket non-blocking, with receive timestamps and large buffers."""
     sock.setblocking(False)
     late = "no kernel timestamps: round-trip times end when a reply is read"
     if notes.attempt(late, sock.setsockopt, socket.SOL_SOCKET, SO_TIMESTAMPNS, 1):
@@ -249,7 +249,7 @@ def number_departures(sock: socket.socket) -> None:
 
 
 def pass_type(sock: socket.socket, kind: int) -> None:
-    """Let the kernel drop every ICMP message of another type before it is queued."""
+    """Make the kernel drop every ICMP message of another type before it is queued."""
     if sock.family == socket.AF_INET:
         sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", 0xFFFFFFFF ^ 1 << kind))
         return
@@ -272,12 +272,12 @@ _TO_US_ALONE = ((_LOADS[4], 0xFFFFF004, 0), (_LOADS[4], 0xFFFFF030, 0))
 
 
 def pass_ident(sock: socket.socket, ident: int) -> None:
-    """Let the kernel drop other programs' replies: a raw socket is given them all, and its queue fills."""
+    """Make the kernel drop other programs' replies, which would fill a raw socket's queue."""
     _attach(sock, *_LOAD_IDENT[sock.family], (_JUMP_IF_EQUAL, 0, 1, ident), _ACCEPT, _DROP)
 
 
 def pass_only(sock: socket.socket, parts: list[tuple[int, bytes]]) -> None:
-    """Let the kernel drop frames that are not to us alone, or of a VLAN, or lack these bytes at an offset."""
+    """Make the kernel drop frames not unicast to us, with a VLAN tag, or without these bytes at an offset."""
     checks = [*_TO_US_ALONE, *chain.from_iterable(starmap(_compared, parts))]
     program = []
     for after, (load, offset, value) in zip(range(len(checks) - 1, -1, -1), checks, strict=True):
@@ -367,12 +367,12 @@ def own_routers() -> Iterator[int]:
 
     Not of a /127, where both addresses are hosts' (RFC 6164).
     """
-    from fastnet._system.interfaces import own_addresses  # which IPv4 has no use for
+    from fastnet._system.interfaces import own_addresses  # IPv4 has none
 
     try:
         own = [*own_addresses(socket.AF_INET6)]
     except OSError:
-        return  # a sandbox may forbid asking
+        return  # a sandbox may forbid it
     for _, address, length in own:
         if _IDENTIFIER < length < _BETWEEN_TWO:
             number = int.from_bytes(address, "big")
@@ -380,6 +380,6 @@ def own_routers() -> Iterator[int]:
 
 
 def filler_of(pattern: bytes, size: int) -> bytes:
-    """What is behind the cookie in a payload of this size."""
+    """The bytes after the cookie in a payload of this size."""
     filler = pattern or bytes(range(256))
     return (filler * (size // len(filler) + 1))[: max(0, size - COOKIE)]

@@ -1,4 +1,4 @@
-"""What sockets and routes need to know of this machine's interfaces and addresses, over rtnetlink(7)."""
+"""This machine's interfaces and addresses, for sockets and routes, over rtnetlink(7)."""
 
 import errno
 import socket
@@ -20,7 +20,7 @@ _ADDRESS_OF_PEER, _ADDRESS_OF_OURS = 1, 2
 
 
 class Interface(NamedTuple):
-    """An interface as it is now."""
+    """The current state of an interface."""
 
     number: int
     kind: int

@@ -1,4 +1,4 @@
-"""The packet socket by which the neighbours on a link are asked: packet(7)."""
+"""The packet socket for ARP and neighbour discovery on a link: packet(7)."""
 
 from __future__ import annotations
 

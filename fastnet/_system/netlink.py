@@ -1,4 +1,4 @@
-"""Questions to the kernel over rtnetlink(7), and its answers."""
+"""Requests to the kernel over rtnetlink(7), and its answers."""
 
 import errno
 import os

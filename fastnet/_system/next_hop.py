@@ -1,4 +1,4 @@
-"""Where frames of our own leave, and to whose MAC address, for what one gateway reaches."""
+"""The interface and the destination MAC address of frames to one gateway."""
 
 import errno
 import socket
@@ -24,7 +24,7 @@ _LOOK_EACH_SECONDS = 0.005
 
 
 class Path(NamedTuple):
-    """Where frames leave, from which addresses, and to whom."""
+    """The interface, source addresses and destination of frames."""
 
     interface: int
     hardware: bytes

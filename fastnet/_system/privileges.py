@@ -1,4 +1,4 @@
-"""The ways out of privilege, once what needed it is open: another user, or no capabilities(7)."""
+"""Dropping privileges, once everything that needs them is open: another user, or no capabilities(7)."""
 
 import ctypes
 import errno
@@ -25,7 +25,7 @@ _NO_ROOT = 0b11_10_11_11  # linux/securebits.h: NOROOT, NO_SETUID_FIXUP, NO_CAP_
 
 
 def find_user(name: str) -> pwd.struct_passwd:
-    """The account of this name. Raises InvalidArgument where there is none."""
+    """The account of this name. Raises InvalidArgument if there is none."""
     try:
         return pwd.getpwnam(name)
     except (KeyError, ValueError):  # ValueError: a NUL, which no name holds
@@ -33,7 +33,7 @@ def find_user(name: str) -> pwd.struct_passwd:
 
 
 def become(user: pwd.struct_passwd) -> None:
-    """Be this user from now on, for good and in every thread, with the groups that the user is in.
+    """Become this user, irrevocably and in every thread, with the user's groups.
 
     Raises NotPermitted where this process is not root.
     """
@@ -49,9 +49,9 @@ def become(user: pwd.struct_passwd) -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability, and the user and group that a set-user-ID program borrowed, for good.
+    """Drop, irrevocably, every capability, and the user and group of a set-user-ID program.
 
-    For a program that has opened what it needed them for. What is imported or opened later is opened without
+    For a program that has opened all that needed them. Later imports and opens are done without
     them, and a program that is executed later has none either, not even as root (no_new_privs,
     capabilities(7)). It is the calling thread's capabilities that go (capset(2)): call it before any other
     thread is started. Raises NotPermitted, with nothing given up, where another thread has capabilities

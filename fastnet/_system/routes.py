@@ -1,4 +1,4 @@
-"""Which way the kernel sends what, by rtnetlink(7)."""
+"""The kernel's routes, by rtnetlink(7)."""
 
 import errno
 import os

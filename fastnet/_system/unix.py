@@ -1,4 +1,4 @@
-"""What Unix-domain sockets need of the system: an address taken from nobody, and what comes beside the bytes.
+"""Unix-domain sockets: claiming an address that no live server has, and ancillary data.
 
 See unix(7) for the addresses, SCM_RIGHTS and SO_PEERCRED.
 """
@@ -89,7 +89,7 @@ class Claim:
 
     def _listen_on_path(self) -> None:
         self._directory = os.open(os.path.dirname(self._text) or ".", os.O_RDONLY | os.O_DIRECTORY)
-        # Linux makes the file with the mode of the socket, less the umask: it is never wider than asked for.
+        # Linux creates the file with the mode of the socket, less the umask: never wider than requested.
         os.fchmod(self.listener.fileno(), self._mode)
         with self._locked() as locked:
             try:
@@ -123,7 +123,7 @@ class Claim:
         """Note which file is ours, and give it what the umask took from its mode."""
         try:
             found = os.lstat(self._name, dir_fd=self._directory)
-        except OSError as error:  # Out of memory: later, nobody would know whose it is.
+        except OSError as error:  # Out of memory: later, its owner would be unknown.
             os.unlink(self._name, dir_fd=self._directory)
             raise OSError(error.errno, error.strerror, self._text) from None
         self._inode = _identity(found)
@@ -184,7 +184,7 @@ def unix_address(address: Address) -> bytes:
 
 
 def credentials(sock: socket.socket) -> tuple[int, int, int]:
-    """Who is at the other end: process, user and group (SO_PEERCRED: struct ucred, three 32-bit integers)."""
+    """The peer's credentials: process, user and group (SO_PEERCRED: struct ucred, three 32-bit integers)."""
     pid, uid, gid = memoryview(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)).cast("I")
     return pid, uid, gid
 
@@ -214,7 +214,7 @@ def _starts(address: bytes) -> bool:
 
 
 def _is_live(address: bytes) -> bool:
-    """Whether somebody has this socket open. Only a refusal shows that nobody does."""
+    """Whether any process has this socket open. Only a refusal shows that none has."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         return probe.connect_ex(address) not in (errno.ECONNREFUSED, errno.ENOENT)

@@ -1,4 +1,4 @@
-"""The interfaces of this machine: listed, asked one by one, and judged."""
+"""The interfaces of this machine: the list, each one's address, and its status."""
 
 from collections.abc import Iterator
 

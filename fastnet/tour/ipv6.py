@@ -1,4 +1,4 @@
-"""IPv6: what support there really is, and the prefix that belongs to each address."""
+"""IPv6: which support works, and the prefix of each address."""
 
 from collections.abc import Iterator
 

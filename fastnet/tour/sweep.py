@@ -1,4 +1,4 @@
-"""Sweep 127.0.0.0/16, or where no C runs a part of it, and separate the alive from what can't be probed."""
+"""Sweep 127.0.0.0/16, or a part of it in pure Python, and separate alive from unprobed targets."""
 
 from collections.abc import Iterator
 

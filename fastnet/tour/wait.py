@@ -1,4 +1,4 @@
-"""Waiting: for a service that comes up late, for one that is gone, and for one that only pretends."""
+"""Waiting: for a service that starts late, for one that is gone, and for a proxy without a service."""
 
 import socket
 import threading

@@ -93,7 +93,7 @@ class _Responses(Reader):
 
     @property
     def unanswered(self) -> bool:
-        """Whether a response is due of which nothing was sent on."""
+        """Whether a response is due and none of it was sent on."""
         return bool(self._pending) and self.between_bodies
 
     @property
@@ -209,13 +209,13 @@ class Exchange:
 
     @property
     def awaits_request(self) -> bool:
-        """Whether all requests are answered, and of the next one there is nothing."""
+        """Whether all requests are answered, and the next one has not begun."""
         answered = not self._pending and self._responses.between_bodies
         return answered and self._requests.at_start and not self._requests.bad
 
     @property
     def refusal(self) -> str | None:
-        """What is wrong with the client's last request, which was not passed on; None where nothing is."""
+        """The error of the client's last request, which was not passed on; None if there is none."""
         return self._requests.bad
 
     @property
@@ -225,12 +225,12 @@ class Exchange:
 
     @property
     def unfollowed(self) -> str | None:
-        """What is wrong with the upstream's bytes, which can't be followed; None where nothing is."""
+        """The error of the upstream's bytes, which can't be followed; None if there is none."""
         return self._responses.bad
 
     @property
     def unanswered(self) -> bool:
-        """Whether a response is due of which nothing was sent on: one of our own may take its place."""
+        """Whether a response is due and none of it was sent on: one of our own may replace it."""
         return self._responses.unanswered
 
     @property

@@ -28,7 +28,7 @@ def canonical(host: bytes) -> bytes:
 
 
 def _shortest(host: bytes) -> bytes | None:
-    """The text of an IPv6 address as the system writes it, None where it is none."""
+    """The text of an IPv6 address as the system writes it, None if it is not an address."""
     try:
         packed = socket.inet_pton(socket.AF_INET6, host.partition(b"%")[0].decode("latin-1"))
     except (OSError, ValueError):
@@ -129,7 +129,7 @@ def _port_number(port: bytes, scheme: bytes = b"http") -> int:
 
 
 class HostRewrite:
-    """Which Host is replaced, and by what.
+    """The Host to replace, and its replacement.
 
     A Host that is one of ``names`` (``localhost``, ``127.0.0.1``, ``::1``; any case), or the address at
     which the client reached us, with ``port`` or without a port, becomes ``upstream``; with ``always``

@@ -171,7 +171,7 @@ class RequestHead(_Facts):
         return self._length(), bool(self._codings)
 
     def rewritten(self, rewrite: HostRewrite, reached_at: bytes) -> tuple[bytes, bytes]:
-        """The lines with the upstream where the listener is named, and that name (empty where it is not).
+        """The lines with the listener's name replaced by the upstream's, and that name (empty if absent).
 
         Raises BadMessage for names that have two readings.
         """
@@ -274,7 +274,7 @@ class ResponseHead(_Facts):
     def rewritten(self, rewrite: HostRewrite, asked: bytes) -> list[bytes]:
         """The lines with the upstream's names replaced by ``asked``, the client's, if that is not empty.
 
-        Without Content-Length where there is a Transfer-Encoding, which counts (RFC 9112, section 6.3).
+        Without Content-Length if there is a Transfer-Encoding, which has precedence (RFC 9112, section 6.3).
         """
         lines = self._lines
         if self._codings and self._lengths:
@@ -294,7 +294,7 @@ def _is_folded(line: bytes) -> bool:
 
 
 def _name_of(line: bytes) -> bytes:
-    """The name of a response's field line, empty where it has none."""
+    """The name of a response's field line, empty if it has none."""
     name, colon, _ = line.partition(b":")
     return b"" if _is_folded(line) or not colon else name.strip(b" \t").lower()
 
@@ -374,4 +374,4 @@ _NAMING = {
     b"access-control-allow-origin": _origin,
     b"set-cookie": _cookie,
 }
-"""The fields of a response that may name the upstream, and what rewrites their value."""
+"""The fields of a response that may name the upstream, and the functions that rewrite their values."""

@@ -1,6 +1,6 @@
-"""The probe engine: echo requests out, what answers them in, one socket a family, no reply mixed up.
+"""The probe engine: sends echo requests and matches their answers, over one socket per family.
 
-An answer is believed only if its type, ident, sequence number, checksum and source are right and the
+An answer is accepted only if its type, ident, sequence number, checksum and source are right and the
 keyed cookie in its payload is the one that was sent. Errors are read from the socket's error queue
 (IP_RECVERR, ip(7)), where the kernel has already matched the quoted packet with the socket.
 """

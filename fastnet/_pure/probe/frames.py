@@ -30,7 +30,7 @@ def _is_station(mac: bytes) -> bool:
 
 
 class ARP:
-    """Requests in the name of one interface's MAC and address, and what counts as a reply to them."""
+    """Requests from one interface's MAC and address, and the check of replies to them."""
 
     longest = 42
 
@@ -53,7 +53,7 @@ class ARP:
 
 
 class NDP:
-    """Neighbour solicitations, and what counts as an advertisement in reply to them.
+    """Neighbour solicitations, and the check of advertisements in reply.
 
     It must be solicited, and must pass the checks of RFC 4861 7.1.2; without the target's MAC it has
     nothing (7.2.5). Who answers for somebody else (8.2.8, a proxy) sends it from an address of its own.
@@ -120,7 +120,7 @@ class NDP:
 
 
 def _target_mac(options: bytes) -> bytes | None:
-    """The MAC among an advertisement's options; None where it lacks, or where they are malformed."""
+    """The MAC among an advertisement's options; None if it is missing, or they are malformed."""
     found = None
     while options:
         size = options[1] * 8 if len(options) > 1 else 0

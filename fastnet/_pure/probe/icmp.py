@@ -1,4 +1,4 @@
-"""A sweep's requests, and whether what came back is one's answer."""
+"""A sweep's requests, and the matching of answers to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Reply = tuple[int, int, int, int, str]
     """Of the request that was replied to: target, ticks, number; the kernel's timestamp of the reply or 0.
 
-    And the address that it came from where that is not the target's.
+    And its source address if that is not the target's.
     """
 
     from fastnet._pure.probe.prober import Prober
@@ -60,7 +60,7 @@ class Wire:
         self._family = FAMILIES[socket.AddressFamily(prober.family)]
         self._has_ip_header = prober.engine == "raw" and prober.family == socket.AF_INET
         self._key = os.urandom(16)
-        # What a cookie is made of: our key; what it vouches for: the address, the time, the number.
+        # A cookie is computed with our key from the address, the time and the number.
         self._told = struct.Struct(f"!16s{self._family.address_size}sII").pack
         payload = bytes(range(256)) * (prober.size // 256 + 1)
         room = prober.size - (_ECHO.size - ICMP.size)
@@ -180,7 +180,7 @@ class Wire:
             return None, 0
         packed = socket.inet_pton(self._socket.family, failure.address[0])
         target = self._targets.target(int.from_bytes(packed, "big"))
-        # A router need not quote what is behind the ICMP header (RFC 792); what it quotes must be right.
+        # A router need not quote bytes after the ICMP header (RFC 792); quoted ones must be right.
         if len(failure.quoted) < _ECHO.size:
             return target, 0
         *_, ticks, number, cookie = _ECHO.unpack_from(failure.quoted)

@@ -1,4 +1,4 @@
-"""Sweeps of the addresses that are on a link of this machine: who has them is asked directly, by MAC.
+"""Sweeps of the addresses on a link of this machine, by ARP and neighbour discovery.
 
 The kernel's neighbour table holds 1,024 addresses (gc_thresh3, arp(7)), and what a socket sends to more of
 them is never sent. Here the requests are our own, over a packet socket (packet(7)), and so is the table.

@@ -33,7 +33,7 @@ _SEQUENCES = 1 << 16
 _IDENTIFIER = (1 << 64) - 1
 """The bits of an interface identifier."""
 _FIRST_PORT = 33434
-"""Where traceroute began, and nobody listens."""
+"""traceroute's first port, on which nobody listens."""
 _PORTS = (1 << 16) - _FIRST_PORT
 _CLOCK_TOLERANCE_NS = 50_000
 _REMEMBERED = 4096
@@ -135,7 +135,7 @@ class Prober:
         self._oldest = self._serial + 1
         self._sent: dict[int, _Sent] = {}
         self._departing: dict[int, _Sent] | None = {} if has_departures else None
-        """Those whose departure the kernel has yet to report, by its number."""
+        """Probes whose departure the kernel has not reported yet, by its number."""
         self._departed = 0
         self._filler = filler_of(pattern, size)
 
@@ -187,7 +187,7 @@ class Prober:
             raise
         if self._departing is not None:
             self._departing[self._departed] = sent
-            # What never leaves, as where a neighbour is absent, is never reported.
+            # A packet that never leaves (the neighbour is absent) is never reported.
             self._departing.pop(self._departed - _REMEMBERED & 0xFFFFFFFF, None)
             self._departed = self._departed + 1 & 0xFFFFFFFF
 
@@ -235,7 +235,7 @@ class Prober:
             self._oldest += 1
 
     def _identity(self, address: tuple[Any, ...]) -> tuple[bytes, int]:
-        """What of a socket address identifies it: the host, and its scope, 0 where it has none."""
+        """The identity of a socket address: the host, and its scope, 0 if it has none."""
         if not has_host(address):
             raise not_numeric(address)
         try:
@@ -272,7 +272,7 @@ class Prober:
         answers = []
         size = self._family.header_size + ICMP.size + self.size
         replies = list(read(self._socket, size, limit))
-        # A probe's departure is reported before its reply arrives: with so many more, none comes late.
+        # A probe's departure is reported before its reply arrives: after so many more, none is still to come.
         errors = list(read_errors(self._socket, size, limit if self._departing is None else 2 * limit))
         now_ns = time.monotonic_ns()
         clock_offset = time.time_ns() - now_ns
@@ -313,7 +313,7 @@ class Prober:
         return sent if sent.cookie.startswith(failure.quoted[: len(sent.cookie)]) else None
 
     def _icmp_part(self, data: bytes) -> bytes:
-        """The ICMP message, or nothing where its checksum is wrong: only raw IPv4 is left to us to check."""
+        """The ICMP message, or nothing if its checksum is wrong: the kernel checks all but raw IPv4."""
         if self.family == socket.AF_INET6 or self.engine == "datagram":
             return data
         icmp = data[(data[0] & 0xF) * 4 :]

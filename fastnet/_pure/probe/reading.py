@@ -37,7 +37,7 @@ def read(sock: socket.socket, size: int, limit: int, flags: int = 0) -> Iterator
             continue
         notices = 0
         if got & socket.MSG_TRUNC and not flags:
-            continue  # longer than what we sent: no echo of ours
+            continue  # longer than our request: not an echo of ours
         yield data, {(level, kind): value for level, kind, value in ancillary}, address
 
 
@@ -100,7 +100,7 @@ def read_errors(sock: socket.socket, size: int, limit: int) -> Iterator[Failure 
 
 
 def stamp_of(message: bytes | None) -> int:
-    """A timestamp of the kernel's in nanoseconds of the wall clock; 0 where there is none."""
+    """A timestamp of the kernel's in nanoseconds of the wall clock; 0 if there is none."""
     if not message:
         return 0
     seconds, nanoseconds = TIMESPEC.unpack_from(message)
@@ -108,7 +108,7 @@ def stamp_of(message: bytes | None) -> int:
 
 
 def cannot_receive(code: int) -> OSError:
-    """What is raised where the system refuses to receive."""
+    """Raised if the system refuses to receive."""
     return OSError(code, f"receiving: {os.strerror(code)}")
 
 

@@ -1,4 +1,4 @@
-"""A sweep: many targets, nothing remembered of a request but what its own payload has."""
+"""A sweep: many targets, with no state of a request but its own payload."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _SHORTEST_TIMEOUT_NS = 100_000_000
 _FULL = (errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM)
 """Send queue or neighbour table full (IPv6 reports ENOMEM)."""
 _REASONS = 65_535
-"""Distinct reasons that are kept; what comes after them is not kept."""
+"""Maximum number of distinct reasons; later ones are not kept."""
 
 
 class Channel(Protocol):
@@ -83,7 +83,7 @@ Over = TypeVar("Over", bound=Channel)
 
 
 class Sweep(Generic[Over]):
-    """When to send, and what an answer means, whatever a sweep goes over; ``Sweeper`` has its options."""
+    """The schedule and the verdicts of a sweep, over any wire; ``Sweeper`` has its options."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class Sweep(Generic[Over]):
 
     @property
     def rtts_ms(self) -> memoryview:
-        """The round-trip time of each alive target, as 32-bit floats; of another it means nothing."""
+        """The round-trip time of each alive target, as 32-bit floats; undefined for others."""
         return memoryview(self._slots).toreadonly()
 
     def reason(self, index: int) -> int | Answer | None:
@@ -250,7 +250,7 @@ class Sweep(Generic[Over]):
             yield target, number
 
     def _send_some(self) -> int:
-        """Send what may be sent, and return when there is reason to look again."""
+        """Send all that may be sent now, and return the time of the next step."""
         now_ns = monotonic_ns()
         if self._left == 0:
             self._finished = True
@@ -390,7 +390,7 @@ class Sweep(Generic[Over]):
         self._clocks.read()
         now_ns, rtt_ns, taken, pending = monotonic_ns(), 0, 0, 0
         for target, ticks, _, stamp_ns, responder in replies:
-            # A pending one that could not be asked again may still answer what it was asked before.
+            # A pending target without a retry may still answer an earlier request.
             if (state := states[target]) < ALIVE:
                 rtt_ns = rtt_of(ticks, stamp_ns, now_ns)
                 pending += state == PENDING
@@ -406,7 +406,7 @@ class Sweep(Generic[Over]):
         return left - self._left
 
     def _read_errors(self) -> int:
-        """Read what is in the error queue; how many errors that were, ours or not."""
+        """Read the error queue; the number of errors, ours or not."""
         errors = self._wire.errors(_READ_MOST)
         for target, number, failure in errors:
             if target is None or isinstance(failure, Departure):
@@ -427,7 +427,7 @@ class Sweep(Generic[Over]):
 
     def _note_answers(self, count: int, newest: int) -> None:
         """Answers that came, the first ones of so many targets, up to that of the newest request."""
-        # A repeated answer is no progress: who repeats it without end would keep the window from ageing.
+        # A repeated answer is not progress: endless repetitions would keep requests in the window.
         if not count and newest <= self._newest:
             return
         self._newest = max(self._newest, newest)

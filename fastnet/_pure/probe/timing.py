@@ -1,4 +1,4 @@
-"""Round-trip times: how one is reckoned, and what is to be expected after some."""
+"""Round-trip times: their computation, and the timeout from earlier ones (RFC 6298)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Expectation:
         self._rtt_ns += (rtt_ns - self._rtt_ns) // 8
 
     def within_ns(self, shortest_ns: int, longest_ns: int) -> int:
-        """Within which time an answer is to be expected: the longest, while nothing is known."""
+        """The time within which to expect an answer: the maximum, while no round-trip time is known."""
         if not self._rtt_ns:
             return longest_ns
         return min(longest_ns, max(shortest_ns, self._rtt_ns + 4 * self._deviation_ns))
