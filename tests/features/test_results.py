@@ -147,6 +147,15 @@ def test_a_rule_shows_what_was_given() -> None:
     assert eval(text, {"Rule": fastnet.Rule}) == RULE
 
 
+def test_targets_keep_the_names_that_do_not_resolve() -> None:
+    given = targets.Targets("192.0.2.0/30", "::1", "name.invalid", exclude=["192.0.2.1"], strict=False)
+    for other in (pickle.loads(pickle.dumps(given)), copy.deepcopy(given)):
+        assert other == given
+        assert [*other] == [*given]
+        assert other.unresolved == given.unresolved
+        assert given.unresolved[0].name == "name.invalid"
+
+
 # Sweeps
 
 
