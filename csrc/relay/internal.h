@@ -178,6 +178,7 @@ struct fn_relay {
     struct fn_records records;
     int64_t next_warning; /* without another warning */
     bool closed;
+    bool draining;
     bool is_short; /* a lane has a new shortage */
     bool untidy; /* there may be lanes without work */
     struct fn_shortage shortage; /* to be reported, where there is an error */
@@ -255,6 +256,8 @@ void fn_relaying_begin(struct fn_connection *connection);
 size_t fn_rewriting_move(struct fn_connection *connection, struct fn_side *from, size_t most);
 /* Sends what is kept for either side: the time between requests begins when there is nothing more. */
 void fn_rewriting_flush(struct fn_connection *connection);
+/* The relay drains: ends a connection that is between requests, and any other one once it is. */
+void fn_rewriting_drain(struct fn_connection *connection);
 /* The time for a head, or between requests, is up. */
 void fn_rewriting_late(struct fn_connection *connection);
 /* The upstream's stream has ended: the client is answered where no response began, or where one ends within its head (but

@@ -390,13 +390,28 @@ static bool find_failure(struct fn_relay *relay)
     return true;
 }
 
+/* Also later on: a lane may come while it drains. */
+static void drain(struct fn_relay *relay)
+{
+    struct fn_slab_cursor cursor = {0};
+    struct fn_connection *connection;
+
+    for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
+        fn_listeners_drain(lane);
+    if (relay->draining)
+        return;
+    relay->draining = true;
+    while ((connection = fn_connection_next(relay, &cursor)))
+        if (connection->phase == FN_RELAYING && connection->extra && connection->extra->http)
+            fn_rewriting_drain(connection);
+}
+
 static int run(struct fn_relay *relay, struct fn_shortage *shortage)
 {
     read_inbox(relay);
     for (;;) {
         if (__atomic_load_n(&relay->inbox->draining, __ATOMIC_ACQUIRE))
-            for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
-                fn_listeners_drain(lane);
+            drain(relay);
         if (!has_work(relay))
             return FN_RUN_WHOLE;
         if (fn_time_now() >= __atomic_load_n(&relay->inbox->deadline, __ATOMIC_RELAXED))

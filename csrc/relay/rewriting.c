@@ -61,13 +61,14 @@ static bool has_unsent(const struct fn_connection *connection)
 /*
  * The time for a head runs from its first byte (that of the first one from the accept) to its last, and begins again
  * while earlier responses are under way. Between requests another time runs, which blank lines neither end nor prolong:
- * it begins when all of the last response is sent.
+ * it begins when all of the last response is sent. While the relay drains it is none.
  */
 static void watch(struct fn_connection *connection)
 {
     const struct fn_rule_options *const options = &connection->lane->rule->options;
     const int64_t now = connection->lane->loop->now;
     struct fn_extra *const extra = connection->extra;
+    const bool draining = connection->lane->relay->draining;
 
     if (fn_http_refusal(extra->http) || fn_http_head_pending(extra->http)) {
         extra->next_due = FN_NEVER;
@@ -76,9 +77,15 @@ static void watch(struct fn_connection *connection)
     } else if (!fn_http_awaits_request(extra->http)) {
         extra->head_due = extra->next_due = FN_NEVER;
     } else if (extra->head_due == FN_NEVER && extra->next_due == FN_NEVER && !has_unsent(connection)) {
-        extra->next_due = fn_time_after(now, options->keep_alive_timeout);
+        extra->next_due = draining ? now : fn_time_after(now, options->keep_alive_timeout);
     }
     fn_connection_schedule(connection);
+}
+
+void fn_rewriting_drain(struct fn_connection *connection)
+{
+    connection->extra->next_due = FN_NEVER;
+    watch(connection);
 }
 
 void fn_rewriting_flush(struct fn_connection *connection)

@@ -11,7 +11,7 @@ from itertools import cycle
 from types import ModuleType
 
 import pytest
-from forwarding import read_all
+from forwarding import assert_soon, read_all
 from relays import BlackHole, Relay, Service, rewriting
 
 TOPIC = "relay"
@@ -304,3 +304,51 @@ def test_no_time_runs_while_the_client_owes_nothing(
         assert read_all(client) == OK[len(early) :], "then it is closed"
     assert relay.ended() == "closed"
     assert counted(relay) == (0, 0, 0)
+
+
+# While it drains
+
+
+@pytest.mark.parametrize("seconds", [LONG, 0.0])
+def test_a_drain_ends_what_is_between_requests(
+    core: ModuleType, relays: Relays, service: Service, seconds: float
+) -> None:
+    relay = relays(service, rewrite=rewriting(core), keep_alive_timeout=seconds, record=True)
+    with relay.connect() as client, service.accept() as server:
+        exchange(client, server)
+        relay.loop.drain(LONG)
+        assert (read_all(client), read_all(server)) == (b"", b"")
+    assert relay.ended() == "closed"
+    assert counted(relay) == (0, 0, 0)
+
+
+def test_a_drain_waits_for_responses(core: ModuleType, relays: Relays, service: Service) -> None:
+    relay = relays(service, rewrite=rewriting(core), keep_alive_timeout=LONG, record=True)
+    with relay.connect() as client, service.accept() as server:
+        client.sendall(GET + GET)
+        assert receive(server, 2 * len(GOT)) == 2 * GOT
+        relay.loop.drain(LONG)
+        assert_soon(lambda: not relay.listens())
+        server.sendall(OK)
+        assert receive(client, len(OK)) == OK
+        server.sendall(OK)
+        assert (read_all(client), read_all(server)) == (OK, b"")
+    assert relay.ended() == "closed"
+
+
+def test_a_drain_waits_for_a_request_that_has_begun(
+    core: ModuleType, relays: Relays, service: Service
+) -> None:
+    relay = relays(service, rewrite=rewriting(core), keep_alive_timeout=LONG)
+    with relay.connect() as client, service.accept() as server:
+        exchange(client, server)
+        client.sendall(GET + GET[:9])
+        assert receive(server, len(GOT)) == GOT
+        server.sendall(OK)
+        assert receive(client, len(OK)) == OK
+        relay.loop.drain(LONG)
+        assert_soon(lambda: not relay.listens())
+        client.sendall(GET[9:])
+        assert receive(server, len(GOT)) == GOT
+        server.sendall(OK)
+        assert (read_all(client), read_all(server)) == (OK, b"")

@@ -171,6 +171,7 @@ class Connection:
         """
         abort = abort or bool(self.down.unsent)
         self.lane.inbox.clock.set(self, NEVER)
+        self.lane.inbox.between_requests.discard(self)
         self.drop_attempts()
         self.ended = self.ended or ended
         self.down.close(abort)

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from fastnet._pure.relay.loop import IN, Clock, Poller, Waker
+from fastnet._pure.relay.loop import IN, Clock, Poller, Timed, Waker
 from fastnet._pure.relay.records import Records
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Inbox:
         except BaseException:
             self.close()
             raise
+        self.draining = False
+        self.between_requests: set[Timed] = set()
         self.ended = False
         self._inbox: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
@@ -55,6 +57,12 @@ class Inbox:
     def load(self) -> int:
         """Connections that are here, or on their way."""
         return len(self.connections) + len(self._inbox)
+
+    def drain(self) -> None:
+        """End the connections that are between requests, and others once they are."""
+        self.draining = True
+        for connection in list(self.between_requests):
+            connection.on_time()
 
     def post(self, call: Callable[[], None]) -> bool:
         """Have the loop's thread call this in its next turn; False where it has ended. Any thread."""

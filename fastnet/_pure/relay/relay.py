@@ -132,6 +132,7 @@ class Loop:
             self._drain()
             if time.monotonic() >= self._deadline:
                 return True
+            self._inbox.drain()
         return not (self._inbox.connections or self._listening())
 
     def _turn(self) -> None:

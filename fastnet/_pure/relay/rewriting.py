@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastnet._contract.http_head import BadMessage
 from fastnet._pure.http_head import Exchange
+from fastnet._pure.relay.bucket import BURST
 from fastnet._pure.relay.loop import NEVER
 from fastnet._pure.relay.relaying import Relaying
 from fastnet._pure.relay.steps import Ended, Refused
@@ -61,6 +62,11 @@ class Rewriting(Relaying):
         else:
             self._response(bytes(data))
 
+    def _on_time(self) -> None:
+        if self._connection.lane.inbox.draining and Rewriting._stay_away in self._due:
+            self._due[Rewriting._stay_away] = 0.0
+        super()._on_time()
+
     def _request(self, data: bytes) -> None:
         exchange = self._exchange
         if data and exchange.held:
@@ -84,7 +90,7 @@ class Rewriting(Relaying):
         """
         exchange, due = self._exchange, self._due
         if exchange.refusal or exchange.head_pending:
-            due.pop(Rewriting._stay_away, None)
+            self._await_no_request()
             if Rewriting._head_late not in due:
                 self._await_head()
         elif not exchange.awaits_request:
@@ -104,12 +110,18 @@ class Rewriting(Relaying):
         self._due[Rewriting._head_late] = time.monotonic() + self._options.head_timeout
 
     def _await_request(self) -> None:
-        seconds = self._options.keep_alive_timeout or NEVER
+        inbox = self._connection.lane.inbox
+        seconds = BURST if inbox.draining else self._options.keep_alive_timeout or NEVER
         self._due[Rewriting._stay_away] = time.monotonic() + seconds
+        inbox.between_requests.add(self._connection)
+
+    def _await_no_request(self) -> None:
+        self._due.pop(Rewriting._stay_away, None)
+        self._connection.lane.inbox.between_requests.discard(self._connection)
 
     def _await_nothing(self) -> None:
-        for action in (Rewriting._head_late, Rewriting._stay_away):
-            self._due.pop(action, None)
+        self._due.pop(Rewriting._head_late, None)
+        self._await_no_request()
 
     def _response(self, data: bytes) -> None:
         exchange = self._exchange
