@@ -358,20 +358,18 @@ static void on_time(struct fn_timer *timer)
 /* Success */
 
 /* A port of this machine without a listener can be connected to itself (RFC 9293, section 3.5). */
-static bool is_self(int fd, const struct fn_address *remote)
+static bool is_self(int fd, const struct fn_address *upstream)
 {
-    struct fn_address local = {.len = sizeof local.at};
+    union fn_client local = {0}, remote = {0};
+    socklen_t local_len = sizeof local, remote_len = sizeof remote;
+    struct fn_ip a, b;
 
-    if (remote->at.ss_family != AF_INET && remote->at.ss_family != AF_INET6)
+    if (upstream->at.ss_family == AF_UNIX || getsockname(fd, &local.any, &local_len) < 0 ||
+        fn_port_of(&local.any) != fn_port_of((const struct sockaddr *)&upstream->at))
         return false;
-    if (getsockname(fd, (struct sockaddr *)&local.at, &local.len) < 0 || local.at.ss_family != remote->at.ss_family)
-        return false;
-    if (remote->at.ss_family == AF_INET) {
-        const struct sockaddr_in *const a = (const void *)&local.at, *const b = (const void *)&remote->at;
-        return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
-    }
-    const struct sockaddr_in6 *const a = (const void *)&local.at, *const b = (const void *)&remote->at;
-    return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, sizeof a->sin6_addr) == 0;
+    /* The upstream's address may be the unspecified one. */
+    return getpeername(fd, &remote.any, &remote_len) == 0 && fn_ip_of(&local.any, &a) && fn_ip_of(&remote.any, &b) &&
+           memcmp(&a, &b, sizeof a) == 0;
 }
 
 static void send_proxy(struct fn_connection *connection)

@@ -81,12 +81,6 @@ struct fn_udp {
     int fd;
 };
 
-static inline in_port_t fn_port_of(const struct sockaddr *address)
-{
-    return address->sa_family == AF_INET ? ((const struct sockaddr_in *)address)->sin_port
-                                         : ((const struct sockaddr_in6 *)address)->sin6_port;
-}
-
 /* 0, or -errno; fn_flows_free() also where that failed. It ends no flow. */
 int fn_flows_init(struct fn_udp *udp);
 void fn_flows_free(struct fn_udp *udp);

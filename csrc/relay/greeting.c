@@ -106,7 +106,7 @@ static void read_header(struct fn_connection *connection)
     const ssize_t header = n > 0 ? fn_proxy_parse(data, (size_t)n, &proxy) : -EBADMSG;
     if (header == 0 && !down->final)
         return;
-    /* A client that has ended will not send the rest. What can't be taken would reach the upstream. */
+    /* A client that has ended will not send the rest, and urgent data is no part of it. What can't be taken would reach the upstream. */
     if (header <= 0 || fn_socket_receive(down->fd, data, (size_t)header, 0) != header) {
         deny(connection);
         return;

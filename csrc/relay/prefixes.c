@@ -1,7 +1,6 @@
 #include "relay/prefixes.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
 
 #define MAPPED_BITS 96

@@ -13,6 +13,7 @@
 #ifndef FN_RELAY_PREFIXES_H
 #define FN_RELAY_PREFIXES_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,6 +37,13 @@ bool fn_prefixes_match(const struct fn_prefix *prefixes, size_t n, const struct 
 
 /* Writes the address of an IP socket address and returns true; false where it is another family's, or NULL. */
 bool fn_ip_of(const struct sockaddr *address, struct fn_ip *out);
+
+/* The port of an IP socket address, in network order. */
+static inline in_port_t fn_port_of(const struct sockaddr *address)
+{
+    return address->sa_family == AF_INET ? ((const struct sockaddr_in *)address)->sin_port
+                                         : ((const struct sockaddr_in6 *)address)->sin6_port;
+}
 
 /* Is it an IPv4 address, the last four bytes? */
 bool fn_ip_is_ipv4(const struct fn_ip *ip);

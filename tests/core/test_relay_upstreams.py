@@ -201,9 +201,18 @@ def test_the_families_of_an_upstream_take_turns(relays: Relays, core: ModuleType
         assert not good.has_a_caller()
 
 
-@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+@pytest.mark.parametrize(
+    ("family", "host", "upstream"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        (socket.AF_INET, "127.0.0.1", "0.0.0.0"),
+        (socket.AF_INET6, "::1", "::1"),
+        (socket.AF_INET6, "::1", "::"),
+        (socket.AF_INET6, "::1", "::ffff:127.0.0.1"),
+    ],
+)
 def test_a_port_without_a_listener_does_not_connect_to_itself(
-    core: ModuleType, namespace: Callable[[], Any], family: int, host: str
+    core: ModuleType, namespace: Callable[[], Any], family: int, host: str, upstream: str
 ) -> None:
     """Where the only free port is the one that is connected to, the kernel would (RFC 9293, section 3.5)."""
     inside = namespace()
@@ -211,11 +220,11 @@ def test_a_port_without_a_listener_does_not_connect_to_itself(
 
     def try_it() -> tuple[int, str]:
         with socket.socket(family) as sock:  # The kernel does, indeed.
-            sock.connect((host, 40000))
+            sock.connect((upstream, 40000))
             assert sock.getsockname() == sock.getpeername()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         listener = socket.create_server((host, 30001), family=family)
-        relay = Relay(core, ((family, (host, 40000)),), listener, record=True)
+        relay = Relay(core, ((family, (upstream, 40000)),), listener, record=True)
         client = socket.create_connection((host, 30001), PATIENCE, source_address=(host, 30000))
         with running(relay.loop), client, pytest.raises(ConnectionResetError):
             client.recv(1)
