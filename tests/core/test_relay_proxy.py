@@ -168,6 +168,24 @@ def test_a_wrong_header_is_denied(relays: Relays, service: Service, data: bytes)
     assert not service.has_a_caller()
 
 
+def test_urgent_data_within_a_header_is_denied(relays: Relays, service: Service) -> None:
+    relay = relays(service, trust_proxy=TRUSTED, record=True)
+    with relay.connect() as client:
+        client.sendall(V1[:10])
+        client.send(b"!", socket.MSG_OOB)
+        assert relay.ended() == "denied"
+
+
+def test_urgent_data_behind_a_header_is_dropped(relays: Relays, service: Service) -> None:
+    relay = relays(service, trust_proxy=TRUSTED)
+    with relay.connect() as client:
+        client.sendall(V1)
+        client.send(b"!", socket.MSG_OOB)
+        client.sendall(b"hello")
+        with service.accept() as server:
+            assert server.recv(5, socket.MSG_WAITALL) == b"hello"
+
+
 def test_an_end_before_the_header_is_denied(relays: Relays, service: Service) -> None:
     relay = relays(service, trust_proxy=TRUSTED, record=True)
     with relay.connect() as client:

@@ -21,13 +21,16 @@ BEFORE = [0, 1000, 5 << 20]
 BEHIND = os.urandom(100_000)
 
 
+def engines(core: ModuleType) -> list[str]:
+    return [name for name in core.ENGINES if name != "splice" or "native" in core.__name__]
+
+
 @pytest.fixture(params=[False, True], ids=["from the client", "from the upstream"])
 def streams(core: ModuleType, request: pytest.FixtureRequest) -> Callable[[], Streams]:
     """``streams()``: who speaks and who listens, with a relay of each engine between them."""
 
     def each() -> Streams:
-        engines = [name for name in core.ENGINES if name != "splice" or "native" in core.__name__]
-        for engine in engines:
+        for engine in engines(core):
             loop = core.Loop()
             (client, down), (up, server) = tcp_pair(), tcp_pair()
             loop.join(down, up, core.Rule((), core.Options(engine=engine)))
@@ -85,6 +88,20 @@ def test_a_mark_amid_bytes_that_nobody_has_read_yet(streams: Callable[[], Stream
         mark(speaker)
         speaker.sendall(BEHIND[::-1])
         assert receive(listener, 2 * len(BEHIND)) == BEHIND + BEHIND[::-1]
+
+
+@pytest.mark.parametrize("before", [b"", b"before", bytes(100_000)])
+def test_a_mark_amid_bytes_that_came_before_the_relay(core: ModuleType, before: bytes) -> None:
+    """One event is all that there is for them."""
+    for engine in engines(core):
+        loop = core.Loop()
+        (client, down), (up, server) = tcp_pair(), tcp_pair()
+        client.sendall(before)
+        mark(client)
+        client.sendall(b"behind")
+        loop.join(down, up, core.Rule((), core.Options(engine=engine)))
+        with client, server, running(loop):
+            assert receive(server, len(before) + 6) == before + b"behind"
 
 
 @pytest.mark.parametrize("before", BEFORE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from fastnet._pure.relay.loop import IN
+from fastnet._pure.relay.loop import IN, PRI
 from fastnet._pure.relay.proxy import LONGEST, BadHeader, parse
 
 if TYPE_CHECKING:
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def greet(connection: Connection) -> Steps[bytes]:
     """Put whom the header names in the place of whoever connected; what the client has sent behind it."""
     late = time.monotonic() + connection.lane.options.head_timeout
-    connection.down.watch(IN)
+    connection.down.watch(IN | PRI)
     data = b""
-    while (yield late):
+    while event := (yield late):
+        _, events = event
         try:
             more = connection.down.sock.recv(LONGEST - len(data))
         except BlockingIOError:
@@ -30,7 +31,8 @@ def greet(connection: Connection) -> Steps[bytes]:
             header = parse(data)
         except BadHeader:
             more = b""
-        if not more:
+        # Urgent data within a header is no part of one.
+        if not more or (events & PRI and not header):
             raise connection.denied("denied")
         if header:
             connection.client = header.source or connection.client

@@ -13,7 +13,7 @@ NEVER = float("inf")
 """A time that does not come."""
 RETRY_PAUSE = 0.05
 """Seconds until what epoll had no room or memory for is tried again."""
-IN, OUT, ERR, HUP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR, select.EPOLLHUP
+IN, PRI, OUT, ERR, HUP = select.EPOLLIN, select.EPOLLPRI, select.EPOLLOUT, select.EPOLLERR, select.EPOLLHUP
 
 
 class Handler(Protocol):
