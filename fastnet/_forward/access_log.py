@@ -202,7 +202,7 @@ class AccessLog:
             descriptor = _open(self._path)
         except OSError as error:
             reason = f"{self._path}: {error.strerror}"
-            self._warn(f"the log is not reopened, the old file goes on: {reason}")
+            self._warn(f"the log is not reopened, the old file stays in use: {reason}")
             return False
         os.close(self._descriptor)
         self._descriptor = descriptor
@@ -217,7 +217,7 @@ def _open(path: str) -> int:
         return os.open(path, flags, _MODE)
     except OSError as error:
         if error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(path).st_mode):
-            raise OSError(errno.ENXIO, "nobody reads this pipe", path) from None
+            raise OSError(errno.ENXIO, "this pipe has no reader", path) from None
         raise
 
 

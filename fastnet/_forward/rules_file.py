@@ -78,7 +78,7 @@ def _read_soon(path: str, patience: float) -> bytes:
             elif not poll.poll(max(0, deadline - time.monotonic()) * 1000):
                 raise InvalidArgument(f"not written within {patience:g} seconds")
         if not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
-            raise InvalidArgument("a pipe that nobody writes to")
+            raise InvalidArgument("a pipe without a writer")
     return data
 
 

@@ -51,7 +51,7 @@ class Settings(NamedTuple):
     warn: Callable[[str], None]
 
     def check(self) -> None:
-        """Raise InvalidArgument for what can't be meant."""
+        """Raise InvalidArgument for an invalid value."""
         bounded("threads", self.threads, 1, _MOST_THREADS)
         bounded("spin", self.spin, 0, _LONGEST_SPIN)
         if self.engine not in ENGINES:

@@ -48,7 +48,7 @@ class Upstreams:
         """Start the threads first, since that may fail; they have nothing to do yet."""
         rule = self._rule
         if any(map(_is_name, rule.upstreams)):
-            what = f"{rule.name}: names are not resolved anew"
+            what = f"{rule.name}: names are not resolved again"
             self._names = Repeated(
                 *(self._refresh, "fastnet-forward-names", what, self._warn),
                 *(rule.resolve_interval, _RESOLVE_PAUSE),
@@ -115,7 +115,7 @@ class Upstreams:
         except NameNotResolved as error:
             _require_descriptor()
             if place not in self._unresolved:
-                self._warn(f"{error}: its addresses of before are kept")
+                self._warn(f"{error}: the old addresses stay in use")
             self._unresolved.add(place)
             return known
         self._unresolved.discard(place)

@@ -38,7 +38,7 @@ class Link:
 
     ``source`` is the numeric address in whose name is asked. ``mac`` is the interface's own, six bytes.
     The kernel lets only replies to us through. Needs the capability CAP_NET_RAW when it is opened, not later.
-    Raises NotPermitted, which names the cure, NoSuchInterface, NoAddress where source is not this machine's,
+    Raises NotPermitted, with the remedy, NoSuchInterface, NoAddress where source is not this machine's,
     InvalidArgument where source is no address or the interface speaks neither ARP nor NDP, OSError.
     """
 

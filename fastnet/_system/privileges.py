@@ -71,7 +71,7 @@ def busy_threads() -> NotPermitted:
     """The error of a process whose other threads would keep their capabilities."""
     return NotPermitted(
         errno.EPERM,
-        "another thread has capabilities, and would keep them: give them up before any thread is started",
+        "another thread has capabilities, and would keep them: drop them before any thread is started",
     )
 
 

@@ -109,7 +109,7 @@ def test_threads_that_would_keep_theirs_are_refused(root, core, python) -> None:
     assert ran.stderr == ""
     assert ran.stdout.splitlines() == [
         "[Errno 1] another thread has capabilities, and would keep them: "
-        "give them up before any thread is started",
+        "drop them before any thread is started",
         "True",
         "False",
     ]

@@ -119,7 +119,7 @@ def test_a_pipe_without_a_reader_is_refused_at_the_start(fastnet: Run, tmp_path:
     os.mkfifo(tmp_path / "pipe")
     ran = fastnet("forward", "127.0.0.1:0", "127.0.0.1:1", "--log", str(tmp_path / "pipe"))
     assert (ran.returncode, ran.stdout) == (3, "")
-    assert ran.stderr == f"fastnet forward: {tmp_path}/pipe: nobody reads this pipe\n"
+    assert ran.stderr == f"fastnet forward: {tmp_path}/pipe: this pipe has no reader\n"
 
 
 def ask(port: int) -> None:
@@ -206,5 +206,5 @@ def test_a_log_that_can_not_be_reopened_goes_on(tmp_path: Path) -> None:
     assert_soon(lambda: bool(told))
     source.ended = [RECORD]
     log.close()
-    assert told == [f"the log is not reopened, the old file goes on: {path}: Is a directory"]
+    assert told == [f"the log is not reopened, the old file stays in use: {path}: Is a directory"]
     assert moved.read_text() == LINE

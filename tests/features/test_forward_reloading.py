@@ -52,7 +52,7 @@ def test_a_pipe_that_nobody_writes_to_keeps_no_later_reload_waiting(
     command.process.send_signal(signal.SIGHUP)
     assert command.process.stderr
     assert command.process.stderr.readline() == (
-        f"fastnet forward: not reloaded, the old rules go on: {rules}: a pipe that nobody writes to\n"
+        f"fastnet forward: not reloaded, the old rules stay in force: {rules}: a pipe without a writer\n"
     )
     rules.unlink()
     rules.write_text(text)

@@ -327,7 +327,7 @@ def test_a_wrong_file_is_refused_whole_and_the_old_rules_go_on(
         assert command.process.stderr
         line = command.process.stderr.readline()
         assert answer(port) == b"old"
-        prefix = "fastnet forward: not reloaded, the old rules go on: "
+        prefix = "fastnet forward: not reloaded, the old rules stay in force: "
         assert line.startswith(prefix)
         return line.removeprefix(prefix).rstrip("\n")
 

@@ -167,7 +167,7 @@ def test_names_are_followed_again_after_a_time_without_descriptors(
         assert who(port) == "first"
         limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
-        assert process.stdout.readline() == "warned: web: names are not resolved anew: Too many open files\n"
+        assert process.stdout.readline() == "warned: web: names are not resolved again: Too many open files\n"
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
         hosts.write_text("127.0.0.2 moving.test\n")
         assert_soon(lambda: who(port) == "second")

@@ -284,4 +284,4 @@ def test_a_reload_is_told_with_its_time(
         assert systemd.hear() == {"READY": "1"}
     code, _, err = systemd.finish()
     assert code == 0
-    assert err.startswith(f"fastnet forward: not reloaded, the old rules go on: {rules}: not TOML: ")
+    assert err.startswith(f"fastnet forward: not reloaded, the old rules stay in force: {rules}: not TOML: ")

@@ -135,7 +135,7 @@ def test_a_log_is_appended_to_and_reopened_on_sigusr1(
     command.process.send_signal(signal.SIGUSR1)
     assert command.process.stderr
     assert command.process.stderr.readline() == (
-        f"fastnet forward: the log is not reopened, the old file goes on: {log}: Is a directory\n"
+        f"fastnet forward: the log is not reopened, the old file stays in use: {log}: Is a directory\n"
     )
     assert command.finish()[0] == 0
     assert moved.read_text().startswith("before\n")

@@ -152,7 +152,7 @@ def test_what_a_name_led_to_is_kept_while_the_resolver_fails(
             assert asked.acquire(timeout=PATIENCE)
         count = load.served.get("a", 0)
         assert_soon(lambda: load.served.get("a", 0) > count + 10)
-    assert warnings == ["name.test: no answer: its addresses of before are kept"]
+    assert warnings == ["name.test: no answer: the old addresses stay in use"]
     assert forwarder.stats().unreachable == 0
 
 

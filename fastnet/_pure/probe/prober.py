@@ -85,7 +85,7 @@ class Prober:
     The routers of an IPv6 subnet have one address together, that of interface identifier 0 (RFC 4291,
     2.6.1), and one of them replies from an address of its own: with the whole cookie that is believed.
     Those of our own links' longer prefixes are in ``anycast``, as numbers. One thread at a time may call
-    it. Raises NotPermitted, which names the cures, NoAddress where source is not this machine's,
+    it. Raises NotPermitted, which names the remedies, NoAddress where source is not this machine's,
     NoSuchInterface, InvalidArgument for an engine that there is not, OSError.
     """
 

@@ -202,7 +202,7 @@ class Service:
         except Exception as error:
             if self._endings:
                 return
-            warn(f"not reloaded, the old rules go on: {describe(error) or type(error).__name__}")
+            warn(f"not reloaded, the old rules stay in force: {describe(error) or type(error).__name__}")
         else:
             tell_reloaded(self._forwarder, self._args.rules, self._args.json)
         tell_systemd(READY=1)
