@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastnet.errors import PacketError
+from fastnet.errors import BadChecksum, PacketError
 
 TOPIC = "packet"
 FIRST, LAST = ["2001:db8:a::1", "2001:db8:a::2"], ["2001:db8:b::1", "2001:db8:b::2"]
@@ -225,3 +225,15 @@ def test_strict_takes_any_size_of_what_has_no_form(packets: ModuleType, family: 
         for size in sizes_of(family):
             for packet, _, _ in with_option(packets, family, number, bytes(size - 2)):
                 assert packets.parse(bytes(packet), "ip", strict=True) == packet
+
+
+@pytest.mark.parametrize("version", ["IPv4", "IPv6"])
+def test_a_pseudo_header_whose_sum_carries_twice(packets: ModuleType, version: str) -> None:
+    """The sum of its words is 0x1ffff for one of these sources: folding that gives 0x10000, and then 1."""
+    for last in range(0xFFC0, 0x10000):
+        src = bytes(2) + b"\xff\xff" + last.to_bytes(2, "big")
+        network = packets.IPv4(src=src[2:]) if version == "IPv4" else packets.IPv6(src=bytes(10) + src)
+        packet = packets.parse(bytes(network / packets.TCP()), "ip", strict=True)
+        with pytest.raises(BadChecksum):
+            wrong = packet[packets.TCP].checksum ^ 1
+            packets.parse(bytes(packet.replace(packets.TCP, checksum=wrong)), "ip", strict=True)

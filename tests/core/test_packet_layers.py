@@ -338,3 +338,11 @@ def test_the_experimental_fast_open_option(packets: ModuleType, kind: int) -> No
         unknown = packets.UnknownTCPOption(kind=kind, data=other)
         tcp = packets.TCP.from_header(packets.TCP(options=[unknown]).header)
         assert tcp.options[0] == unknown
+
+
+def test_what_is_not_known_has_the_number_of_nothing(packets: ModuleType) -> None:
+    payload = packets.Payload(b"x")
+    assert (packets.IPv4() / payload)[packets.IPv4].protocol == 0
+    assert (packets.IPv6() / payload)[packets.IPv6].next_header == 59
+    assert (packets.PPPoE() / packets.PPP() / payload)[packets.PPP].protocol == 0
+    assert (packets.Ethernet() / payload)[packets.Ethernet].type == 0x9000
