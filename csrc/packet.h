@@ -160,8 +160,8 @@ struct fn_part {
 /* The offset of the field that this automatic bit names in a header of this kind, or -1. */
 int fn_part_field(enum fn_kind kind, int automatic);
 
-/* Those of these automatic bits whose fields a header of this kind has within its first `length` bytes. */
-uint8_t fn_part_automatic(enum fn_kind kind, uint32_t length, uint8_t automatic);
+/* Those of these automatic bits whose fields this part's header has. */
+uint8_t fn_part_automatic(const struct fn_part *part, uint8_t automatic);
 
 /* Set part->sum: the sum of its header without the automatic fields. The other members are set already. */
 void fn_part_sum(struct fn_part *part, fn_sum_fn *sum);

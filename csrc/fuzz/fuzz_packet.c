@@ -20,7 +20,7 @@ static void cut(const uint8_t *data, const struct fn_packet *packet, int automat
                                     .length = packet->offsets[i + 1] - packet->offsets[i],
                                     .kind = packet->kinds[i]};
         if (automatic)
-            parts[i].automatic = fn_part_automatic(parts[i].kind, parts[i].length, 7);
+            parts[i].automatic = fn_part_automatic(&parts[i], 7);
         fn_part_sum(&parts[i], fn_checksum_scalar);
         stack[i] = &parts[i];
     }

@@ -39,7 +39,7 @@ static const struct {
     [FN_AH] = {-1, 0, -1, 1, 51},
     [FN_ESP] = {-1, -1, -1, 0, PROTOCOL_ESP},
     [FN_MOBILITY] = {-1, 0, 4, 1, 135},
-    [FN_GRE] = {-1, 2, -1, 2, 47}, /* its checksum is optional, and given */
+    [FN_GRE] = {-1, 2, 4, 2, 47}, /* its checksum is optional */
     [FN_ICMP_EXTENSIONS] = {-1, -1, 2, 0, 0},
     [FN_ICMP] = {-1, -1, 2, 0, 1},
     [FN_ICMPV6] = {-1, -1, 2, 0, 58},
@@ -78,23 +78,27 @@ int fn_part_checksum(const struct fn_part *part)
 {
     int at = layouts[part->kind].checksum;
 
-    if (part->kind == FN_GRE && part->length >= 8 && part->header[0] & 0x80)
-        return 4;
+    if (part->kind == FN_GRE && (part->length < 8 || !(part->header[0] & 0x80)))
+        return -1;
     return at >= 0 && (uint32_t)at + checksum_size(part->kind) <= part->length ? at : -1;
 }
 
-uint8_t fn_part_automatic(enum fn_kind kind, uint32_t length, uint8_t automatic)
+static bool has_field(const struct fn_part *part, int at, uint32_t size)
 {
+    return at >= 0 && (uint32_t)at + size <= part->length;
+}
+
+uint8_t fn_part_automatic(const struct fn_part *part, uint8_t automatic)
+{
+    const uint8_t kind = part->kind;
     uint8_t within = 0;
 
-    for (int bit = FN_AUTO_LENGTH; bit <= FN_AUTO_CHECKSUM; bit <<= 1) {
-        int at = fn_part_field(kind, bit);
-        uint32_t size = bit == FN_AUTO_PROTOCOL   ? layouts[kind].protocol_size
-                        : bit == FN_AUTO_CHECKSUM ? checksum_size(kind)
-                                                  : 2;
-        if (at >= 0 && (uint32_t)at + size <= length)
-            within |= (uint8_t)bit;
-    }
+    if (has_field(part, layouts[kind].length, 2))
+        within |= FN_AUTO_LENGTH;
+    if (has_field(part, layouts[kind].protocol, layouts[kind].protocol_size))
+        within |= FN_AUTO_PROTOCOL;
+    if (fn_part_checksum(part) >= 0)
+        within |= FN_AUTO_CHECKSUM;
     return automatic & within;
 }
 

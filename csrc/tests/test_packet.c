@@ -75,11 +75,9 @@ static void check_parts(const uint8_t *data, const struct fn_packet *packet, str
 {
     for (int i = 0; i < packet->count; i++) {
         uint32_t start = packet->offsets[i];
-        uint8_t bits = fn_part_automatic(packet->kinds[i], packet->offsets[i + 1] - start, automatic);
-        parts[i] = (struct fn_part){.header = data + start,
-                                    .length = packet->offsets[i + 1] - start,
-                                    .kind = packet->kinds[i],
-                                    .automatic = bits};
+        parts[i] = (struct fn_part){
+            .header = data + start, .length = packet->offsets[i + 1] - start, .kind = packet->kinds[i]};
+        parts[i].automatic = fn_part_automatic(&parts[i], automatic);
         fn_part_sum(&parts[i], fn_checksum_scalar);
         stack[i] = &parts[i];
     }

@@ -92,7 +92,7 @@ cdef extern from "packet.h":
         uint32_t size
     int fn_packet_malformed(const uint8_t *data, const fn_packet *packet, fn_wrong_option *wrong) noexcept nogil
     int fn_part_field(int kind, int automatic) noexcept nogil
-    uint8_t fn_part_automatic(int kind, uint32_t length, uint8_t automatic) noexcept nogil
+    uint8_t fn_part_automatic(const fn_part *part, uint8_t automatic) noexcept nogil
     void fn_part_sum(fn_part *part, fn_sum_fn *sum) noexcept nogil
     uint64_t fn_packet_size(const fn_part **parts, size_t count) noexcept nogil
     int fn_packet_build(const fn_part **parts, size_t count, uint8_t *out, size_t *bad) noexcept nogil
@@ -245,6 +245,8 @@ cdef class Record:
             elif value is not None or field is not schema.length:
                 field.put(header, value)
                 automatic &= ~field.automatic
+                if field.automatic and isinstance(field, Tail) and not (<Tail>field).is_given(header[field.first:]):
+                    automatic |= field.automatic
         if schema.length is not None:
             changed = (schema.tail is not None and schema.tail.name in fields) or schema.length.name in fields
             if changed and fields.get(schema.length.name) is None:
@@ -352,14 +354,14 @@ cdef class Layer(Record):
             raise too_big()
         if PyBytes_GET_SIZE(header) < least:
             raise short_header(type(self), header)
-        if PyBytes_GET_SIZE(header) < PyBytes_GET_SIZE(schema.template):
-            automatic = fn_part_automatic(schema.kind, PyBytes_GET_SIZE(header), automatic)
-        self._header = header
-        self._automatic = automatic
         self.summed = False
         self.part.header = <const uint8_t *>PyBytes_AS_STRING(header)
         self.part.length = PyBytes_GET_SIZE(header)
         self.part.kind = schema.kind
+        if schema.kind == FN_GRE or PyBytes_GET_SIZE(header) < PyBytes_GET_SIZE(schema.template):
+            automatic = fn_part_automatic(&self.part, automatic)
+        self._header = header
+        self._automatic = automatic
         self.part.automatic = automatic
         return 0
 
@@ -385,6 +387,8 @@ cdef int check_kind(type layer_type, int kind) except -1:
     least = 20 if kind == FN_IPV4 else 40 if kind == FN_IPV6 else 12 if kind == FN_SCTP else 0
     for bit in (FN_AUTO_LENGTH, FN_AUTO_PROTOCOL, FN_AUTO_CHECKSUM):
         at = fn_part_field(kind, bit)
+        if kind == FN_GRE and bit == FN_AUTO_CHECKSUM:
+            continue  # behind the fixed part, where there is one
         if at >= 0:
             least = max(least, at + 2)
         elif schema.automatic & bit:

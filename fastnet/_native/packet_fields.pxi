@@ -207,12 +207,19 @@ cdef class MACField(_AddressField):
 
 
 cdef class Tail(Field):
-    """All bytes from ``offset`` to the record's end, as one value that ``decode`` and ``encode`` convert."""
+    """All bytes from ``offset`` to the record's end, as one value that ``decode`` and ``encode`` convert.
+
+    Of one that is ``automatic`` the first two bytes are what building computes, unless they are given.
+    """
 
     __class_getitem__ = classmethod(GenericAlias)
 
-    def __init__(self, offset, *, default=...):
-        super().__init__(offset, 0, default=default)
+    def __init__(self, offset, *, default=..., automatic=0):
+        super().__init__(offset, 0, default=default, automatic=automatic)
+
+    def is_given(self, data):
+        """Whether these bytes begin with a value of their own: 0 is left to building."""
+        return data[:2] != b"\0\0"
 
     def __get__(self, record, owner):
         if record is None:

@@ -66,6 +66,10 @@ cdef class Template:
         check_varying(fields)
         cdef list layers = list(packet)
         cdef list places = [place_of(layers, field) for field in fields]
+        for i in range(len(layers)):
+            parts[i] = &(<Layer>layers[i]).part
+            if is_updated(packet.parsed, <Layer>layers[i]):
+                refuse(parts, i, places, fields)
         if not packet.parsed:
             for place, field in zip(places, fields):
                 layers[place] = layers[place].replace(**{field.name: 0})
@@ -74,7 +78,6 @@ cdef class Template:
             parts[i] = &(<Layer>layers[i]).part
             if is_updated(packet.parsed, <Layer>layers[i]):
                 updated |= <uint32_t>1 << i
-                refuse(parts, i, places, fields)
         for i in range(len(fields)):
             field = fields[i]
             field.locate(<Layer>layers[places[i]])

@@ -73,8 +73,8 @@ class Data(Tail[bytes]):
 
     __slots__ = ("_unit",)
 
-    def __init__(self, offset: int, *, default: Any = ..., unit: int = 1) -> None:
-        super().__init__(offset, default=default)
+    def __init__(self, offset: int, *, default: Any = ..., automatic: int = 0, unit: int = 1) -> None:
+        super().__init__(offset, default=default, automatic=automatic)
         self._unit = unit
 
     if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from fastnet.packet.fields import (
 def _is_default(record: _core.Record, field: Field, value: object) -> bool:
     if isinstance(field, HeaderLength):
         return value == field.measure(len(record.header))
-    if field.automatic:
+    if field.automatic and not isinstance(field, Data):
         return bool(record.automatic & field.automatic)
     return bool(value == field.default)
 
@@ -59,12 +59,12 @@ class Typed(_core.Record):
 
     def __repr__(self) -> str:
         fields = held(self)
-        if len(fields) < len(self.fields()) or not _is_aligned(self) or not _keeps_options(self):
+        if len(fields) < len(self.fields()) or not _is_aligned(self) or not _keeps_tails(self):
             return f"{type(self).__name__}.from_header({self.header!r}, {self.automatic}, True)"
         given = (
             f"{name}={shown(field, value)}"
             for name, field in fields.items()
-            if not _is_default(self, field, value := getattr(self, name))
+            if not _is_default(self, field, value := _given(self, name, field))
         )
         return f"{type(self).__name__}({', '.join(given)})"
 
@@ -75,10 +75,23 @@ def _is_aligned(record: _core.Record) -> bool:
     return not lengths or len(record.header) % lengths[0].unit == 0
 
 
-def _keeps_options(record: _core.Record) -> bool:
-    """Whether a record's options give its bytes again: not where building never puts them so."""
-    return all(
-        field.encode(field.decode(tail := record.header[field.offset // 8 :])) == tail
-        for field in record.fields().values()
-        if isinstance(field, Options)
-    )
+def _given(record: _core.Record, name: str, field: Field) -> Any:
+    """A field's value, without what building computes of a tail."""
+    value = getattr(record, name)
+    computed = isinstance(field, Data) and record.automatic & field.automatic
+    return bytes(2) + value[2:] if computed else value
+
+
+def _keeps_tails(record: _core.Record) -> bool:
+    """Whether the values of a record's tails give its bytes again: not options that building never puts so.
+
+    Nor a checksum of 0 that is given: building would compute it.
+    """
+    for field in record.fields().values():
+        tail = record.header[field.offset // 8 :]
+        if isinstance(field, Options) and field.encode(field.decode(tail)) != tail:
+            return False
+        left = isinstance(field, Data) and field.automatic & ~record.automatic
+        if left and type(record).from_header(record.header, left).automatic and not tail[:2].strip(b"\0"):
+            return False
+    return True

@@ -44,7 +44,7 @@ class GRE(Layer, kind=_core.GRE):
 
     ``protocol`` is an Ethernet type. ``optional`` has the fields that the flags name: checksum and offset,
     key, sequence and acknowledgment number, four bytes each. ``checksum``, ``key`` and ``sequence`` read
-    them, and are None where they are not there. A checksum is verified, never computed.
+    them, and are None where they are not there. A checksum whose bytes in ``optional`` are 0 is computed.
     """
 
     __slots__ = ()
@@ -59,7 +59,7 @@ class GRE(Layer, kind=_core.GRE):
     flags: UInt = UInt(9, 4, default=0)
     version: UInt = UInt(13, 3, default=0)
     protocol: Auto = Auto(16, 16, default=None, automatic=_core.PROTOCOL, show="#06x")
-    optional: Data = Data(32, default=b"")
+    optional: Data = Data(32, default=b"", automatic=_core.CHECKSUM)
 
     def _word(self, present: int, place: int) -> int | None:
         word = self.optional[place * 4 : place * 4 + 4]

@@ -149,22 +149,47 @@ def test_gre(packets: ModuleType) -> None:
     assert packets.parse(bytes(packet), "ip", strict=True) == packet
 
 
-def test_a_gre_checksum_is_verified_and_updated(packets: ModuleType) -> None:
+@pytest.mark.parametrize("key", [b"", b"\0\0\0\7"], ids=["checksum", "and key"])
+def test_a_gre_checksum_is_computed_verified_and_updated(packets: ModuleType, key: bytes) -> None:
     inner = packets.IPv4(src="10.0.0.1") / packets.UDP(dport=5) / b"odd"
-    bare = packets.GRE(checksum_present=1, optional=bytes(4)) / inner
-    total = sum(
-        int.from_bytes((bytes(bare) + b"\0")[at : at + 2], "big") for at in range(0, len(bytes(bare)), 2)
-    )
-    right = 0xFFFF - (total % 0xFFFF or 0xFFFF)
-    packet = (
-        packets.IPv4() / packets.GRE(checksum_present=1, optional=right.to_bytes(2, "big") + b"\0\0") / inner
-    )
-    parsed = packets.parse(bytes(packet), "ip", strict=True)
-    assert parsed[packets.GRE].checksum == right
-    with pytest.raises(BadChecksum, match=f"GRE at byte 20 has checksum 0x0000: expected {right:#06x}"):
-        packets.parse(bytes(packets.IPv4() / bare), "ip", strict=True)
-    moved = packets.Template(parsed, packets.UDP.dport, packets.UDP.sport).build(65535, 1)
-    assert packets.parse(moved, "ip", strict=True)[packets.UDP].dport == 65535
+    gre = packets.GRE(checksum_present=1, key_present=len(key) // 4, optional=bytes(4) + key)
+    packet = packets.IPv4() / gre / inner / packets.Padding(b"not covered")
+    data = bytes(packet)
+    covered = data[20 : -len("not covered")] + b"\0" * ((len(key) + 1) % 2)
+    assert sum(int.from_bytes(covered[at : at + 2], "big") for at in range(0, len(covered), 2)) % 0xFFFF == 0
+    parsed = packets.parse(data, "ip", strict=True)
+    right = parsed[packets.GRE].checksum
+    assert right
+    assert (parsed, packet[packets.GRE].checksum) == (packet, right)
+    for each in (packet, parsed):
+        assert repr(each) == repr(packet)
+        moved = packets.Template(each, packets.UDP.dport, packets.UDP.sport).build(65535, 1)
+        assert packets.parse(moved, "ip", strict=True)[packets.UDP].dport == 65535
+        assert moved == bytes(each.replace(packets.UDP, dport=65535, sport=1))
+        with pytest.raises(PacketError, match="checksum_present can't vary: a checksum that can't be"):
+            packets.Template(each, packets.GRE.checksum_present)
+    for wrong in (right ^ 1, 0):
+        false = packets.parse(data[:24] + wrong.to_bytes(2, "big") + data[26:], "ip")
+        text = f"GRE at byte 20 has checksum {wrong:#06x}: expected {right:#06x}"
+        for each in (false, eval(repr(false), vars(packets)), false.replace(packets.IPv4, ttl=1)):
+            with pytest.raises(BadChecksum, match=text):
+                packets.parse(bytes(each), "ip", strict=True)
+
+
+def test_gre_without_a_checksum_computes_none(packets: ModuleType) -> None:
+    """Where it would stand, the key stands."""
+    for gre in (
+        packets.GRE(key_present=1, optional=b"\0\0\0\7"),
+        packets.GRE(checksum_present=1, optional=b"\0\0"),
+        packets.GRE(checksum_present=1, optional=b"\0\1\0\0"),
+        packets.GRE(checksum_present=1, optional=bytes(4)).replace(checksum_present=0),
+    ):
+        assert gre.automatic == packets.GRE.protocol.automatic
+        built = (gre / b"payload")[packets.GRE]
+        assert built.optional == gre.optional
+        assert eval(repr(built), vars(packets)).optional == gre.optional
+    again = packets.GRE(checksum_present=1, optional=b"\0\1\0\0").replace(optional=bytes(4))
+    assert (again / b"payload")[packets.GRE].checksum
 
 
 # Transport

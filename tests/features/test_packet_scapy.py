@@ -246,6 +246,20 @@ CASES: dict[str, tuple[Any, Scapy]] = {
         ether / ip / GRE(key_present=1, optional=b"\0\0\0\7") / ip6 / UDP(sport=1, dport=2) / b"x",
         lambda s: frame(s) / v4(s) / s.GRE(key_present=1, key=7) / v6(s) / s.UDP(sport=1, dport=2) / b"x",
     ),
+    "gre checksum": (
+        ether
+        / ip
+        / GRE(checksum_present=1, key_present=1, optional=bytes(4) + b"\0\0\0\7")
+        / ip6
+        / UDP(sport=1, dport=2)
+        / b"x",
+        lambda s: frame(s)
+        / v4(s)
+        / s.GRE(chksum_present=1, key_present=1, key=7)
+        / v6(s)
+        / s.UDP(sport=1, dport=2)
+        / b"x",
+    ),
     "gre ethernet": (
         ether / ip6 / GRE() / ether / ip / UDP(sport=1, dport=2) / b"x",
         lambda s: frame(s) / v6(s) / s.GRE() / frame(s) / v4(s) / s.UDP(sport=1, dport=2) / b"x",

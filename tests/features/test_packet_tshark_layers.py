@@ -60,6 +60,7 @@ TUNNELS: list[list[Any]] = [
     [PPPoE(session=7), PPP()],
     [Dot1Q(vlan=5), MPLS(label=16)],
     [IP4, GRE()],
+    [IP6, GRE(checksum_present=1, optional=bytes(4))],
     [IP6, GRE(key_present=1, sequence_present=1, optional=bytes(7) + b"\1")],
     [IP4, GRE(), E],
     [IP4, MPLS(label=18)],

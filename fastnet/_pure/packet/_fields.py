@@ -249,12 +249,19 @@ class MACField(_AddressField):
 
 
 class Tail(Field, Generic[T]):
-    """All bytes from ``offset`` to the record's end, as one value that ``decode`` and ``encode`` convert."""
+    """All bytes from ``offset`` to the record's end, as one value that ``decode`` and ``encode`` convert.
+
+    Of one that is ``automatic`` the first two bytes are what building computes, unless they are given.
+    """
 
     __slots__ = ()
 
-    def __init__(self, offset: int, *, default: Any = ...) -> None:
-        super().__init__(offset, 0, default=default)
+    def __init__(self, offset: int, *, default: Any = ..., automatic: int = 0) -> None:
+        super().__init__(offset, 0, default=default, automatic=automatic)
+
+    def is_given(self, data: bytes | bytearray) -> bool:
+        """Whether these bytes begin with a value of their own: 0 is left to building."""
+        return data[:2] != b"\0\0"
 
     @overload
     def __get__(self, record: None, owner: type) -> Self: ...

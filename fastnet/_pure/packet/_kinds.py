@@ -85,7 +85,7 @@ AUTOMATIC = {kind: Automatic() for kind in range(len(NAMES))} | {
     FRAGMENT: Automatic(protocol=0),
     AH: Automatic(protocol=0),
     MOBILITY: Automatic(protocol=0, checksum=4),
-    GRE: Automatic(protocol=2, protocol_size=2),
+    GRE: Automatic(protocol=2, checksum=4, protocol_size=2),
     ICMP_EXTENSIONS: Automatic(checksum=2),
     ICMP: Automatic(checksum=2),
     ICMPV6: Automatic(checksum=2),
@@ -107,8 +107,8 @@ FRAMED = frozenset({ETHERNET, DOT1Q, DOT1AD, SNAP})
 
 def checksum_at(kind: int, header: bytes) -> int | None:
     """The offset of a header's checksum, None where it has none or ends before it."""
-    if kind == GRE:
-        return 4 if len(header) >= 8 and header[0] & 0x80 else None
+    if kind == GRE and (len(header) < 8 or not header[0] & 0x80):
+        return None
     at = AUTOMATIC[kind].checksum
     return None if at is None or at + CHECKSUM_SIZE[kind] > len(header) else at
 
@@ -119,17 +119,13 @@ def dccp_coverage(header: bytes | bytearray, length: int) -> int:
     return min(len(header) + (coverage - 1) * 4, length) if coverage else length
 
 
-def automatic_within(kind: int, length: int, automatic: int) -> int:
-    """Those of these automatic bits whose fields a header of this kind has within its first bytes."""
+def automatic_within(kind: int, header: bytes, automatic: int) -> int:
+    """Those of these automatic bits whose fields this header has."""
     fields = AUTOMATIC[kind]
-    for bit, at, size in (
-        (LENGTH, fields.length, 2),
-        (PROTOCOL, fields.protocol, fields.protocol_size),
-        (CHECKSUM, fields.checksum, CHECKSUM_SIZE[kind]),
-    ):
-        if at is None or at + size > length:
+    for bit, at, size in ((LENGTH, fields.length, 2), (PROTOCOL, fields.protocol, fields.protocol_size)):
+        if at is None or at + size > len(header):
             automatic &= ~bit
-    return automatic
+    return automatic if checksum_at(kind, header) is not None else automatic & ~CHECKSUM
 
 
 EXTENSIONS = frozenset({HOP_BY_HOP, DESTINATION, ROUTING, FRAGMENT, AH, ESP, MOBILITY})

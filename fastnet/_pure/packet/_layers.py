@@ -13,6 +13,7 @@ from fastnet._pure.packet._kinds import (
     CHECKSUM,
     ESP,
     EXTENSIONS,
+    GRE,
     ICMP,
     ICMPV6,
     IPV4,
@@ -113,6 +114,8 @@ class Record:
             elif value is not None or field is not schema.length:
                 field.put(header, value)
                 automatic &= ~field.automatic
+                if isinstance(field, Tail) and not field.is_given(header[field.offset // 8 :]):
+                    automatic |= field.automatic
         length, tail = schema.length, schema.tail
         if length is not None:
             changed = (tail is not None and tail.name in fields) or length.name in fields
@@ -198,8 +201,8 @@ class Layer(Record):
         if len(header) > MAX_BYTES:
             raise too_big()
         _check_size(type(self), header, least)
-        if len(header) < len(self._schema.template):
-            automatic = automatic_within(self.kind, len(header), automatic)
+        if self.kind == GRE or len(header) < len(self._schema.template):
+            automatic = automatic_within(self.kind, header, automatic)
         super()._adopt(header, automatic, least)
 
     def __truediv__(self, other: Any) -> Packet:
@@ -218,6 +221,8 @@ def _check_kind(layer_type: type[Layer], kind: int) -> None:
     schema, automatic = layer_type._schema, AUTOMATIC[kind]
     least = {IPV4: 20, IPV6: 40, SCTP: 12}.get(kind, 0)
     for bit, at in zip((LENGTH, PROTOCOL, CHECKSUM), automatic, strict=False):
+        if kind == GRE and bit == CHECKSUM:
+            continue  # behind the fixed part, where there is one
         if at is not None:
             least = max(least, at + 2)
         elif schema.automatic & bit:

@@ -137,22 +137,24 @@ class Template:
         self._fields = _checked(fields)
         layers = list(packet)
         places = [_place(layers, field) for field in self._fields]
+        for i, layer in enumerate(layers):
+            if checksum_at(layer.kind, layer.header) is not None and _updated(packet, layer):
+                _check_followed(layers, i, places, self._fields)
         if not packet.parsed:
             for place, field in zip(places, self._fields, strict=True):
                 layers[place] = layers[place].replace(**{field.name: 0})
             layers = list(Packet(*layers))
         self._data = bytearray(b"".join(layer.header for layer in layers))
-        self._find_checksums(packet, layers, places)
+        self._find_checksums(packet, layers)
         self._find_pieces(layers, places)
 
-    def _find_checksums(self, packet: Packet, layers: list[Layer], places: list[int]) -> None:
+    def _find_checksums(self, packet: Packet, layers: list[Layer]) -> None:
         self._checksums: list[_Checksum] = []
         for i in range(len(layers) - 1, -1, -1):
             layer = layers[i]
             at = checksum_at(layer.kind, layer.header)
             if at is None or not _updated(packet, layer):
                 continue
-            _check_followed(layers, i, places, self._fields)
             if layer.kind != SCTP and (layer.kind not in NEEDS_PSEUDO or has_pseudo_header(layers, i)):
                 held = int.from_bytes(layer.header[at : at + 2], "big")
                 never_zero = layer.kind in (UDP, ICMP_EXTENSIONS)
