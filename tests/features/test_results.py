@@ -207,22 +207,24 @@ def test_a_sweep_s_result_is_read_only(name: str) -> None:
 
 
 def test_sweeps_are_compared_by_what_they_found() -> None:
-    one, other = (fastnet.sweep(["127.0.0.1", "127.0.0.2"], engine="tcp") for _ in range(2))
-    assert one != other, "the round-trip times differ"
+    one, other = (fastnet.sweep([target], engine="tcp") for target in ("127.0.0.1", "127.0.0.2"))
+    assert (one.states, one.engine) == (other.states, other.engine)
+    assert one != other
     assert one == pickle.loads(pickle.dumps(one))
     assert one != [*one]
 
 
 def test_what_an_interrupted_sweep_found(root: None) -> None:
-    with fastnet.Sweep("127.0.0.1-9", rate=20, engine="raw") as running:
-        running.run(0.12)
+    with fastnet.Sweep("127.0.0.1-4", rate=2, engine="raw") as running:
+        while not running.result().alive:
+            running.run(0.05)
         early = running.result()
         other = pickle.loads(pickle.dumps(early))
         while not running.run():
             pass
     assert pickle.loads(pickle.dumps(early)).counts == early.counts, "as it was, however the sweep went on"
     assert not other.complete
-    assert 0 < other.counts.alive < 9
+    assert 0 < other.counts.alive < 4
     assert_alike(early, other)
     assert [*other.known] == [*early.known]
 
