@@ -9,10 +9,10 @@ names the local listener becomes the upstream's.
 """
 
 from fastnet._forward.forwarder import Forwarder
+from fastnet._forward.records import Record, Stats, UpstreamState
 from fastnet._forward.relaying import Relayed, relay, relay_async
 from fastnet._forward.rule import POLICIES, PROTOCOLS, Rule
 from fastnet._forward.served import ENGINES
-from fastnet._forward.telling import Record, Stats, UpstreamState
 
 __all__ = [
     "ENGINES",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from fastnet._clock import now, utc
 from fastnet._escape import escaped_word
 from fastnet._forward.forwarder import Forwarder
-from fastnet._forward.telling import Record
+from fastnet._forward.records import Record
 from fastnet._threads import Repeated, reason_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class AccessLog:
         self._failing = False
         self._torn = False
         self._unwritten = 0
-        self._told = 0
+        self._reported = 0
         self._writing = 0  # records of the current write whose end is not written yet
         self._reopening = False
         self._give_up = math.inf
@@ -153,13 +153,13 @@ class AccessLog:
         lost = self.lost
         records = self._forwarder.records()
         self._reopen_if_asked()
-        if not records and lost == self._told:
+        if not records and lost == self._reported:
             return
         self._writing = len(records)
         try:
             lines = [self._line(record) for record in records]
-            if lost > self._told:
-                lines.append(self._loss(lost - self._told))
+            if lost > self._reported:
+                lines.append(self._loss(lost - self._reported))
             self._write("".join(f"{line}\n" for line in lines))
         except Exception as error:
             self._unwritten += self._writing
@@ -168,7 +168,7 @@ class AccessLog:
             self._failing = True
         else:
             self._failing = False
-            self._told = lost
+            self._reported = lost
             self._writing = 0
 
     def _write(self, text: str) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 from weakref import WeakKeyDictionary
 
 from fastnet._forward.listeners import close_all
+from fastnet._forward.records import NOTHING, Record, Stats, UpstreamState, stats_of
 from fastnet._forward.rule import Listen, Options, Rule, Upstreams
 from fastnet._forward.served import Served, Settings, Tap, refuse_circles
-from fastnet._forward.telling import NOTHING, Record, Stats, UpstreamState, stats_of
 from fastnet._forward.warner import Warner, log_warning
 from fastnet._limits import check_seconds
 from fastnet._log import ERROR, WARNING, log

@@ -11,7 +11,7 @@ from typing import Any
 from fastnet._forward.forwarder import Forwarder
 from fastnet._forward.listeners import close_all
 from fastnet._forward.pages import Page, PageServer, Request
-from fastnet._forward.telling import Stats, UpstreamState
+from fastnet._forward.records import Stats, UpstreamState
 from fastnet._reference import reference
 from fastnet.endpoints import Endpoint, listen
 from fastnet.errors import InvalidArgument

@@ -118,7 +118,7 @@ class Sweep:
         self._sockets: dict[tuple[int, str, str, str], Any] = {}
         self._arrivals = select.poll()
         self._parts: list[Part] = []
-        self._told = b""
+        self._reported = b""
         try:
             self._segments = self._cut(shard)
             self._begin(decided)
@@ -155,11 +155,11 @@ class Sweep:
 
     def news(self) -> Iterator[Verdict]:
         """The verdicts that became final since the last call: alive at once, others at the end."""
-        before, self._told = self._told, final_states(self.targets, self._parts)
+        before, self._reported = self._reported, final_states(self.targets, self._parts)
         result = self.result()
         return (
             verdict
-            for verdict in map(result.__getitem__, differing(before, self._told))
+            for verdict in map(result.__getitem__, differing(before, self._reported))
             if verdict.state != DECIDED
         )
 
@@ -219,7 +219,7 @@ class Sweep:
             self._parts.append(Part(segment, self._worker(segment, segment.left_out(decided))))
         if self._sockets:
             self._share_rate(self._unfinished())
-        self._told = bytes([UNDECIDED]) * (self.size + len(self.targets.unresolved))
+        self._reported = bytes([UNDECIDED]) * (self.size + len(self.targets.unresolved))
 
     def _close_parts(self) -> None:
         for part in self._parts:

@@ -58,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("hosts", nargs="+", metavar="HOST", help="name or address, such as fe80::1%%eth0")
     add_timing(parser)
     add_packet(parser)
-    add_telling(parser)
+    add_output(parser)
 
 
 def add_timing(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +142,7 @@ def add_packet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="kind of socket (default auto)")
 
 
-def add_telling(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="summary only")
     parser.add_argument(
         "-Q",
@@ -215,22 +215,22 @@ def find_mtus(args: argparse.Namespace) -> int:
             else:
                 hosts.append(opened.enter_context(MTUSearch(host, to=to, **options)))
         begin(args, hosts, [note for each in hosts if isinstance(each, MTUSearch) for note in each.notes])
-        found = [tell_mtu(each, seconds, args.json) for each in hosts]
+        found = [search_mtu(each, seconds, args.json) for each in hosts]
     if not all(each.address for each in found):
         return exits.USAGE
     return exits.YES if all(each.mtu for each in found) else exits.NO
 
 
-def tell_mtu(host: MTUSearch | PathMTU, seconds: float, as_json: bool) -> PathMTU:
+def search_mtu(host: MTUSearch | PathMTU, seconds: float, as_json: bool) -> PathMTU:
     found = host.run(seconds) if isinstance(host, MTUSearch) else host
     if as_json:
-        print_mtu(found)
+        print_mtu_json(found)
     elif found.address:
         print_line(f"{name_of(found)}: {found}")
     return found
 
 
-def print_mtu(found: PathMTU) -> None:
+def print_mtu_json(found: PathMTU) -> None:
     record: records.MTU = {"kind": "mtu", "time": now(), **path_mtu(found)}
     print_json(record)
 

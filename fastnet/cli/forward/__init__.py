@@ -8,8 +8,8 @@ import argparse
 
 from fastnet.cli import exits
 from fastnet.cli.forward.options import add_options, given_rules
+from fastnet.cli.forward.printing import print_rules
 from fastnet.cli.forward.service import Service
-from fastnet.cli.forward.telling import tell_rules
 
 INTERMIXED = True
 
@@ -22,6 +22,6 @@ def run(args: argparse.Namespace) -> int:
     rules = given_rules(args)
     service = Service(args, rules)
     if args.dry_run:
-        tell_rules(rules, args.json)
+        print_rules(rules, args.json)
         return exits.YES
     return service.run()

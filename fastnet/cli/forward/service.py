@@ -17,7 +17,7 @@ from fastnet._reference import reference
 from fastnet._threads import Repeated, Work
 from fastnet.cli import describe, exits
 from fastnet.cli.forward.dump import dump_json, dump_text
-from fastnet.cli.forward.telling import tell_listening, tell_metrics, tell_reloaded, tell_summary
+from fastnet.cli.forward.printing import print_listening, print_metrics, print_reloaded, print_summary
 from fastnet.cli.forward.top import REFRESH_SECONDS, Top
 from fastnet.cli.output import remark
 from fastnet.cli.serving import Signals, use_all_descriptors
@@ -38,7 +38,7 @@ def warn(text: str) -> None:
     remark(f"fastnet forward: {text}")
 
 
-def tell_systemd(**news: str | int) -> None:
+def notify_systemd(**news: str | int) -> None:
     try:
         notify(**news)
     except OSError as error:
@@ -100,7 +100,7 @@ class Service:
     def _sum_up(self, seconds: float) -> None:
         if self._log and self._log.lost:
             warn(f"{self._log.lost} records are not in the log")
-        tell_summary(self._forwarder, seconds, self._args.json)
+        print_summary(self._forwarder, seconds, self._args.json)
 
     def _open(self, stack: ExitStack) -> None:
         """Open everything that may need root, drop root, and start."""
@@ -147,10 +147,10 @@ class Service:
 
     def _serve(self, stack: ExitStack) -> bool:
         """Until the forwarder has ended: whether no connection was cut."""
-        tell_listening(self._forwarder, self._args.json)
+        print_listening(self._forwarder, self._args.json)
         if self._exporter:
-            tell_metrics(self._exporter.addresses, self._args.json)
-        tell_systemd(READY=1)
+            print_metrics(self._exporter.addresses, self._args.json)
+        notify_systemd(READY=1)
         ending = Work(self._await_end, "fastnet-forward-end")
         if self._top:
             stack.enter_context(self._top)
@@ -183,7 +183,7 @@ class Service:
         """The first such signal waits for connections to end, the second cuts them."""
         self._endings.append(number)
         self._forwarder.drain(self._args.drain if len(self._endings) == 1 else 0)
-        tell_systemd(STOPPING=1)
+        notify_systemd(STOPPING=1)
 
     def _reopen(self) -> None:
         if self._log:
@@ -196,7 +196,7 @@ class Service:
         """Apply all rules of the file, or none: in a thread, since the resolver may be slow."""
         if self._endings:
             return
-        tell_systemd(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+        notify_systemd(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
         try:
             self._forwarder.reload(load_rules(self._args.rules, _PATIENCE))
         except Exception as error:
@@ -204,5 +204,5 @@ class Service:
                 return
             warn(f"not reloaded, the old rules stay in force: {describe(error) or type(error).__name__}")
         else:
-            tell_reloaded(self._forwarder, self._args.rules, self._args.json)
-        tell_systemd(READY=1)
+            print_reloaded(self._forwarder, self._args.rules, self._args.json)
+        notify_systemd(READY=1)

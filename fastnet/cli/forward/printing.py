@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fastnet import _records as records
 
 
-def tell_rules(rules: list[Rule], as_json: bool) -> None:
+def print_rules(rules: list[Rule], as_json: bool) -> None:
     """The rules as they were understood."""
     for rule in rules:
         listed = _listed(rule, [str(rule.listen)])
@@ -22,7 +22,7 @@ def tell_rules(rules: list[Rule], as_json: bool) -> None:
             _print_listed(listed)
 
 
-def tell_listening(forwarder: Forwarder, as_json: bool) -> None:
+def print_listening(forwarder: Forwarder, as_json: bool) -> None:
     """Where it listens, once it does."""
     for rule in forwarder.rules:
         listed = _listed(rule, [str(address) for address in forwarder.addresses_of(rule)])
@@ -33,7 +33,7 @@ def tell_listening(forwarder: Forwarder, as_json: bool) -> None:
             _print_listed(listed)
 
 
-def tell_metrics(addresses: list[Endpoint], as_json: bool) -> None:
+def print_metrics(addresses: list[Endpoint], as_json: bool) -> None:
     """Where metrics are served."""
     urls = [f"http://{address}/metrics" for address in addresses]
     if as_json:
@@ -43,7 +43,7 @@ def tell_metrics(addresses: list[Endpoint], as_json: bool) -> None:
         print_line(f"metrics at {', '.join(urls)}")
 
 
-def tell_reloaded(forwarder: Forwarder, path: str, as_json: bool) -> None:
+def print_reloaded(forwarder: Forwarder, path: str, as_json: bool) -> None:
     """The file's rules are in force; where it listens now."""
     count = len(forwarder.rules)
     if as_json:
@@ -51,7 +51,7 @@ def tell_reloaded(forwarder: Forwarder, path: str, as_json: bool) -> None:
         print_json(record)
     else:
         print_line(f"reloaded {path}: {count} rules")
-    tell_listening(forwarder, as_json)
+    print_listening(forwarder, as_json)
 
 
 def _listed(rule: Rule, addresses: list[str]) -> "records.RuleAddresses":
@@ -69,13 +69,13 @@ def _print_listed(listed: "records.RuleAddresses") -> None:
     print_line(f"forwarding {protocol}{', '.join(listed['addresses'])} to {', '.join(listed['upstreams'])}")
 
 
-def tell_summary(forwarder: Forwarder, seconds: float, as_json: bool) -> None:
+def print_summary(forwarder: Forwarder, seconds: float, as_json: bool) -> None:
     """The summary: for each rule, if there are several, and in all."""
-    tell = _print_json if as_json else _print_text
+    show = _print_json if as_json else _print_text
     if len(forwarder.rules) > 1:
         for rule in forwarder.rules:
-            tell(rule, forwarder.stats(rule), seconds)
-    tell(None, forwarder.stats(), seconds)
+            show(rule, forwarder.stats(rule), seconds)
+    show(None, forwarder.stats(), seconds)
 
 
 def _print_json(rule: Rule | None, stats: Stats, seconds: float) -> None:
