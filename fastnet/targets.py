@@ -13,7 +13,7 @@ A text that looks like numbers is never looked up as a name: errors are refused 
 
 import socket
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, product
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from fastnet._limits import Prefix as Given
 from fastnet._limits import check_family, prefix_text, several
 from fastnet._results import as_dict, shown
 from fastnet.endpoints import MAPPED, resolve
-from fastnet.errors import InvalidArgument, NameNotResolved
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 
 MAX_SPANS = 1 << 20
 """A text that falls apart into more separate intervals than this is refused (``*.*.*.1``)."""
@@ -49,10 +49,12 @@ class Prefix(NamedTuple):
 
 
 class Unresolved(NamedTuple):
-    """A name among targets that does not resolve, and why not."""
+    """A text among targets that stands for no address, as a name that does not resolve, and why not."""
 
     name: str
     reason: str
+    error: type[FastnetError] = NameNotResolved
+    """What is raised where nothing else is among the targets."""
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -68,7 +70,7 @@ class Targets:
     ``Targets("10.0.2.2-4", "::1", exclude=["10.0.2.3"])``. It has a length, membership, equality, lazy
     iteration and indexing, all of them over the textual addresses. ``family`` restricts what a name
     resolves to. Raises InvalidArgument for what is no target, NameNotResolved for an unknown name; with
-    ``strict`` False those of ``texts`` are left out, and ``unresolved`` has them.
+    ``strict`` False such ``texts`` are left out, and ``unresolved`` has them.
     """
 
     __slots__ = ("_starts", "ipv4", "ipv6", "unresolved")
@@ -82,14 +84,13 @@ class Targets:
     ) -> None:
         check_family(family)
         unresolved: dict[str, Unresolved] = {}
-        wanted = _collect(texts, family, None if strict else unresolved)
-        unwanted = _collect(several("exclude", exclude, "a list of targets"), family, name="exclude")
-        for span in wanted[socket.AF_INET6]:
-            _check_not_mapped(span)
-        for span in unwanted[socket.AF_INET6]:
-            _check_exclusion(span, wanted[socket.AF_INET])
+        wanted = _collect("targets", texts, family, _check_not_mapped, None if strict else unresolved)
+        excluded = several("exclude", exclude, "a list of targets")
+        unwanted = _collect(
+            "exclude", excluded, family, lambda span: _check_exclusion(span, wanted[socket.AF_INET])
+        )
         self.unresolved: tuple[Unresolved, ...] = tuple(unresolved.values())
-        """Names that were left out; ignored when targets are compared."""
+        """Texts that were left out; ignored when targets are compared."""
         self.ipv4: tuple[Span, ...]
         self.ipv6: tuple[Span, ...]
         self.ipv4, self.ipv6 = (
@@ -222,12 +223,13 @@ def _check_exclusion(unwanted: Span, wanted: list[Span]) -> None:
 
 
 def _collect(
+    name: str,
     texts: Iterable[Any],
     family: int,
+    check: Callable[[Span], None],
     unresolved: dict[str, Unresolved] | None = None,
-    name: str = "targets",
 ) -> dict[int, list[Span]]:
-    """The intervals by family. Names that do not resolve are put into ``unresolved``, where there is one."""
+    """The intervals by family. What is no target is put into ``unresolved``, where there is one."""
     spans: dict[int, list[Span]] = {key: [] for key in _BITS}
     for text in texts:
         try:
@@ -238,10 +240,13 @@ def _collect(
             text = prefix_text(name, text)
             try:
                 found, more = _parse(text, family)
-            except NameNotResolved as error:
+                for span in more:
+                    check(span)
+            except (InvalidArgument, NameNotResolved) as error:
                 if unresolved is None:
                     raise
-                unresolved[text] = Unresolved(text, str(error).removeprefix(f"{text}: "))
+                reason = str(error).removeprefix(f"{text}: ")
+                unresolved[text] = Unresolved(text, reason, type(error))
                 continue
             spans[found] += more
     return spans

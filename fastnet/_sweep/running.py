@@ -31,7 +31,7 @@ from fastnet._sweep.result import (
     final_states,
 )
 from fastnet._system.routes import Route, gatewayed, on_link, only_ipv6_source
-from fastnet.errors import InvalidArgument, NameNotResolved, NotPermitted
+from fastnet.errors import InvalidArgument, NotPermitted
 from fastnet.targets import Targets, Unresolved
 
 ENGINES = ("auto", "link", *_core.ENGINES, "turbo", "tcp", "scapy")
@@ -339,7 +339,7 @@ def checked_options(
 
 
 def as_targets(targets: Swept, exclude: Iterable[Prefix], family: int) -> Targets:
-    """Targets from their texts. Raises NameNotResolved if the only target is a name that does not resolve."""
+    """Targets from their texts. Raises NameNotResolved or InvalidArgument if none of them is a target."""
     if isinstance(targets, Targets):
         texts = tuple(targets.texts()) if (exclude := tuple(exclude)) else ()
         made = Targets(*texts, exclude=exclude) if texts else targets
@@ -350,7 +350,7 @@ def as_targets(targets: Swept, exclude: Iterable[Prefix], family: int) -> Target
         _log_unresolved(made.unresolved)
     if made.unresolved and not made:
         first = made.unresolved[0]
-        raise NameNotResolved(f"{first.name}: {first.reason}")
+        raise first.error(f"{first.name}: {first.reason}")
     return made
 
 

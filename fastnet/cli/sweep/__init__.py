@@ -62,10 +62,9 @@ def collect_targets(args: argparse.Namespace) -> Targets:
     try:
         targets = Targets(*wanted.texts, exclude=unwanted.texts, family=args.family, strict=False)
     except (InvalidArgument, NameNotResolved):
-        for listing in (wanted, unwanted):
-            listing.check(args.family, strict=listing is unwanted)
+        unwanted.check(args.family)
         raise
-    for name, reason in targets.unresolved:
+    for name, reason, _ in targets.unresolved:
         remark(f"fastnet sweep: {wanted.where(name)}{name}: {reason}")
     if not targets and not targets.unresolved:
         raise InvalidArgument("no targets are left after --exclude")

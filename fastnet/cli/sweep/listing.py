@@ -35,16 +35,16 @@ class Listing:
         name = next(name for begin, name in reversed(self._files) if begin <= index)
         return f"{'stdin' if name == '-' else name}:{self._lines[index - self._begin]}: "
 
-    def check(self, family: int, strict: bool) -> None:
+    def check(self, family: int) -> None:
         """Parse each text. The exception of the first wrong one names its place."""
         for text in self.texts:
             try:
-                Targets(text, family=family, strict=strict)
+                Targets(text, family=family)
             except (InvalidArgument, NameNotResolved) as error:
                 raise type(error)(f"{self.where(text)}{error}") from None
 
 
 def opened(name: str) -> TextIO:
-    """The lines of a file. Bytes that are not UTF-8 are refused as a wrong target."""
+    """The lines of a file. Bytes that are not UTF-8 make a wrong target."""
     file = sys.stdin.fileno() if name == "-" else name
     return open(file, encoding="utf-8-sig", errors="surrogateescape", closefd=name != "-")
