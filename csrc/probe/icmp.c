@@ -186,7 +186,8 @@ static struct fn_reason reason_of(const struct fn_sweep *sweep, const struct soc
                                   struct fn_number to)
 {
     struct fn_reason reason = {.type = error->ee_type, .code = error->ee_code, .info = error->ee_info};
-    const struct fn_number reporter = fn_reporter_of(error, sweep->options.family);
+    const struct sockaddr_in6 from = fn_reporter_of(error, sweep->options.family);
+    const struct fn_number reporter = fn_number_of(&from);
 
     reason.itself = reporter.high == to.high && reporter.low == to.low;
     if (!reason.itself)

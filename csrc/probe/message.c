@@ -141,11 +141,11 @@ bool fn_is_error(const struct sock_extended_err *report, int family)
     return report->ee_type != FN_REDIRECT_6;
 }
 
-struct fn_number fn_reporter_of(const struct sock_extended_err *error, int family)
+struct sockaddr_in6 fn_reporter_of(const struct sock_extended_err *error, int family)
 {
     struct sockaddr_in6 offender = {0};
 
     memcpy(&offender, SO_EE_OFFENDER(error), address_size(family));
     offender.sin6_family = (sa_family_t)family;
-    return fn_number_of(&offender);
+    return offender;
 }

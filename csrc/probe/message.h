@@ -67,7 +67,7 @@ const struct sock_extended_err *fn_report_of(const struct msghdr *message, int f
  * which means nothing any more (RFC 6633).
  */
 bool fn_is_error(const struct sock_extended_err *report, int family);
-/* Who reported it. */
-struct fn_number fn_reporter_of(const struct sock_extended_err *error, int family);
+/* Who reported it, with the scope of a link-local one. */
+struct sockaddr_in6 fn_reporter_of(const struct sock_extended_err *error, int family);
 
 #endif

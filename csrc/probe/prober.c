@@ -369,10 +369,11 @@ bool fn_prober_take_report(struct fn_prober *prober, const struct msghdr *messag
     const struct fn_probe *const probe = failed(prober, message->msg_iov->iov_base, len, message->msg_name);
     if (!probe)
         return false;
-    *out = (struct fn_heard){.tag = probe->tag, .rtt = rtt_of(prober, probe, fn_stamp_of(message), now), .ttl = -1,
-                             .is_error = true, .type = report->ee_type, .code = report->ee_code,
-                             .info = report->ee_info};
-    write_host(prober, fn_reporter_of(report, family), out->from);
+    const struct sockaddr_in6 from = fn_reporter_of(report, family);
+    *out = (struct fn_heard){.tag = probe->tag, .rtt = rtt_of(prober, probe, fn_stamp_of(message), now),
+                             .scope = scope_of(&from), .ttl = -1, .is_error = true, .type = report->ee_type,
+                             .code = report->ee_code, .info = report->ee_info};
+    write_host(prober, fn_number_of(&from), out->from);
     return true;
 }
 

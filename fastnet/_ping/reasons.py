@@ -71,7 +71,7 @@ def has_arrived(to: Resolved, answer: "_core.Answer") -> bool:
     if answer.error is None:
         return True
     on_its_way = (PASSED[to.family], *TOO_BIG)
-    return answer.responder == to.host.partition("%")[0] and answer.error not in on_its_way
+    return answer.responder in (to.host, to.host.partition("%")[0]) and answer.error not in on_its_way
 
 
 def is_expected(to: Resolved, answer: "_core.Answer") -> bool:

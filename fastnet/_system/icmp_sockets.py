@@ -25,7 +25,10 @@ _IPV6_MTU_DISCOVER, _IPV6_RECVERR = 23, 25
 
 
 class Family(NamedTuple):
-    """What differs between IPv4 and IPv6. ``offender`` is where an error's cmsg holds who reported it."""
+    """What differs between IPv4 and IPv6.
+
+    ``offender`` is where an error's cmsg holds who reported it, and ``offender_scope`` that one's scope.
+    """
 
     protocol: int
     level: int
@@ -43,6 +46,7 @@ class Family(NamedTuple):
     header_size: int
     address_size: int
     offender: slice
+    offender_scope: slice
 
 
 FAMILIES = {
@@ -61,6 +65,7 @@ FAMILIES = {
         header_size=60,
         address_size=4,
         offender=slice(20, 24),
+        offender_scope=slice(0),
     ),
     socket.AF_INET6: Family(
         protocol=socket.IPPROTO_ICMPV6,
@@ -77,6 +82,7 @@ FAMILIES = {
         header_size=0,
         address_size=16,
         offender=slice(24, 40),
+        offender_scope=slice(40, 44),
     ),
 }
 

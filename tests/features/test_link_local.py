@@ -98,6 +98,21 @@ def test_an_interface_whose_name_is_no_text(near: Namespace, fastnet: Run, comma
     assert THERE in ran.stdout
 
 
+@pytest.mark.parametrize("command", TRACES, ids=" ".join)
+def test_who_answers_has_its_scope(near: Namespace, engines, fastnet: Run, command) -> None:
+    """The destination, and a router that has no other address."""
+    ran = fastnet(*command, "-c1", f"{THERE}%veth0", prefix=near.prefix)
+    assert ran.stdout.split()[:2] == ["1", f"{THERE}%veth0"]
+    right = engines[1]
+    right.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    right.ip("address", "del", "fd77::2/64", "dev", "veth0")
+    right.ip("route", "add", "fd77::/64", "dev", "veth0")
+    near.ip("route", "add", "2001:db8::/32", "via", THERE, "dev", "veth0")
+    ran = fastnet(*command, "-c1", "--max-hops", "2", "2001:db8::1", prefix=near.prefix)
+    assert ran.stdout.splitlines()[-1].endswith("%veth0")
+    assert "no route from fe" in ran.stdout
+
+
 def test_several_hosts_and_the_mtu(apart: Namespace) -> None:
     def refused() -> list[str]:
         result = fastnet.multiping([f"{THERE}%veth0"], 1, interface="dead0")[0]

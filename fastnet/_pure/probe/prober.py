@@ -285,7 +285,8 @@ class Prober:
         for failure in errors:
             if isinstance(failure, Failure) and (sent := self._failed(failure)):
                 rtt = _rtt_ns(sent, failure.stamp, now_ns, clock_offset)
-                answers.append(Answer(sent.tag, failure.reporter, rtt, None, failure.error, failure.info))
+                reporter = _text((failure.reporter, 0, 0, failure.scope))
+                answers.append(Answer(sent.tag, reporter, rtt, None, failure.error, failure.info))
         return answers
 
     def _note_departures(self, departures: Iterable[Departure]) -> None:

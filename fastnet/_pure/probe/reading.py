@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -74,6 +75,8 @@ class Failure(NamedTuple):
     error: tuple[int, int]
     info: int
     reporter: str
+    scope: int
+    """The interface of a link-local reporter, else 0."""
     stamp: int
 
 
@@ -96,7 +99,9 @@ def read_errors(sock: socket.socket, size: int, limit: int) -> Iterator[Failure 
             yield Departure(data, stamp_of(messages.get(TIMESTAMPING)))
         elif origin != _ORIGIN_LOCAL:
             reporter = socket.inet_ntop(sock.family, error[family.offender])
-            yield Failure(quoted, address, (kind, code), info, reporter, stamp_of(messages.get(TIMESTAMP)))
+            scope = int.from_bytes(error[family.offender_scope], sys.byteorder)
+            stamp = stamp_of(messages.get(TIMESTAMP))
+            yield Failure(quoted, address, (kind, code), info, reporter, scope, stamp)
 
 
 def stamp_of(message: bytes | None) -> int:
