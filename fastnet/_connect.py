@@ -23,6 +23,8 @@ T = TypeVar("T")
 DELAY_SECONDS = 0.25
 """Time after which the next address is tried beside those without an answer (RFC 8305, section 5)."""
 
+_RESET = (errno.ECONNRESET, errno.EPIPE)
+"""What connecting itself gives where the server accepted and reset sooner than that was seen."""
 _QUEUE_PAUSE = 0.01
 """Time between two connects to a Unix socket whose queue of connections is full."""
 
@@ -102,7 +104,9 @@ def connect_one(address: Resolved, deadline: float | None = None) -> Steps[socke
             yield Wait(-1, 0, earliest(deadline, time.monotonic() + _QUEUE_PAUSE))
         if code == errno.EINPROGRESS:
             answered = yield Wait(sock.fileno(), WRITABLE, deadline)
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if answered else errno.ETIMEDOUT
+            code = outcome(sock) if answered else errno.ETIMEDOUT
+        if code in _RESET and _has_sent(sock):
+            code = 0  # it was accepted, and what came before its end is still there to read
         if not code and _is_to_itself(sock, address):
             code = errno.ECONNREFUSED
         if code and address.family == socket.AF_UNIX:
@@ -113,6 +117,16 @@ def connect_one(address: Resolved, deadline: float | None = None) -> Steps[socke
         sock.close()
         raise
     return sock
+
+
+def outcome(sock: socket.socket) -> int:
+    """How connecting ended: 0 or an errno.
+
+    Whoever prohibits it on the way has the system give EACCES for IPv6, as a prohibit route here does, and
+    EHOSTUNREACH for IPv4: that is returned for both.
+    """
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return errno.EHOSTUNREACH if code == errno.EACCES else code
 
 
 _CAUSES = {
@@ -133,6 +147,13 @@ def explain(code: int) -> str:
 def _is_to_itself(sock: socket.socket, address: Resolved) -> bool:
     """Whether the socket is connected to its own port: nobody listens there (RFC 9293, section 3.5)."""
     return address.family != socket.AF_UNIX and sock.getsockname()[:2] == address.address[:2]
+
+
+def _has_sent(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
 
 
 def describe(error: OSError) -> str:

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple, TypeAlias
 
 from fastnet._results import as_dict, shown
@@ -278,12 +278,24 @@ def _names_to_ask_for(host: str, family: int, passive: bool) -> list[bytes]:
     plain = name.lower().removesuffix(".")
     top = plain.rpartition(".")[2]
     if top not in ("localhost", "invalid"):
-        return [os.fsencode(name)]
+        return [os.fsencode(_with_number(name))]
     if (passive and plain == "localhost") or not _in_hosts_file(plain, family):
         if top == "invalid":
             raise _not_resolved(f"{host}: Name or service not known")
         return [address for version, address in _LOOPBACK.items() if family in (socket.AF_UNSPEC, version)]
     return [os.fsencode(plain)]
+
+
+def _with_number(host: str) -> str:
+    """An address with its interface's number for its name.
+
+    The C library knows the names for link-local addresses only, others take them for all, as curl does.
+    """
+    address, percent, interface = host.partition("%")
+    if percent:
+        with suppress(OSError):  # it is a number, or there is no such interface
+            return f"{address}%{socket.if_nametoindex(interface)}"
+    return host
 
 
 def _in_hosts_file(name: str, family: int) -> bool:

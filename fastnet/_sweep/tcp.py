@@ -10,6 +10,7 @@ from math import nan
 from typing import Any, NamedTuple
 
 from fastnet._backend import probe as _core
+from fastnet._connect import outcome
 from fastnet._sweep.plan import Options, Segment
 from fastnet.targets import address_text
 
@@ -163,8 +164,7 @@ class TcpSweeper:
             # What ended while nobody looked, or the process was stopped, ended at a time that is not known.
             away = max(asked - max(looked, begun), now - max(until, asked))
             with sock:
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                self._answered(place, code, (now - begun) * 1000 if away < _LONGEST_AWAY else nan)
+                self._answered(place, outcome(sock), (now - begun) * 1000 if away < _LONGEST_AWAY else nan)
 
     def _answered(self, place: int, code: int, rtt_ms: float) -> None:
         if self.states[place] == _core.ALIVE:

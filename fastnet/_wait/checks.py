@@ -30,6 +30,7 @@ _NOBODY_THERE = frozenset(
     {
         *(errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENOENT, errno.ENOTDIR, errno.EPROTOTYPE),
         *(errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EAFNOSUPPORT),
+        errno.ENOPROTOOPT,  # protocol unreachable
     }
 )
 

@@ -8,7 +8,9 @@ import contextlib
 import errno
 import itertools
 import os
+import select
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastnet._connect import DELAY_SECONDS, NoneReached, connect, interleave, race
+from fastnet._connect import DELAY_SECONDS, NoneReached, connect, connect_one, interleave, race
 from fastnet._steps import READABLE, Steps, Together, Wait, run, run_async
 from fastnet.endpoints import Resolved
 
@@ -159,6 +161,21 @@ def test_silence_does_not_hide_what_answers(silent: Resolved, server: socket.soc
     with run(connect([silent, silent, at(server)], time.monotonic() + LONG)) as sock:
         assert sock.getpeername() == server.getsockname()
         assert len(descriptors() - before) == 1, "the attempts that lost are closed"
+
+
+def test_what_came_before_a_reset_is_still_there(server: socket.socket) -> None:
+    """However soon the reset is: before connecting itself was seen to end."""
+    steps = connect_one(at(server), time.monotonic() + LONG)
+    waits = next(steps)
+    accepted, _ = server.accept()
+    accepted.sendall(b"busy\n")
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    accepted.close()
+    assert select.select([waits.fd], [], [], LONG)[0]
+    with pytest.raises(StopIteration) as ended:
+        steps.send(True)
+    with ended.value.value as sock:
+        assert sock.recv(100) == b"busy\n"
 
 
 def test_every_address_has_its_error(silent: Resolved, closed: Resolved) -> None:

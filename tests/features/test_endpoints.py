@@ -98,6 +98,13 @@ def test_a_scope_is_kept() -> None:
     assert scoped.host == "fe80::1%lo"
 
 
+def test_an_interface_is_known_by_name_beside_any_address() -> None:
+    """The C library knows it beside link-local ones only; curl beside all."""
+    assert resolve("::1%lo") == resolve(f"::1%{socket.if_nametoindex('lo')}")
+    with pytest.raises(NameNotResolved, match="::1%nosuch: Name or service not known"):
+        resolve("::1%nosuch")
+
+
 def test_no_address_comes_twice() -> None:
     answers = resolve("localhost")
     assert len(answers) == len(set(answers)) >= 1

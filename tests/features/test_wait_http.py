@@ -383,6 +383,13 @@ def test_the_request_is_curl_s(service: Make, peer: Callable[[str], str], host: 
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("interface", ["%lo", "%25lo"])
+def test_an_interface_beside_any_address(service: Make, interface: str) -> None:
+    """As curl takes it; the C library knows the names of interfaces beside link-local addresses only."""
+    port = service(say(OK), "::1").sock.getsockname()[1]
+    assert wait(f"http://[::1{interface}]:{port}/", PATIENCE).attempts == 1
+
+
 def test_a_scope_is_for_connecting_only(namespace: Callable[[], Any], python: Callable[..., Any]) -> None:
     host = namespace()
     host.ip("link", "add", "some0", "type", "veth", "peer", "name", "other0")

@@ -24,6 +24,13 @@ from fastnet.errors import NameNotResolved, WaitTimeout
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+PROHIBITED = [
+    ("10.77.0.2", "icmp type admin-prohibited"),
+    ("10.77.0.2", "icmp type prot-unreachable"),
+    ("[fd77::2]", "icmpv6 type admin-prohibited"),
+]
+
+
 def ask(sock: socket.socket) -> None:
     """Read a request and leave it unanswered."""
     sock.recv(4096)
@@ -148,7 +155,22 @@ def test_unreachable_is_gone_and_prohibited_is_not(
     assert ran.stderr.endswith(f"{target}: permission denied (a prohibit route)\n")
 
 
-@pytest.mark.parametrize("host", ["::1%lo", "fe80::1%nosuch"])
+@pytest.mark.parametrize(("address", "how"), PROHIBITED)
+def test_what_is_prohibited_elsewhere_is_unreachable(
+    linked: tuple[Any, Any], fastnet: Run, peer: Callable[[str], str], address: str, how: str
+) -> None:
+    """Whatever errno the system has for that."""
+    left, right = linked
+    rule = f"chain c {{ type filter hook input priority 0; tcp dport 9 reject with {how}; }}"
+    right.run(peer("nft"), f"table inet t {{ {rule}; }}")
+    for host in linked:
+        host.settle()
+    assert fastnet("wait", "--gone", f"{address}:9", prefix=left.prefix).returncode == 0
+    ran = fastnet("sweep", "--engine", "tcp", "--json", address.strip("[]"), prefix=left.prefix)
+    assert "a prohibit route" not in ran.stdout
+
+
+@pytest.mark.parametrize("host", ["::1%nosuch", "fe80::1%nosuch"])
 def test_an_address_whose_interface_is_not_there_is_not_gone(host: str) -> None:
     (outcome,) = wait_stream([f"[{host}]:9"], 0.5, gone=True)
     assert (outcome.ready, outcome.reason) == (False, f"{host}: Name or service not known")
