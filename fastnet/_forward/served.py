@@ -91,13 +91,23 @@ class Served:
             if before:
                 self.listeners = before.listeners
             else:
-                self.listeners = Listeners(rule, settings.threads)
+                self.listeners = self._listen(settings.threads)
                 undo.callback(self.listeners.close)
             if before and not rule.rewrite_host and rule == before.rule._replace(upstreams=rule.upstreams):
                 self.core = before.core
             else:
                 self.core = self._core_rule(settings)
             undo.pop_all()
+
+    def _listen(self, loops: int) -> Listeners:
+        listeners = Listeners(self.rule, loops)
+        # A free port may be that of an upstream which is not there yet: another one is taken.
+        if getattr(self.rule.listen, "port", None) == 0 and self._leads_to(listeners):
+            try:
+                return Listeners(self.rule, loops)
+            finally:
+                listeners.close()
+        return listeners
 
     def end(self) -> None:
         """Close the listeners; the upstreams stay."""
@@ -148,11 +158,14 @@ class Served:
 
     def reaches(self, other: "Served") -> bool:
         """Whether connecting to one of its upstreams reaches a listener of the other one."""
-        return self.rule.protocol == other.rule.protocol and any(
+        return self.rule.protocol == other.rule.protocol and self._leads_to(other.listeners)
+
+    def _leads_to(self, listeners: Listeners) -> bool:
+        return any(
             _reaches(family, address, place)
             for upstream in self.upstreams.current
             for family, address in upstream.addresses
-            for place in other.listeners.addresses
+            for place in listeners.addresses
         )
 
 

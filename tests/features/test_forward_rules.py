@@ -236,6 +236,19 @@ def test_the_mapped_form_of_its_own_address_is_refused(protocol: str, host: str)
             Forwarder(f"{listens}:{port}", f"{host}:{port}", protocol=protocol).start()
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_free_port_is_none_of_an_upstream(namespace: Callable[[], Any], protocol: str) -> None:
+    space = namespace()
+    space.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40001")
+
+    def start() -> None:
+        for upstream, other in [(40000, 40001), (40001, 40000)] * 5:
+            with Forwarder("127.0.0.1:0", f"127.0.0.1:{upstream}", protocol=protocol) as forwarder:
+                assert forwarder.port == other
+
+    space.call(start)
+
+
 def test_a_unix_path_that_leads_to_itself_is_refused(tmp_path: Any) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "sock")
     with pytest.raises(InvalidArgument, match="itself"):
