@@ -58,6 +58,7 @@ def test_one_filter_is_enough(a_thread: None) -> None:
 INTERRUPTED = """
 import ctypes, functools, os, signal, sys
 from fastnet import ipc
+from fastnet.errors import ChildFailed
 # C alone, so that the handler runs only when os.fork() has returned, before its result is known.
 interrupt = functools.partial(getattr(ctypes.CDLL(None), "raise"), signal.SIGINT)
 os.register_at_fork(**{sys.argv[1]: interrupt})
@@ -66,7 +67,7 @@ try:
         pass
 except KeyboardInterrupt:
     print("interrupted")
-except ipc.ChildFailed as failure:
+except ChildFailed as failure:
     print(str(failure).replace(str(child.pid), "PID"))
 try:
     print(os.waitpid(-1, os.WNOHANG))
