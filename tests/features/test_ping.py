@@ -278,33 +278,29 @@ class TestAdversary:
     }
 
     @pytest.mark.parametrize("engine", ["raw", "datagram"])
-    def test_verdicts(self, linked, responder, fastnet, engine):
-        hosts = {responder(behaviour): behaviour for behaviour in self.VERDICTS}
-        ran = fastnet(
-            "ping",
-            "-c2",
-            "-i",
-            "1.2",
-            "-W",
-            "400ms",
-            "--engine",
-            engine,
-            "--json",
-            *hosts,
-            prefix=linked[0].prefix,
-        )
+    @pytest.mark.parametrize(("timeout_ms", "duplicates"), [(5000, 4), (400, 0)], ids=["in time", "late"])
+    def test_verdicts(self, linked, responder, fastnet, engine, timeout_ms, duplicates):
+        """A busy machine delays answers: in time needs a long timeout, late (after 0.6 s) a short one."""
+        verdicts = {
+            behaviour: verdict
+            for behaviour, verdict in self.VERDICTS.items()
+            if (behaviour == "late") == (timeout_ms < 600)
+        }
+        hosts = {responder(behaviour): behaviour for behaviour in verdicts}
+        words = ("ping", "-c2", "-i", "1.2", "-W", f"{timeout_ms}ms", "--engine", engine, "--json")
+        ran = fastnet(*words, *hosts, prefix=linked[0].prefix)
         assert ran.stderr == ""
         assert ran.returncode == 1
         summaries = records(ran.stdout, "summary")
-        assert {hosts[each["host"]]: each["error"] for each in summaries} == self.VERDICTS
+        assert {hosts[each["host"]]: each["error"] for each in summaries} == verdicts
         assert {each["engine"] for each in summaries} == {engine}
         for each in summaries:
-            alive = self.VERDICTS[hosts[each["host"]]] is None
+            alive = verdicts[hosts[each["host"]]] is None
             assert (each["sent"], each["received"]) == (2, 2 if alive else 0)
             assert each["duplicates"] == (4 if hosts[each["host"]] == "three" else 0)
         replies = records(ran.stdout, "reply")
-        assert sum(each["duplicate"] for each in replies) == 4
-        assert all(each["rtt_ms"] is None or 0 < each["rtt_ms"] < 400 for each in replies)
+        assert sum(each["duplicate"] for each in replies) == duplicates
+        assert all(each["rtt_ms"] is None or 0 < each["rtt_ms"] < timeout_ms for each in replies)
 
 
 class TestNamespaces:
