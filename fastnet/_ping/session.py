@@ -249,17 +249,18 @@ class Session:
             self._deadlines.remove(first)
             self._expire(first[2], first[1])
         for _ in range(_BURST):
-            due_ns = self._due_ns()
-            if due_ns is None or due_ns > now_ns or not self._send_next():
+            retry = self._retry()
+            due_ns = self._due_ns(retry)
+            if due_ns is None or due_ns > now_ns or not self._send_next(retry):
                 break
-        times = [due_ns for due_ns in (self._due_ns(),) if due_ns is not None]
+        times = [due_ns for due_ns in (self._due_ns(self._retry()),) if due_ns is not None]
         if first := self._deadlines.first():
             times.append(first[0])
         return max(0, min(times, default=0) - now_ns) / _NANOSECOND
 
-    def _due_ns(self) -> int | None:
+    def _due_ns(self, retry: tuple[int, int, Probe] | None) -> int | None:
         """When the next request may be sent: in a flood, only as replies come back."""
-        if retry := self._retry():
+        if retry:
             return max(self._begin_ns + retry[0], self._not_before_ns)
         if self._next is None:
             return None
@@ -271,7 +272,7 @@ class Session:
 
     def _retry(self) -> tuple[int, int, Probe] | None:
         """What is tried again before anything new is sent: what was due first, in a flood each."""
-        retry = self._again.first()
+        retry = self._again.first() if self._plan.retries else None
         if retry and self._next and retry[0] > self._next[0] and self._interval_ns:
             return None
         return retry
@@ -297,9 +298,8 @@ class Session:
         self._forget(probe.tickets)  # first: broken off between the two, it is not yielded twice
         self.news.append(probe.failed())
 
-    def _send_next(self) -> bool:
+    def _send_next(self, retry: tuple[int, int, Probe] | None) -> bool:
         """Send what is due first. False where there is no room for it yet."""
-        retry = self._retry()
         if retry:
             due_ns, _, probe = retry
         elif self._next:
