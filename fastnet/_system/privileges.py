@@ -43,9 +43,8 @@ def become(user: pwd.struct_passwd) -> None:
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     except PermissionError:
-        raise NotPermitted(
-            errno.EPERM, f"only root may become {user.pw_name}: start it as root, or as {user.pw_name}"
-        ) from None
+        who = ", or as ".join(dict.fromkeys(("root", user.pw_name)))
+        raise NotPermitted(errno.EPERM, f"only root may become {user.pw_name}: start it as {who}") from None
 
 
 def drop_capabilities() -> None:

@@ -519,11 +519,14 @@ def test_a_low_port_and_then_no_root(
     assert command.finish()[0] == 0
 
 
-def test_only_root_can_become_somebody(root: None, fastnet: Run, peer: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(("user", "cure"), [("daemon", "root, or as daemon"), ("root", "root")])
+def test_only_root_can_become_somebody(
+    root: None, fastnet: Run, peer: Callable[[str], str], user: str, cure: str
+) -> None:
     unprivileged = (peer("setpriv"), "--inh-caps=-all", "--bounding-set=-all")
-    ran = fastnet("forward", "127.0.0.1:0", "127.0.0.1:1", "--user", "daemon", prefix=unprivileged)
+    ran = fastnet("forward", "127.0.0.1:0", "127.0.0.1:1", "--user", user, prefix=unprivileged)
     assert (ran.returncode, ran.stdout) == (3, "")
-    assert ran.stderr == "fastnet forward: only root may become daemon: start it as root, or as daemon\n"
+    assert ran.stderr == f"fastnet forward: only root may become {user}: start it as {cure}\n"
 
 
 # The bytes that pass
