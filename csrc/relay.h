@@ -1,16 +1,16 @@
 /*
- * Connections relayed by one thread: what clients send to listening sockets goes to upstreams and back.
+ * A relay accepts clients on listening sockets, connects each to an upstream and passes bytes both ways, in one thread.
  *
- * An upstream is one place to connect to, by one or several addresses. A rule is what to do with
- * connections; it owns its counters and may serve several relays at once. A relay is what one thread runs:
- * fn_relay_listen() and fn_relay_join() give it work, fn_relay_run() does it until nothing is left.
+ * An upstream is one destination with one or several addresses. A rule holds the options for connections; it owns its
+ * counters and may serve several relays at once. fn_relay_listen() and fn_relay_join() add sockets to a relay;
+ * fn_relay_run() serves them until none is left.
  *
- * Upstreams and rules are counted references: _new gives one, _release takes it back, and whoever uses one
- * (a rule its upstreams, a relay its rules) has its own. Their functions may be called from any thread.
+ * Upstreams and rules are reference-counted: _new returns a reference, _release drops it, and each user of one
+ * (a rule of its upstreams, a relay of its rules) holds its own. Their functions may be called from any thread.
  *
  * Of a relay's functions, _run belongs to one thread at a time; _listen, _unlisten, _drain and
- * _connections may be called from any thread, also while it runs, and _records from any one thread. _join is for
- * before the run. _close and _free are for a relay that nobody runs or calls any more.
+ * _connections may be called from any thread, also while it runs; _records from one thread at a time. Call _join only
+ * before the run, and _close and _free only when no thread runs or calls the relay any more.
  *
  * The relay takes ownership of the sockets, even on failure. It makes them
  * non-blocking; all it opens itself is closed on exec.
@@ -39,8 +39,8 @@ struct fn_address {
     struct sockaddr_storage at;
 };
 
-/* Upstreams. Their addresses are tried with the families in turn (RFC 8305). An unhealthy one is chosen only
- * where all are. NULL: no memory. */
+/* Upstreams. Attempts alternate between the address families (RFC 8305). An unhealthy upstream is chosen only
+ * if all are. NULL: no memory. */
 struct fn_upstream *fn_upstream_new(const struct fn_address *addresses, unsigned count);
 void fn_upstream_release(struct fn_upstream *upstream);
 bool fn_upstream_healthy(const struct fn_upstream *upstream);
@@ -56,23 +56,23 @@ struct fn_prefixes {
     size_t count;
 };
 
-/* Zero is "none" or "no limit" wherever a number could mean that. */
+/* In every number for which that makes sense, 0 means "none" or "no limit". */
 struct fn_rule_options {
-    void *owner;                       /* of fn_rule_owner() */
-    struct fn_http_rewrite *rewrite;   /* the rule's from now on, also where it can't be made */
+    void *owner;                       /* returned by fn_rule_owner() */
+    struct fn_http_rewrite *rewrite;   /* the rule takes ownership, even on failure */
     enum fn_policy policy;
     enum fn_engine engine;
     unsigned max_connections;
     unsigned max_per_source;
-    unsigned source_prefix;            /* bits of an IPv6 address that are one source; 0: 64 */
+    unsigned source_prefix;            /* prefix length of an IPv6 source; 0: 64 */
     int64_t connect_timeout, head_timeout, keep_alive_timeout, idle_timeout, half_closed_timeout;
-    int64_t keepalive;                 /* TCP: silence after which an end is probed; it is given up after twice that */
-    int64_t user_timeout;              /* TCP: for what is sent to be acknowledged (TCP_USER_TIMEOUT) */
-    uint64_t rate, connection_rate;    /* bytes a second, both directions together */
+    int64_t keepalive;                 /* TCP: idle time before keepalive probes; the end is dropped after twice that */
+    int64_t user_timeout;              /* TCP: limit for an acknowledgement (TCP_USER_TIMEOUT) */
+    uint64_t rate, connection_rate;    /* bytes per second, both directions together */
     unsigned max_failures;
     int64_t failure_pause;
     struct fn_prefixes allow, deny, trust_proxy; /* copied */
-    int send_proxy;                    /* a version of the PROXY protocol */
+    int send_proxy;                    /* version of the PROXY protocol */
     bool transparent;
     bool record;
     char congestion[16];
@@ -84,13 +84,13 @@ struct fn_rule *fn_rule_new(const struct fn_rule_options *options, struct fn_ups
 void fn_rule_hold(struct fn_rule *rule);
 void fn_rule_release(struct fn_rule *rule);
 void *fn_rule_owner(const struct fn_rule *rule);
-/* How many references there are now. */
+/* The present number of references. */
 unsigned fn_rule_references(const struct fn_rule *rule);
 
 /* New connections use these; 0 or -ENOMEM. */
 int fn_rule_set_upstreams(struct fn_rule *rule, struct fn_upstream *const *upstreams, unsigned count);
 
-/* The next failure to connect to one of an upstream's addresses is reported once: see FN_RUN_FAILED. */
+/* Requests one report of the next failed connect to an address of an upstream: see FN_RUN_FAILED. */
 void fn_rule_watch(struct fn_rule *rule);
 
 struct fn_counters {
@@ -116,8 +116,8 @@ enum fn_ended {
     FN_STOPPED,
 };
 
-/* A connection, ended or open. `rule`, NULL where it has no owner, and `upstream`, or NULL, are references of the
- * record's own, which fn_record_release() gives back; `client` is an IP socket address, or only the family of another
+/* A connection, ended or open. `rule` (NULL without an owner) and `upstream` (or NULL) are references held by the
+ * record; fn_record_release() drops them. `client` is an IP socket address, or only the family of another
  * one. */
 struct fn_record {
     struct fn_rule *rule;
@@ -128,9 +128,9 @@ struct fn_record {
         struct sockaddr_in6 in6;
     } client;
     struct fn_upstream *upstream;
-    unsigned address; /* which of the upstream's */
+    unsigned address; /* index among the upstream's addresses */
     enum fn_ended ended;
-    int64_t opened;   /* of CLOCK_REALTIME */
+    int64_t opened;   /* CLOCK_REALTIME */
     int64_t duration;
     uint64_t sent_up, sent_down;
 };
@@ -138,50 +138,51 @@ struct fn_record {
 const struct fn_address *fn_record_upstream(const struct fn_record *record);
 void fn_record_release(struct fn_record *record);
 
-/* 0 or -errno; `spin` is how long to poll without sleeping after each event. */
+/* 0 or -errno; `spin` is the time to poll without sleeping after each event. */
 int fn_relay_new(struct fn_relay **out, int64_t spin);
 
-/* Ends what is left by resets. */
+/* Resets the connections that are left. */
 void fn_relay_close(struct fn_relay *relay);
 void fn_relay_free(struct fn_relay *relay);
 
 /* In a forked child, instead of fn_relay_close(): closes the copies of all descriptors. */
 void fn_relay_abandon(struct fn_relay *relay);
 
-/* Stream sockets are accepted from; datagram sockets are flows of UDP. -EBADF where the relay is closed. */
+/* Accepts from a stream socket; serves a datagram socket as UDP flows. -EBADF: the relay is closed. */
 int fn_relay_listen(struct fn_relay *relay, struct fn_rule *rule, const int *sockets, size_t count);
 void fn_relay_unlisten(struct fn_relay *relay, struct fn_rule *rule);
 
-/* Relays between two connected sockets; the second one is the upstream's. */
+/* Relays between two connected sockets, the client's and the upstream's. */
 int fn_relay_join(struct fn_relay *relay, struct fn_rule *rule, int first, int second);
 
-/* Accept no more, and end the run `timeout` from now at the latest. */
+/* Stops accepting and ends the run within `timeout`. */
 void fn_relay_drain(struct fn_relay *relay, int64_t timeout);
 
 enum { FN_RUN_CUT = 0, FN_RUN_WHOLE = 1, FN_RUN_WARNS = 2, FN_RUN_FAILED = 3 };
 
-/* Descriptors, memory or ports ran out, by `error` (an errno): accepting pauses for a while. */
+/* Descriptors, memory or ports ran out (`error`, an errno): accepting pauses for a while. */
 struct fn_shortage {
     int error;
     unsigned connections; /* of the rule */
 };
 
-/* Runs until no listener and no connection is left (FN_RUN_WHOLE), or the time to drain is up (FN_RUN_CUT
- * where that cut a connection). FN_RUN_WARNS: there is a shortage to report, FN_RUN_FAILED: fn_relay_take_failure() has
- * a rule; call again to go on. */
+/* Runs until no listener and no connection is left (FN_RUN_WHOLE) or the drain timeout is over (FN_RUN_CUT
+ * if that cut a connection). FN_RUN_WARNS: there is a shortage to report. FN_RUN_FAILED: fn_relay_take_failure() has
+ * a rule. After either, call again to continue. */
 int fn_relay_run(struct fn_relay *relay, struct fn_shortage *shortage);
 
-/* After FN_RUN_FAILED, in the same thread: the watched rule (see fn_rule_watch()) of which a connect failed, as a
- * reference of the caller's own. */
+/* After FN_RUN_FAILED, in the same thread: the watched rule (see fn_rule_watch()) whose connect failed, as a
+ * reference that the caller owns. */
 struct fn_rule *fn_relay_take_failure(struct fn_relay *relay);
 
 /* Moves up to `count` records of ended connections to `out`, oldest first, and returns how many. */
 size_t fn_relay_records(struct fn_relay *relay, struct fn_record *out, size_t count);
 
-/* How many were dropped so far since nobody took them. */
+/* The number of records dropped so far because the ring was full. */
 uint64_t fn_relay_lost_records(const struct fn_relay *relay);
 
-/* The open connections in an array for free(3); waits for the thread that runs. Returns how many, or -ENOMEM. */
+/* Stores the open connections in an array that the caller frees with free(3). Waits for the thread that runs the relay.
+ * Returns their number, or -ENOMEM. */
 ssize_t fn_relay_connections(struct fn_relay *relay, struct fn_record **out);
 
 #endif

@@ -1,7 +1,7 @@
 #include "relay/bucket.h"
 
 #define SECOND_NS INT64_C(1000000000)
-/* Beyond what any link does, and far from where the products below would overflow. */
+/* Faster than any link, and small enough that the products below don't overflow. */
 #define FASTEST UINT64_C(100000000000)
 
 static int64_t cost_ns(const struct fn_bucket *bucket, uint64_t bytes)
@@ -33,8 +33,8 @@ size_t fn_bucket_room(const struct fn_bucket *bucket, int64_t now_ns)
 }
 
 /*
- * A part of this time, another one each time: who comes first takes all the room, and without it that would be the same
- * one again and again. Multiples of the golden ratio are spread evenly, and are never in step with anything.
+ * A fraction of this time, different at each call. The first to wake up takes all the room; with equal waits it would
+ * always be the same one. Multiples of the golden ratio are evenly spread and don't repeat.
  */
 static int64_t spread_ns(struct fn_bucket *bucket, int64_t most)
 {
@@ -43,7 +43,7 @@ static int64_t spread_ns(struct fn_bucket *bucket, int64_t most)
     return (int64_t)(turn * UINT32_C(2654435769) >> 16) * (most >> 16);
 }
 
-/* How long until there is room again, once it is used up: then for half a burst at least, and for a byte. */
+/* Time until an empty bucket has room for at least half a burst, and for at least one byte. */
 static int64_t wait_ns(struct fn_bucket *bucket, int64_t ahead)
 {
     const int64_t byte = cost_ns(bucket, 1) + 1;

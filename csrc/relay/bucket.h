@@ -1,17 +1,17 @@
 /*
- * A byte rate that any number of threads keep to together, without a lock: the generic cell rate algorithm
- * (ITU-T I.371, annex A) with one atomic number, the time at which all that was taken will have been earned.
+ * A byte rate shared by any number of threads, without a lock: the generic cell rate algorithm
+ * (ITU-T I.371, annex A) with one atomic number: the time at which the rate will have allowed all bytes taken so far.
  *
- * Before reading, fn_bucket_room() returns how many bytes may pass now; after it, fn_bucket_take() counts those
- * that really passed and returns how long to wait before the next: nanoseconds, 0 where there is room still.
- * Where there was no room at all, take 0 bytes to learn how long to wait; by then there is room for a
- * good part of a burst, so that a slow rate does not pass single bytes. Those who wait for one bucket get different
- * waits, so that none of them is always too late. Taking more than there was room for
- * (several threads may see the same room) is a debt, paid by a longer wait: the mean is exact.
+ * Before a read, fn_bucket_room() returns how many bytes may pass now. After it, fn_bucket_take() counts the bytes
+ * that passed and returns the time to wait before the next read: nanoseconds, 0 if there still is room.
+ * If there was no room at all, take 0 bytes to get the wait. After it there is room for a good part of a burst,
+ * so that a slow rate does not pass single bytes. Each waiter gets a different wait, so that none is always too late.
+ * Several threads may see the same room and together take more than it; the next wait is then longer by as much, so
+ * that the mean rate is exact.
  *
- * A burst is what the rate gives in FN_BUCKET_BURST_NS, one byte at least. `now_ns` is any clock that does
- * not go back and is the same in all threads; `bytes` is below 2^32. A bucket without a rate (0) may be
- * initialised, but not asked.
+ * A burst is what the rate allows in FN_BUCKET_BURST_NS, at least one byte. `now_ns` is any clock that does
+ * not go back and is the same in all threads; `bytes` is below 2^32. A bucket of rate 0 may be initialised, but not
+ * passed to fn_bucket_room() or fn_bucket_take().
  */
 #ifndef FN_RELAY_BUCKET_H
 #define FN_RELAY_BUCKET_H

@@ -2,17 +2,17 @@
 #include "relay/internal.h"
 
 /*
- * Streams that only flow one way, and fast, wait in an epoll of their own that is looked into at intervals:
- * what came meanwhile moves at once, with a fraction of the wake-ups. One that brings less than that is worth,
- * or that is answered, goes back, so that no idle stream is polled.
+ * Fast one-way streams wait in a second epoll that is polled at intervals. All that came in an interval then moves
+ * at once, with fewer wake-ups. A stream that brings too little, or that is answered, goes back to the first epoll,
+ * so that no idle stream is polled.
  */
 #define INTERVAL (150 * INT64_C(1000))
 #define REVIEW_TICKS 16
-/* Bytes a tick, of one stream and of all, below which it is not worth it. */
+/* Minimum bytes per tick, of one stream and of all, for which polling at intervals is faster. */
 #define LEAST_BYTES 4096
 #define LEAST_BYTES_OF_ALL 65536
 
-/* One that is closed, as a refused connection's upstream, is in neither. */
+/* A closed side, as a refused connection's upstream, is in neither epoll. */
 static bool move_side(struct fn_loop *loop, struct fn_side *side, int to)
 {
     return side->fd < 0 || fn_loop_move(loop, to, side->fd, FN_EDGES, &side->handler) == 0;
@@ -42,7 +42,7 @@ void fn_bulk_enter(struct fn_connection *connection)
     connection->next = relay->bulk;
     relay->bulk = connection;
     connection->mark = moved(connection);
-    /* A side that can't be moved, for want of memory, is only woken up for more often. */
+    /* A side that can't be moved, for lack of memory, only causes more wake-ups. */
     move(connection, relay->loop.bulk);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Checks of a debug build (-DFN_CHECKED), as the sanitized C tests and the fuzzers are: one that fails prints its
- * condition and aborts. Without FN_CHECKED nothing is evaluated.
+ * Checks of a debug build (-DFN_CHECKED), used by the sanitized C tests and the fuzzers. A check that fails prints its
+ * condition and aborts. Without FN_CHECKED the condition is not evaluated.
  */
 #ifndef FN_RELAY_CHECK_H
 #define FN_RELAY_CHECK_H

@@ -9,9 +9,10 @@
 #include "relay/proxy.h"
 
 /*
- * Connecting to an upstream, one address after the other, each begun when the one before has failed or has not
- * answered for a while, while that goes on (happy eyeballs, RFC 8305, section 5); the first to be connected
- * is taken, and tried first next time. The first attempt's socket is the connection's side itself; only further ones wait elsewhere.
+ * Connects to an upstream by its addresses in turn. Each attempt begins when the one before has failed or has not
+ * succeeded for a while; that one goes on (happy eyeballs, RFC 8305, section 5). The first to succeed is used, and its
+ * address is tried first next time. The first attempt's socket is the connection's side itself; only further attempts
+ * have sockets in an epoll of their own.
  */
 #define STAGGER (250 * FN_MILLISECOND)
 #define RETRY_PAUSE (20 * FN_MILLISECOND)
@@ -22,23 +23,23 @@ struct attempt {
     struct fn_handler handler;
     struct fn_connecting *of;
     int fd;
-    unsigned number; /* how many began before it, of this upstream's */
+    unsigned number; /* number of attempts at this upstream that began before it */
     unsigned address;
 };
 
 struct fn_connecting {
     struct fn_connection *connection;
-    int spare; /* a socket to begin with, or -1 */
+    int spare; /* socket for the first attempt, or -1 */
     int spare_family;
     struct fn_choice choice;
     struct fn_timer timer;
     int64_t deadline;
-    unsigned begun; /* of the upstream's addresses */
-    unsigned first; /* which of them */
-    bool failed; /* what was tried last */
-    /* Why: */
-    bool is_at_fault; /* this upstream itself */
-    bool is_hopeless; /* at least one upstream */
+    unsigned begun; /* number of the upstream's addresses tried */
+    unsigned first; /* index of the first one tried */
+    bool failed; /* the last attempt failed */
+    /* Reasons of the failures: */
+    bool is_at_fault; /* this upstream failed, not this machine */
+    bool is_hopeless; /* at least one upstream did: no retry */
     bool is_full;
     int shortage;
     bool retries;
@@ -72,7 +73,7 @@ static int open_socket(struct fn_connecting *connecting, int family)
     return fd < 0 ? -errno : fd;
 }
 
-/* Connects from the client's own address, and whichever port is free. */
+/* Connects from the client's own address and any free port. */
 static int bind_transparently(int fd, int family, const union fn_client *client)
 {
     const int on = 1;
@@ -108,8 +109,8 @@ static int prepare(struct fn_connection *connection, int fd, int family)
     return rule->options.transparent ? bind_transparently(fd, family, &connection->client) : 0;
 }
 
-/* Notes why connecting failed. Ports, descriptors or memory may be had again soon, and so may the place in a Unix
- * listener's backlog; that is not the upstream's fault. */
+/* Records why connecting failed. A lack of ports, descriptors or memory may pass soon, and so may a full Unix
+ * listener's backlog: such an error is not counted against the upstream. */
 static void note_failure(struct fn_connecting *connecting, int failure)
 {
     connecting->failed = true;
@@ -118,7 +119,7 @@ static void note_failure(struct fn_connecting *connecting, int failure)
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
-    case ENOSPC: /* of epoll */
+    case ENOSPC: /* epoll events */
     case EADDRNOTAVAIL:
         connecting->shortage = -failure;
         break;
@@ -139,7 +140,7 @@ static int begin(struct fn_connection *connection, const struct fn_address *addr
 
     if (fd >= 0) {
         failure = prepare(connection, fd, address->at.ss_family);
-        /* After EINTR it goes on as well. */
+        /* After EINTR the connect continues too. */
         if (failure == 0 && connect(fd, (const struct sockaddr *)&address->at, address->len) < 0 &&
             errno != EINPROGRESS && errno != EINTR)
             failure = -errno;
@@ -185,7 +186,7 @@ static bool is_waiting(const struct fn_connecting *connecting)
     return false;
 }
 
-/* A free one; where none is, the one that began first. */
+/* A free attempt; if there is none, the oldest. */
 static struct attempt *free_attempt(struct fn_connecting *connecting)
 {
     struct attempt *oldest = connecting->attempts;
@@ -217,7 +218,7 @@ static bool watch_attempt(struct attempt *attempt, int fd)
     return true;
 }
 
-/* Out of attempts, so on to the next upstream, or the end. */
+/* No address is left: tries the next upstream, or fails. */
 
 static void fail(struct fn_connection *connection)
 {
@@ -228,7 +229,7 @@ static void fail(struct fn_connection *connection)
         fn_connection_abort(connection, FN_UNREACHABLE);
 }
 
-/* Fails, or tries all once more where that was for reasons that pass and there is time. */
+/* Fails, or tries all upstreams again if the errors may pass and there is time. */
 static void exhausted(struct fn_connecting *connecting)
 {
     struct fn_connection *const connection = connecting->connection;
@@ -286,7 +287,7 @@ static void set_timer(struct fn_connecting *connecting)
     fn_timer_set(loop, &connecting->timer, more && stagger < connecting->deadline ? stagger : connecting->deadline);
 }
 
-/* The address that is tried when so many have been. */
+/* The address to try after so many others. */
 static unsigned address_of(const struct fn_connecting *connecting, unsigned number)
 {
     if (number == 0)
@@ -294,7 +295,7 @@ static unsigned address_of(const struct fn_connecting *connecting, unsigned numb
     return number <= connecting->first ? number - 1 : number;
 }
 
-/* Begins with the next address that can be begun with. */
+/* Begins an attempt at the next address for which that succeeds. */
 static void next_address(struct fn_connecting *connecting)
 {
     struct fn_connection *const connection = connecting->connection;
@@ -357,7 +358,7 @@ static void on_time(struct fn_timer *timer)
 
 /* Success */
 
-/* A port of this machine without a listener can be connected to itself (RFC 9293, section 3.5). */
+/* A connect to a local port without a listener may reach its own socket (simultaneous open, RFC 9293, 3.5). */
 static bool is_self(int fd, const struct fn_address *upstream)
 {
     union fn_client local = {0}, remote = {0};
@@ -380,12 +381,12 @@ static void send_proxy(struct fn_connection *connection)
     fn_connection_destination(connection, &destination);
     const size_t len =
         fn_proxy_build(connection->lane->rule->options.send_proxy, &connection->client.any, &destination.any, header);
-    /* It is none of the client's bytes, and a fresh socket takes so few of them whole. */
+    /* The header doesn't count as bytes of the client. A new socket takes so few bytes at once. */
     if (fn_socket_send(connection->up.fd, header, len) != (ssize_t)len)
         fn_side_break(&connection->up);
 }
 
-/* The side takes over the socket of another attempt than the first. */
+/* The side takes ownership of the socket of a later attempt. */
 static bool take_over(struct fn_connection *connection, struct attempt *attempt)
 {
     const int fd = attempt->fd;
@@ -434,7 +435,7 @@ static void succeed(struct attempt *attempt, bool was_reset)
     const int family = connection->upstream->addresses[connection->address].at.ss_family;
     connection->up.is_tcp = family == AF_INET || family == AF_INET6;
     connection->up.writable = true;
-    /* What it sent before its reset can still be read. */
+    /* Data that it sent before its reset can still be read. */
     if (was_reset)
         fn_side_break(&connection->up);
     else if (connection->lane->rule->options.send_proxy)
@@ -450,7 +451,7 @@ static void on_answer(struct attempt *attempt, uint32_t events)
 
     if (events & (EPOLLERR | EPOLLHUP))
         getsockopt(attempt->fd, SOL_SOCKET, SO_ERROR, &error, &len);
-    /* Connected, and reset already. */
+    /* Connected, and already reset. */
     const bool was_reset = error == ECONNRESET || error == EPIPE;
     if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
         return;
@@ -472,7 +473,7 @@ static void on_event(struct fn_connection *connection, struct fn_side *side, uin
 {
     if (side->is_up)
         on_answer(connection->connecting->attempts, events);
-    else if (events & EPOLLERR) /* Only HUP: a Unix client has closed; what it sent is still to be read. */
+    else if (events & EPOLLERR) /* Only HUP: a Unix client has closed; its data is still to be read. */
         fn_connection_abort(connection, FN_CLIENT_RESET);
 }
 

@@ -10,7 +10,7 @@
 _Static_assert(sizeof(struct fn_connection) <= 256, "what an idle connection may take");
 #endif
 
-/* Its phase: what came, and when */
+/* Events and times, passed to the phase */
 
 static const struct fn_phase *phase_of(const struct fn_connection *connection, enum fn_phase_name name)
 {
@@ -63,7 +63,7 @@ void fn_connection_run(struct fn_connection *connection)
     phase_of(connection, connection->phase)->run(connection);
 }
 
-/* Life */
+/* Creation */
 
 struct fn_connection *fn_connection_new(struct fn_lane *lane, int fd)
 {
@@ -133,9 +133,9 @@ void fn_connection_record(const struct fn_connection *connection, struct fn_reco
     fn_record_refer(record, lane->rule, connection->is_connected ? connection->upstream : NULL);
 }
 
-/* Its end is marked */
+/* Marking */
 
-/* It has decided how it ends. */
+/* Its end has already been decided. */
 static void mark(struct fn_connection *connection, enum fn_phase_name phase, enum fn_ended ended)
 {
     connection->phase = phase;
@@ -171,7 +171,7 @@ void fn_connection_refuse(struct fn_connection *connection, enum fn_ended ended,
     mark(connection, FN_TO_REFUSE, ended);
 }
 
-/* And comes */
+/* Freeing */
 
 static void free_extra(struct fn_connection *connection)
 {
@@ -190,7 +190,7 @@ void fn_connection_stop(struct fn_connection *connection, bool abort)
     free_extra(connection);
 }
 
-/* Nothing may refer to it any more. */
+/* No list or counter may refer to it any more. */
 static void check_unlinked(const struct fn_connection *connection)
 {
     FN_CHECK(!connection->is_queued && !connection->is_bulk && !connection->connecting && !connection->extra);

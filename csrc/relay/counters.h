@@ -1,4 +1,4 @@
-/* Counts without a lock: one thread writes, any other reads. */
+/* Counters without a lock: one thread writes, any thread reads. */
 #ifndef FN_RELAY_COUNTERS_H
 #define FN_RELAY_COUNTERS_H
 

@@ -39,7 +39,7 @@ static void insert(struct fn_udp *udp, struct fn_flow *flow)
     *bucket = flow;
 }
 
-/* Twice the buckets; without memory for them the chains become longer. */
+/* Doubles the buckets. Without memory for that, the chains become longer. */
 static void grow(struct fn_udp *udp)
 {
     struct fn_flow **const buckets = calloc(udp->bucket_count * 2, sizeof(struct fn_flow *));
@@ -172,7 +172,7 @@ static void on_time(struct fn_timer *timer)
     fn_flows_wait(udp);
 }
 
-/* What the upstream sent */
+/* Data of the upstream */
 
 void fn_flow_answered(struct fn_flow *flow)
 {
@@ -203,7 +203,7 @@ static bool is_ip(const struct sockaddr *address)
     return address->sa_family == AF_INET || address->sa_family == AF_INET6;
 }
 
-/* Would datagrams to this address be the flow's own client's again? */
+/* Whether datagrams to this address come back to the flow's own listener. */
 static bool is_listener(const struct fn_flow *flow, const struct sockaddr *address)
 {
     const struct fn_ip *const local = flow->udp->is_wildcard ? &flow->key.local : &flow->udp->address;
@@ -243,7 +243,7 @@ struct fn_flow *fn_flow_idlest(const struct fn_lane *lane, const struct fn_flow 
     return (struct fn_flow *)idlest(lane->drained, idlest(lane->listeners, NULL, but), but);
 }
 
-/* That of all other rules' in the lane's relay; or NULL. */
+/* The oldest flow of all other rules in the lane's relay, or NULL. */
 static struct fn_flow *idlest_of_others(const struct fn_lane *but)
 {
     const struct fn_flow *best = NULL;
@@ -261,7 +261,7 @@ static struct fn_flow *idlest_of_rule(const struct fn_udp *udp, const struct fn_
     return own && own != but ? own : fn_flow_idlest(udp->lane, but);
 }
 
-/* False where there is none: the rule's other lanes are asked to end one then. */
+/* False if there is none; then the rule's other lanes are asked to end one. */
 static bool end_or_ask(const struct fn_udp *udp, struct fn_flow *flow)
 {
     if (flow)
@@ -271,7 +271,7 @@ static bool end_or_ask(const struct fn_udp *udp, struct fn_flow *flow)
     return flow;
 }
 
-/* What is short is shared by all rules. One that has flows of its own ends none of another's. */
+/* All rules share the descriptors and ports. A rule that has flows itself ends none of another rule. */
 static bool end_for_shortage(const struct fn_udp *udp, const struct fn_flow *but)
 {
     struct fn_flow *const own = idlest_of_rule(udp, but);
@@ -279,19 +279,19 @@ static bool end_for_shortage(const struct fn_udp *udp, const struct fn_flow *but
     return end_or_ask(udp, own ? own : idlest_of_others(udp->lane));
 }
 
-/* Whether a descriptor belongs to others than flows. The system gives the lowest that is free, so that a high one
- * means that few are left. Few flows are not to blame for that. */
+/* Whether this descriptor is one of those kept free for others than flows. The kernel returns the lowest free number,
+ * so that a high one means that few are left. With few flows, something else uses the descriptors. */
 static bool is_reserved(const struct fn_udp *udp, int fd)
 {
     return fd >= udp->reserved && udp->flow_count > udp->reserve;
 }
 
 /*
- * A descriptor, or -errno. Where they run out, the flow that was quiet for longest makes room.
+ * A descriptor, or -errno. When they run out, the flow that has been idle longest is ended.
  *
- * An answer that is late for a flow which has ended reaches another flow where that has its local port by then, and the
- * same upstream. The kernel takes ports at random: for each flow that begins meanwhile the odds are one in 28,000
- * (ip_local_port_range, ip(7)). To keep the ports of ended flows would cost the descriptors that are short.
+ * A late answer to a flow that has ended reaches a newer flow if that has the same local port and the same upstream.
+ * The kernel chooses ports at random: for each flow that begins meanwhile the chance is one in 28,000
+ * (ip_local_port_range, ip(7)). Keeping the ports of ended flows would take descriptors, which are short.
  */
 static int open_socket(const struct fn_flow *flow, int family)
 {
@@ -345,7 +345,7 @@ static int connect_to_upstream(struct fn_flow *flow, struct fn_upstream *upstrea
     return result;
 }
 
-/* 0, or -errno of the last upstream that was tried. */
+/* 0, or -errno of the last upstream tried. */
 static int try_upstreams(struct fn_flow *flow)
 {
     struct fn_lane *const lane = flow->udp->lane;
@@ -360,7 +360,7 @@ static int try_upstreams(struct fn_flow *flow)
     return result;
 }
 
-/* 0, or -errno. Where ports or memory run out, the flow that was quiet for longest makes room. */
+/* 0, or -errno. When ports or memory run out, the flow that has been idle longest is ended. */
 static int connect_flow(struct fn_flow *flow)
 {
     const int result = try_upstreams(flow);
@@ -398,7 +398,7 @@ static struct fn_flow *new_flow(struct fn_udp *udp, const struct fn_flow_key *ke
     return flow;
 }
 
-/* Room for one more of the rule's flows, if need be that of the one which was quiet for longest. */
+/* Makes room for one more flow of the rule, if necessary by ending the one that has been idle longest. */
 static bool enter(struct fn_udp *udp)
 {
     if (fn_rule_enter(udp->lane->rule))
@@ -440,7 +440,7 @@ struct fn_flow *fn_flow_begin(struct fn_udp *udp, const struct fn_flow_key *key,
     }
     const int result = connect_flow(flow);
     if (result < 0) {
-        /* Other lanes that have flows were asked for room: the next datagram may find it. */
+        /* Other lanes were asked to end a flow: there may be room at the next datagram. */
         if (is_shortage(-result) && __atomic_load_n(&lane->rule->active, __ATOMIC_RELAXED) <= lane->connections)
             fn_lane_short(lane, -result);
         fn_flow_end(flow, FN_UNREACHABLE);
@@ -449,7 +449,7 @@ struct fn_flow *fn_flow_begin(struct fn_udp *udp, const struct fn_flow_key *key,
     return flow;
 }
 
-/* A sixteenth of the descriptors is for connections, checks, and whatever else the process has open. */
+/* A sixteenth of the descriptors is kept for connections, checks and other files of the process. */
 static void keep_reserve(struct fn_udp *udp)
 {
     struct rlimit files = {.rlim_cur = RLIM_INFINITY};

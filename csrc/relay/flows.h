@@ -1,9 +1,9 @@
 /*
  * What the files of UDP share: the flows of a listener, and the datagrams of one batch.
  *
- * Flows are found in a hash table by their key, and stand in a list by when a datagram passed last: the oldest
- * is the first to expire, so that one timer serves all of them, and nothing but its place in the list
- * changes with a datagram.
+ * Flows are in a hash table by their key, and in a list in the order of their last datagrams. The oldest
+ * is the first to expire, so that one timer serves all of them, and a datagram only moves its flow to the end of
+ * the list.
  */
 #ifndef FN_RELAY_FLOWS_H
 #define FN_RELAY_FLOWS_H
@@ -14,12 +14,12 @@
 #include "relay/slab.h"
 #include "relay/udp.h"
 
-/* Datagrams received at once. */
+/* Datagrams received by one call. */
 #define FN_BATCH 32
-/* No datagram is longer, but for jumbograms (RFC 2675): what is received of one is still longer than any that can be
+/* No datagram is longer, except jumbograms (RFC 2675): the part received of one is still longer than any that can be
  * sent, so that the kernel drops it. */
 #define FN_DATAGRAM 65536
-/* One cache line more, or the short datagrams of a batch would all share a few lines of the cache. */
+/* One cache line more: otherwise the short datagrams of a batch all map to the same few cache sets. */
 #define FN_BATCH_STRIDE (FN_DATAGRAM + 64)
 
 union fn_control {
@@ -35,9 +35,9 @@ struct fn_batch {
     uint8_t data[FN_BATCH][FN_BATCH_STRIDE];
 };
 
-/* What distinguishes a flow from the others of its listener: whole words without padding, compared and hashed. */
+/* Identifies a flow of its listener: whole words without padding, compared and hashed. */
 struct fn_flow_key {
-    struct fn_ip client, local; /* local: zeros, unless the listener is a wildcard's */
+    struct fn_ip client, local; /* local: zeros, unless the listener is bound to a wildcard address */
     uint32_t scope;
     uint32_t port;
 };
@@ -45,7 +45,7 @@ struct fn_flow_key {
 struct fn_flow {
     struct fn_handler handler;
     struct fn_udp *udp;
-    struct fn_flow *chained; /* in a bucket, or among those that have ended */
+    struct fn_flow *chained; /* in its bucket, or in the list of ended flows */
     struct fn_flow *older, *newer;
     struct fn_flow_key key;
     union fn_client client;
@@ -54,23 +54,23 @@ struct fn_flow {
     int64_t opened, last;
     uint64_t number, sent_up, sent_down;
     int fd;
-    uint16_t address; /* which of the upstream's */
-    bool answered;    /* since the last failure */
+    uint16_t address; /* index among the upstream's addresses */
+    bool answered;    /* since the last ICMP error */
 };
 
 struct fn_udp {
     struct fn_handler handler;
-    void (*on_reply)(struct fn_handler *handler, uint32_t events); /* what a flow's upstream has for its client */
+    void (*on_reply)(struct fn_handler *handler, uint32_t events); /* datagrams from a flow's upstream to its client */
     struct fn_lane *lane;
     struct fn_timer timer;
     struct fn_slab slab;
     struct fn_flow **buckets;
     size_t bucket_count, flow_count;
-    struct fn_flow *oldest, *newest; /* by when a datagram passed last */
-    struct fn_flow *ended; /* freed by the next handler or timer, when nobody has them at hand */
+    struct fn_flow *oldest, *newest; /* in the order of their last datagrams */
+    struct fn_flow *ended; /* freed by the next handler or timer, when no function uses them any more */
     struct fn_batch *batch;
-    size_t reserve; /* descriptors of the process that are left to others */
-    int reserved;   /* the first one of these */
+    size_t reserve; /* number of descriptors kept for others than flows */
+    int reserved;   /* the lowest of these */
     struct fn_siphash_key secret;
     int64_t idle;
     struct fn_ip address;
@@ -81,34 +81,34 @@ struct fn_udp {
     int fd;
 };
 
-/* 0, or -errno; fn_flows_free() also where that failed. It ends no flow. */
+/* 0, or -errno. Call fn_flows_free() even if fn_flows_init() failed. It ends no flow. */
 int fn_flows_init(struct fn_udp *udp);
 void fn_flows_free(struct fn_udp *udp);
 
-/* NULL where there is none. */
+/* NULL if there is none. */
 struct fn_flow *fn_flow_find(const struct fn_udp *udp, const struct fn_flow_key *key);
 
-/* The flow of a client that has none yet; NULL where it may have none, or where there is no upstream for it. */
+/* Begins the flow of a client that has none; NULL if it may have none, or if no upstream is usable. */
 struct fn_flow *fn_flow_begin(struct fn_udp *udp, const struct fn_flow_key *key, const union fn_client *client);
 
-/* A datagram passes. */
+/* A datagram passes: the flow becomes the newest. */
 void fn_flow_touch(struct fn_flow *flow);
 
 /* The upstream answered. */
 void fn_flow_answered(struct fn_flow *flow);
 
-/* An ICMP error came: false where that was the flow's end. */
+/* An ICMP error came: false if that ended the flow. */
 bool fn_flow_survives(struct fn_flow *flow);
 
-/* Takes it out of all that lists or counts it; a caller may still look at it. */
+/* Removes it from all lists and counters; the caller may still read it until it returns to the loop. */
 void fn_flow_end(struct fn_flow *flow, enum fn_ended ended);
 void fn_flows_free_ended(struct fn_udp *udp);
 void fn_flow_record(const struct fn_flow *flow, struct fn_record *record);
 
-/* Sets the timer for the oldest flow, if there is one. */
+/* Sets the timer to the expiry of the oldest flow, if there is one. */
 void fn_flows_wait(struct fn_udp *udp);
 
-/* The flow that was quiet for longest of a lane's, but for this one; or NULL. */
+/* The flow of a lane that has been idle longest, other than this one; or NULL. */
 struct fn_flow *fn_flow_idlest(const struct fn_lane *lane, const struct fn_flow *but);
 
 #endif

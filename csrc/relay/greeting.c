@@ -21,7 +21,7 @@ static bool is_admitted(struct fn_connection *connection)
     struct fn_rule *const rule = connection->lane->rule;
     const struct sockaddr *const client = &connection->client.any;
 
-    /* A Unix socket's mode decides who may connect to it. */
+    /* The mode of a Unix socket controls who may connect to it. */
     if (client->sa_family != AF_INET && client->sa_family != AF_INET6)
         return true;
     if (!fn_rule_admits(rule, client))
@@ -83,7 +83,7 @@ static void serve(struct fn_connection *connection)
         fn_connecting_begin(connection);
 }
 
-/* A PROXY header comes first from those who are trusted to speak for others. It is looked at where it is until
+/* A trusted proxy sends a PROXY header first. It is peeked at in the socket until
  * it is whole. */
 
 static union fn_client client_of(const struct sockaddr_storage *address)
@@ -106,13 +106,14 @@ static void read_header(struct fn_connection *connection)
     const ssize_t header = n > 0 ? fn_proxy_parse(data, (size_t)n, &proxy) : -EBADMSG;
     if (header == 0 && !down->final)
         return;
-    /* A client that has ended will not send the rest, and urgent data is no part of it. What can't be taken would reach the upstream. */
+    /* A client that has ended sends no more of it, and urgent data is no part of it. Bytes that are not read here would
+     * reach the upstream. */
     if (header <= 0 || fn_socket_receive(down->fd, data, (size_t)header, 0) != header) {
         deny(connection);
         return;
     }
     if (proxy.known) {
-        /* Without the memory for it the proxy would be judged in its client's place. */
+        /* Without memory for the client's address, the rule would be applied to the proxy's. */
         if (!make_extra(connection)) {
             deny(connection);
             return;

@@ -43,7 +43,7 @@ void fn_inbox_release(struct fn_inbox *inbox)
     free(inbox);
 }
 
-/* With the mutex held. The counter can't overflow: it only grows by what nobody has read yet. */
+/* Call with the mutex held. The counter can't overflow: it counts only wake-ups not read yet. */
 static void wake(struct fn_inbox *inbox)
 {
     if (!inbox->closed)
@@ -77,7 +77,7 @@ int fn_inbox_post(struct fn_inbox *inbox, struct fn_message *message)
     return closed ? -EBADF : 0;
 }
 
-/* In the relay's thread, with the mutex held, but not while it answers: that may need other locks. */
+/* Call in the relay's thread with the mutex held. It is released for the callback, which may need other locks. */
 static void answer(struct fn_inbox *inbox)
 {
     while (inbox->requests) {
@@ -109,7 +109,7 @@ void fn_inbox_ask(struct fn_inbox *inbox, struct fn_request *request)
         inbox->running = false;
         pthread_cond_broadcast(&inbox->changed);
     }
-    /* Nobody goes to rest without having answered all. */
+    /* The relay's thread answers all requests before it leaves. */
     while (!request->done)
         pthread_cond_wait(&inbox->changed, &inbox->mutex);
     pthread_mutex_unlock(&inbox->mutex);

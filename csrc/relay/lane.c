@@ -46,7 +46,7 @@ static void free_siblings(struct fn_lane *lane)
     lane->sibling_count = 0;
 }
 
-/* With the rule's mutex held. Without memory it has no siblings. */
+/* Call with the rule's mutex held. Without memory the lane has no siblings. */
 static void find_siblings(struct fn_lane *lane)
 {
     unsigned count = 0;
@@ -121,7 +121,7 @@ void fn_lane_free(struct fn_lane *lane)
         at = &(*at)->next;
     *at = lane->next;
     if (lane->reports_failure)
-        fn_rule_watch(lane->rule); /* for another lane to report */
+        fn_rule_watch(lane->rule); /* left for another lane to report */
     detach(lane);
     FN_CHECK(!lane->connections && !lane->listeners && !lane->drained && lane->spare < 0);
     FN_CHECK(!fn_timer_is_set(&lane->pause));
@@ -131,7 +131,7 @@ void fn_lane_free(struct fn_lane *lane)
     free(lane);
 }
 
-/* What it waits for, and what is known of it */
+/* Limits, shortages and records */
 
 bool fn_lane_waits(struct fn_lane *lane)
 {
@@ -143,7 +143,7 @@ bool fn_lane_waits(struct fn_lane *lane)
     if (!lane->full)
         __atomic_fetch_add(&rule->waiting, 1, __ATOMIC_SEQ_CST);
     lane->full = true;
-    /* One may have ended before that was to be seen. */
+    /* A connection may have ended before `full` was set. */
     const bool full = __atomic_load_n(&rule->active, __ATOMIC_SEQ_CST) >= rule->options.max_connections;
     if (!full) {
         __atomic_fetch_sub(&rule->waiting, 1, __ATOMIC_SEQ_CST);

@@ -10,7 +10,7 @@
 #include "relay/flows.h"
 #include "relay/udp.h"
 
-/* Time without accepting after descriptors or ports ran out. */
+/* Time that accepting pauses after descriptors or ports ran out. */
 #define SHORTAGE_PAUSE (100 * FN_MILLISECOND)
 
 enum { ACCEPTS_A_TURN = 16 };
@@ -78,7 +78,7 @@ void fn_listeners_rest(struct fn_relay *relay)
     }
 }
 
-/* What is accepted becomes a connection, here or in a sibling relay */
+/* An accepted socket becomes a connection, here or in a sibling relay */
 
 static void close_spare(int spare)
 {
@@ -86,7 +86,7 @@ static void close_spare(int spare)
         close(spare);
 }
 
-/* There is no memory for a connection, or no room in epoll: the client is reset, and recorded. */
+/* There is no memory for a connection, or epoll takes no more: the client is reset and a record kept. */
 static void reject(struct fn_lane *lane, const struct fn_accepted *accepted)
 {
     struct timespec now;
@@ -128,7 +128,7 @@ void fn_listener_adopt(struct fn_lane *lane, const struct fn_accepted *accepted)
         fn_connection_abort(connection, FN_UNREACHABLE);
 }
 
-/* A sibling relay that has clearly less to do; each to have its share matters most where there are few. */
+/* A sibling relay with clearly fewer connections, or NULL. An even share matters most when there are few. */
 static struct fn_inbox *least_loaded(struct fn_lane *lane)
 {
     const unsigned load = __atomic_load_n(&lane->relay->inbox->load, __ATOMIC_RELAXED);
@@ -148,7 +148,7 @@ static struct fn_inbox *least_loaded(struct fn_lane *lane)
 struct handover {
     struct fn_message message;
     struct fn_rule *rule; /* a reference of its own */
-    struct fn_accepted accepted; /* its `fd` is -1 once another has it */
+    struct fn_accepted accepted; /* its `fd` is -1 once the other relay owns it */
 };
 
 static void deliver(struct fn_message *message, struct fn_relay *relay)
@@ -176,7 +176,7 @@ static void free_handover(struct fn_message *message)
     free(handover);
 }
 
-/* Whether a sibling relay takes it. */
+/* Whether a sibling relay takes ownership of it. */
 static bool hand_over(struct fn_lane *lane, const struct fn_accepted *accepted)
 {
     struct fn_inbox *const sibling = least_loaded(lane);
@@ -201,7 +201,7 @@ static bool is_shortage(int error)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* A client is not accepted without a descriptor to serve it with. */
+/* No client is accepted without a free descriptor for its upstream. */
 static bool has_spare(struct fn_lane *lane)
 {
     const struct fn_table *const table = lane->table;
@@ -213,7 +213,7 @@ static bool has_spare(struct fn_lane *lane)
     return lane->spare >= 0 || !is_shortage(errno);
 }
 
-/* Takes one connection; false where there is none, or where no more can be had now. */
+/* Accepts one connection; false if there is none, or no more can be accepted now. */
 static bool accept_one(struct fn_listener *listener)
 {
     struct fn_lane *const lane = listener->lane;
@@ -234,7 +234,7 @@ static bool accept_one(struct fn_listener *listener)
         fn_rule_leave(lane->rule);
         if (is_shortage(error))
             fn_lane_short(lane, error);
-        /* The client has gone meanwhile; others may wait. */
+        /* This client has closed meanwhile; others may wait. */
         return error == ECONNABORTED;
     }
     accepted.spare = lane->spare;
@@ -324,7 +324,7 @@ void fn_listeners_drain(struct fn_lane *lane)
     lane->relay->untidy = true;
 }
 
-/* Another rule may go on with the same datagrams, by a duplicate of the listener: the flows end at once. */
+/* The flows end at once: another rule may serve the same datagrams by a duplicate of the listener. */
 void fn_listeners_close(struct fn_lane *lane, enum fn_ended ended)
 {
     fn_listeners_drain(lane);

@@ -85,7 +85,7 @@ void fn_loop_unwatch(struct fn_loop *loop, int fd, struct fn_handler *handler)
 #endif
 }
 
-/* epoll_wait(2) counts milliseconds; ppoll(2) waits for the epoll to a nanosecond, on every kernel. */
+/* epoll_wait(2) takes milliseconds; ppoll(2) on the epoll takes nanoseconds, on every kernel. */
 static int fetch(struct fn_loop *loop, int epoll, int64_t wait)
 {
     int milliseconds = 0;

@@ -1,8 +1,8 @@
 /*
- * The ground under the relay: one epoll loop, its time and its timers (timers.h). One thread runs a loop, and all here
- * is called in that thread only.
+ * The base of the relay: one epoll loop, its clock and its timers (timers.h). One thread runs a loop; call these
+ * functions in that thread only.
  *
- * Whoever waits for a descriptor embeds a struct fn_handler and is called with epoll's events of it
+ * An object that waits for a descriptor embeds a struct fn_handler, which is called with epoll's events of it
  * (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP ...). Once fn_loop_unwatch() has returned, the handler is
  * not called again, not even for an event that was fetched already: it may be freed at once.
  *
@@ -49,18 +49,18 @@ void fn_loop_close(struct fn_loop *loop);
 
 int64_t fn_time_now(void);
 
-/* Reports these events of a descriptor, which it does not watch yet; 0 or -errno. */
+/* Watches these events of a descriptor that is not watched yet; 0 or -errno. */
 int fn_loop_watch(struct fn_loop *loop, int fd, uint32_t events, struct fn_handler *handler);
 
-/* Reports no more of it, in whichever epoll it is: before it is closed, since a forked child may keep it open. */
+/* Unwatches it in either epoll. Call this before close(2): a forked child may keep the file open. */
 void fn_loop_unwatch(struct fn_loop *loop, int fd, struct fn_handler *handler);
 
-/* Moves a watched descriptor to the other one of the loop's two epolls, `to`, or leaves it where it is: -errno. It is
- * in one of them at any time, and what is ready is reported anew. */
+/* Moves a watched descriptor to the other of the loop's two epolls, `to`. On failure, -errno, it stays where it is. It
+ * is in one of them at any time, and what is ready is reported again. */
 int fn_loop_move(struct fn_loop *loop, int to, int fd, uint32_t events, struct fn_handler *handler);
 
-/* Calls the handlers of what this epoll (one of the loop's two) reports within so many nanoseconds (FN_NEVER:
- * at any time), and returns how many there were. */
+/* Waits up to so many nanoseconds (FN_NEVER: without limit) for events of this epoll, one of the loop's two, calls
+ * their handlers, and returns their number. */
 int fn_loop_poll(struct fn_loop *loop, int epoll, int64_t wait);
 
 #ifdef FN_CHECKED

@@ -1,7 +1,7 @@
 /*
- * Pipes to splice through, kept for the next stream once they are empty. Unprivileged users get only so many
- * large ones (pipe(7), pipe-user-pages-soft) and tiny ones after that, which would be slower than copying:
- * then, or where descriptors are out, fn_pipe_take() is NULL, and asks the kernel again a while later only.
+ * Pipes to splice through. Empty ones are kept for the next stream. Unprivileged users get a limited number of large
+ * pipes (pipe(7), pipe-user-pages-soft) and tiny ones after that, which would be slower than copying. Then, or
+ * without a free descriptor, fn_pipe_take() returns NULL, and asks the kernel again only after a while.
  */
 #ifndef FN_RELAY_PIPES_H
 #define FN_RELAY_PIPES_H
@@ -17,13 +17,13 @@ struct fn_pipe {
 
 struct fn_pipes {
     struct fn_pipe *unused;
-    unsigned count; /* of the unused ones */
+    unsigned count; /* next in the list of unused pipes */
     int64_t rests_until;
 };
 
 struct fn_pipe *fn_pipe_take(struct fn_pipes *pipes, int64_t now);
 
-/* One that is not empty is closed. */
+/* Keeps an empty pipe for the next stream, and closes one that is not empty. */
 void fn_pipe_give(struct fn_pipes *pipes, struct fn_pipe *pipe);
 
 void fn_pipes_free(struct fn_pipes *pipes);

@@ -1,8 +1,8 @@
 /*
  * Address prefixes, and whether an address is in one of them.
  *
- * fn_prefix_set() fills one from the network's bytes in network order, 4 of them for AF_INET and 16 for
- * AF_INET6, of which the first `length` bits matter. -EINVAL: another family, or more bits than it has.
+ * fn_prefix_set() sets one from the network's bytes in network order, 4 of them for AF_INET and 16 for
+ * AF_INET6, of which the first `length` bits count. -EINVAL: another family, or more bits than it has.
  *
  * An IPv4 address that is mapped into IPv6 (RFC 4291, 2.5.5.2) is an IPv4 address here, whether in a prefix
  * or in a socket address: 10.0.0.0/8 holds ::ffff:10.1.2.3, and ::/0 holds no IPv4 address. What is no IP
@@ -19,7 +19,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* The same for every IP address: 16 bytes, an IPv4 one mapped into IPv6. */
+/* 16 bytes for both families: an IPv4 address is mapped into IPv6. */
 struct fn_ip {
     uint8_t bytes[16];
 };
@@ -32,10 +32,10 @@ struct fn_prefix {
 
 int fn_prefix_set(struct fn_prefix *prefix, int family, const uint8_t *network, unsigned length);
 
-/* Is the address in at least one of n prefixes? */
+/* Whether the address is in at least one of n prefixes. */
 bool fn_prefixes_match(const struct fn_prefix *prefixes, size_t n, const struct sockaddr *address);
 
-/* Writes the address of an IP socket address and returns true; false where it is another family's, or NULL. */
+/* Writes the address of an IP socket address and returns true; false for another family, or NULL. */
 bool fn_ip_of(const struct sockaddr *address, struct fn_ip *out);
 
 /* The port of an IP socket address, in network order. */
@@ -45,7 +45,7 @@ static inline in_port_t fn_port_of(const struct sockaddr *address)
                                          : ((const struct sockaddr_in6 *)address)->sin6_port;
 }
 
-/* Is it an IPv4 address, the last four bytes? */
+/* Whether it is an IPv4 address, in the last four bytes. */
 bool fn_ip_is_ipv4(const struct fn_ip *ip);
 
 #endif

@@ -21,7 +21,7 @@
 
 static const uint8_t binary_start[12] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
 
-/* Both are read at any alignment, as they lie in a header. */
+/* Packed: both are read from a header at any alignment. */
 static void set_address(struct sockaddr_storage *out, int family, const uint8_t *address, uint16_t port)
 {
     struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -38,7 +38,7 @@ static void set_address(struct sockaddr_storage *out, int family, const uint8_t 
 
 /* Version 1 */
 
-/* Cuts the next word off, up to one space; the last one has none. NULL where there is none left. */
+/* Cuts off the next word, up to a space or the end. NULL if there is none left. */
 static char *next_word(char **rest)
 {
     char *word = *rest, *space = word ? strchr(word, ' ') : NULL;
@@ -49,7 +49,7 @@ static char *next_word(char **rest)
     return word;
 }
 
-/* A port as the protocol writes it, without leading zeros; -1 where it is none. */
+/* A decimal port without leading zeros, as the protocol requires; -1 if it is not one. */
 static int parse_port(const char *word)
 {
     const size_t digits = strspn(word, "0123456789");
@@ -104,7 +104,7 @@ static ssize_t parse_text(const uint8_t *data, size_t len, struct fn_proxy *out)
 
 /* Version 2 */
 
-/* Bytes of both addresses of this family and transport; -1 where there is no such family or transport. */
+/* Bytes of both addresses of this family and transport; -1 if there is no such family or transport. */
 static int pair_size(uint8_t family)
 {
     switch (family) {

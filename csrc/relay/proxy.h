@@ -1,13 +1,13 @@
 /*
- * PROXY protocol headers, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt): what a proxy sends, before
- * anything else on a connection, of the client that it speaks for.
+ * PROXY protocol headers, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt). A proxy sends one first on a connection;
+ * it has the addresses of the proxy's own client.
  *
- * fn_proxy_parse() reads the header that `data` begins with and returns its length; what follows it is the
- * client's. 0: all is well so far, and more bytes are needed; call again with the same bytes and more.
- * -EBADMSG: it is no header, or a wrong one, or longer than FN_PROXY_LONGEST; bytes past the header never
- * matter. So a caller needs FN_PROXY_LONGEST bytes of `data` at most. Extensions (TLVs) are skipped.
+ * fn_proxy_parse() reads the header at the start of `data` and returns its length; the bytes after it are the
+ * client's. 0: valid so far, and more bytes are needed; call again with the same bytes and more.
+ * -EBADMSG: no header, an invalid one, or one longer than FN_PROXY_LONGEST; bytes after the header are not
+ * read. So a caller needs at most FN_PROXY_LONGEST bytes of `data`. Extensions (TLVs) are skipped.
  *
- * `out` is written where the result is positive. `known` is false where the header has no IP addresses
+ * `out` is written if the result is positive. `known` is false if the header has no IP addresses
  * (version 1 UNKNOWN, version 2 LOCAL or an address family other than IPv4 and IPv6): the connection's own
  * ones are to be used then. Else `source` and `destination` are both AF_INET or both AF_INET6.
  *
@@ -26,7 +26,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-/* Bytes of the longest header that is built, and of the longest that is taken. */
+/* Bytes of the longest header that is built, and of the longest that is accepted. */
 #define FN_PROXY_MAX 107
 #define FN_PROXY_LONGEST 4096
 

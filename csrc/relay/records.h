@@ -1,6 +1,6 @@
 /*
- * A ring of records from the thread that runs a relay to the one that takes them, without a lock: one of each.
- * Where nobody takes them, the newest are dropped and counted.
+ * A ring of records without a lock: one thread, which runs a relay, writes; one thread takes them. When the ring is
+ * full, the newest records are dropped and counted.
  */
 #ifndef FN_RELAY_RECORDS_H
 #define FN_RELAY_RECORDS_H
@@ -14,10 +14,10 @@ struct fn_records {
     uint64_t put, taken, lost;
 };
 
-/* Gives a record its references, of an upstream or NULL. */
+/* Takes references for a record: of its rule, and of an upstream or NULL. */
 void fn_record_refer(struct fn_record *record, struct fn_rule *rule, struct fn_upstream *upstream);
 
-/* Takes the record's references. */
+/* Takes ownership of the record's references. */
 void fn_records_put(struct fn_records *records, struct fn_record *record);
 size_t fn_records_take(struct fn_records *records, struct fn_record *out, size_t count);
 void fn_records_free(struct fn_records *records);

@@ -2,8 +2,8 @@
 #include "relay/internal.h"
 
 /*
- * Answers instead of the upstream, and closes once the client has had time to read it. What is kept of an earlier response
- * goes first: until it is sent, the limit is that of a connection in which one direction has ended.
+ * Sends a response in place of the upstream's, and closes when the client has had time to read it. Bytes kept of an
+ * earlier response are sent first; until then the limit is that of a connection in which one direction has ended.
  */
 
 static void run(struct fn_connection *connection)
@@ -29,7 +29,7 @@ static void begin(struct fn_connection *connection)
     fn_connection_stop(connection, true);
     connection->phase = FN_REFUSING;
     connection->last = connection->lane->loop->now;
-    /* Behind the end of the upstream's stream there is no answer. */
+    /* After the end of the stream to the client no response can be sent. */
     if (!connection->down.shut)
         fn_side_send(&connection->down, text, len);
     run(connection);

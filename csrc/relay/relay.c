@@ -11,7 +11,7 @@
 
 #include "relay/udp.h"
 
-/* What is asked of the relay's thread */
+/* Requests to the relay's thread */
 
 struct ask {
     struct fn_request request;
@@ -77,7 +77,7 @@ static bool is_tcp(int fd)
     return domain == AF_INET || domain == AF_INET6;
 }
 
-/* One that asks for keepalive itself keeps its own times. */
+/* A program that set SO_KEEPALIVE keeps its own times. */
 static void set_up(int fd, const struct fn_rule *rule)
 {
     const int on = 1, flags = fcntl(fd, F_GETFL);
@@ -197,7 +197,7 @@ static void on_wake(struct fn_handler *handler, uint32_t events)
     read_inbox(relay);
 }
 
-/* Life and end */
+/* Creation and closing */
 
 static const struct fn_phase unused;
 static const struct fn_phase *const phases[] = {
@@ -248,7 +248,7 @@ static void free_lane(struct fn_lane *lane)
     fn_lane_free(lane);
 }
 
-/* Runs all of a queue, while no handler and no timer is running: those that are marked may be freed. */
+/* Runs a whole queue. Call while no handler or timer is running: marked connections may be freed. */
 static void run_all(struct fn_queue *queue)
 {
     struct fn_connection *connection;
@@ -257,7 +257,7 @@ static void run_all(struct fn_queue *queue)
         fn_connection_run(connection);
 }
 
-/* Runs each of the busy ones once, and those that are marked meanwhile. */
+/* Runs each busy connection once, and those that are marked meanwhile. */
 static void run_busy(struct fn_relay *relay)
 {
     struct fn_queue batch = relay->busy;
@@ -266,7 +266,7 @@ static void run_busy(struct fn_relay *relay)
     fn_queue_init(&relay->busy);
     while ((connection = fn_queue_take(&batch))) {
         fn_connection_run(connection);
-        /* Others have their turn between two of them. */
+        /* New events are handled between two busy connections. */
         if (batch.first)
             fn_loop_poll(&relay->loop, relay->loop.epoll, 0);
         run_all(&relay->marked);
@@ -324,7 +324,7 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* How long to sleep at most. */
+/* The longest time to sleep. */
 static int64_t pause_of(const struct fn_relay *relay)
 {
     const int64_t now = fn_time_now();
@@ -390,7 +390,7 @@ static bool find_failure(struct fn_relay *relay)
     return true;
 }
 
-/* Also later on: a lane may come while it drains. */
+/* In each turn: a lane may be added while the relay drains. */
 static void drain(struct fn_relay *relay)
 {
     struct fn_slab_cursor cursor = {0};
@@ -427,7 +427,7 @@ static int run(struct fn_relay *relay, struct fn_shortage *shortage)
     }
 }
 
-/* splice(2) has no MSG_NOSIGNAL. What it raised is taken back before the signal is let through again. */
+/* splice(2) has no MSG_NOSIGNAL. A SIGPIPE that it raised is consumed before the signal is unblocked. */
 int fn_relay_run(struct fn_relay *relay, struct fn_shortage *shortage)
 {
     static const struct timespec at_once = {0};
@@ -480,7 +480,7 @@ void fn_relay_abandon(struct fn_relay *relay)
     for (struct fn_lane *lane = relay->lanes; lane; lane = lane->next)
         fn_rule_reset(lane->rule);
     fn_inbox_abandon(relay->inbox);
-    /* First its own copies of the epolls, so that nothing is taken out of the parent's. */
+    /* Closes its copies of the epolls first, so that nothing is removed from the parent's. */
     fn_loop_close(&relay->loop);
     while ((connection = fn_connection_next(relay, &cursor))) {
         if (connection->upstream)

@@ -5,9 +5,9 @@
 
 #include <linux/sockios.h>
 
-/* A read that is shorter is no part of a large transfer. */
+/* A shorter read doesn't count as a part of a large transfer. */
 #define LARGE_PIECE 16384
-/* Bytes without an answer after which a stream is bulk. Checked builds lower it: a fuzzer's streams are short. */
+/* Bytes without an answer after which a stream is bulk. Lower in checked builds: a fuzzer's streams are short. */
 #ifndef FN_BULK_AFTER
 #define FN_BULK_AFTER 2097152
 #endif
@@ -33,14 +33,14 @@ static bool may_read(struct fn_connection *connection, struct fn_side *from)
     if (connection->phase != FN_RELAYING || !from->reading || to->tail || to->pipe || to->broken ||
         is_paused(connection))
         return false;
-    /* The client must wait for a response, which may still come. */
+    /* The client awaits a response, which may still come. */
     return from->is_up || !connection->extra || !connection->extra->http || !connection->up.reading ||
            !fn_http_held(connection->extra->http);
 }
 
 /*
- * How much was read in large pieces, less something for each small one (whatever a sender writes at once ends with
- * one: loopback's segments are of 65483 bytes), and how much since the other side sent anything.
+ * Counts the bytes read in large pieces, less a deduction for each small one (the last piece of each write is small:
+ * loopback's segments have 65483 bytes), and the bytes read since the other side sent anything.
  */
 static void measure(struct fn_connection *connection, struct fn_side *from, size_t n)
 {
@@ -89,7 +89,7 @@ static void pass(struct fn_connection *connection, struct fn_side *from)
 
 /* Ends */
 
-/* Bytes that the kernel still holds for the other end. */
+/* Bytes in the kernel's send queue. */
 static bool has_unacknowledged(const struct fn_side *side)
 {
     int bytes = 0;
@@ -97,7 +97,7 @@ static bool has_unacknowledged(const struct fn_side *side)
     return ioctl(side->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
-/* Resets the other side of a broken one as soon as that loses nothing. */
+/* Resets the other side of a broken one as soon as no bytes are lost by it. */
 static void pass_reset(struct fn_connection *connection)
 {
     struct fn_side *const broken = connection->down.broken ? &connection->down : &connection->up;
@@ -116,7 +116,7 @@ static void pass_reset(struct fn_connection *connection)
         fn_connection_schedule(connection);
 }
 
-/* The stream to this side has ended, and all of it is sent. */
+/* Whether the stream to this side has ended and all of it is sent. */
 static bool is_over(struct fn_side *side)
 {
     const struct fn_side *const from = fn_peer(side);
@@ -164,10 +164,10 @@ static void run(struct fn_connection *connection)
     struct fn_side *const down = &connection->down, *const up = &connection->up;
 
     flush(connection);
-    /* Where the rates let little pass, the directions take turns. */
+    /* While the rates allow few bytes, the directions take turns. */
     if (connection->extra && connection->extra->down_first)
         pass(connection, down);
-    /* First the responses: one may let the next request pass. */
+    /* Responses first: after one, the next request may pass. */
     pass(connection, up);
     pass(connection, down);
     if (connection->phase == FN_RELAYING && (!down->reading || !up->reading || down->broken || up->broken))
@@ -189,7 +189,7 @@ static int64_t quiet_limit(const struct fn_connection *connection)
                                                                       : options->idle_timeout;
 }
 
-/* When the client is late with a request. One that is not read, because of the rates, is not. */
+/* The time limit for a request. None while the rates keep it from being read. */
 static int64_t request_due(const struct fn_extra *extra)
 {
     const int64_t due = extra->head_due < extra->next_due ? extra->head_due : extra->next_due;
@@ -197,7 +197,7 @@ static int64_t request_due(const struct fn_extra *extra)
     return extra->resumes != FN_NEVER && extra->resumes > due ? extra->resumes : due;
 }
 
-/* When it was quiet for too long. While the rates let nothing pass, it is not quiet. */
+/* The end of the idle time. None while the rates allow nothing to pass. */
 static int64_t quiet_due(const struct fn_connection *connection)
 {
     const struct fn_extra *const extra = connection->extra;
@@ -206,7 +206,7 @@ static int64_t quiet_due(const struct fn_connection *connection)
     return extra && extra->resumes != FN_NEVER && extra->resumes > due ? extra->resumes : due;
 }
 
-/* When something is due, or may be: connection->last moves on without a word to the timer. */
+/* The time when something may be due; possibly too early, as connection->last changes without setting the timer. */
 static int64_t due(const struct fn_connection *connection)
 {
     const struct fn_extra *const extra = connection->extra;
@@ -253,7 +253,7 @@ static void on_time(struct fn_connection *connection, int64_t now)
 
 /* The phase */
 
-/* Whether what this side sent may be read now; its errors come with it then. */
+/* Whether this side may be read now; the read then also returns its errors. */
 static bool is_read(struct fn_side *side)
 {
     const struct fn_side *const peer = fn_peer(side);

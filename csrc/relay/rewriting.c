@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The output of one read's steps is sent in one piece, from here. */
+/* The output for one read is collected here and sent by one call. */
 #define OUT_SIZE (2 * FN_BUFFER)
 
 static void flush_out(struct fn_relay *relay, struct fn_side *to)
@@ -32,7 +32,7 @@ static void put(struct fn_relay *relay, struct fn_side *to, const char *data, si
 
 typedef int (*step_function)(struct fn_http *http, const char *data, size_t len, struct fn_http_step *step);
 
-/* 0 or -errno; the bytes that were sent on go to *sent. */
+/* 0 or -errno; *sent is set to the number of bytes passed on. */
 static int follow(struct fn_connection *connection, struct fn_side *to, step_function function, const char *data,
                   size_t len, size_t *sent)
 {
@@ -59,9 +59,9 @@ static bool has_unsent(const struct fn_connection *connection)
 }
 
 /*
- * The time for a head runs from its first byte (that of the first one from the accept) to its last, and begins again
- * while earlier responses are under way. Between requests another time runs, which blank lines neither end nor prolong:
- * it begins when all of the last response is sent. While the relay drains it is none.
+ * The time for a head runs from its first byte to its last (for the first head, from the accept), and begins again
+ * while earlier responses are being sent. Between requests another limit applies: it begins when all of the last
+ * response is sent, blank lines neither end nor prolong it, and while the relay drains it is 0.
  */
 static void watch(struct fn_connection *connection)
 {
@@ -102,7 +102,7 @@ static void request(struct fn_connection *connection, const char *data, size_t l
     struct fn_extra *const extra = connection->extra;
     size_t sent = 0;
 
-    /* No response can come any more: nothing can be passed on, either. */
+    /* No response can come any more, so that no request can be passed on either. */
     if (len && fn_http_held(extra->http))
         return;
     extra->heard |= len > 0;
@@ -125,7 +125,7 @@ static void answer_502(struct fn_connection *connection, const char *reason)
     fn_connection_refuse(connection, FN_BAD_RESPONSE, 502, reason);
 }
 
-/* The upstream's bytes can't be followed: it is broken, unless the client can still be answered. */
+/* The upstream's bytes can't be parsed: the side is broken, unless the client can still be sent a refusal. */
 static void give_up(struct fn_connection *connection)
 {
     struct fn_http *const http = connection->extra->http;
@@ -168,7 +168,7 @@ void fn_rewriting_upstream_ended(struct fn_connection *connection)
     }
 }
 
-/* Bytes of this side that may pass unread. */
+/* Bytes of this side that may pass without being parsed. */
 static int64_t passes(const struct fn_http *http, const struct fn_side *from)
 {
     return from->is_up ? fn_http_response_passes(http) : fn_http_request_passes(http);
@@ -184,7 +184,7 @@ static void passed(struct fn_connection *connection, struct fn_side *from, size_
         fn_http_request_passed(http, (int64_t)n);
     if (passes(http, from))
         return;
-    /* A refusal may have waited for the response to end. */
+    /* A refusal may have waited for the end of the response. */
     if (from->is_up && fn_http_held(http))
         request(connection, NULL, 0);
     else

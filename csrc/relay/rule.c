@@ -51,7 +51,7 @@ struct fn_rule *fn_rule_new(const struct fn_rule_options *options, struct fn_ups
     rule->generation = 1;
     fn_bucket_init(&rule->bucket, options->rate);
     rule->table = fn_table_new(upstreams, count);
-    /* All three, so that each list is the rule's own to be freed. */
+    /* Copies all three, even if one fails, so that the rule frees only its own lists. */
     if (copy_prefixes(&rule->options.allow) + copy_prefixes(&rule->options.deny) +
                 copy_prefixes(&rule->options.trust_proxy) < 0 || !rule->table) {
         free_rule(rule);
@@ -136,7 +136,7 @@ void fn_rule_leave(struct fn_rule *rule)
 void fn_rule_reset(struct fn_rule *rule)
 {
     pthread_mutex_init(&rule->mutex, NULL);
-    /* Its table may be in the middle of a change, and is left alone. */
+    /* At the fork, another thread may have been changing the table of sources: its memory is not freed. */
     fn_sources_init(&rule->sources);
     rule->sources.ipv6_prefix = rule->options.source_prefix;
     rule->active = rule->waiting = 0;

@@ -1,6 +1,6 @@
 /*
- * Rules. What several threads share is atomic, or guarded by the rule's mutex and then only touched when something
- * changes: `generation` counts that, so that lanes see it.
+ * Rules. What several threads share is atomic, or guarded by the rule's mutex. Guarded parts are read again only
+ * when `generation`, which counts their changes, differs.
  */
 #ifndef FN_RELAY_RULE_H
 #define FN_RELAY_RULE_H
@@ -16,28 +16,28 @@
 struct fn_rule {
     struct fn_rule_options options;
     unsigned references;
-    unsigned active;       /* connections of all lanes, up to max_connections */
-    unsigned waiting;      /* lanes that accept no more until one ends */
+    unsigned active;       /* number of connections in all lanes, up to max_connections */
+    unsigned waiting;      /* number of lanes that accept no more until a connection ends */
     unsigned generation;
-    bool watched;          /* the next failed connect is to be reported */
-    unsigned turn;         /* of the round robin */
-    uint64_t next_number;  /* of a connection */
+    bool watched;          /* report the next failed connect */
+    unsigned turn;         /* round-robin counter */
+    uint64_t next_number;  /* number of the last connection */
     struct fn_bucket bucket;
     struct fn_sources sources;
     pthread_mutex_t mutex; /* guards what follows */
     struct fn_table *table;
     struct fn_lane *lanes;
-    struct fn_counters retired; /* those of lanes that are gone */
+    struct fn_counters retired; /* counters of lanes that have been freed */
 };
 
-/* One more connection or flow; false where there are max_connections. Leaving lets lanes go on that wait. */
+/* _enter counts one more connection or flow; false if there are max_connections. _leave wakes the waiting lanes. */
 bool fn_rule_enter(struct fn_rule *rule);
 void fn_rule_leave(struct fn_rule *rule);
 
-/* In a forked child, which has none of its connections, and in which other threads' locks are held for ever. */
+/* In a forked child, which has none of its connections, and where locks of other threads are never released. */
 void fn_rule_reset(struct fn_rule *rule);
 
-/* May this client connect at all? */
+/* Whether the rule's address lists admit this client. */
 bool fn_rule_admits(const struct fn_rule *rule, const struct sockaddr *client);
 
 #endif

@@ -51,7 +51,7 @@ void fn_side_break(struct fn_side *side)
 void fn_side_shut(struct fn_side *side)
 {
     side->shut = true;
-    /* Where that fails, the other end is gone already. */
+    /* If this fails, the other end has already closed. */
     if (shutdown(side->fd, SHUT_WR) < 0)
         fn_side_break(side);
 }
@@ -69,7 +69,7 @@ static void count_sent(struct fn_side *side, size_t n)
     fn_count(side->is_up ? &counters->sent_up : &counters->sent_down, n);
 }
 
-/* What came of a send or a splice to this side: the bytes that were taken, 0 where none can be now. */
+/* Handles the result of a send or splice to this side: returns the bytes taken, 0 if none can be sent now. */
 static size_t took(struct fn_side *side, ssize_t n)
 {
     if (n > 0) {

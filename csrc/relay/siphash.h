@@ -1,6 +1,6 @@
 /*
- * SipHash-1-3 (Aumasson, Bernstein: "SipHash: a fast short-input PRF") of whole 64-bit words, for hash tables: without
- * the key, nobody can choose what falls into one slot. The key is 16 random bytes. A pure function.
+ * SipHash-1-3 (Aumasson, Bernstein: "SipHash: a fast short-input PRF") of 64-bit words, for hash tables. Without
+ * the key, nobody can choose inputs that share a slot. The key is 16 random bytes. A pure function.
  */
 #ifndef FN_RELAY_SIPHASH_H
 #define FN_RELAY_SIPHASH_H
@@ -39,7 +39,7 @@ static inline void fn_siphash_absorb(uint64_t v[4], uint64_t word)
     v[0] ^= word;
 }
 
-/* `count` words of 8 bytes each, in this machine's byte order. */
+/* Hashes `count` words of 8 bytes each, in this machine's byte order. */
 static inline uint64_t fn_siphash(const struct fn_siphash_key *key, const void *data, size_t count)
 {
     uint64_t v[4] = {

@@ -5,7 +5,7 @@
 
 #ifdef FN_CHECKED
 
-/* Each object by itself, so that the sanitizers see what uses one that was given back. */
+/* One allocation per object, so that the sanitizers detect a use after fn_slab_give(). */
 
 struct fn_slab_object {
     struct fn_slab_object *next;

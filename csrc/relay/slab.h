@@ -1,8 +1,8 @@
 /*
- * Objects of one size, many to a block of memory, for one thread. fn_slab_take() gives one that is all zero,
- * or NULL; fn_slab_give() takes it back for the next, of which only the first pointer's bytes change. Blocks are
- * freed by fn_slab_free() only. fn_slab_next() goes through all objects, those that were never taken (all
- * zero) and those that were given back too; start with a cursor of zeros. Taking may end that early.
+ * Objects of one size, many to a block of memory, for one thread. fn_slab_take() returns one that is all zero, or
+ * NULL; fn_slab_give() makes it free again, which changes only its first pointer's bytes until the next take. Only
+ * fn_slab_free() frees the blocks. fn_slab_next() iterates over all objects, also over those that are free (all zero
+ * if never taken); start with a cursor of zeros. A take during an iteration may end it early.
  *
  * In a debug build (-DFN_CHECKED) objects are allocated and freed one by one, and fn_slab_next() finds only those that
  * are in use.
@@ -15,7 +15,7 @@
 struct fn_slab_object;
 
 struct fn_slab {
-    size_t size; /* of an object: a multiple of a pointer's */
+    size_t size; /* of an object: a multiple of a pointer's size */
     struct fn_slab_object *unused;
     struct fn_slab_object *blocks;
 };

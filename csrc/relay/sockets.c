@@ -5,7 +5,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
-/* A silent end is probed so often, within the time of silence again, before it is given up. */
+/* Keepalive probes before an idle end is dropped, all within another idle time. */
 #define PROBES 4
 
 static void set(int fd, int level, int option, int value)
@@ -43,7 +43,7 @@ void fn_socket_set_timeouts(int fd, const struct fn_rule *rule)
 void fn_socket_prepare_listener(int fd, const struct fn_rule *rule)
 {
     set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    /* It may have been another rule's before. */
+    /* The socket may have the options of another rule. */
     set(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
     set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
     fn_socket_set_timeouts(fd, rule);

@@ -21,7 +21,7 @@ static size_t home(const struct fn_sources *sources, const struct fn_ip *ip)
     return (size_t)fn_siphash(&sources->key, ip, sizeof *ip / sizeof(uint64_t)) & (sources->size - 1);
 }
 
-/* The address, or the first one of its prefix; false where it is no IP address. */
+/* The address, or the first one of its prefix; false if it is no IP address. */
 static bool source_of(const struct fn_sources *sources, const struct sockaddr *address, struct fn_ip *out)
 {
     if (!fn_ip_of(address, out))
@@ -33,7 +33,7 @@ static bool source_of(const struct fn_sources *sources, const struct sockaddr *a
     return true;
 }
 
-/* The slot of this address, or the free one where it belongs. */
+/* The slot of this address, or the free one to store it in. */
 static struct fn_source *find(const struct fn_sources *sources, const struct fn_ip *ip)
 {
     size_t at = home(sources, ip);
@@ -60,7 +60,7 @@ static int grow(struct fn_sources *sources)
     return 0;
 }
 
-/* Frees a slot, and moves what was probed past it back, so that every address is still found. */
+/* Frees a slot and moves later entries of its probe sequence back, so that every address is still found. */
 static void vacate(struct fn_sources *sources, struct fn_source *source)
 {
     const size_t mask = sources->size - 1;
@@ -95,7 +95,7 @@ void fn_sources_free(struct fn_sources *sources)
 
 static int take(struct fn_sources *sources, const struct fn_ip *ip, unsigned limit)
 {
-    /* At most half of the slots are used, so that a free one is near. */
+    /* At most half of the slots are used: probe sequences stay short. */
     if (sources->used >= sources->size / 2 && grow(sources) != 0)
         return -ENOMEM;
     struct fn_source *source = find(sources, ip);

@@ -1,14 +1,15 @@
 /*
- * How many connections each source has open: an IPv4 address, or an IPv6 prefix, since whoever has one IPv6 address
- * mostly has 2^64 of them.
+ * The number of open connections of each source: an IPv4 address, or an IPv6 prefix, since a host with one IPv6
+ * address usually has 2^64 of them.
  *
- * fn_sources_take() counts one more connection from this address: 0, or -EUSERS where it has `limit` of them
- * already, or -ENOMEM; only a connection that was taken (0) is given back, once, by fn_sources_give() with
- * the same address. An IPv4 address mapped into IPv6 is the IPv4 address. What is no IP address, as a Unix
- * socket's, is not limited: take is 0 and give does nothing.
+ * fn_sources_take() counts one more connection from this address: 0, or -EUSERS if it already has `limit` of them,
+ * or -ENOMEM. After 0, and only then, call fn_sources_give() once with the same address. An IPv4 address mapped into
+ * IPv6 is the IPv4 address. A client without an IP address, as of a Unix socket, is not limited: take returns 0 and
+ * give does nothing.
  *
  * Start with fn_sources_init(), end with fn_sources_free(); in between, `ipv6_prefix` may be set before the first take.
- * Memory grows with the number of sources that have a connection open. Any thread may take and give at any time: a mutex guards the table.
+ * Memory grows with the number of sources that have a connection open. Any thread may take and give at any time: a
+ * mutex guards the table.
  */
 #ifndef FN_RELAY_SOURCES_H
 #define FN_RELAY_SOURCES_H
@@ -28,7 +29,7 @@ struct fn_sources {
     size_t size;
     size_t used;
     struct fn_siphash_key key;
-    unsigned ipv6_prefix; /* bits of an IPv6 address that are one source; 64 at first */
+    unsigned ipv6_prefix; /* prefix length of an IPv6 source; initially 64 */
 };
 
 int fn_sources_init(struct fn_sources *sources);

@@ -3,7 +3,7 @@
 /* A tick is 2^20 ns, about a millisecond; level n has slots of 64^n ticks. */
 enum { TICK_BITS = 20, SLOT_BITS = 6, TOP_BITS = SLOT_BITS * FN_WHEEL_LEVELS };
 
-/* The first tick that is not before the time. */
+/* The first tick at or after the time. */
 static uint64_t tick_of(int64_t when)
 {
     return ((uint64_t)when + (UINT64_C(1) << TICK_BITS) - 1) >> TICK_BITS;
@@ -24,7 +24,7 @@ static void insert(struct fn_wheel *wheel, struct fn_timer *timer)
 
     if (tick <= wheel->tick)
         tick = wheel->tick + 1;
-    /* What is farther than the wheel reaches waits in its last slot, and is looked at again there. */
+    /* A timer beyond the wheel's range waits in its last slot and is placed again from there. */
     if ((tick - wheel->tick) >> TOP_BITS)
         tick = wheel->tick + (UINT64_C(1) << TOP_BITS) - 1;
     while ((tick - wheel->tick) >> (level + 1) * SLOT_BITS)
@@ -92,7 +92,7 @@ int64_t fn_timers_wait(const struct fn_loop *loop, int64_t now)
     return when > now ? when - now : 0;
 }
 
-/* Moves the timers of all slots that time has passed to `late`. */
+/* Moves the timers of all slots whose time has passed to `late`. */
 static void collect(struct fn_wheel *wheel, uint64_t now, struct fn_timer *late)
 {
     for (unsigned level = 0; level < FN_WHEEL_LEVELS; level++) {

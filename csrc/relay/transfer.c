@@ -6,8 +6,8 @@
 
 /* Copying */
 
-/* What came of a read of up to `asked` bytes: how many there are. At the end of the stream, or of the side,
- * it is not readable any more. */
+/* Handles the result of a read of up to `asked` bytes: returns the number of bytes read. At the end of the stream, or
+ * on an error, clears `readable`. */
 static inline size_t got(struct fn_side *side, ssize_t n, size_t asked)
 {
     if (n > 0) {
@@ -19,14 +19,14 @@ static inline size_t got(struct fn_side *side, ssize_t n, size_t asked)
     side->readable = false;
     if (n < 0 && errno == EAGAIN)
         return 0;
-    /* Where a reset came right behind its end, only the end is read. */
+    /* If a reset follows the FIN, the read returns only the end. */
     if (n < 0 || side->failed)
         fn_side_break(side);
     side->reading = false;
     return 0;
 }
 
-/* Here and below: what the hot fn_transfer_move() does is inline in it. */
+/* Inline, here and below: the hot fn_transfer_move() calls it. */
 static inline size_t receive(struct fn_connection *connection, struct fn_side *from, size_t most)
 {
     const size_t asked = most < FN_BUFFER ? most : FN_BUFFER;
@@ -55,13 +55,13 @@ void fn_transfer_skip(struct fn_connection *connection, struct fn_side *from)
 /* Splicing */
 
 /*
- * What came of a splice into an empty pipe, so that EAGAIN means that the socket is empty: how many bytes there are.
- * Only read(2) goes past an urgent mark; splice(2) stops there for good, with EAGAIN, with the end of the stream or with
- * its error. So these are read, not believed: but for EAGAIN, since EPOLLPRI reports a mark (see on_event()).
+ * Handles the result of a splice into an empty pipe (so that EAGAIN means an empty socket): returns the bytes spliced.
+ * Only read(2) passes an urgent mark; splice(2) stops there for good, with EAGAIN, 0 or an error. So after 0 or an
+ * error the socket is read. EAGAIN is final: EPOLLPRI reports a mark (see on_event()).
  */
 static size_t spliced(struct fn_side *side, ssize_t n)
 {
-    /* A short one means nothing: the pipe may be full of small pieces. */
+    /* A short splice doesn't mean an empty socket: the pipe may be full of small pieces. */
     if (n > 0)
         return (size_t)n;
     if (n < 0 && errno == EINTR)
@@ -71,7 +71,7 @@ static size_t spliced(struct fn_side *side, ssize_t n)
         return 0;
     }
     side->no_splice = true;
-    /* The socket's error is reported once only. */
+    /* The kernel reports the socket's error only once. */
     if (n < 0 && errno != EINVAL && errno != ENOMEM)
         fn_side_break(side);
     return 0;

@@ -10,12 +10,12 @@
 #include "relay/flows.h"
 
 #define DRAINING_IDLE (2 * FN_SECOND)
-/* Bytes of a listener's receive buffer: a flow takes longer to begin than a datagram to come. */
+/* Bytes of a listener's receive buffer: new flows take longer to set up than their datagrams to arrive. */
 #define RECEIVE_BUFFER (4 << 20)
 
 /* Receiving and sending */
 
-/* At most FN_BATCH datagrams; 0 where there is none, -errno where the socket has an error. */
+/* Receives at most FN_BATCH datagrams; 0 if there is none, -errno if the socket has an error. */
 static int receive(struct fn_batch *batch, int fd, bool from_clients)
 {
     for (size_t i = 0; i < FN_BATCH; i++) {
@@ -34,7 +34,7 @@ static int receive(struct fn_batch *batch, int fd, bool from_clients)
     return received;
 }
 
-/* May so many bytes pass, by the rates? */
+/* Whether the rates allow so many bytes. */
 static bool may_pass(struct fn_flow *flow, size_t bytes)
 {
     const struct fn_lane *const lane = flow->udp->lane;
@@ -51,7 +51,7 @@ static bool may_pass(struct fn_flow *flow, size_t bytes)
     return true;
 }
 
-/* Puts those of the batch's datagrams from `first` to before `end` that may pass into `out`; returns how many. */
+/* Copies the batch's datagrams from `first` to before `end` that may pass to `out`; returns their number. */
 static unsigned collect(struct fn_flow *flow, unsigned first, unsigned end, const struct msghdr *header)
 {
     struct fn_batch *const batch = flow->udp->batch;
@@ -69,7 +69,7 @@ static unsigned collect(struct fn_flow *flow, unsigned first, unsigned end, cons
     return count;
 }
 
-/* Sends from `out` on; how many, or -errno of the first. */
+/* Sends the datagrams from `out` on; returns the number sent, or -errno of the first. */
 static int send_out(int fd, struct mmsghdr *out, unsigned count)
 {
     int sent;
@@ -91,7 +91,7 @@ static uint64_t bytes_of(const struct mmsghdr *out, unsigned count)
 
 /* Towards the upstream */
 
-/* Errors that mean this datagram only; any other is the upstream's. */
+/* Errors of this datagram only; any other is an error of the upstream. */
 static bool is_loss(int error)
 {
     switch (error) {
@@ -130,7 +130,7 @@ static void pass_up(struct fn_flow *flow, unsigned first, unsigned end)
 
 /* Towards the client */
 
-/* Lets replies leave from the address that the client sent to; returns the bytes of `control` for that. */
+/* Sets the source address of replies to the one that the client sent to; returns the bytes of `control` used. */
 static size_t reply_from(const struct fn_flow *flow, union fn_control *control)
 {
     const uint8_t *const local = flow->key.local.bytes;
@@ -210,7 +210,7 @@ static void read_local(struct fn_udp *udp, struct msghdr *header, struct fn_ip *
             fn_ip_of((const struct sockaddr *)&address, local);
         } else if (part->cmsg_level == IPPROTO_IPV6 && part->cmsg_type == IPV6_PKTINFO) {
             memcpy(local->bytes, CMSG_DATA(part) + offsetof(struct in6_pktinfo, ipi6_addr), sizeof local->bytes);
-            /* A group can't be answered from. */
+            /* A multicast group can't be a source address. */
             if (local->bytes[0] == 0xff)
                 memset(local, 0, sizeof *local);
         }
@@ -252,7 +252,7 @@ static void on_request(struct fn_handler *handler, uint32_t events)
     }
 }
 
-/* As much as is permitted; one that is larger already stays. */
+/* Grows the buffer as far as permitted; a larger one stays. */
 static void enlarge_buffer(int fd)
 {
     const int wanted = RECEIVE_BUFFER;

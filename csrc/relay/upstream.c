@@ -6,8 +6,8 @@
 #include "relay/check.h"
 #include "relay/reference.h"
 
-/* The families in turn, the first one's first (RFC 8305, section 4): of those left, the first address of
- * another family than the one before, if there is any. */
+/* Alternates the families, beginning with that of the first address (RFC 8305, section 4): next is the first remaining
+ * address of another family than the one before, if there is any. */
 static void interleave(struct fn_address *addresses, unsigned count)
 {
     for (unsigned i = 1; i < count; i++) {
@@ -129,7 +129,7 @@ void fn_table_release(struct fn_table *table)
 
 /* Choosing */
 
-/* 2 where it is healthy and does not rest, 1 where it does rest, 0 where it is not healthy. */
+/* 2: healthy and not resting; 1: healthy and resting; 0: unhealthy. */
 static unsigned fitness(const struct fn_upstream *upstream, int64_t now)
 {
     if (!fn_upstream_healthy(upstream))
@@ -163,7 +163,7 @@ static struct fn_upstream *next_in_turn(struct fn_choice *choice, int64_t now)
     return NULL;
 }
 
-/* Of those that come after the last one by their load, and by their turn among equals, the first. */
+/* The next one in the order of load, and of turn among equal loads. */
 static struct fn_upstream *next_by_load(struct fn_choice *choice, int64_t now)
 {
     const struct fn_table *const table = choice->table;
