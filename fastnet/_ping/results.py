@@ -1,4 +1,4 @@
-"""What became of echo requests, one by one and summed up."""
+"""Results of echo requests: one by one and in total."""
 
 from collections.abc import Iterable
 from math import inf, sqrt
@@ -9,7 +9,7 @@ from fastnet._results import as_dict, shown, shown_as
 
 
 class Reply(NamedTuple):
-    """What became of one echo request."""
+    """The result of one echo request."""
 
     host: str
     """The host as it was asked for."""
@@ -17,17 +17,17 @@ class Reply(NamedTuple):
     seq: int
     """0 for the first request to this host."""
     rtt_ms: float | None
-    """None where there was no reply."""
+    """None without a reply."""
     ttl: int | None
     """The TTL or hop limit that the reply arrived with."""
     error: str | None
     """Why there was no reply: ``no answer``, ``host unreachable from 10.0.0.1``, ``not sent: ...``."""
     duplicate: bool = False
-    """One more reply to a request that was answered before."""
+    """Whether it is a further reply to an answered request."""
     tries: int = 1
-    """How many times it was sent; 0 where the system refused to."""
+    """How many times it was sent; 0 if the system refused."""
     responder: str | None = None
-    """Who replied for an anycast address: the router's own address. None where it is ``address`` itself."""
+    """The address of the router that replied for an anycast address. None if ``address`` itself replied."""
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -38,44 +38,44 @@ class Reply(NamedTuple):
 
 
 class PingResult(NamedTuple):
-    """What the requests to one host amount to, and the replies."""
+    """The totals of the requests to one host, and the replies."""
 
     host: str
     """The host as it was asked for."""
     address: str
-    """Numeric; empty where the host did not resolve."""
+    """Numeric; empty if the host did not resolve."""
     engine: str
-    """``raw`` or ``datagram``: the socket that was permitted."""
+    """The socket used: ``raw`` or ``datagram``."""
     sent: int
-    """How many requests were sent, each counted once however often it was tried."""
+    """The number of requests sent; retries are not counted."""
     not_sent: int
-    """How many more the system refused to send."""
+    """The number of further requests that the system refused to send."""
     received: int
     waiting: int
-    """How many of those that were sent were still awaited at the end."""
+    """The number of sent requests still awaited at the end."""
     duplicates: int
     loss_percent: float
-    """Of those that were sent and are not awaited any more."""
+    """The share of the sent requests that are no longer awaited."""
     error: str | None
-    """Why nothing was received: the last request's reason."""
+    """Why no reply was received: the reason of the last request."""
     rtt_min_ms: float | None
     rtt_avg_ms: float | None
     rtt_max_ms: float | None
     rtt_stddev_ms: float | None
-    """The population's standard deviation."""
+    """The population standard deviation."""
     rtt_p50_ms: float | None
-    """The median. A percentile is the smallest round-trip time that so many are not above.
+    """The median. A percentile is the smallest round-trip time that so many percent do not exceed.
 
-    Of more than 256 round-trip times, each is off by two percent at most.
+    With more than 256 round-trip times, percentiles are exact to two percent.
     """
     rtt_p90_ms: float | None
     rtt_p99_ms: float | None
     jitter_ms: float | None
-    """The mean difference, without its sign, of each two successive round-trip times; None below two."""
+    """The mean absolute difference of successive round-trip times; None with fewer than two."""
     outage_s: float
-    """How long the host was not there: the interval for each request that was lost or not sent."""
+    """The time of the outage: the interval for each request that was lost or not sent."""
     replies: tuple[Reply, ...] = ()
-    """One for each request, in the order in which they became known, and the duplicates."""
+    """One for each request, in the order of their ends, and the duplicates."""
 
     @property
     def alive(self) -> bool:
@@ -92,10 +92,10 @@ class PingResult(NamedTuple):
 
 
 class Summary:
-    """Counts replies of one host, in a space that does not grow with them; ``result`` is what they amount to.
+    """Counts the replies of one host in constant space; ``result`` has the totals.
 
-    ``engine`` is the result's, ``interval`` the seconds between two requests, and ``carried`` how many
-    requests were awaited already when it began.
+    ``engine`` is that of the result, ``interval`` the seconds between two requests, and ``carried`` the
+    number of requests already awaited at the start.
     """
 
     def __init__(self, host: str, address: str, engine: str, interval: float = 1.0, carried: int = 0) -> None:
@@ -104,14 +104,14 @@ class Summary:
         self._carried = carried
         self._not_sent = self._received = self._waiting = self._duplicates = 0
         self._known = 0
-        """Requests that were answered or given up."""
+        """The number of requests answered or given up."""
         self._percentiles = Percentiles()
         self._least, self._most = inf, 0.0
         self._mean = self._squares = self._differences = self._newest = 0.0
         self._last_error: str | None = None
 
     def add(self, reply: Reply, waiting: bool = False) -> None:
-        """Count one more, or one that a reply is still awaited to."""
+        """Count one more; ``waiting``: its reply is still awaited."""
         if reply.duplicate:
             self._duplicates += 1
             return
@@ -135,13 +135,13 @@ class Summary:
             self._least = rtt
         if rtt > self._most:
             self._most = rtt
-        # Welford's way, which does not lose the variance of times that are far from zero.
+        # Welford's algorithm, which keeps the variance exact for times far from zero.
         above = rtt - self._mean
         self._mean += above / self._received
         self._squares += above * (rtt - self._mean)
 
     def result(self, replies: Iterable[Reply] = ()) -> PingResult:
-        """What was counted so far, with these replies."""
+        """The totals so far, with these replies."""
         alive, lost = self._received > 0, self._known - self._received
         return PingResult(
             host=self._host,
@@ -174,7 +174,7 @@ class Summary:
 def result_of(
     host: str, address: str, engine: str, replies: Iterable[Reply], interval: float = 1.0
 ) -> PingResult:
-    """What these replies of one host amount to."""
+    """The totals of these replies of one host."""
     summary, kept = Summary(host, address, engine, interval), tuple(replies)
     for reply in kept:
         summary.add(reply)

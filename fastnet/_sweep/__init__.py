@@ -1,8 +1,8 @@
-"""Which hosts of a target space answer, and which do not.
+"""Sweeps: which hosts of a target space answer.
 
-Every target ends as exactly one of: alive, inactive (it was sent to each time and nothing came back),
-unreachable (somebody sent an error) or not probed (the system did not send, and why). What was not probed is
-never called inactive.
+Every target has exactly one verdict: alive, inactive (every request was sent and nothing came back),
+unreachable (an ICMP error came back) or not probed (the system did not send, with the reason). A target that
+was not probed is never called inactive.
 """
 
 import socket
@@ -87,23 +87,23 @@ def sweep(
     shard: tuple[int, int] = (1, 1),
     interface: str = "",
 ) -> SweepResult:
-    """Send an echo request to each target, or on our own links ask for it, and return what came of each.
+    """Send each target an echo request, or on our own links an ARP or NDP request; return the verdicts.
 
-    ``targets`` are Targets, or what they are made from, as ``["10.0.2.2-4", "fd00::/120"]``. Each request
-    is waited for ``timeout`` seconds (``"auto"``: for as long as the round-trip times make sense, at most
-    one). Who did not answer is asked ``retries`` times more. At most ``window`` requests are out past the
-    newest answer; ``rate`` is a limit in requests a second. ``family`` is what names resolve to.
+    ``targets`` is a Targets or its texts, as ``["10.0.2.2-4", "fd00::/120"]``. ``timeout`` is the time in
+    seconds to wait for each reply (``"auto"``: derived from the round-trip times, at most one). ``retries``
+    is the number of further requests to a silent target. At most ``window`` requests are outstanding past the
+    newest reply; ``rate`` is the limit in requests per second. ``family`` selects the addresses of names.
 
     ``engine`` is ``link`` (ARP and neighbour discovery for what is on a link of this machine, which needs a
     packet socket; nothing for the others), ``raw`` or ``datagram`` (ICMP for all), ``auto`` (``link`` where
     that applies and is permitted, else the first permitted of the other two), ``turbo`` (frames and eBPF to
-    what is behind a router on an Ethernet link, ``raw`` for the others; native only), ``tcp`` (no ICMP and
-    no privilege: alive is who accepts or refuses a connection to port 80, 443 or 22) or ``scapy``. With a
-    ``seed`` the targets are asked in an order of its own; the result stays in theirs. ``shard`` (i, n), i
-    from 1, takes every n-th target: those of all n shards are all of them, each once. A shard has at most
+    targets behind a router on an Ethernet link, ``raw`` for the others; native only), ``tcp`` (no ICMP and
+    no privilege: a target that accepts or refuses a connection to port 80, 443 or 22 is alive) or ``scapy``.
+    ``seed`` shuffles the order of the requests; the result keeps the order of the targets. ``shard`` (i, n),
+    i from 1, takes every n-th target: the n shards together have each target once. A shard has at most
     2^24 targets. ``interface`` is the only one to use; link-local targets are on its link.
     A name that does not resolve is ``not probed``, under its name, and the others are swept. Raises
-    NameNotResolved where there are no others, or one is to be excluded; InvalidArgument, NoSuchInterface,
+    NameNotResolved if there are no others, or for a name to exclude; InvalidArgument, NoSuchInterface,
     NotPermitted, EngineMissing.
     """
     with Sweep(
@@ -139,7 +139,7 @@ async def sweep_async(
     shard: tuple[int, int] = (1, 1),
     interface: str = "",
 ) -> SweepResult:
-    """``fastnet.sweep`` as a coroutine; the work is done in a thread, bit by bit."""
+    """``fastnet.sweep`` as a coroutine, which works in short steps in a thread."""
     import asyncio
 
     running = await asyncio.to_thread(
@@ -163,7 +163,7 @@ async def sweep_async(
 
 
 def sweep_stream(targets: Swept, **options: Unpack[SweepOptions]) -> Iterator[Verdict]:
-    """The verdicts of ``sweep`` as they are found: who is alive at once, in no order, the others at the end.
+    """The verdicts of ``sweep`` as they become final: alive at once, in no order, the others at the end.
 
     Takes and raises what ``sweep`` does; times are in seconds.
     """
@@ -176,7 +176,7 @@ def sweep_stream(targets: Swept, **options: Unpack[SweepOptions]) -> Iterator[Ve
 
 @coroutine_of(sweep_stream)
 async def sweep_stream_async(targets: Swept, **options: Unpack[SweepOptions]) -> AsyncIterator[Verdict]:
-    """``fastnet.sweep_stream`` for ``async for``; the work is done in a thread, bit by bit."""
+    """``fastnet.sweep_stream`` for ``async for``, which works in short steps in a thread."""
     import asyncio
 
     with await asyncio.to_thread(Sweep, targets, **options) as running:
@@ -193,9 +193,9 @@ def sweep_every(
     count: int | None = None,
     **options: Unpack[SweepOptions],
 ) -> Iterator[SweepResult]:
-    """Sweep again and again: one begins ``every`` seconds after the last one began, or when that is done.
+    """Sweep repeatedly: one begins ``every`` seconds after the last one began, or when that has ended.
 
-    ``count`` sweeps, or without end. Names are looked up once. Takes and raises what ``sweep`` does.
+    ``count`` sweeps, or without end. Names are resolved once. Takes and raises what ``sweep`` does.
     """
     _check_rounds(every, count)
     fixed = _looked_up(targets, options)
@@ -209,7 +209,7 @@ async def sweep_every_async(
     count: int | None = None,
     **options: Unpack[SweepOptions],
 ) -> AsyncIterator[SweepResult]:
-    """``fastnet.sweep_every`` for ``async for``; the work is done in a thread, bit by bit."""
+    """``fastnet.sweep_every`` for ``async for``, which works in short steps in a thread."""
     import asyncio
 
     _check_rounds(every, count)
@@ -220,7 +220,7 @@ async def sweep_every_async(
 
 
 def _looked_up(targets: Swept, options: SweepOptions) -> Targets:
-    """The targets without what is to be excluded, which the options lose."""
+    """The targets without those of ``exclude``, which is removed from the options."""
     return as_targets(targets, options.pop("exclude", ()), options.pop("family", socket.AF_UNSPEC))
 
 

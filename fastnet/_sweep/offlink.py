@@ -1,4 +1,4 @@
-"""What ``engine="link"`` does with those that no link of this machine reaches: nothing."""
+"""The worker of ``engine="link"`` for targets that are on no link of this machine: it probes none."""
 
 from array import array
 
@@ -7,7 +7,7 @@ from fastnet._sweep.plan import Segment
 
 
 class OffLink:
-    """Stands where a segment's worker does; none of its targets is probed."""
+    """A segment's worker that probes none of its targets."""
 
     def __init__(self, segment: Segment, left_out: bytes | None) -> None:
         size = len(segment.indices)
@@ -25,4 +25,4 @@ class OffLink:
         return self.finished
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""

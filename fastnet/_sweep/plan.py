@@ -1,9 +1,9 @@
 """Divides the targets among workers.
 
 The targets in ascending order are cut into segments, each of which one worker sweeps: the addresses of one
-family that are on one link, or behind one router where that matters, or neither. A segment reaches from its
-first address to its last one; those between them that are another's are left out of it. So a shard is the
-same wherever it is swept from.
+family that are on one link, or behind one router (for ``turbo``), or neither. A segment extends from its
+first address to its last one, without those of other segments between them. So a shard has the same targets
+on every machine.
 """
 
 import socket
@@ -27,15 +27,15 @@ class Segment(NamedTuple):
     targets: Targets
     family: int
     interface: str
-    """By which frames of our own reach them; empty where the kernel routes, or where it does not matter."""
+    """The interface for our own frames to them; empty if the kernel routes, or any interface will do."""
     source: str
     """This machine's address on that link."""
     gateway: str
     """The router that the frames are sent to; empty if the targets are on the link themselves."""
     own: tuple[range, ...]
-    """Their places in the result, ascending and apart."""
+    """Their indexes in the result, ascending and disjoint."""
     indices: range
-    """Where each address from the first to the last of them stands among all targets."""
+    """The index among all targets of each address from the first to the last of them."""
 
     @property
     def on_link(self) -> bool:
@@ -43,12 +43,12 @@ class Segment(NamedTuple):
 
     @property
     def begin(self) -> int:
-        """The place in the result of the first address."""
+        """The index in the result of the first address."""
         return self.own[0].start
 
     @property
     def shard(self) -> tuple[int, int]:
-        """The core's: which address of the spans is the first one, and how far the next one is."""
+        """For the core: the index in the spans of the first address, and the step to the next."""
         return 0, self.indices.step
 
     @property
@@ -62,11 +62,11 @@ class Segment(NamedTuple):
         ]
 
     def at(self, place: int) -> tuple[int, int]:
-        """The family and the number of an address."""
+        """The family and the integer of an address."""
         return self.targets.at(self.indices[place])
 
     def left_out(self, decided: bytes | None) -> bytes | None:
-        """A bit for each address that is not to be probed: another's, or decided by a bitmap of all."""
+        """A bit for each address that is not to be probed: of another segment, or set in a bitmap of all."""
         if decided is None and len(self.own) == 1:
             return None
         size = len(self.indices)
@@ -76,7 +76,7 @@ class Segment(NamedTuple):
         return bits.to_bytes((size + 7) // 8, "little")
 
     def order(self, seed: int | None, left_out: bytes | None) -> Iterator[int]:
-        """The places of the addresses in the order of a seed, or ascending, without those left out."""
+        """The indexes of the addresses in the order of a seed, or ascending, without those left out."""
         size = len(self.indices)
         numbers: Iterator[int] = iter(range(size))
         if seed is not None:
@@ -85,7 +85,7 @@ class Segment(NamedTuple):
 
 
 class Worker(Protocol):
-    """What sweeps a segment; the core's ``Sweeper`` documents each member."""
+    """The protocol of a worker, which sweeps a segment; the core's ``Sweeper`` documents each member."""
 
     @property
     def states(self) -> Any: ...
@@ -107,7 +107,7 @@ class Part(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What each worker is given."""
+    """The options of each worker."""
 
     timeout: float
     adaptive: bool
@@ -129,7 +129,7 @@ def segments(
 ) -> list[Segment]:
     """The targets of shard i of n (from 1): those at i - 1, i - 1 + n, ... of all, cut into segments.
 
-    ``routes``, each with its family, are the ways whose targets are to be segments of their own.
+    ``routes``, each with its family, are those whose targets form segments of their own.
     """
     owned: dict[_Way, list[range]] = {}
     for family, route in routes:
@@ -154,13 +154,13 @@ def _start(places: range) -> int:
 
 
 def _of_shard(begin: int, end: int, shard: tuple[int, int]) -> range:
-    """The places in the shard's result of those targets that are in an interval of all."""
+    """The indexes in the shard's result of the targets in an interval of all."""
     first, step = shard[0] - 1, shard[1]
     return range(-((first - begin) // step), -((first - end) // step))
 
 
 def _gaps(places: range, taken: Iterable[range]) -> Iterator[range]:
-    """What ranges that are ascending and apart leave of one that holds them."""
+    """The rest of a range without some ascending, disjoint ranges within it."""
     begin = places.start
     for own in taken:
         if own.start > begin:

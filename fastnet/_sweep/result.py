@@ -1,4 +1,4 @@
-"""What a sweep found out: a byte and a time a target, and a verdict made of them when it is looked at."""
+"""The result of a sweep: a byte and a time per target; a verdict is created when it is accessed."""
 
 import socket
 from array import array
@@ -21,20 +21,20 @@ NOT_PROBED, INACTIVE, UNREACHABLE, ALIVE, DECIDED = STATES = (
     "alive",
     "decided before",
 )
-"""The words for the core's states, in its order."""
+"""The names of the core's states, in its order."""
 
 UNDECIDED = 255
-"""What stands for a state that may still change."""
+"""The value of a state that may still change."""
 
 T = TypeVar("T")
 
 
 def _table(values: dict[int, int]) -> bytes:
-    """What ``bytes.translate`` takes to replace these values."""
+    """A table for ``bytes.translate`` that replaces these values."""
     return bytes(values.get(value, value) for value in range(256))
 
 
-# Silence means nothing before the end, and an error is final only where no reply comes.
+# Before the end, silence means nothing, and a reply may still follow an error.
 _SO_FAR = _table({_core.SILENT: _core.PENDING})
 _FINAL_SO_FAR = _table(dict.fromkeys((_core.PENDING, _core.SILENT, _core.UNREACHABLE), UNDECIDED))
 _IS_CHANGED = _table(dict.fromkeys(range(1, 256), 1))
@@ -48,20 +48,20 @@ _BITS = {
 
 
 class Verdict(NamedTuple):
-    """What a sweep found out about one target."""
+    """The verdict on one target."""
 
     address: str
-    """Numeric; of a name that did not resolve, the name."""
+    """Numeric; for a name that did not resolve, the name."""
     state: str
     """One of ``STATES``."""
     rtt_ms: float | None
-    """The round-trip time of an alive one; None where it is not known, as it was read too late."""
+    """The round-trip time of an alive target; None if unknown, because the reply was read too late."""
     reason: str | None
     """Why it is unreachable, or was not probed."""
     mac: str | None = None
-    """The hardware address with which an alive one answered on our own link, as ``02:00:00:00:00:07``."""
+    """The hardware address of an alive target on our own link, as ``02:00:00:00:00:07``."""
     responder: str | None = None
-    """Who replied for an anycast address: the router's own address. None where it is ``address`` itself."""
+    """The address of the router that replied for an anycast address. None if ``address`` itself replied."""
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -72,7 +72,7 @@ class Verdict(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many targets ended in each state."""
+    """The number of targets in each state."""
 
     alive: int
     inactive: int
@@ -88,10 +88,10 @@ class Counts(NamedTuple):
 
 
 class SweepResult(Sequence[Verdict]):
-    """The verdicts in the order of the targets, each made when it is looked at.
+    """The verdicts in the order of the targets, each created when it is accessed.
 
-    Behind them are those of names that did not resolve: not probed, under the name, with the reason. Two
-    are equal where all of that is; they have no hash.
+    After them are those of names that did not resolve: not probed, under the name, with the reason. Two
+    results are equal if all verdicts are; they have no hash.
     """
 
     def __init__(self, targets: Targets, parts: Sequence[Part], engine: str) -> None:
@@ -111,24 +111,24 @@ class SweepResult(Sequence[Verdict]):
 
     @property
     def engine(self) -> str:
-        """What it went over: one of ``ENGINES`` but ``auto``, or two of them as in ``link+raw``."""
+        """The engine used: one of ``ENGINES`` except ``auto``, or two of them as in ``link+raw``."""
         return self._engine
 
     @property
     def complete(self) -> bool:
-        """False where it was interrupted: a target without a verdict counts as not probed."""
+        """False if it was interrupted: a target without a verdict then counts as not probed."""
         return self._complete
 
     @property
     def states(self) -> bytes:
-        """A byte for each target: the place of its state in ``STATES``."""
+        """A byte for each target: the index of its state in ``STATES``."""
         return self._states
 
     @property
     def rtts_ms(self) -> memoryview:
-        """A float32 for each target: the round-trip time of an alive one, NaN where it is not known.
+        """A float32 for each target: the round-trip time of an alive one, NaN if unknown.
 
-        Others' mean nothing.
+        The values of other targets are undefined.
         """
         if len(self._parts) == 1 and not self._unresolved:
             return memoryview(self._parts[0].worker.rtts_ms).toreadonly()
@@ -147,38 +147,38 @@ class SweepResult(Sequence[Verdict]):
 
     @property
     def inactive(self) -> "Verdicts":
-        """Those that were sent to, as often as asked for, and from which nothing came back."""
+        """Those to which every request was sent and from which nothing came back."""
         return Verdicts(self, _core.SILENT)
 
     @property
     def down(self) -> "Verdicts":
-        """``inactive`` under its other name."""
+        """Alias of ``inactive``."""
         return self.inactive
 
     @property
     def unreachable(self) -> "Verdicts":
-        """Those about which an ICMP error came back, and no reply; the reason has what and from whom."""
+        """Those for which an ICMP error came back and no reply; the reason has the error and its sender."""
         return Verdicts(self, _core.UNREACHABLE)
 
     @property
     def not_probed(self) -> "Verdicts":
-        """Those that the system did not send to, whatever their reason."""
+        """Those to which the system did not send, with any reason."""
         return Verdicts(self, _core.PENDING)
 
     @property
     def decided_before(self) -> "Verdicts":
-        """Those left out of this sweep because an earlier one, that it resumes, had their verdicts."""
+        """Those left out because the earlier sweep, which this one resumes, has their verdicts."""
         return Verdicts(self, _core.DECIDED)
 
     @property
     def known(self) -> Iterator[Verdict]:
-        """This sweep's own verdicts: none of what an interruption left open, or an earlier one decided."""
+        """This sweep's own verdicts: none left open by an interruption, or decided by an earlier sweep."""
         return (self[index] for index in range(len(self)) if self._is_known(index))
 
     def changes(self, before: "SweepResult") -> Iterator[Verdict]:
-        """The verdicts whose state or reason is another than in an earlier result of the same targets.
+        """The verdicts whose state or reason differs from an earlier result of the same targets.
 
-        What an interruption left open is none of them.
+        Targets left open by an interruption are not among them.
         """
         changed = {*differing(before.states, self.states)}
         for state in (_core.UNREACHABLE, _core.PENDING):
@@ -228,7 +228,7 @@ class SweepResult(Sequence[Verdict]):
     __hash__: ClassVar[None]  # type: ignore[assignment]  # __eq__ makes it so
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """The parts go with what they found out, without their sockets."""
+        """Pickle the parts with their verdicts, without their sockets."""
         parts = [each._replace(worker=cast("Worker", Found.of(each))) for each in self._parts]
         state = {"_complete": self._complete, "_states": self._states}
         return SweepResult, (self.targets, parts, self.engine), state
@@ -239,16 +239,16 @@ class SweepResult(Sequence[Verdict]):
 
 
 class _Owner(NamedTuple):
-    """A part, as its verdicts are read: what is the same for each of them is looked up once."""
+    """A part whose verdicts are being read: values that all of them share are looked up once."""
 
     segment: Segment
     worker: Worker
     begin: int
     rtts_ms: Any
     mac: Callable[[int], bytes | None] | None
-    """None where nobody was asked for it."""
+    """None unless the targets are on a link of this machine."""
     responder: Callable[[int], str | None] | None
-    """None where nobody replies for another: only IPv6 routers do."""
+    """None unless IPv6: only IPv6 routers reply for an anycast address."""
 
     @classmethod
     def of(cls, part: Part) -> "_Owner":
@@ -271,7 +271,7 @@ class _Owner(NamedTuple):
 
 
 class Found:
-    """What a worker found out about its segment, to be read as from the worker."""
+    """A worker's results for its segment, with the worker's interface for reading."""
 
     def __init__(
         self,
@@ -309,12 +309,12 @@ class Found:
 
 
 def _known(of: Callable[[int], T | None] | None, where: Iterable[int]) -> dict[int, T]:
-    """What is known of those places that anything is known of."""
+    """The results by index, only where there is one."""
     return {place: value for place in where if (value := of(place)) is not None} if of else {}
 
 
 class Verdicts(Sequence[Verdict]):
-    """Those of a result that are in one state, found when they are looked at."""
+    """The verdicts of a result in one state, looked up when they are accessed."""
 
     def __init__(self, result: SweepResult, state: int) -> None:
         self._result, self._state = result, state
@@ -348,7 +348,7 @@ class Verdicts(Sequence[Verdict]):
 
 
 def places(values: bytes, value: int) -> Iterator[int]:
-    """Where a value stands, ascending."""
+    """The indexes of a value, ascending."""
     index = values.find(value)
     while index >= 0:
         yield index
@@ -356,25 +356,25 @@ def places(values: bytes, value: int) -> Iterator[int]:
 
 
 def differing(before: bytes, after: bytes) -> Iterator[int]:
-    """Where two columns of one length differ, ascending."""
+    """The indexes at which two columns of equal length differ, ascending."""
     both = int.from_bytes(before, "big") ^ int.from_bytes(after, "big")
     return places(both.to_bytes(len(after), "big").translate(_IS_CHANGED), 1)
 
 
 def final_states(targets: Targets, parts: Sequence[Part]) -> bytes:
-    """The states that nothing can change any more; a value of no state for the others."""
+    """The final states; for the others a value that is no state."""
     return _joined_states(targets, parts, _FINAL_SO_FAR)
 
 
 def decided_bits(parts: Sequence[Part]) -> bytes:
-    """A bit for each target that needs no other sweep: bit k % 8 of byte k / 8."""
+    """A bit for each target with a final verdict: bit k % 8 of byte k / 8."""
     columns = [bytes(part.worker.states).translate(_BITS[part.worker.finished]) for part in parts]
     bits = _joined(parts, columns)
     return int(bits[::-1] or b"0", 2).to_bytes((len(bits) + 7) // 8, "little")
 
 
 def _joined_states(targets: Targets, parts: Sequence[Part], so_far: bytes) -> bytes:
-    """The states of the targets, and behind them those of names that did not resolve."""
+    """The states of the targets, then those of names that did not resolve."""
     states = _joined(parts, [_states(part, so_far) for part in parts])
     return states + bytes([_core.PENDING]) * len(targets.unresolved)
 
@@ -385,7 +385,7 @@ def _states(part: Part, so_far: bytes) -> bytes:
 
 
 def _joined(parts: Sequence[Part], columns: Sequence[bytes]) -> bytes:
-    """A byte for each target, out of those for each part's."""
+    """A byte for each target, merged from those of the parts."""
     if len(parts) == 1:
         return columns[0]
     joined = bytearray(sum(len(own) for part in parts for own in part.segment.own))
@@ -394,7 +394,7 @@ def _joined(parts: Sequence[Part], columns: Sequence[bytes]) -> bytes:
 
 
 def _join(parts: Iterable[Part], columns: Iterable[Any], joined: memoryview) -> None:
-    """Put what each part has a column of where its targets stand among all."""
+    """Copy each part's column to the indexes of its targets among all."""
     for part, values in zip(parts, columns, strict=True):
         column, begin = memoryview(values), part.segment.begin
         for own in part.segment.own:

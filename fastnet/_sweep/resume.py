@@ -15,12 +15,12 @@ _SHOWN = 3
 
 
 class StateFile:
-    """The file at ``path``: which of these targets, and of this shard of them, have their verdicts.
+    """The file at ``path``: which of these targets, in this shard, have a final verdict.
 
-    It is opened at once: a place that can't be written to is an error before the sweep. Only its owner
-    may read it. ``decided`` is what a ``Sweep`` takes, None where the file is new or empty. A context
-    manager: a file in which nothing is saved goes at the end. Raises InvalidArgument for a file that is of
-    other targets or none of ours, OSError.
+    It is opened at once, so that a path that can't be written fails before the sweep. Only its owner
+    may read it. ``decided`` is the argument for ``Sweep``, None if the file is new or empty. A context
+    manager, which removes a file without content at the end. Raises InvalidArgument for a file of
+    other targets or another format, OSError.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class StateFile:
             raise
 
     def save(self, decided: bytes) -> None:
-        """Save which targets have their verdicts: what the interrupted ``Sweep`` knows."""
+        """Save which targets have a final verdict, from the interrupted ``Sweep``."""
         import json
         import zlib
 
@@ -54,7 +54,7 @@ class StateFile:
         self.decided = decided
 
     def remove(self) -> None:
-        """Nothing is left to be done: the file goes when it is closed."""
+        """The sweep is complete: the file is removed when it is closed."""
         self._file.truncate(0)
         self.decided = None
 
@@ -64,7 +64,7 @@ class StateFile:
     def __exit__(self, *_: object) -> None:
         self._file.close()
         if self.decided is None:
-            # Root without capabilities may not remove it from another's directory: empty it means the same.
+            # Root without capabilities may not remove it from another's directory; empty it means the same.
             with suppress(PermissionError):
                 os.unlink(self.path)
 
@@ -94,7 +94,7 @@ class StateFile:
 
 
 def _words(values: Any) -> str:
-    """The first few of what is to be the same."""
+    """The first few of these values."""
     if not isinstance(values, list):
         return "nothing"
     return " ".join(map(str, values[:_SHOWN])) + (" ..." if len(values) > _SHOWN else "")

@@ -42,23 +42,23 @@ MIN_RATE, MAX_RATE = 0.001, 1_000_000.0
 MAX_SHARDS = 1 << 32
 MAX_SEED = (1 << 64) - 1
 LONGEST_AUTO_TIMEOUT = 1.0
-"""What ``timeout="auto"`` begins with, and never exceeds."""
+"""Initial and maximum seconds of ``timeout="auto"``."""
 
 _WORTH_ASKING = 4096
-"""Minimum number of targets for which looking up their source address saves time."""
+"""Minimum number of targets for which a lookup of their source address saves time."""
 _NAMED = 3
-"""How many names that do not resolve one line of the log has."""
+"""Maximum number of unresolved names in one log line."""
 _SLICE_SECONDS = 0.1
 _PAUSE_MS = 1
 """Seconds that several idle workers wait for an answer to any of them."""
 
 
 Swept: TypeAlias = "Targets | Prefix | Iterable[Prefix]"
-"""Targets, or what they are made from."""
+"""Targets, or their texts."""
 
 
 class SweepOptions(TypedDict, total=False):
-    """What ``sweep`` takes by name, which documents each of them."""
+    """The keyword arguments of ``sweep``, which documents them."""
 
     exclude: Iterable[Prefix]
     timeout: float | str
@@ -75,9 +75,9 @@ class SweepOptions(TypedDict, total=False):
 class Sweep:
     """A sweep that runs step by step and can be interrupted: ``run`` until it is True, then ``result``.
 
-    Takes and raises what the function ``sweep`` does, and ``decided``: what ``decided()`` of an earlier
-    sweep of the same targets and shard; those are not probed again; and ``repeated``, where ``restart``
-    is to be called: its sockets follow changes of our addresses. A context manager: it holds sockets.
+    Takes and raises what the function ``sweep`` does. ``decided`` is what ``decided()`` gave for an earlier
+    sweep of the same targets and shard: those targets are not probed again. ``repeated`` allows ``restart``:
+    the sockets then follow changes of our addresses. A context manager, which closes the sockets.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Sweep:
 
     @property
     def notes(self) -> list[str]:
-        """The socket options that the system refused, and the effect."""
+        """The socket options that the system refused, with the effect."""
         found = (note for sock in self._sockets.values() for note in getattr(sock, "notes", ()))
         return list(dict.fromkeys(found))
 
@@ -144,7 +144,7 @@ class Sweep:
         self._begin(None)
 
     def run(self, seconds: float = _SLICE_SECONDS) -> bool:
-        """Work for about that long at most. True once every target has its verdict."""
+        """Work for at most about so many seconds. True once every target has its verdict."""
         until = time.monotonic() + seconds
         left = self._unfinished()
         if len(left) > 1 and self._sockets:
@@ -164,13 +164,13 @@ class Sweep:
         )
 
     def result(self) -> SweepResult:
-        """The verdicts so far. Until the sweep is complete, silence means nothing: those were not probed."""
+        """The verdicts so far. Until the sweep is complete, silent targets count as not probed."""
         return SweepResult(self.targets, tuple(self._parts), self.engine)
 
     def decided(self) -> bytes:
-        """A bit for each target of the shard that has its verdict for good: bit k % 8 of byte k / 8.
+        """A bit for each target of the shard with a final verdict: bit k % 8 of byte k / 8.
 
-        What was not probed has none, for whatever reason.
+        A target that was not probed has none, whatever the reason.
         """
         return decided_bits(self._parts)
 
@@ -186,7 +186,7 @@ class Sweep:
         self.close()
 
     def _cut(self, shard: tuple[int, int]) -> list[Segment]:
-        """Segments by the links they are on, where frames of our own are wanted and permitted."""
+        """Segments by link, if our own frames are requested and permitted."""
         if self._asked == "turbo":
             cut = segments(self.targets, shard, self._routes(gatewayed))
             if not any(segment.gateway for segment in cut):
@@ -208,7 +208,7 @@ class Sweep:
         return segments(self.targets, shard)
 
     def _routes(self, known: Callable[[int], list[Route]]) -> Iterator[tuple[int, Route]]:
-        """The ways of a kind, each with its family, by the interfaces that may be used."""
+        """The routes of a kind, each with its family, on the interfaces that may be used."""
         families = [family for family in (socket.AF_INET, socket.AF_INET6) if self.targets.spans(family)]
         routes = ((family, route) for family in families for route in known(family))
         return (each for each in routes if self._interface in ("", each[1].interface))
@@ -229,9 +229,9 @@ class Sweep:
         return [part.worker for part in self._parts if not part.worker.finished]
 
     def _take_turns(self, left: list[Any], until: float) -> list[Any]:
-        """Let several workers send a batch each again and again: those of them that are left in the end.
+        """Run several workers in turns of one batch each; returns those that are not done.
 
-        Together they keep the rate: each has an equal share of it.
+        Each has an equal share of the rate.
         """
         while len(left) > 1 and time.monotonic() < until:
             sent = self.sent
@@ -293,7 +293,7 @@ class Sweep:
     def _opened_prober(self, segment: Segment) -> _core.Prober:
         """Bound to its source if the kernel would always choose that one, which saves CPU time.
 
-        Not for a sweep that may last so long that our addresses change.
+        Not for a sweep that may last long enough for our addresses to change.
         """
         lasting = self._repeated or self._options.rate is not None
         worth_it = segment.family == socket.AF_INET6 and len(segment.indices) >= _WORTH_ASKING

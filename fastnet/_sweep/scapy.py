@@ -39,13 +39,13 @@ class ScapySweeper:
         return self._reasons.get(index)
 
     def pace(self, rate: float | None) -> None:
-        """Nothing: scapy sends as it does."""
+        """Does nothing: scapy has no rate limit."""
 
     def close(self) -> None:
-        """Nothing is held but the socket, which whoever opened it closes."""
+        """Nothing to close: the caller owns the socket."""
 
     def run(self, seconds: float) -> bool:
-        """Sweep one chunk, however long it takes: scapy does not stop in the middle of it."""
+        """Sweep one chunk, whatever time it takes: scapy can't be interrupted within it."""
         chunk = list(islice(self._order, self._CHUNK))
         addresses = {}
         for place in chunk:
@@ -96,14 +96,14 @@ class ScapySweeper:
 
 
 def open_socket(family: int) -> Any:
-    """Scapy's socket that lets the kernel route; it notes a failure where theirs only logs it."""
+    """Scapy's socket with the kernel's routing; it records a failure that scapy's only logs."""
     scapy = reference("scapy.all")
     base = scapy.L3RawSocket if family == socket.AF_INET else scapy.L3RawSocket6
 
     class Noting(base):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             super().__init__()
-            # All that comes to this machine comes here too, and scapy's own buffer holds 64 KiB.
+            # It receives all ICMP of this machine, and scapy's own buffer has only 64 KiB.
             self.ins.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             self.sent = 0
             self.refused: dict[str, int] = {}
@@ -120,7 +120,7 @@ def open_socket(family: int) -> Any:
             return sent
 
         def forget(self) -> None:
-            """Drop what came for earlier requests, which these ones resemble."""
+            """Drop replies to earlier requests, which look like replies to these."""
             self.refused = {}
             with suppress(BlockingIOError):
                 while True:

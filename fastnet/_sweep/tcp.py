@@ -36,10 +36,9 @@ class _Attempt(NamedTuple):
 
 
 class TcpSweeper:
-    """Sweeps a segment as the core's ``Sweeper`` does, a pass for each of the ports and each retry.
+    """Sweeps a segment as the core's ``Sweeper`` does, in one pass per port and retry.
 
-    A connection that is accepted is closed at once. ``MAX_CONNECTIONS`` are under way at most, whatever the
-    window.
+    An accepted connection is closed at once. At most ``MAX_CONNECTIONS`` are connecting, whatever the window.
     """
 
     def __init__(self, segment: Segment, options: Options, decided: bytes | None) -> None:
@@ -68,7 +67,7 @@ class TcpSweeper:
             self._end(next(iter(self._under_way))).sock.close()
 
     def run(self, seconds: float) -> bool:
-        """Work for about that long at most. True once every target has its verdict."""
+        """Work for at most about so many seconds. True once every target has its verdict."""
         stop = time.monotonic() + seconds
         while not self.finished:
             self._take(min(self._connect_more(), self._oldest_ends(), stop))
@@ -78,14 +77,14 @@ class TcpSweeper:
         return self.finished
 
     def _pass(self) -> Iterator[tuple[int, int]]:
-        """Each place and port that is to be tried, one port after the other."""
+        """Each index and port to try, one port after the other."""
         for port in PORTS:
             for place in self._segment.order(self._options.seed, self._decided):
                 if self.states[place] != _core.ALIVE:
                     yield place, port
 
     def _connect_more(self) -> float:
-        """Begin what there is room for, and return when there is reason to look again."""
+        """Begin as many connects as there is room for; returns the time of the next step."""
         for _ in range(MAX_CONNECTIONS):
             now = time.monotonic()
             if len(self._under_way) >= MAX_CONNECTIONS:
@@ -101,14 +100,14 @@ class TcpSweeper:
         return now
 
     def _next_probe(self) -> tuple[int, int] | None:
-        """What is to be tried next, the same until it is begun, or its target is found alive."""
+        """The next connect to try, the same until it has begun, or its target is alive."""
         if self._put_back and self.states[self._put_back[0]] == _core.ALIVE:
             self._put_back = None
         self._put_back = self._put_back or next(self._probes, None)
         return self._put_back
 
     def _end_pass(self, now: float) -> float:
-        """Once nothing is under way any more, turn to those that did not answer once more."""
+        """When no connect is left, begin another pass over the silent targets."""
         if self._under_way:
             return now + self._options.timeout
         self.finished = self._passes_left == 0
@@ -154,14 +153,14 @@ class TcpSweeper:
             self._reasons.pop(place, None)
 
     def _take(self, until: float) -> None:
-        """Wait for connections to end well or badly."""
+        """Wait for connects to succeed or fail."""
         asked = time.monotonic()
         ended = self._poll.poll(max(0.0, until - asked) * 1000)
         now = time.monotonic()
         looked, self._looked = self._looked, now
         for fd, _ in ended:
             place, sock, begun = self._end(fd)
-            # What ended while nobody looked, or the process was stopped, ended at a time that is not known.
+            # The time is unknown if it ended in a long gap between polls, or while the process was stopped.
             away = max(asked - max(looked, begun), now - max(until, asked))
             with sock:
                 self._answered(place, outcome(sock), (now - begun) * 1000 if away < _LONGEST_AWAY else nan)

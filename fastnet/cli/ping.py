@@ -237,7 +237,7 @@ def print_mtu_json(found: PathMTU) -> None:
 
 def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Namespace) -> int:
     """Ping to the end, printing each reply and then the summary."""
-    told = Telling(destinations, args)
+    printer = Printer(destinations, args)
     session = pinger.begin(
         destinations,
         None if args.loop else args.count,
@@ -250,28 +250,28 @@ def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Nam
     try:
         with HeldInterrupt() as interrupt:
             while session.unfinished:
-                pinger.advance(session, told.seconds_left())
+                pinger.advance(session, printer.seconds_left())
                 for reply in session.told():
-                    interrupt.whole(told.tell, reply)  # A request that is half counted would look lost.
-                interrupt.whole(told.end_interval, session)  # An awaited request would count twice.
+                    interrupt.whole(printer.tell, reply)  # A request that is half counted would look lost.
+                interrupt.whole(printer.end_interval, session)  # An awaited request would count twice.
     except BrokenPipeError:
         raise
     except (KeyboardInterrupt, OSError) as error:
         for reply in session.told():  # replies of the last moment
-            told.tell(reply)
-        told.summarize(session)
+            printer.tell(reply)
+        printer.summarize(session)
         if isinstance(error, KeyboardInterrupt):
             return exits.INTERRUPTED
         raise
-    told.summarize(session)
+    printer.summarize(session)
     if not all(each.address for each in destinations):
         return exits.USAGE
-    alive = sum(each.result().alive for each in told.whole.values())
+    alive = sum(each.result().alive for each in printer.whole.values())
     return exits.YES if alive >= (args.enough or len(destinations)) else exits.NO
 
 
-class Telling:
-    """What is printed while replies come, and at the end."""
+class Printer:
+    """Prints replies as they come, intervals, and the summary."""
 
     def __init__(self, destinations: list[Destination], args: argparse.Namespace) -> None:
         self._destinations = destinations

@@ -1,8 +1,8 @@
 """Whole messages between processes: a forked child, and servers and clients on Unix-domain sockets.
 
 A message is 0 to ``max_message`` bytes and arrives as it was sent, however the reads split or merge: on the
-wire it follows its length in 4 bytes, big-endian. Beside it can travel open file descriptors (``fds=``), and
-``Channel.peer`` is who is at the other end (unix(7): SCM_RIGHTS, SO_PEERCRED).
+wire it follows its length in 4 bytes, big-endian. A message can carry open file descriptors (``fds=``), and
+``Channel.peer`` is the process at the other end (unix(7): SCM_RIGHTS, SO_PEERCRED).
 
 Every call that can wait has a coroutine, ``NAME_async``; the context managers are sync and async. ::
 

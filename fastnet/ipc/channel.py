@@ -1,4 +1,4 @@
-"""Channels: whole messages, and open file descriptors beside them, over a socket that is connected."""
+"""Channels: whole messages, with open file descriptors, over a connected socket."""
 
 import errno
 import os
@@ -43,7 +43,7 @@ class Credentials(NamedTuple):
 
 
 class Channel:
-    """Whole messages over a connected stream socket of the Unix domain, which it owns from then on.
+    """Whole messages over a connected Unix-domain stream socket, of which it takes ownership.
 
     ``timeout`` limits each send and receive, in seconds; None is no limit. One thread or task may send
     while another receives. Raises InvalidArgument for any other kind of socket.
@@ -66,7 +66,7 @@ class Channel:
     def send(self, message: Buffer, fds: Sequence[int] = ()) -> None:
         """Send one message, with copies of open file descriptors.
 
-        Raises InvalidArgument for a message over ``max_message``, BrokenPipeError where the peer is gone,
+        Raises InvalidArgument for a message over ``max_message``, BrokenPipeError if the peer has closed,
         and WaitTimeout; after a partial send the channel is closed, since the rest would be misread.
         """
         run(self._send(message, fds))
@@ -100,7 +100,7 @@ class Channel:
         return await run_async(self._recv_fds(limit))
 
     def finish(self) -> None:
-        """Send no more: the peer's ``recv`` gives None after what was sent; receiving goes on."""
+        """Send no more: after those sent so far the peer's ``recv`` returns None; receiving goes on."""
         self._sock.shutdown(socket.SHUT_WR)
 
     @property
@@ -109,7 +109,7 @@ class Channel:
         return Credentials(*_core.credentials(self._sock))
 
     def fileno(self) -> int:
-        """The socket's descriptor, for ``select`` and its like; -1 once closed."""
+        """The socket's descriptor, for ``select`` and the like; -1 once closed."""
         return self._sock.fileno()
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class Channel:
         return message, fds
 
     def _missing(self) -> int:
-        """How many bytes to read now: never past the message, since descriptors belong to their bytes."""
+        """The bytes to read now: never past the message, since the kernel ties descriptors to their bytes."""
         if len(self._frame) < _LENGTH_BYTES:
             return _LENGTH_BYTES - len(self._frame)
         length = int.from_bytes(self._frame[:_LENGTH_BYTES], "big")
@@ -224,7 +224,7 @@ def _close_all(fds: list[int]) -> None:
 
 
 def check_max_message(size: int) -> None:
-    """Raise InvalidArgument for a limit that no message's length can have."""
+    """Raise InvalidArgument for a limit that the length field can't hold."""
     if not 0 < size < 1 << 8 * _LENGTH_BYTES:
         raise InvalidArgument(f"max_message {size}: expected 1 to {(1 << 8 * _LENGTH_BYTES) - 1} bytes")
 
@@ -232,10 +232,10 @@ def check_max_message(size: int) -> None:
 def connect(
     address: _core.Address, *, max_message: int = MAX_MESSAGE, timeout: float | None = None
 ) -> Channel:
-    """A channel to the server at a path, or with ``@`` before it at an abstract name.
+    """A channel to the server at a path, or with a leading ``@`` at an abstract name.
 
-    ``timeout`` bounds the connecting, and then each send and receive. Raises FileNotFoundError or
-    ConnectionRefusedError where no server listens, PermissionError, and WaitTimeout where it takes nobody on.
+    ``timeout`` limits the connect, and then each send and receive. Raises FileNotFoundError or
+    ConnectionRefusedError if no server listens, PermissionError, and WaitTimeout if it does not accept.
     """
     return run(_connect(address, max_message, timeout))
 
@@ -262,7 +262,7 @@ def _connect(address: _core.Address, max_message: int, timeout: float | None) ->
                     f"no server listens there ({os.strerror(code)})" if code in _NOBODY else os.strerror(code)
                 )
                 raise OSError(code, reason, os.fsdecode(address))
-            # The queue of the server is full. Linux lets nobody poll for room in it.
+            # The server's queue is full, and Linux has no event for room in it.
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(f"{os.fsdecode(address)}: the server took on nobody in {timeout:g} s")
             yield Wait(-1, 0, deadline_in(_FULL_SECONDS))

@@ -1,4 +1,4 @@
-"""Children: forked processes that are ended and reaped, with a channel to each."""
+"""Children: forked processes with a channel to each, ended and reaped by the parent."""
 
 import os
 import signal
@@ -22,8 +22,8 @@ class Child:
     """A forked child, ``pid``, and the ``channel`` to it: what ``fork`` returns.
 
     As a context manager it closes the channel at the end, gives the child ``grace`` seconds to end by itself,
-    kills it if it has not, and reaps it in any case. Then it raises ChildFailed where the child raised (the
-    traceback is in a note), was killed, or ended with another status than 0, unless the block raised itself.
+    kills it if it has not, and always reaps it. Then it raises ChildFailed if the child raised (the
+    traceback is in a note), was killed, or exited with a status other than 0, unless the block raised itself.
     """
 
     def __init__(self, pid: int, channel: Channel, report: int, grace: float) -> None:
@@ -78,7 +78,7 @@ class Child:
         except WaitTimeout:
             late = f"still ran {self._grace:g} s after its channel was closed, and was killed"
         finally:
-            # After a timeout or an interrupted wait (Ctrl-C, a cancelled task) no zombie is left either.
+            # No zombie is left after a timeout or an interrupted wait (Ctrl-C, a cancelled task) either.
             if self.status is None:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 self._reap()
@@ -106,7 +106,7 @@ class Child:
 
 
 _parents_ends: WeakSet[Channel] = WeakSet()
-"""Our ends of the channels to children: a further child must not hold them open."""
+"""The parent's ends of the channels to children: another child must not hold them open."""
 
 
 def fork(
@@ -118,13 +118,13 @@ def fork(
 ) -> Child:
     """Run ``function(channel)`` in a forked child, with a channel between the two; use it in a ``with``.
 
-    What the function returns is the exit status (None is 0), as with ``sys.exit``, which works too. Nothing
-    of the parent runs in the child: no ``finally``, no ``atexit``. ``max_message`` and ``timeout`` are the
-    channels'.
+    The function's return value is the exit status (None is 0), as with ``sys.exit``, which works too. Nothing
+    of the parent runs in the child: no ``finally``, no ``atexit``. ``max_message`` and ``timeout`` are those
+    of the channels.
 
-    Fork before starting threads: a child has only the one that forked. Where there are others, a
-    DeprecationWarning is given from Python 3.12 on, as by ``os.fork``, but before there is a child. Whatever
-    is raised, by a warning that is made an error or by Ctrl-C, no child is left.
+    Fork before starting threads: a child has only the one that forked. If there are others, a
+    DeprecationWarning is raised from Python 3.12 on, as by ``os.fork``, but before there is a child. If a
+    warning that is made an error, or Ctrl-C, raises an exception, no child is left.
     """
     check_seconds("grace", grace)
     _warn_of_threads()
@@ -145,7 +145,7 @@ def fork(
 
 
 def _warn_of_threads() -> None:
-    """Warn where os.fork() will, but before there is a child; both begin alike, so that one filter does."""
+    """Warn if os.fork() would, but before there is a child. One filter matches both messages."""
     if sys.version_info < (3, 12):
         return
     try:
@@ -164,8 +164,8 @@ def _warn_of_threads() -> None:
 def _fork(live: Callable[[], NoReturn], adopt: Callable[[int], Child]) -> Child:
     """Fork, run ``live`` in the child, and return what ``adopt`` makes of its pid.
 
-    os.fork() can raise although there is a child: it warns of threads only then, and before its result is
-    known Ctrl-C's handler runs. The child's own word for its pid is what makes it possible to end it.
+    os.fork() can raise although there is a child: it warns of threads only after the fork, and a handler of
+    Ctrl-C may run before it returns. So the child sends its pid, and the parent can end it.
     """
     parent = os.getpid()
     reader, writer = socket.socketpair()
@@ -181,14 +181,14 @@ def _fork(live: Callable[[], NoReturn], adopt: Callable[[int], Child]) -> Child:
             if os.getpid() != parent:
                 os._exit(1)
             writer.close()
-            if text := reader.recv(16):  # nothing where there is no child
+            if text := reader.recv(16):  # empty if there is no child
                 os.kill(int(text), signal.SIGKILL)
                 os.waitpid(int(text), 0)
             raise
 
 
 def _live(function: Callable[[Channel], int | None], channel: Channel, report: int) -> NoReturn:
-    """The child's life, from the fork to the exit."""
+    """Run in the child, from the fork to the exit."""
     status = 1
     try:
         # Else the parent's event loop would receive this child's signals.
@@ -197,7 +197,7 @@ def _live(function: Callable[[Channel], int | None], channel: Channel, report: i
             end.close()
         status = _status(function, channel)
         _flush()
-    except BaseException as error:  # whatever it is, the parent learns it
+    except BaseException as error:  # any exception is reported to the parent
         import traceback
 
         text = "".join(traceback.format_exception(error))

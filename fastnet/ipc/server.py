@@ -31,14 +31,14 @@ Handler: TypeAlias = "Callable[[Channel], None] | Callable[[Channel], Coroutine[
 
 
 class UnixStats(NamedTuple):
-    """What a server has done so far."""
+    """The counters of a server."""
 
     accepted: int
     active: int
     refused: int
-    """Connections to an abstract address from users whom the mode keeps out."""
+    """Connections to an abstract address from users whom the mode does not admit."""
     failed: int
-    """Connections that ended by an error of the peer's: gone too early, too slow, or a bad message."""
+    """Connections ended by an error of the peer: closed too early, too slow, or a bad message."""
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -49,19 +49,19 @@ class UnixStats(NamedTuple):
 
 
 class UnixServer:
-    """Serves channels on a Unix-domain path, or with ``@`` before it on an abstract name.
+    """Serves channels on a Unix-domain path, or with a leading ``@`` on an abstract name.
 
     ``handler(channel)`` is called for each connection, and the channel closed when it returns. In a ``with``
     (or between ``start`` and ``stop``) it runs in a thread for each; in an ``async with`` it is a coroutine
-    function and runs in a task. What the peer does wrong (BadMessage, ConnectionError, WaitTimeout) ends its
-    connection and is counted; any other exception is reported as threads and tasks report theirs.
+    function and runs in a task. An error of the peer (BadMessage, ConnectionError, WaitTimeout) ends its
+    connection and is counted; any other exception is reported as an uncaught one of a thread or task.
 
-    A path's file has ``mode`` from its first moment, whatever the umask. An abstract name has no file: there
-    the mode is kept by looking at who connects, by user and primary group. At most ``max_connections`` are
-    served at once and the others wait; ``timeout`` and ``max_message`` are the channels'.
+    A path's file is created with ``mode``, whatever the umask. An abstract name has no file: there the server
+    checks the user and primary group of each peer against the mode. At most ``max_connections`` are
+    served at once and the others wait; ``timeout`` and ``max_message`` are those of the channels.
 
-    The path of a live server is refused with AddressInUse, and so is a file that is no socket; a socket that
-    nobody listens on any more is replaced. The path is removed at the end if it is still this server's.
+    Raises AddressInUse if another server listens at the path, or the file there is no socket; a socket on
+    which no process listens is replaced. The path is removed at the end if it is still this server's.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class UnixServer:
 
     @property
     def stats(self) -> UnixStats:
-        """What it has done so far."""
+        """Its counters so far."""
         return UnixStats(self._accepted, len(self._serving), self._refused, self._failed)
 
     # In threads
@@ -115,15 +115,15 @@ class UnixServer:
         return self
 
     def wait(self) -> None:
-        """Wait until it has stopped. Raises what ended it, if it was not ``stop``."""
+        """Wait until it has stopped. Raises the error that ended it, if ``stop`` did not."""
         if self._acceptor is not None:
             self._acceptor.result()
 
     def stop(self, grace: float = 5.0) -> None:
-        """Remove the path, let each handler answer what was sent to it, and wait for all of them.
+        """Remove the path, and wait until all handlers have answered the messages sent so far.
 
-        Handlers find no more messages, and after ``grace`` seconds they can't send either. One that does not
-        return even then stays behind in its thread, and WaitTimeout is raised. A handler may call it.
+        Handlers receive no more messages, and after ``grace`` seconds they can't send either. If one does not
+        return even then, its thread goes on and WaitTimeout is raised. A handler may call ``stop``.
         """
         check_seconds("grace", grace)
         claim = self._leave()
@@ -163,7 +163,7 @@ class UnixServer:
                     return
 
     def _started(self, channel: Channel, slots: threading.Semaphore) -> bool:
-        """Serve in a thread, if one can be had."""
+        """Serve in a new thread, if one can be started."""
         thread = threading.Thread(target=self._serve, args=(channel, slots), daemon=True)
         self._serving[thread] = channel
         try:
@@ -262,7 +262,7 @@ class UnixServer:
         return claim
 
     def _next(self, claim: _core.Claim) -> Steps[Channel | None]:
-        """The next connection of somebody whom the mode lets in; None once the server stops."""
+        """The next connection of a peer whom the mode admits; None once the server stops."""
         listener = claim.listener
         while self._claim is claim:
             try:
@@ -273,7 +273,7 @@ class UnixServer:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
-                # Out of descriptors: the connection stays queued until there is one.
+                # Out of descriptors: the connection stays queued until one is free.
                 self._note_shortage(error)
                 yield Wait(-1, 0, deadline_in(_EXHAUSTED_SECONDS))
                 continue
@@ -287,7 +287,7 @@ class UnixServer:
         return None
 
     def _note_shortage(self, error: Exception) -> None:
-        """Logged once until somebody is accepted."""
+        """Log it once until a connection is accepted."""
         if not self._is_short:
             self._is_short = True
             log("ipc", WARNING, f"{os.fsdecode(self.address)}: accepting pauses: {reason_of(error)}")
@@ -299,7 +299,7 @@ class UnixServer:
 
 def _shut(channels: Iterable[Channel], how: int) -> None:
     for channel in channels:
-        with suppress(OSError):  # its handler, or its peer, was sooner
+        with suppress(OSError):  # its handler or its peer has already closed it
             channel._sock.shutdown(how)
 
 

@@ -61,7 +61,7 @@ class Wire:
         self._has_ip_header = prober.engine == "raw" and prober.family == socket.AF_INET
         self._key = os.urandom(16)
         # A cookie is computed with our key from the address, the time and the number.
-        self._told = struct.Struct(f"!16s{self._family.address_size}sII").pack
+        self._hashed = struct.Struct(f"!16s{self._family.address_size}sII").pack
         payload = bytes(range(256)) * (prober.size // 256 + 1)
         room = prober.size - (_ECHO.size - ICMP.size)
         self._has_target = prober.family == socket.AF_INET6 and room >= _TARGET.size
@@ -81,7 +81,7 @@ class Wire:
 
     def send(self, batch: list[tuple[int, int]], before: int) -> tuple[int, int]:
         """Send to each (target, address), ``before + 1`` first: to how many, and what errno stopped it."""
-        send, pack, told, now_ns = self._socket.sendto, self._pack, self._told, time.monotonic_ns
+        send, pack, hashed, now_ns = self._socket.sendto, self._pack, self._hashed, time.monotonic_ns
         kind, ident, key, filler = self._request_type, self._ident, self._key, self._filler
         width, tails = self._family.address_size, _TAILS[self._family.address_size]
         constant, number = self._constant_sum, before
@@ -96,7 +96,7 @@ class Wire:
             while True:
                 made_ns = now_ns()
                 ticks = made_ns >> TICK_BITS & TICKS
-                cookie = hash(told(key, packed, ticks, number)) & _WORD
+                cookie = hash(hashed(key, packed, ticks, number)) & _WORD
                 # A datagram socket's, and that of IPv6, the kernel computes.
                 checksum = -(constant + sequence + ticks + number + cookie) % 0xFFFF
                 packet = pack(kind, checksum, ident, sequence, ticks, number, cookie, filler)
@@ -111,7 +111,12 @@ class Wire:
     def receive(self, limit: int) -> tuple[list[Reply], int]:
         """The replies among so many messages at most, and the errno of what stopped it or 0."""
         receive, unpack, unpack_stamp = self._socket.recvmsg, _ECHO.unpack_from, TIMESPEC.unpack
-        told, target_of, number_of, parse = self._told, self._targets.target, int.from_bytes, socket.inet_pton
+        hashed, target_of, number_of, parse = (
+            self._hashed,
+            self._targets.target,
+            int.from_bytes,
+            socket.inet_pton,
+        )
         family, kind, ident, key = self._socket.family, self._family.echo_reply << 8, self._ident, self._key
         most, whole, has_ip_header, start = self._size, _ECHO.size, self._has_ip_header, 0
         found: list[Reply] = []
@@ -138,7 +143,7 @@ class Wire:
             if got != kind or ours != ident or sequence != number & 0xFFFF:
                 continue
             responder = ""
-            if cookie == hash(told(key, packed, ticks, number)) & _WORD:
+            if cookie == hash(hashed(key, packed, ticks, number)) & _WORD:
                 target = target_of(number_of(packed, "big"))
             else:
                 target = self._of_anycast(data, ticks, number, cookie)
@@ -163,7 +168,7 @@ class Wire:
         if not may_be_anycast(socket.AF_INET6, self._anycast, address):
             return None
         packed = address.to_bytes(self._family.address_size, "big")
-        return target if cookie == hash(self._told(self._key, packed, ticks, number)) & _WORD else None
+        return target if cookie == hash(self._hashed(self._key, packed, ticks, number)) & _WORD else None
 
     def errors(self, limit: int) -> list[tuple[int | None, int, Failure | Departure]]:
         """So much of the error queue: of each the target or None, the number, and the error."""
@@ -184,5 +189,5 @@ class Wire:
         if len(failure.quoted) < _ECHO.size:
             return target, 0
         *_, ticks, number, cookie = _ECHO.unpack_from(failure.quoted)
-        right = cookie == hash(self._told(self._key, packed, ticks, number)) & _WORD
+        right = cookie == hash(self._hashed(self._key, packed, ticks, number)) & _WORD
         return (target, number) if right and sequence == number & 0xFFFF else (None, 0)

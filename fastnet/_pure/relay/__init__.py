@@ -1,8 +1,8 @@
-"""Connections relayed by rules: one epoll loop a thread, over non-blocking sockets.
+"""Relaying of connections by rules: one epoll loop per thread, with non-blocking sockets.
 
-A ``Rule`` is where connections go and under which conditions, a ``Loop`` accepts and relays them. The
-client's side is *downstream*, the other *upstream*. Half-close is kept, resets are passed on behind what was
-sent before, and no more is held for a slow reader than one read (256 KiB) a direction.
+A ``Rule`` has the upstreams and the options of connections; a ``Loop`` accepts and relays them. The client's
+side is *downstream*, the other *upstream*. Half-close is preserved. A reset is passed on after the bytes sent
+before it. For a slow reader a direction holds at most one read (256 KiB).
 """
 
 from fastnet._contract.relay import ENGINES, Options, Record

@@ -1,4 +1,4 @@
-"""How many connections a rule has open, in all of its loops together, and from each source address."""
+"""The numbers of a rule's open connections: in all of its loops together, and from each source address."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """Counts connections in and out. All threads' loops pass it, so a lock guards the counts."""
+    """Counts connections as they begin and end. Loops of several threads share it, so a lock guards it."""
 
     def __init__(self, limit: int, limit_per_source: int, source_prefix: int) -> None:
         self._limit = limit
@@ -19,7 +19,7 @@ class Admission:
         self.reset()
 
     def reset(self) -> None:
-        """Nobody is in; for a forked child too, in which another thread's lock is held for ever."""
+        """Reset the counts; also for a forked child, where locks of other threads are never released."""
         self._lock = Lock()
         self._inside = 0
         self._sources: dict[bytes, int] = {}
@@ -27,11 +27,11 @@ class Admission:
 
     @property
     def inside(self) -> int:
-        """How many are in, in all loops."""
+        """The number of open connections in all loops."""
         return self._inside
 
     def enter(self, lane: Lane) -> bool:
-        """Let one more in; where there is no room, ``leave`` will name who was waiting for it."""
+        """Count one more; if there is no room, a later ``leave`` returns the caller as waiting."""
         with self._lock:
             if self._inside >= self._limit:
                 self._waiting.add(lane)
@@ -40,12 +40,12 @@ class Admission:
             return True
 
     def enter_anyway(self) -> None:
-        """One more is in, whether there is room or not."""
+        """Count one more, whether there is room or not."""
         with self._lock:
             self._inside += 1
 
     def leave(self) -> set[Lane]:
-        """One is gone; who had been waiting for room."""
+        """Count one less; returns those that waited for room."""
         with self._lock:
             self._inside -= 1
             waiting = self._waiting
@@ -54,7 +54,7 @@ class Admission:
             return waiting
 
     def take(self, ip: bytes) -> bool:
-        """Count one more from this address's source; False where it has as many as it may have."""
+        """Count one more from this address's source; False if it already has the maximum."""
         source = self._source(ip)
         with self._lock:
             open_now = self._sources.get(source, 0)
@@ -64,7 +64,7 @@ class Admission:
             return True
 
     def give(self, ip: bytes) -> None:
-        """One from this address's source is gone."""
+        """Count one less from this address's source."""
         source = self._source(ip)
         with self._lock:
             self._sources[source] -= 1
@@ -72,7 +72,7 @@ class Admission:
                 del self._sources[source]
 
     def _source(self, ip: bytes) -> bytes:
-        """The address, or the first one of its prefix: who has one IPv6 address mostly has 2^64 of them."""
+        """The address, or the first one of its prefix: a host with one IPv6 address usually has 2^64."""
         if len(ip) == 4:
             return ip
         return (int.from_bytes(ip, "big") & self._source_mask).to_bytes(16, "big")

@@ -1,17 +1,17 @@
-"""A byte rate, kept to by the generic cell rate algorithm (ITU-T I.371, annex A)."""
+"""A byte rate limit by the generic cell rate algorithm (ITU-T I.371, annex A)."""
 
 from __future__ import annotations
 
 import time
 
 BURST = 0.05
-"""What the rate gives in so many seconds may pass at once, and one byte at least."""
+"""Length of a burst in seconds of the rate; a burst has at least one byte."""
 
 
 class Bucket:
-    """One number is the whole state: when what was taken so far will have been earned.
+    """The state is one number: the time at which the rate will have allowed all bytes taken so far.
 
-    Threads that share one may see the same room; what they take too much is paid by a longer wait.
+    Threads that share one may see the same room; if they take too much, the next wait is longer by as much.
     """
 
     __slots__ = ("_burst", "_earned_at", "_rate")
@@ -24,16 +24,16 @@ class Bucket:
     def room(self, now: float) -> int:
         """Bytes that may pass at this ``time.monotonic()``."""
         ahead = max(self._earned_at - now, 0.0)
-        # Rounded up by less than a byte: a burst of one byte must not be lost to a rounding error.
+        # Rounds up by less than a byte, so that a rounding error does not make a burst of one byte 0.
         return max(0, int((self._burst - ahead) * self._rate + 0.001))
 
     def take(self, now: float, size: int) -> None:
-        """So many bytes have passed."""
+        """Count so many bytes that have passed."""
         self._earned_at = max(self._earned_at, now) + size / self._rate
 
 
 class Rates(list[Bucket]):
-    """The byte rates that a connection keeps to, all at once."""
+    """All byte rates that limit a connection."""
 
     def room(self) -> int:
         """Bytes that may pass now."""
@@ -41,7 +41,7 @@ class Rates(list[Bucket]):
         return min([bucket.room(now) for bucket in self])
 
     def take(self, size: int) -> None:
-        """So many bytes have passed now."""
+        """Count so many bytes that have passed now."""
         now = time.monotonic()
         for bucket in self:
             bucket.take(now, size)

@@ -1,7 +1,7 @@
-"""The phase in which an upstream is connected to: one after the other, each at all of its addresses.
+"""The phase of connecting to the upstreams in turn, each by all of its addresses.
 
-The addresses of one upstream are tried as "Happy Eyeballs" does (RFC 8305): the next one begins when one
-fails, or after 250 ms without an answer; the first that is connected wins, and is tried first next time.
+The addresses of one upstream are tried as in "Happy Eyeballs" (RFC 8305): the next attempt begins when one
+fails, or after 250 ms without an answer. The first to succeed is used; its address is tried first next time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PASSING = {*SHORTAGES, errno.EADDRNOTAVAIL, errno.EAGAIN}
 
 
 def connect(connection: Connection) -> Steps[Side]:
-    """The side of an upstream that is connected. Where all fail for a reason that passes, try again."""
+    """The side of an upstream that is connected. If all fail by errors that may pass, tries again."""
     lane, rule = connection.lane, connection.lane.rule
     give_up = time.monotonic() + lane.options.connect_timeout
     connection.down.watch(0)
@@ -59,19 +59,19 @@ def connect(connection: Connection) -> Steps[Side]:
 
 
 class Connecting:
-    """The attempts at the addresses of one upstream after the other."""
+    """The attempts at the addresses of one upstream."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lane = connection.lane
         self._attempts = connection.attempts
         self._has_failed = False  # Since the last connect began.
-        self._next_due = 0.0  # When the next one may begin beside it.
+        self._next_due = 0.0  # When the next one may begin in parallel.
         self.errors: set[int] = set()
         """Why the addresses of the last upstream could not be connected to."""
 
     def connect_to(self, upstream: Upstream) -> Steps[Side | None]:
-        """The side of its first address that is connected; None where none can be."""
+        """The side of the first attempt that succeeds; None if all fail."""
         self.errors.clear()
         addresses = upstream._in_order()
         late = time.monotonic() + self._lane.options.connect_timeout
@@ -93,7 +93,7 @@ class Connecting:
         return None
 
     def wait(self, until: float) -> Steps[Event | None]:
-        """An attempt's event; None where the time has come."""
+        """An attempt and its events; None if the time has come."""
         down = self._connection.down
         while event := (yield until):
             side, events = event
@@ -101,12 +101,12 @@ class Connecting:
                 return event
             if events & ERR:
                 raise Ended("client reset", abort=True)
-            side.gone = True  # A Unix client has closed; what it sent is still to be read.
+            side.gone = True  # A Unix client has closed; its data is still to be read.
             side.watch(0)
         return None
 
     def _begin(self, address: Address) -> Side | None:
-        """Begin to connect to an address; its side, where it is connected at once."""
+        """Begin to connect to an address; its side, if it is connected at once."""
         self._lane.counters.connects_retried += self._has_failed
         self._has_failed = False
         side = None
@@ -129,15 +129,15 @@ class Connecting:
         return None
 
     def _outcome(self, side: Side, _events: int) -> Side | None:
-        """How an attempt went: its side, where it is connected."""
+        """Handle the end of an attempt; its side, if it is connected."""
         error = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        # A port of this machine without a listener can be connected to itself (RFC 9293, section 3.5).
+        # A connect to a local port without a listener may reach its own socket (RFC 9293, section 3.5).
         if (error and error not in _RESET) or side.sock.getsockname() == peername(side.sock):
             del self._attempts[side]
             side.close()
             self._fail(error)
             return None
-        # It may have been connected and be reset already; what it sent in between can be read.
+        # It may be connected and already reset; data that it sent in between can be read.
         side.broken = bool(error)
         return side
 
@@ -158,7 +158,7 @@ class Connecting:
         upstream._prefer(address)
         version = self._lane.options.send_proxy
         if version:
-            # A fresh socket takes so few bytes whole; a broken one is what the next phase sees.
+            # A new socket takes so few bytes at once; the next phase handles a broken one.
             try:
                 header = build(version, self._connection.client, self._connection.destination)
                 side.sock.send(header, socket.MSG_NOSIGNAL)

@@ -1,7 +1,7 @@
 """A client's connection from its acceptance to its end, and its record.
 
-Its life is one generator: a PROXY header is awaited, an upstream is connected to, bytes are relayed; or the
-client is refused with an HTTP response.
+One generator runs its phases: it awaits a PROXY header, connects to an upstream and relays bytes, or sends
+the client a refusal as an HTTP response.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 class Connection:
-    """``client`` is who connected, ``destination`` where to: by a trusted PROXY header, if there was one.
+    """``client`` and ``destination`` are the addresses of a trusted PROXY header or else of the socket.
 
-    ``spare`` is a socket to connect with, ``attempts`` are the sides of an upstream that may be connected.
+    ``spare`` is a socket for the next connect, ``attempts`` are the sides that are connecting to an upstream.
     """
 
     __slots__ = (
@@ -60,7 +60,7 @@ class Connection:
         lane.inbox.connections.add(self)
         lane.counters.active += 1
 
-    # Its life
+    # Its phases
 
     def _serve(self) -> Steps[None]:
         early = (yield from greet(self)) if self.client in self.lane.trusted else b""
@@ -76,7 +76,7 @@ class Connection:
         return relaying.steps(early)
 
     def _live(self, steps: Steps[None]) -> Steps[None]:
-        """Take these steps to their end, whichever that is."""
+        """Run these steps until the connection ends."""
         refused = None
         try:
             try:
@@ -93,18 +93,18 @@ class Connection:
             self._end(end.ended, end.abort)
 
     def begin(self) -> None:
-        """Take up a connection that was accepted. Raises OSError where epoll has no room for it."""
+        """Begin to serve an accepted connection. Raises OSError if epoll has no room for it."""
         self.resume(None)
 
     def join(self, second: socket.socket) -> None:
-        """Relay to this socket, which is connected."""
+        """Relay to this connected socket."""
         up = Side(second, self)
         self.connected(up, (second.family, peername(second)))
         self._steps = self._live(self._relay(up, b""))
         self.resume(None)
 
     def resume(self, event: Event | None) -> None:
-        """Go on, with what happened to a side or because the time has come."""
+        """Continue with the events of a side, or because the time has come."""
         try:
             due = self._steps.send(event)
         except StopIteration:
@@ -118,11 +118,11 @@ class Connection:
         self.resume(None)
 
     def fail(self) -> None:
-        """End it where epoll had no room for it."""
+        """End it because epoll has no room for it."""
         self._end("unreachable", abort=True)
 
     def stop(self) -> None:
-        """End it by a reset, since the loop is to end."""
+        """Reset it, since the loop ends."""
         try:
             self._steps.throw(Ended("stopped", abort=True))
         except StopIteration:
@@ -130,7 +130,7 @@ class Connection:
         except Ended as end:  # Its steps had not begun, or have failed.
             self._end(end.ended, end.abort)
 
-    # What its phases do to it
+    # Called by its phases
 
     def connected(self, up: Side, address: Address, upstream: Upstream | None = None) -> None:
         self.up, self.address, self._upstream = up, address, upstream
@@ -139,12 +139,12 @@ class Connection:
             upstream._opened(self.lane.inbox)
 
     def denied(self, ended: str) -> Ended:
-        """How it ends where the client may not be served."""
+        """The exception that ends it if the client may not be served."""
         self.lane.counters.denied += 1
         return Ended(ended, abort=True)
 
     def drop_attempts(self) -> None:
-        """Close all that may be connected, and the socket to connect with, if it was not taken."""
+        """Close all attempts, and the spare socket if it was not used."""
         while self.attempts:
             self.attempts.popitem()[0].close()
         spare, self.spare = self.spare, None
@@ -154,7 +154,7 @@ class Connection:
     def _may_enter(self) -> bool:
         """Whether the client is allowed, and has not too many connections yet."""
         ip = ip_of(self.client)
-        if ip is None:  # A Unix socket's mode decides who may connect to it.
+        if ip is None:  # The mode of a Unix socket controls who may connect to it.
             return True
         if not self.lane.allows(self.client):
             return False
@@ -167,7 +167,7 @@ class Connection:
     def _end(self, ended: str, abort: bool = False) -> None:
         """Close both sides, by a reset or not, for this reason if there was none before.
 
-        A client that did not get all of its bytes is reset anyhow.
+        Even without ``abort``, a client that did not get all of its bytes is reset.
         """
         abort = abort or bool(self.down.unsent)
         self.lane.inbox.clock.set(self, NEVER)
@@ -177,7 +177,7 @@ class Connection:
         self.down.close(abort)
         if self.up:
             self.up.close(abort)
-            del self.down.peer, self.up.peer  # No cycle is left for the garbage collector.
+            del self.down.peer, self.up.peer  # Breaks the reference cycle.
         if self._upstream:
             self._upstream._closed(self.lane.inbox)
         if self._source:
@@ -195,7 +195,7 @@ class Connection:
             self._upstream._closed(self.lane.inbox)
 
     def record(self) -> Record:
-        """How it stands now."""
+        """Its present record."""
         return Record(
             self.lane.rule,
             self.number,

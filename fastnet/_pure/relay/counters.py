@@ -1,4 +1,4 @@
-"""What was counted of a rule's connections."""
+"""Counters of a rule's connections."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fastnet._contract.relay import COUNTED
 
 
 class LaneCounters:
-    """What one loop did for one rule: only the loop's thread writes."""
+    """The counters of one rule in one loop; only the loop's thread writes them."""
 
     __slots__ = COUNTED
 
@@ -16,7 +16,7 @@ class LaneCounters:
 
 
 class Counters:
-    """What a rule has done so far, in all of its loops. May be read in any thread, at any time."""
+    """A rule's counters, summed over all of its loops. Any thread may read them at any time."""
 
     __slots__ = ("_parts",)
 
@@ -35,27 +35,27 @@ class Counters:
 
     @property
     def unreachable(self) -> int:
-        """Connections for which no upstream could be connected to."""
+        """Connections for which every connect to an upstream failed."""
         return sum([counters.unreachable for counters in self._parts])
 
     @property
     def refused(self) -> int:
-        """Connections ended by an answer of our own to what a side sent: 400, 408 or 502."""
+        """Connections ended by a response of the relay itself: 400, 408 or 502."""
         return sum([counters.refused for counters in self._parts])
 
     @property
     def denied(self) -> int:
-        """Connections that were closed at once: by prefix, too many of one source, or no PROXY header."""
+        """Connections closed at once: denied by prefix, too many of one source, or no PROXY header."""
         return sum([counters.denied for counters in self._parts])
 
     @property
     def resets(self) -> int:
-        """Connections that one of the sides reset, or that were cut when the loop was stopped."""
+        """Connections that a side reset, or that were reset when the loop was stopped."""
         return sum([counters.resets for counters in self._parts])
 
     @property
     def timed_out(self) -> int:
-        """Connections that were cut because nothing had come for too long."""
+        """Connections reset because they were idle for too long."""
         return sum([counters.timed_out for counters in self._parts])
 
     @property

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def greet(connection: Connection) -> Steps[bytes]:
-    """Put whom the header names in the place of whoever connected; what the client has sent behind it."""
+    """Replace the peer's addresses by those in the header; returns the bytes after the header."""
     late = time.monotonic() + connection.lane.options.head_timeout
     connection.down.watch(IN | PRI)
     data = b""

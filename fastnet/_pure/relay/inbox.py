@@ -1,4 +1,4 @@
-"""What all of a loop's relays share, and how other threads reach them."""
+"""What all connections of a loop share, and the calls from other threads to it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from fastnet._contract.relay import Record
 
 BUFFER_SIZE = 262144
-"""Bytes of one read, and so the bytes that a direction holds for a slow reader at most."""
+"""Bytes of one read: the most that a direction holds for a slow reader."""
 
 
 class Relayed(Protocol):
     """A connection, or a flow of datagrams."""
 
     def record(self) -> Record:
-        """How it stands now."""
+        """Its present record."""
 
     def stop(self) -> None:
-        """End it, since the loop is to end."""
+        """Reset it, since the loop ends."""
 
     def abandon(self) -> None:
         """In a forked child: close the copies."""
@@ -55,17 +55,17 @@ class Inbox:
 
     @property
     def load(self) -> int:
-        """Connections that are here, or on their way."""
+        """The number of connections, those on their way from another loop included."""
         return len(self.connections) + len(self._inbox)
 
     def drain(self) -> None:
-        """End the connections that are between requests, and others once they are."""
+        """End each connection between two requests, now or later."""
         self.draining = True
         for connection in list(self.between_requests):
             connection.on_time()
 
     def post(self, call: Callable[[], None]) -> bool:
-        """Have the loop's thread call this in its next turn; False where it has ended. Any thread."""
+        """Call this in the loop's thread in its next turn; False if the loop has ended. For any thread."""
         with self._lock:
             if self.ended:
                 return False
@@ -78,7 +78,7 @@ class Inbox:
             self._inbox.popleft()()
 
     def end(self) -> None:
-        """Take nothing in any more. What is in the inbox is called all the same, and finds ``ended`` set."""
+        """Accept no more calls. Those in the inbox are still made, with ``ended`` set."""
         with self._lock:
             self.ended = True
         self.read_inbox()
@@ -88,7 +88,7 @@ class Inbox:
         self.poller.close()
 
     def abandon(self) -> None:
-        """In a forked child: close the copies, and wait for no lock of another thread."""
+        """In a forked child: close the copies, without taking locks that other threads may hold."""
         self._lock = threading.Lock()
         self.ended = True
         self._inbox.clear()

@@ -1,4 +1,4 @@
-"""One rule in one loop: its listeners there, its connections, and what was counted."""
+"""One rule in one loop: its listeners, connections and counters there."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from fastnet._pure.relay.rule import Rule
 
 SHORTAGE_PAUSE = 0.1
-"""Seconds without accepting after descriptors or ports ran out."""
+"""Seconds that accepting pauses after descriptors or ports ran out."""
 
 
 class Lane:
-    """What a loop does for a rule."""
+    """The part of a loop that serves one rule."""
 
     def __init__(self, inbox: Inbox, rule: Rule) -> None:
         self.inbox = inbox
@@ -51,18 +51,18 @@ class Lane:
         return bool(self.listeners or self.datagrams or self.counters.active)
 
     def rates(self) -> Rates:
-        """The byte rates that a new connection keeps to."""
+        """The byte rates that limit a new connection."""
         own = [Bucket(self.options.connection_rate)] if self.options.connection_rate else []
         return Rates(own + self.rule._rates)
 
     def allows(self, client: Address) -> bool:
-        """Whether the rule's prefixes let this client in."""
+        """Whether the rule's prefixes admit this client."""
         return client not in self.denied and (not self.allowed or client in self.allowed)
 
     # Connections
 
     def adopt(self, sock: socket.socket, client: Any, spare: socket.socket | None) -> None:
-        """Serve a connection that some loop accepted; ``spare`` is a socket to connect with."""
+        """Serve a connection that this or another loop accepted; ``spare`` is a socket for its connect."""
         try:
             connection = Connection(self, sock, client)
         except OSError as error:
@@ -79,7 +79,7 @@ class Lane:
             return
         try:
             connection.begin()
-        except OSError as error:  # of epoll
+        except OSError as error:  # no room in epoll
             connection.fail()
             self.shortage(error.errno or errno.ENOMEM)
 
@@ -91,7 +91,7 @@ class Lane:
         self.freed()
 
     def freed(self) -> None:
-        """There is room for one more connection: wake who waits for it."""
+        """There is room for one more connection: wake the lanes that wait for it."""
         for lane in self.rule._admission.leave():
             if lane is self:
                 self.resume()
@@ -153,12 +153,12 @@ class Lane:
     # Room for flows of datagrams
 
     def idlest_flow(self, but: Flow | None = None) -> Flow | None:
-        """The flow that was quiet for longest, of all listeners', but for this one."""
+        """The flow of any listener that has been idle longest, other than this one."""
         found = [flow for flow in (flows.idlest(but) for flows in self.datagrams) if flow]
         return min(found, key=lambda flow: flow.used, default=None)
 
     def ask_for_room(self) -> None:
-        """Have each of the rule's other loops end the flow that was quiet for longest there, soon."""
+        """Ask each of the rule's other loops to end its flow that has been idle longest."""
         for lane in list(self.rule._lanes):
             if lane is not self:
                 lane.inbox.post(lane._yield)
@@ -176,7 +176,7 @@ class Lane:
         self.datagrams.clear()
 
     def drain(self) -> None:
-        """Accept no more; what there is may end."""
+        """Accept no more; open connections may end by themselves."""
         self._close_listeners()
         for flows in self.datagrams:
             flows.drain()
@@ -192,7 +192,7 @@ class Lane:
         self.listeners.clear()
 
     def abandon(self) -> None:
-        """In a forked child: close the copies, and forget the connections."""
+        """In a forked child: close the copies and drop the connections."""
         for listener in self.listeners:
             listener.sock.close()
         for flows in self.datagrams:
@@ -203,7 +203,7 @@ class Lane:
         self.counters.active = 0
 
     def least_loaded(self) -> Lane:
-        """Whose loop has the fewest connections, of the rule's: this one, where no other is better."""
+        """The rule's lane whose loop has the fewest connections; this one if it has as few."""
         best = self
         if len(self.rule._lanes) > 1:
             for lane in list(self.rule._lanes):

@@ -1,4 +1,4 @@
-"""A listening socket, and how its connections are accepted."""
+"""A listening socket, and accepting from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ACCEPTS_A_TURN = 16
 
 
 class Listener:
-    """Accepts a few connections a turn, so that those there are go on, and gives each to the best loop."""
+    """Accepts a few connections per turn, so that open ones are served, each for the least loaded loop."""
 
     __slots__ = ("_lane", "sock")
 
@@ -29,14 +29,14 @@ class Listener:
                 return
 
     def _accept(self) -> bool:
-        """Take one connection; False where there is none, or where no more can be had now."""
+        """Accept one connection; False if there is none, or no more can be accepted now."""
         lane = self._lane
         if not lane.rule._admission.enter(lane):
             lane.pause()
             return False
         spare = None
         try:
-            # First the upstream's socket: a client is not accepted without a descriptor to serve it with.
+            # The upstream's socket first: no client is accepted without a descriptor for its upstream.
             spare = _socket_for(lane.first_family())
             sock, client = self.sock.accept()
         except OSError as error:
@@ -53,7 +53,7 @@ class Listener:
 
 
 def _socket_for(family: int) -> socket.socket | None:
-    """A socket of this family; None where this machine lacks the family."""
+    """A socket of this family; None if this machine lacks the family."""
     try:
         return socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:

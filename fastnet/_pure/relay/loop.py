@@ -1,4 +1,4 @@
-"""What a loop stands on: descriptors and times that are waited for, and a way to end the wait."""
+"""The base of a loop: waiting for descriptors and times, and waking from another thread."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from contextlib import suppress
 from typing import Protocol
 
 NEVER = float("inf")
-"""A time that does not come."""
+"""A time that never comes."""
 RETRY_PAUSE = 0.05
-"""Seconds until what epoll had no room or memory for is tried again."""
+"""Seconds until a descriptor for which epoll had no room or memory is tried again."""
 IN, PRI, OUT, ERR, HUP = select.EPOLLIN, select.EPOLLPRI, select.EPOLLOUT, select.EPOLLERR, select.EPOLLHUP
 
 
 class Handler(Protocol):
-    """What epoll's events of a descriptor go to."""
+    """An object that handles epoll's events of a descriptor."""
 
     def on_event(self, events: int) -> None: ...
 
 
 class Poller:
-    """epoll, and who is called for each descriptor."""
+    """epoll, and the handler of each descriptor."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._unwatched: dict[int, int] = {}  # Events of what there was no room for.
+        self._unwatched: dict[int, int] = {}  # Events of descriptors for which epoll had no room.
 
     def watch(self, fd: int, events: int, handler: Handler) -> None:
-        """Report these events of a descriptor that is not watched yet."""
+        """Watch these events of a descriptor that is not watched yet."""
         self._epoll.register(fd, events)
         self._handlers[fd] = handler
 
     def watch_soon(self, fd: int, events: int, handler: Handler) -> None:
-        """The same, but where there is no room or memory for it, again and again until there is."""
+        """``watch``; without room or memory for it, retried until there is."""
         self._handlers[fd] = handler
         self._unwatched[fd] = events
         self._watch_all()
@@ -48,25 +48,25 @@ class Poller:
                 del self._unwatched[fd]
 
     def change(self, fd: int, events: int) -> None:
-        """Report these events of a watched descriptor from now on."""
+        """Change the events of a watched descriptor."""
         if fd in self._unwatched:
             self._unwatched[fd] = events
         else:
             self._epoll.modify(fd, events)
 
     def unwatch(self, fd: int) -> None:
-        """Report no more of a descriptor, if it is watched; before it is closed."""
+        """Unwatch a descriptor, if it is watched. Call this before it is closed."""
         if self._handlers.pop(fd, None) and self._unwatched.pop(fd, None) is None:
             self._epoll.unregister(fd)
 
     def poll(self, timeout: float) -> list[tuple[Handler, int]]:
-        """Wait so many seconds at most (-1: for ever); who is to be called, and with which events."""
+        """Wait at most so many seconds (-1: no limit); returns the handlers to call, with their events."""
         if self._unwatched:
             self._watch_all()
         if self._unwatched:
             timeout = RETRY_PAUSE if timeout < 0 else min(timeout, RETRY_PAUSE)
         handlers = self._handlers
-        # Looked up at once: what is handled first may close a descriptor whose number is then used anew.
+        # Looked up one by one: a handler may close a descriptor whose number is then reused.
         return [(handlers[fd], events) for fd, events in self._epoll.poll(timeout)]
 
     def close(self) -> None:
@@ -95,27 +95,27 @@ class Waker:
                 os.close(fd)
 
     def abandon(self) -> None:
-        """Close in a forked child, where another thread's lock is held for ever."""
+        """Close in a forked child, where locks of other threads are never released."""
         self._lock = threading.RLock()
         self.close()
 
 
 class Timed(Protocol):
-    """What has something to do at a time."""
+    """An object that is called at a time."""
 
     def on_time(self) -> None: ...
 
 
 class Clock:
-    """Who is called at which time: one time for each."""
+    """Objects to call, with one time for each."""
 
     def __init__(self) -> None:
         self._times: dict[Timed, float] = {}
         self.due = NEVER
-        """The ``time.monotonic()`` before which nothing is due; nor then, if the earliest was put off."""
+        """The ``time.monotonic()`` before which nothing is due; too early if the first was postponed."""
 
     def set(self, timed: Timed, due: float) -> None:
-        """Call ``on_time`` once it is this ``time.monotonic()``, instead of at a time that was set before."""
+        """Call ``on_time`` at this ``time.monotonic()``; replaces the time set before."""
         if due == NEVER:
             self._times.pop(timed, None)
         else:
@@ -123,12 +123,12 @@ class Clock:
             self.due = min(self.due, due)
 
     def run(self) -> None:
-        """Do what is due."""
+        """Call all objects that are due."""
         now = time.monotonic()
         if now < self.due:
             return
         for timed in [timed for timed, due in self._times.items() if due <= now]:
-            # What is done first may have put off who was late with it.
+            # An earlier call may have postponed this one.
             if self._times.get(timed, NEVER) <= now:
                 del self._times[timed]
                 timed.on_time()

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from fastnet._contract.relay import Address, Prefix
 
 MAPPED = bytes(10) + b"\xff\xff"
-"""What an IPv4 address begins with as an IPv6 one."""
+"""The first bytes of an IPv4-mapped IPv6 address."""
 
 
 def ip_of(address: Address | None) -> bytes | None:
-    """The bytes of an IP address, 4 or 16; None where it is a Unix socket's or there is none."""
+    """The bytes of an IP address, 4 or 16; None for a Unix socket's address or without one."""
     if address is None or address[0] not in (socket.AF_INET, socket.AF_INET6):
         return None
     family, (host, *_) = address
@@ -32,7 +32,7 @@ class Prefixes:
 
     def __init__(self, prefixes: Iterable[Prefix]) -> None:
         self._networks: dict[tuple[int, int], set[int]] = {}
-        """The networks' leading bits, by how many bytes an address has and how many bits follow."""
+        """The networks' leading bits, by the bytes of an address and the number of its other bits."""
         for _, network, length in prefixes:
             following = len(network) * 8 - length
             if network.startswith(MAPPED) and following <= 32:

@@ -1,6 +1,6 @@
 """PROXY protocol headers, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt).
 
-What a proxy sends, before anything else on a connection, about the client that it speaks for.
+A proxy sends one first on a connection; it has the addresses of the proxy's own client.
 """
 
 import re
@@ -12,7 +12,7 @@ from fastnet._contract.relay import Address
 from fastnet._pure.relay.prefixes import MAPPED, ip_of
 
 LONGEST = 4096
-"""Bytes of the longest header that is taken."""
+"""Bytes of the longest header that is accepted."""
 
 _TEXT_START = b"PROXY "
 _TEXT_LONGEST = 107
@@ -30,28 +30,28 @@ _PAIRS = {
     for transport in (1, 2)
 }
 _NO_IP_SIZES = {0x00: 0, 0x31: 216, 0x32: 216}
-"""Bytes of both addresses of the families that have no IP addresses."""
+"""Bytes of both addresses, for families without IP addresses."""
 
 
 class BadHeader(ValueError):
-    """It is no PROXY header, or a wrong one, or one that is too long."""
+    """Not a PROXY header, an invalid one, or one that is too long."""
 
 
 class Header(NamedTuple):
-    """Who speaks to whom; None, both of them, where the header names nobody."""
+    """A parsed header: source and destination, both None if the header has no addresses."""
 
     size: int
-    """Bytes; what follows them is the client's."""
+    """Length of the header in bytes; the bytes after it are the client's."""
     version: int
     source: Address | None
     destination: Address | None
 
 
 def parse(data: bytes) -> Header | None:
-    """The header that ``data`` begins with; None where all is well so far and more bytes are needed.
+    """The header at the start of ``data``; None if it is valid so far and more bytes are needed.
 
-    Of version 1's UNKNOWN, of version 2's LOCAL and of other address families than IPv4 and IPv6 no address
-    is known: the connection's own ones are to be used then. Extensions (TLVs) are skipped. Raises BadHeader.
+    Version 1's UNKNOWN, version 2's LOCAL and address families other than IPv4 and IPv6 give no addresses:
+    use the connection's own ones then. Extensions (TLVs) are skipped. Raises BadHeader.
     """
     if _TEXT_START.startswith(data[: len(_TEXT_START)]):
         return _parse_text(data)

@@ -12,12 +12,12 @@ _MOST = 16384
 
 
 class Records:
-    """Those that nobody has asked for yet: one thread adds, one takes."""
+    """The records not taken yet: one thread adds, one takes."""
 
     def __init__(self) -> None:
         self._kept: deque[Record] = deque()
         self.lost = 0
-        """How many there was no room for."""
+        """The number of records dropped for lack of room."""
 
     def add(self, record: Record) -> None:
         if len(self._kept) < _MOST:
@@ -26,5 +26,5 @@ class Records:
             self.lost += 1
 
     def take(self) -> list[Record]:
-        """All, the earliest first."""
+        """Take all records, the oldest first."""
         return [self._kept.popleft() for _ in range(len(self._kept))]

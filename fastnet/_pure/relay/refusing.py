@@ -1,4 +1,4 @@
-"""The phase in which a client is sent the refusal, and has time to read it."""
+"""The phase that sends a client the refusal and waits until it has read it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from fastnet._pure.relay.steps import Steps
 
 LINGER = 2.0
-"""Seconds that a client which was refused has to read why, once that is sent."""
+"""Seconds that a refused client has to read the response after it was sent."""
 _DISCARDED = 65536
 
 
 def refuse(connection: Connection, status: int, reason: str) -> Steps[None]:
     """Send the response and FIN, and read on: a reset for unread data would destroy the response.
 
-    What is kept of an earlier response goes first: until it is sent, the limit is that of a connection in
-    which one direction has ended.
+    Bytes kept of an earlier response are sent first; until then the limit is that of a connection in which
+    one direction has ended.
     """
     down = connection.down
     down.unsent += refusal(status, reason)

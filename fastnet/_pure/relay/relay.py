@@ -30,16 +30,15 @@ WARNING_PAUSE = 60.0
 class Loop:
     """One thread's relays.
 
-    ``listen`` and ``join`` add what to relay, then ``run`` does it until nothing is left: no listener
-    and no connection. What may be called in any thread waits for the running loop's next turn, except for
+    ``listen`` and ``join`` add sockets, then ``run`` serves them until nothing is left: no listener
+    and no connection. Methods for any thread wait for the running loop's next turn, except for
     ``drain`` and ``stop``, which return at once and may also be called from a signal handler.
 
-    ``spin`` is the time in seconds after an event for which it polls instead of sleeping, which spends a
-    processor on answering sooner. ``warn`` is called in the loop's thread with a line of text when accepting
-    pauses because descriptors or ports ran out. Raises InvalidArgument for a ``spin`` that can't be meant.
+    ``spin`` is the time in seconds after an event for which it polls instead of sleeping: lower latency for
+    a busy core. ``warn`` is called in the loop's thread with a line of text when accepting
+    pauses because descriptors or ports ran out. Raises InvalidArgument for a ``spin`` out of range.
 
-    A child process that forks off has its copies of all descriptors closed, so that it keeps no
-    connection open.
+    A forked child process closes its copies of all descriptors, so that it keeps no connection open.
     """
 
     def __init__(self, *, spin: float = 0.0, warn: Callable[[str], None] = lambda text: None) -> None:
@@ -57,12 +56,12 @@ class Loop:
         self._thread: int | None = None
         _loops.add(self)
 
-    # What to relay
+    # Listeners and connections
 
     def listen(self, rule: Rule, listeners: Sequence[socket.socket]) -> None:
-        """Serve the connections to these listening sockets by this rule; they are the loop's from now on.
+        """Serve connections to these listening sockets by this rule. The loop takes ownership of the sockets.
 
-        May be called in any thread, before and while it runs. Raises RuntimeError where it has ended.
+        May be called in any thread, before and while it runs. Raises RuntimeError if it has ended.
         """
         if not self._do(lambda: self._lane(rule).listen(listeners)):
             raise RuntimeError("this loop has ended: make another one")
@@ -72,7 +71,7 @@ class Loop:
         self._do(lambda: self._unlisten(rule))
 
     def join(self, first: socket.socket, second: socket.socket, rule: Rule | None = None) -> Counters:
-        """Relay between two connected sockets, which are the loop's from now on; before it runs."""
+        """Relay between two connected sockets; the loop takes ownership of both. Call it before ``run``."""
         rule = rule or Rule(())
         lane = self._lane(rule)
         rule._admission.enter_anyway()
@@ -92,9 +91,9 @@ class Loop:
     # Running
 
     def run(self) -> bool:
-        """Relay until nothing is left to do, or the time to ``drain`` is up; then close every socket.
+        """Relay until nothing is left, or the time to ``drain`` is over; then close every socket.
 
-        True where every connection had ended by itself, False where one was cut.
+        True if every connection had ended by itself, False if one was reset.
         """
         with self._lock:
             self._thread = threading.get_ident()
@@ -126,7 +125,7 @@ class Loop:
         self._inbox.close()
 
     def _over(self) -> bool:
-        """Whether nothing is left to do, or the time for it is up."""
+        """Whether nothing is left to do, or the time to drain is over."""
         self._inbox.read_inbox()
         if self._draining:
             self._drain()
@@ -144,7 +143,7 @@ class Loop:
         self._inbox.clock.run()
 
     def _wait(self) -> float:
-        """Seconds until something is due; -1 where nothing is."""
+        """Seconds until something is due; -1 if nothing is."""
         if self._spin and time.monotonic() < self._spin_until:
             return 0
         due = min(self._inbox.clock.due, self._deadline)
@@ -160,7 +159,7 @@ class Loop:
             lane.drain()
 
     def _do(self, call: Callable[[], object]) -> bool:
-        """Call this in the loop's thread, at once where it does not run; False where it has ended."""
+        """Call this in the loop's thread, or at once if it does not run; False if it has ended."""
         with self._lock:
             if self._thread in (None, threading.get_ident()):
                 if not self._inbox.ended:
@@ -174,15 +173,15 @@ class Loop:
     # Records and warnings
 
     def records(self) -> list[Record]:
-        """The connections that have ended since the last call, the earliest first; in any one thread.
+        """The connections that have ended since the last call, oldest first. For one thread at a time.
 
-        Those of rules with ``record``. No more than 16384 are kept: the rest is lost, and counted.
+        Only those of rules with ``record``. At most 16384 are kept; others are dropped and counted.
         """
         return self._inbox.records.take()
 
     @property
     def lost_records(self) -> int:
-        """Records that were lost because nobody asked for them."""
+        """The number of records dropped for lack of room."""
         return self._inbox.records.lost
 
     def connections(self) -> list[Record]:
@@ -192,14 +191,14 @@ class Loop:
         return found
 
     def _shortage(self, text: str) -> None:
-        """Warn once that accepting pauses, however often it does so before all is well again."""
+        """Warn that accepting pauses, unless the last shortage was less than ``WARNING_PAUSE`` ago."""
         now = time.monotonic()
         if now >= self._next_warning:
             self._warn(text)
         self._next_warning = now + WARNING_PAUSE
 
     def _abandon(self) -> None:
-        """In a forked child: close the copies, and touch nothing that is shared with the parent."""
+        """In a forked child: close the copies, and change nothing that is shared with the parent."""
         self._lock = threading.Lock()
         for lane in self._lanes.values():
             lane.abandon()
@@ -210,7 +209,7 @@ class Loop:
 
 
 class _Asked:
-    """What another thread wants the loop's to do, and how that went."""
+    """A call that another thread requests from the loop's thread, and its result."""
 
     def __init__(self, inbox: Inbox, call: Callable[[], object]) -> None:
         self._inbox = inbox
@@ -224,7 +223,7 @@ class _Asked:
             if not self._inbox.ended:
                 self._call()
                 self._done = True
-        except Exception as error:  # It is the asking thread's.
+        except Exception as error:  # The asking thread raises it.
             self._error = error
         self._answered.set()
 

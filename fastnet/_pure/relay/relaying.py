@@ -1,9 +1,9 @@
-"""The phase in which bytes pass between a client and an upstream.
+"""The phase that passes bytes between a client and an upstream.
 
-What is read from one side is sent to the other at once; only what the kernel would not take is kept, and
-until that is gone nothing more is read: a direction holds one read at most. Each direction ends by itself
-(half-close). A side that fails is *broken*: what it sent before is still delivered, then the other side is
-reset.
+Bytes read from one side are sent to the other at once. Bytes that the kernel does not take are kept, and
+nothing more is read until they are sent: a direction holds at most one read. Each direction ends by itself
+(half-close). A side that fails is *broken*: the bytes that it sent before are still delivered, then the other
+side is reset.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from fastnet._pure.relay.steps import Steps
 
 RESET_GRACE = 2.0
-"""Seconds that what was sent before a reset may take to be acknowledged before the reset is passed on."""
+"""Seconds that a reset is delayed until the bytes sent before it are acknowledged."""
 RESET_POLL = 0.01
 _GONE = ERR | HUP
 
 
 class Relaying:
-    """Two sides, either of which is read only while the other has taken all that came."""
+    """Two sides; each is read only while the other has taken all bytes so far."""
 
     __slots__ = (
         *("_connection", "_counters", "_down", "_due", "_options", "_quiet", "_rates", "_tap", "_up"),
@@ -47,15 +47,15 @@ class Relaying:
         self._rates = lane.rates()
         self._tap = lane.options.tap
         self._due: dict[Callable[[Any], None], float] = {}
-        """What is to be done when: methods, without the object, which would be a cycle."""
+        """Methods with their times; unbound, since bound ones would be a reference cycle."""
         self._throttled = False
         self._next = up
         """The side that is read first after a pause: the directions take turns."""
         self._quiet = ("idle", lane.options.idle_timeout)
-        """How it ends after so many seconds in which nothing was sent, if they are not 0."""
+        """The end and the limit in seconds of an idle connection; 0 is no limit."""
 
     def steps(self, early: bytes) -> Steps[None]:
-        """Relay until ``Ended``. ``early`` is what the client has sent already."""
+        """Relay until ``Ended``. ``early`` has the bytes of the client that were already read."""
         self._begin(early)
         while True:
             try:
@@ -94,7 +94,7 @@ class Relaying:
     # Passing bytes on
 
     def _may_read(self, side: Side) -> bool:
-        """Whether the other side can take what this one would give."""
+        """Whether the other side can take bytes from this one."""
         peer = side.peer
         return not (peer.unsent or peer.broken or self._throttled)
 
@@ -119,15 +119,15 @@ class Relaying:
         else:
             side.reading = False
             if side.gone and side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                side.fail()  # A reset came right behind the end, which alone is read.
+                side.fail()  # A reset followed the FIN; the read returns only the end.
             self._settle()
 
     def _receive(self, side: Side, data: memoryview) -> None:
-        """These bytes have come from this side."""
+        """Handle bytes from this side."""
         self._pass(side.peer, data)
 
     def _pass(self, side: Side, data: bytes | memoryview) -> None:
-        """Send these to a side, or keep what can't be sent now."""
+        """Send bytes to a side, and keep those that can't be sent now."""
         if self._tap:
             self._tap(self._connection.number, side is self._up, bytes(data))
         sent = 0 if side.unsent else self._send(side, data)
@@ -152,7 +152,7 @@ class Relaying:
             self._settle()
 
     def _pause(self) -> None:
-        """The rates allow nothing for now: read no more for as long as half a burst takes."""
+        """The rates allow nothing now: stop reading until they allow half a burst."""
         self._throttled = True
         self._due[type(self)._go_on] = time.monotonic() + BURST / 2
         self._settle()
@@ -168,7 +168,7 @@ class Relaying:
     # Ending
 
     def _settle(self) -> None:
-        """After anything but plain relaying: pass on ends and resets, or watch for what is next."""
+        """Pass on ends and resets, or set the events to wait for."""
         down, up = self._down, self._up
         for side in (down, up):
             over = not side.peer.reading and not side.peer.broken and not side.unsent
@@ -194,7 +194,7 @@ class Relaying:
             self._due[Relaying._time_out] = time.monotonic() + seconds
 
     def _time_out(self) -> None:
-        """Nothing was sent for too long, unless the rates let nothing pass."""
+        """The idle time is over; ignored while the rates let nothing pass."""
         if self._throttled:
             self._note_traffic()
             return
@@ -203,13 +203,13 @@ class Relaying:
         raise Ended(ended, abort=True)
 
     def _half_close(self) -> None:
-        """One direction has ended: another time-out holds for the other, where one was asked for."""
+        """One direction has ended: the other has a timeout of its own, if the rule has one."""
         if self._options.half_closed_timeout:
             self._quiet = ("half-closed", self._options.half_closed_timeout)
             self._note_traffic()
 
     def _pass_reset(self) -> None:
-        """Reset the other side of a broken one as soon as that loses nothing."""
+        """Reset the other side of a broken one as soon as no bytes are lost by it."""
         broken, other = (self._down, self._up) if self._down.broken else (self._up, self._down)
         self._note_reset("client reset" if broken is self._down else "upstream reset")
         if other.broken or not (broken.reading or other.unsent or other.unacknowledged()):

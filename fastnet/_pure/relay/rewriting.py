@@ -1,4 +1,4 @@
-"""Relaying where the stream is HTTP/1 and the Host in its requests' heads is rewritten."""
+"""Relaying of HTTP/1 streams, with the Host in the requests' heads rewritten."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from fastnet._pure.relay.side import Side
 
 BUFFER_SIZE = 65536
-"""Bytes of one read: a rewritten head may be longer than it came."""
+"""Bytes of one read: a rewritten head may be longer than the original."""
 
 
 class Rewriting(Relaying):
-    """What an ``Exchange`` has to see goes through it; it may refuse a request. Bodies pass as they are."""
+    """An ``Exchange`` parses the heads and may refuse a request. Bodies pass unchanged."""
 
     __slots__ = ("_exchange", "_heard")
 
@@ -36,17 +36,17 @@ class Rewriting(Relaying):
     def _begin(self, early: bytes) -> None:
         self._due[Rewriting._head_late] = self._connection.admitted + self._options.head_timeout
         super()._begin(early)
-        # What came while the upstream was connected to is in time.
+        # Bytes that came during the connect are in time.
         if self._may_read(self._down):
             self._read(self._down)
 
     def _may_read(self, side: Side) -> bool:
-        # A client must wait for a response only as long as one may still come.
+        # A client waits for a response only as long as one may still come.
         held = side is self._down and self._exchange.held and self._up.reading
         return super()._may_read(side) and not held
 
     def _receive(self, side: Side, data: memoryview) -> None:
-        # The exchange may keep what it is given, and the view is filled anew by the next read.
+        # Copied: the exchange may keep the bytes, and the next read overwrites the view.
         exchange = self._exchange
         if side is self._down:
             if len(data) <= exchange.request_passes:
@@ -70,7 +70,7 @@ class Rewriting(Relaying):
     def _request(self, data: bytes) -> None:
         exchange = self._exchange
         if data and exchange.held:
-            return  # No response can come any more: nothing can be passed on, either.
+            return  # No response can come any more, so that no request can be passed on either.
         self._heard |= bool(data)
         out = exchange.request(data)
         if out:
@@ -82,11 +82,11 @@ class Rewriting(Relaying):
         self._settle()
 
     def _watch_heads(self) -> None:
-        """Await the end of a request's head, or the next request, or neither.
+        """Set the time limit for a request's head, or for the next request, or none.
 
-        The time for a head runs from its first byte (the first one's from the accept) to its last, and begins
-        again while earlier responses are under way. Blank lines neither end nor prolong the time between,
-        which begins when all of the last response is sent.
+        The time for a head runs from its first byte to its last (for the first head, from the accept), and
+        begins again while earlier responses are being sent. The time between requests begins when all of the
+        last response is sent; blank lines neither end nor prolong it.
         """
         exchange, due = self._exchange, self._due
         if exchange.refusal or exchange.head_pending:
@@ -140,7 +140,7 @@ class Rewriting(Relaying):
             self._watch_heads()
 
     def _give_up(self, reason: str) -> None:
-        """The upstream's bytes can't be followed: it is broken, unless the client can still be answered."""
+        """The upstream's bytes can't be parsed: it is broken, unless the client can still be refused."""
         if self._exchange.unanswered:
             raise self._refused(502, reason, "bad response")
         self._note_reset("bad response")
@@ -155,7 +155,7 @@ class Rewriting(Relaying):
         if up_ended and in_order and exchange.in_answer:
             raise self._refused(502, "a response that ends within its head", "bad response")
         if up_ended and exchange.unanswered and not (exchange.in_answer or exchange.has_answered):
-            # A client that was answered before knows that a connection may end, and asks again.
+            # A client that has had a response expects that a connection may end, and repeats its request.
             raise self._refused(502, "the upstream ended without a response", "bad response")
         super()._settle()
 
@@ -163,10 +163,10 @@ class Rewriting(Relaying):
         self._counters.refused += 1
         return Refused(status, reason, ended)
 
-    # Times that are up
+    # Time limits
 
     def _go_on(self) -> None:
-        # What the rates held up could not come in time.
+        # Bytes that the rates delayed could not come in time.
         if Rewriting._head_late in self._due:
             self._await_head()
         if Rewriting._stay_away in self._due:
@@ -175,7 +175,7 @@ class Rewriting(Relaying):
 
     def _head_late(self) -> None:
         under_way = not self._exchange.idle and self._up.reading
-        # It is not read, because of the rates; or a response comes first.
+        # The rates keep it from being read, or a response comes first.
         if self._throttled or (self._heard and under_way):
             self._await_head()
         elif not self._heard:

@@ -1,4 +1,4 @@
-"""What to do with connections: where they go, and under which conditions."""
+"""Rules: the upstreams and the options of connections."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Rule:
-    """Where connections go, and under which conditions. May serve several loops at once.
+    """The upstreams and the options of connections. May serve several loops at once.
 
-    Without upstreams no connection gets through. Raises InvalidArgument for options that can't be meant, or
-    that this implementation lacks, and NotPermitted where ``transparent`` lacks its privilege.
+    Without upstreams every connection fails. Raises InvalidArgument for options that are invalid or
+    that this implementation lacks, and NotPermitted if ``transparent`` lacks its privilege.
     """
 
     def __init__(self, upstreams: Sequence[Upstream], options: Options = DEFAULTS) -> None:
@@ -38,18 +38,18 @@ class Rule:
         self._lanes: list[Lane] = []
         self._parts: list[LaneCounters] = []
         self._counters = Counters(self._parts)
-        self._watcher: deque[Callable[[], object]] = deque(maxlen=1)  # For any threads at once.
+        self._watcher: deque[Callable[[], object]] = deque(maxlen=1)  # Thread-safe.
         self.set_upstreams(upstreams)
 
     @property
     def counters(self) -> Counters:
-        """What was done so far."""
+        """The counters so far."""
         return self._counters
 
     def watch(self, callback: Callable[[], object]) -> None:
         """Call this once, in a loop's thread, when a connect to an address of an upstream has failed.
 
-        It replaces an earlier one. May be called in any thread. This machine's shortages are no such failure.
+        Replaces an earlier callback. May be called in any thread. This machine's shortages don't count.
         """
         self._watcher.append(callback)
 
@@ -61,5 +61,5 @@ class Rule:
         callback()
 
     def set_upstreams(self, upstreams: Sequence[Upstream]) -> None:
-        """New connections go to these, open ones stay. May be called in any thread."""
+        """Use these upstreams for new connections; open ones stay. May be called in any thread."""
         self._upstreams = tuple(upstreams)

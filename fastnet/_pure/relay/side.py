@@ -1,4 +1,4 @@
-"""One end of a connection: a socket, what waits to be sent to it, and what is known of it."""
+"""One side of a connection: a socket, the bytes to be sent to it, and its state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Side:
-    """One socket of a connection. ``unsent`` is what waits to be sent to it."""
+    """One socket of a connection. ``unsent`` has the bytes to be sent to it."""
 
     __slots__ = (
         *("_poller", "broken", "connection", "fd", "gone", "mask", "peer", "reading", "sent"),
@@ -33,11 +33,11 @@ class Side:
         self._poller = connection.lane.inbox.poller
         self.unsent = bytearray()
         self.sent = 0
-        self.mask = -1  # What epoll watches for; -1: it does not know the descriptor.
-        self.reading = True  # Its stream has not ended.
-        self.shut = False  # Ours to it has: FIN was sent.
+        self.mask = -1  # The events that epoll watches; -1: it does not watch the descriptor.
+        self.reading = True  # The stream from it has not ended.
+        self.shut = False  # The stream to it has ended: FIN was sent.
         self.broken = False  # It failed: nothing can be sent to it any more.
-        self.gone = False  # epoll reports it whatever is asked for.
+        self.gone = False  # epoll always reports it.
 
     @property
     def closed(self) -> bool:
@@ -48,12 +48,12 @@ class Side:
             self.connection.resume((self, events))
 
     def unacknowledged(self) -> int:
-        """Bytes that the kernel still holds for the other end (SIOCOUTQ, tcp(7))."""
+        """Bytes in the kernel's send queue (SIOCOUTQ, tcp(7))."""
         answer = fcntl.ioctl(self.fd, termios.TIOCOUTQ, b"\0" * 4)
         return int(struct.unpack("i", answer)[0])
 
     def send(self, data: bytes | memoryview | bytearray) -> int:
-        """Send what the kernel takes of it now; 0 also where the side is broken, or breaks by this."""
+        """Send as much as the kernel takes; returns the bytes sent, 0 if the side is broken or breaks now."""
         if self.broken:
             return 0
         try:
@@ -67,7 +67,7 @@ class Side:
         return sent
 
     def fail(self) -> None:
-        """Nothing more can be sent to it; what it sent before can still be read."""
+        """Nothing more can be sent to it; bytes that it sent before can still be read."""
         self.broken = True
         self.unsent.clear()
 
@@ -76,13 +76,13 @@ class Side:
         self.shut = True
         try:
             self.sock.shutdown(socket.SHUT_WR)
-        except OSError:  # The other end is gone already, which reading it will show.
+        except OSError:  # The other end has already closed; a read will report that.
             self.broken = True
 
     def watch(self, mask: int, anyhow: bool = False) -> None:
-        """Have these events reported; where it is gone, which is reported always, only if there are any.
+        """Watch these events; a side that has hung up, which epoll always reports, only if there are any.
 
-        Raises OSError where epoll has no room or memory for it; ``anyhow``: it is watched when there is.
+        Raises OSError if epoll has no room or memory for it; with ``anyhow`` it is watched once there is.
         """
         if mask == 0 and self.gone:
             mask = -1

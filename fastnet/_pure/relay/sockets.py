@@ -1,4 +1,4 @@
-"""Sockets: a rule's options of them, whom they are connected to, and the errors of running out of them."""
+"""Sockets: a rule's options for them, their peers, and the errors of running out of them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOS
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 _PROBES = 4
-"""A silent end is probed so often, within the time of silence again, before it is given up."""
+"""Keepalive probes before an idle end is dropped, all within another idle time."""
 
 
 def prepare_listener(sock: socket.socket) -> None:
-    """Forget what another rule had set, which accepted sockets inherit."""
+    """Clear the options of another rule, which accepted sockets inherit."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         _set(sock, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
         _set(sock, socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
 
 
 def prepare(sock: socket.socket, options: Options) -> None:
-    """Set what both sides of every connection have; nothing, for a Unix socket."""
+    """Set the options of both sides of every connection; none for a Unix socket."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     _set(sock, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.congestion:
         _set(sock, socket.IPPROTO_TCP, socket.TCP_CONGESTION, options.congestion.encode())
-    # One that asks for keepalive itself keeps its own times.
+    # A program that set SO_KEEPALIVE keeps its own times.
     if options.keepalive and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
         _set(sock, socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, math.ceil(options.keepalive))
         _set(sock, socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, math.ceil(options.keepalive / _PROBES))
@@ -45,13 +45,13 @@ def prepare(sock: socket.socket, options: Options) -> None:
 
 
 def abort(sock: socket.socket) -> None:
-    """Close it by a reset, whatever it still holds."""
+    """Reset it and discard unsent bytes."""
     _set(sock, socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     sock.close()
 
 
 def peername(sock: socket.socket) -> Any:
-    """Whom a socket is connected to; None where it is not, or no more."""
+    """The peer's address of a socket; None if it is not connected (any more)."""
     try:
         return sock.getpeername()
     except OSError:
@@ -59,6 +59,6 @@ def peername(sock: socket.socket) -> Any:
 
 
 def _set(sock: socket.socket, level: int, option: int, value: int | bytes) -> None:
-    """Where the kernel refuses, that is no failure."""
+    """Set the option; an error of the kernel is ignored."""
     with suppress(OSError):
         sock.setsockopt(level, option, value)

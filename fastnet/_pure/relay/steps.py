@@ -1,7 +1,7 @@
 """What a connection's steps yield, receive and raise.
 
 The idiom is that of ``fastnet._steps``: a generator yields the ``time.monotonic()`` until which it waits, and
-receives what has happened: a side and its events, or None where that time has come.
+receives the next event: a side and its events, or None if that time has come.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Ended(Exception):
 
 
 class Refused(Exception):
-    """The client is to be answered instead of by the upstream."""
+    """The client is sent a refusal in place of the upstream's response."""
 
     def __init__(self, status: int, reason: str, ended: str) -> None:
         self.status = status

@@ -1,19 +1,18 @@
 """UDP: the flows of a datagram listener.
 
-A flow is what one client address exchanges with one of the listener's local addresses. It has a connected
-socket to an upstream of its own, which receives nobody else's datagrams, and replies leave from the address
-that the client sent to. Datagrams pass whole or not at all, empty ones too; what the kernel has no room for,
-or a rate does not allow, is dropped.
+A flow is the datagrams between one client address and one of the listener's local addresses. It has its own
+connected socket to an upstream, which receives no other flow's datagrams. Replies have as source the address
+that the client sent to. Datagrams pass whole or not at all, empty ones too. One for which the kernel has no
+room, or which a rate does not allow, is dropped.
 
-A flow ends when nothing has passed for the rule's ``idle_timeout`` (60 seconds where it has none). Of
-``max_connections`` flows the one that has been quiet for longest makes room for a new one, and so it does
-where descriptors or ports run out: a client's every query may be a new flow, so that refusing would lock
-out all until some expire. Where there are many flows, they leave the last sixteenth of the process's
-descriptors to others.
+A flow ends when nothing has passed for the rule's ``idle_timeout`` (60 seconds if it has none). With
+``max_connections`` flows, or when descriptors or ports run out, a new flow ends the one that has been idle
+longest. Each query of a client may be a new flow: refusing them would lock out all clients until some flows
+expire. Many flows leave the last sixteenth of the process's descriptors free for other uses.
 
 An ICMP error on the upstream's socket counts as a failure of the upstream. It ends a flow that has had no
-answer since the last one: the client's next datagram begins another, at the next of the upstream's addresses,
-or at the next upstream where this one rests now.
+answer since the last error: the client's next datagram begins another, to the upstream's next address, or
+to the next upstream if this one is resting.
 """
 
 from __future__ import annotations
@@ -41,20 +40,20 @@ if TYPE_CHECKING:
     from fastnet._pure.relay.upstream import Upstream
 
 IDLE = 60.0
-"""Seconds of quiet that end a flow where the rule sets none."""
+"""Idle seconds that end a flow if the rule sets no limit."""
 DRAINING_IDLE = 2.0
-"""The same once the loop is to end."""
+"""Idle seconds that end a flow while the loop drains."""
 
 _A_TURN = 32
 _RECEIVE_BUFFER = 4 << 20
-"""Bytes of a listener's receive buffer: a flow takes longer to begin than a datagram to come."""
+"""Bytes of a listener's receive buffer: new flows take longer to set up than their datagrams to arrive."""
 _SO_RCVBUFFORCE = 33
 _RESERVE = 16
-"""One of so many descriptors is for connections, checks, and whatever else the process has open."""
+"""One of so many descriptors is kept for connections, checks and other files of the process."""
 _SHORTAGES = (*SHORTAGES, errno.EAGAIN)
 """Also: no local port is free."""
 _LOSSES = (errno.EAGAIN, errno.EINTR, errno.EMSGSIZE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM)
-"""Errors that mean this datagram only; any other is the upstream's."""
+"""Errors of this datagram only; any other is an error of the upstream."""
 _IP_PKTINFO = 8
 _WILDCARDS = ("0.0.0.0", "::")
 _IPV4_INFO = struct.Struct("=I4s4s")
@@ -79,7 +78,7 @@ class Flows:
         self._reserved = descriptors - self._reserve
         self.address: tuple[Any, ...] = sock.getsockname()
         self.flows: OrderedDict[tuple[Any, bytes], Flow] = OrderedDict()
-        """By client and local address; the one that was quiet for longest first."""
+        """By client and local address; the one that has been idle longest first."""
         self._is_wildcard = self.address[0] in _WILDCARDS
         if self._is_wildcard and sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
@@ -90,7 +89,7 @@ class Flows:
         lane.poller.watch(sock.fileno(), IN, self)
 
     def drain(self) -> None:
-        """Let no new flow begin, and have less patience with quiet ones."""
+        """Begin no more flows, and end idle ones sooner."""
         if self._draining:
             return
         self._draining = True
@@ -108,7 +107,7 @@ class Flows:
         self.sock.close()
 
     def on_time(self) -> None:
-        """End the flows that were quiet for too long; again when the next one may have been."""
+        """End the flows that were idle for too long, and set the time for the next."""
         now = time.monotonic()
         for flow in list(self.flows.values()):
             due = flow.used + self._idle
@@ -130,17 +129,17 @@ class Flows:
                 flow.pass_up(view[:size])
 
     def _local(self, control: list[tuple[int, int, bytes]]) -> bytes:
-        """The address that the client sent to, packed; empty where there is only one."""
+        """The address that the client sent to, packed; empty if the listener has only one."""
         for level, kind, data in control:
             if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
                 return bytes(_IPV4_INFO.unpack(data)[1])
             if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
                 ip = bytes(_IPV6_INFO.unpack(data)[0])
-                return bytes(16) if ip[0] == 0xFF else ip  # A group can't be answered from.
+                return bytes(16) if ip[0] == 0xFF else ip  # A multicast group can't be a source address.
         return b""
 
     def reply_from(self, local: bytes) -> list[tuple[int, int, bytes]]:
-        """What makes a datagram leave from this address."""
+        """The control message that sets a datagram's source to this address."""
         if not self._is_wildcard:
             return []
         if self.sock.family == socket.AF_INET:
@@ -150,7 +149,7 @@ class Flows:
     # New flows
 
     def _begin(self, client: tuple[Any, ...], local: bytes) -> Flow | None:
-        """The flow of a client that has none; None where it may have none, or there is no upstream for it."""
+        """Begin the flow of a client that has none; None if it may have none, or no upstream is usable."""
         lane = self.lane
         if self._draining or lane.short:
             return None
@@ -165,7 +164,7 @@ class Flows:
         if code in _SHORTAGES and self._end_for_shortage(flow):
             code = flow.connect()
         if code:
-            # Other loops that have flows were asked for room: the next datagram may find it.
+            # Other loops were asked to end a flow: there may be room at the next datagram.
             if code in _SHORTAGES and lane.rule._admission.inside <= lane.counters.active:
                 lane.shortage(code)
             flow.end("unreachable")
@@ -173,12 +172,12 @@ class Flows:
         return flow
 
     def open_socket(self, flow: Flow, family: int) -> socket.socket:
-        """A socket for this flow; where they run out, the flow that was quiet for longest makes room.
+        """A socket for this flow; when they run out, the flow that has been idle longest is ended.
 
-        An answer that is late for a flow which has ended reaches another flow where that has its local port
-        by then, and the same upstream. The kernel takes ports at random: for each flow that begins meanwhile
-        the odds are one in 28,000 (ip_local_port_range, ip(7)). To keep the ports of ended flows would cost
-        the descriptors that are short.
+        A late answer to a flow that has ended reaches a newer flow if that has the same local port and the
+        same upstream. The kernel chooses ports at random: for each flow that begins meanwhile the chance is
+        one in 28,000 (ip_local_port_range, ip(7)). Keeping the ports of ended flows would take descriptors,
+        which are short.
         """
         try:
             sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -192,22 +191,22 @@ class Flows:
         return socket.socket(family, socket.SOCK_DGRAM)
 
     def _is_reserved(self, fd: int) -> bool:
-        """Whether a descriptor belongs to others than flows.
+        """Whether this descriptor is one of those kept free for others than flows.
 
-        The system gives the lowest that is free, so that a high one means that few are left. Few flows are
-        not to blame for that.
+        The kernel returns the lowest free number, so that a high one means that few are left. With few
+        flows, something else uses the descriptors.
         """
         return fd >= self._reserved and len(self.flows) > self._reserve
 
     def idlest(self, but: Flow | None = None) -> Flow | None:
-        """The flow that was quiet for longest, but for this one."""
+        """The flow that has been idle longest, other than this one."""
         return next((flow for flow in self.flows.values() if flow is not but), None)
 
     def _idlest_of_rule(self, but: Flow | None = None) -> Flow | None:
         return self.idlest(but) or self.lane.idlest_flow(but)
 
     def _end_for_shortage(self, but: Flow) -> bool:
-        """What is short is shared by all rules. One that has flows of its own ends none of another's."""
+        """All rules share descriptors and ports. A rule that has flows itself ends none of another rule."""
         return self._end_or_ask(self._idlest_of_rule(but) or self._idlest_of_all(but))
 
     def _idlest_of_all(self, but: Flow) -> Flow | None:
@@ -215,7 +214,7 @@ class Flows:
         return min(flows, key=lambda flow: flow.used, default=None)
 
     def _end_or_ask(self, idlest: Flow | None) -> bool:
-        """False where there is none: the rule's other loops are asked to end one then."""
+        """False if there is none; then the rule's other loops are asked to end one."""
         if idlest:
             idlest.end("idle")
         else:
@@ -223,7 +222,7 @@ class Flows:
         return idlest is not None
 
     def _admit(self, client: Address) -> bytes | None:
-        """The client's IP, counted in; None where the rule or the lack of room keeps it out."""
+        """The client's IP, counted; None if the rule or the lack of room keeps it out."""
         admission, ip = self.lane.rule._admission, ip_of(client)
         if ip is None or not self.lane.allows(client):
             return None
@@ -237,7 +236,7 @@ class Flows:
         return None
 
     def _enter(self) -> bool:
-        """Make room for one more flow, if need be by the end of the one that was quiet for longest."""
+        """Make room for one more flow, if necessary by ending the one that has been idle longest."""
         enter = self.lane.rule._admission.enter
         return enter(self.lane) or (self._end_or_ask(self._idlest_of_rule()) and enter(self.lane))
 
@@ -285,7 +284,7 @@ class Flow:
     # Connecting
 
     def connect(self) -> int:
-        """Connect to the first upstream that can be: 0, or the errno of the last that was tried."""
+        """Connect to the first upstream for which that succeeds: 0, or the errno of the last one tried."""
         lane = self.flows.lane
         code = errno.EADDRNOTAVAIL
         for upstream in lane.rule._choice.order(lane.rule._upstreams):
@@ -320,7 +319,7 @@ class Flow:
         return code
 
     def _is_listener(self, address: Address) -> bool:
-        """Whether what is sent there would come back to the listener."""
+        """Whether datagrams sent there would come back to the listener."""
         family, listening = self.flows.sock.family, self.flows.address
         local = self._key[1].removeprefix(MAPPED) or ip_of((family, listening))
         return ip_of(address) == local and address[1][1] == listening[1]
@@ -328,7 +327,7 @@ class Flow:
     # Datagrams
 
     def touch(self) -> None:
-        """It is the one that was quiet for the shortest time."""
+        """Move it to the end of the list: it is now the newest."""
         self.used = time.monotonic()
         self.flows.flows.move_to_end(self._key)
 
@@ -350,9 +349,9 @@ class Flow:
                 return
 
     def on_event(self, _events: int) -> None:
-        """The upstream answers, or an ICMP error came from there."""
+        """The upstream has answered, or an ICMP error came from there."""
         if self._ended:
-            return  # It has made room for another one in this turn.
+            return  # It was ended in this turn, to make room for another.
         view = self.flows.lane.inbox.view
         for _ in range(_A_TURN):
             try:
@@ -374,13 +373,13 @@ class Flow:
         self._tap(False, data)
         try:
             sent = self.flows.sock.sendmsg([data], self._control, 0, self._client)
-        except OSError:  # This one is lost; the client's address can't break the listener.
+        except OSError:  # This datagram is lost; the client's address can't break the listener.
             return
         self._sent_down += sent
         self.flows.lane.counters.sent_down += sent
 
     def _may_pass(self, size: int) -> bool:
-        """Whether the rates have room for a datagram, which they count then."""
+        """Whether the rates allow a datagram, which is then counted."""
         if self._rates and not self._rates.room():
             return False
         self._rates.take(size)
@@ -394,7 +393,7 @@ class Flow:
     # Ending
 
     def _survives_failure(self) -> bool:
-        """An ICMP error came: False where that was the end."""
+        """An ICMP error came: False if that ended the flow."""
         upstream = self._upstream
         if upstream:
             upstream._failed(self.flows.lane.options)
@@ -432,7 +431,7 @@ class Flow:
             self._upstream._closed(self.flows.lane.inbox)
 
     def record(self) -> Record:
-        """How it stands now."""
+        """Its present record."""
         return Record(
             self.flows.lane.rule,
             self.number,
@@ -447,7 +446,7 @@ class Flow:
 
 
 def _enlarge_buffer(sock: socket.socket) -> None:
-    """As much as is permitted; one that is larger already stays."""
+    """Grow the buffer as far as permitted; a larger one stays."""
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= _RECEIVE_BUFFER:
         return
     try:

@@ -1,4 +1,4 @@
-"""The places to connect to, and which of them comes first, and which ones next where it fails."""
+"""Upstreams, and the order in which to try them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Upstream:
-    """One place to connect to: the addresses of one name, in the order in which to try them.
+    """One destination: the addresses of one name, in the order in which to try them.
 
-    Several rules and loops may share one. ``healthy`` may be set in any thread: one that is not is chosen
-    only where no other is either. Raises InvalidArgument where there is no address.
+    Several rules and loops may share one. ``healthy`` may be set in any thread: an unhealthy one is chosen
+    only if all are. Raises InvalidArgument without an address.
     """
 
     __slots__ = (
@@ -43,7 +43,7 @@ class Upstream:
         self._open: dict[Inbox, int] = {}
         self._failures = 0
         self._rests_until = 0.0
-        self._preferred = 0  # Of the addresses, the one that is tried first.
+        self._preferred = 0  # Index of the address to try first.
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -62,18 +62,18 @@ class Upstream:
 
     @property
     def failures(self) -> int:
-        """How often in a row it could not be connected to."""
+        """The number of failed connects in a row."""
         return self._failures
 
     def _in_order(self) -> list[Address]:
-        """The addresses with the families in turn, the one that was connected to last before all others."""
+        """The addresses with alternating families, beginning with the one of the last successful connect."""
         preferred = self._addresses[self._preferred]
         return [preferred, *(address for address in self._interleaved if address != preferred)]
 
     def _prefer(self, address: Address) -> None:
         self._preferred = self._addresses.index(address)
 
-    # Each loop counts for itself, so that no lock is needed.
+    # One counter per loop, so that no lock is needed.
 
     def _opened(self, inbox: Inbox) -> None:
         self._open[inbox] = self._open.get(inbox, 0) + 1
@@ -84,14 +84,14 @@ class Upstream:
             del self._open[inbox]
 
     def _failed(self, options: Options) -> None:
-        """None of its addresses could be connected to; after too many times it rests."""
+        """Count a failed connect to all of its addresses; after too many it rests."""
         self._failures += 1
         if self._failures >= options.max_failures:
             self._rests_until = time.monotonic() + options.failure_pause
 
 
 def _interleaved(addresses: Sequence[Address]) -> list[Address]:
-    """The addresses with their families in turn, the first one's first (RFC 8305, section 4)."""
+    """The addresses with alternating families, the first one's first (RFC 8305, section 4)."""
     families: dict[int, list[Address]] = {}
     for address in addresses:
         families.setdefault(address[0], []).append(address)
@@ -100,7 +100,7 @@ def _interleaved(addresses: Sequence[Address]) -> list[Address]:
 
 
 class Choice:
-    """A rule's policy. Several threads may ask at once."""
+    """The choice of upstreams by a rule's policy. Several threads may use it at once."""
 
     def __init__(self, policy: str) -> None:
         self._by_load = policy == "least-connections"
@@ -118,7 +118,7 @@ class Choice:
 
 
 def _usable(upstreams: Sequence[Upstream]) -> list[Upstream]:
-    """Those that are healthy and do not rest, as far as there are any."""
+    """The healthy ones that do not rest, or the next best if there are none."""
     now = time.monotonic()
     healthy = [upstream for upstream in upstreams if upstream.healthy]
     awake = [upstream for upstream in healthy if upstream._rests_until <= now]
