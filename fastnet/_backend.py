@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fastnet.errors import ImplementationMissing
+from fastnet.errors import ImplementationMissing, InvalidArgument
 
 if TYPE_CHECKING:
     # The pure twin is typed, and the native one has the same types.
@@ -57,10 +57,10 @@ def implementation(topic: str | None = None) -> str:
     """``"native"`` or ``"pure"``: what runs in this process.
 
     With a core topic's name (``"checksum"``, ``"packet"``, ...), what runs for that topic. Raises
-    ``ValueError`` for an unknown one.
+    InvalidArgument for an unknown one.
     """
-    if topic is not None and topic not in TOPICS:
-        raise ValueError(f"no core topic {topic!r}: there are {', '.join(sorted(TOPICS))}")
+    if topic is not None and topic not in (*TOPICS,):
+        raise InvalidArgument(f"topic {topic!r}: expected one of {', '.join(sorted(TOPICS))}")
     return _chosen
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastnet.errors import InvalidArgument
@@ -22,19 +23,33 @@ Prefix: TypeAlias = "Host | IPv4Network | IPv6Network"
 MAX_SECONDS = 1_000_000
 """The longest time, eleven days: poll(2) counts milliseconds in 31 bits."""
 FAMILIES = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
+_LONGEST = 200
+
+
+def quoted(value: object) -> str:
+    """A wrong value as a message shows it: its ``repr``, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more than 4300 digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def bounded(name: str, value: float, low: float, high: float) -> None:
     """Refuse a number that is out of range, or NaN; it must be whole if both limits are."""
-    kind = "__index__" if isinstance(low, int) and isinstance(high, int) else "__float__"
-    if not hasattr(value, kind) or not low <= value <= high:
-        raise InvalidArgument(f"{name} {value!r}: expected {low} to {high}")
+    kind = Integral if isinstance(low, int) and isinstance(high, int) else Real
+    if not _is_within(value, kind, low, high):
+        raise InvalidArgument(f"{name} {quoted(value)}: expected {low} to {high}")
 
 
 def check_seconds(name: str, value: float, low: float = 0, high: float = MAX_SECONDS) -> None:
     """Refuse a time that is too short, too long or not a number."""
-    if not hasattr(value, "__float__") or not low <= value <= high:
-        raise InvalidArgument(f"{name} {value!r}: expected seconds, {low} to {high}")
+    if not _is_within(value, Real, low, high):
+        raise InvalidArgument(f"{name} {quoted(value)}: expected seconds, {low} to {high}")
+
+
+def _is_within(value: float, kind: type, low: float, high: float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
 
 
 def check_timeout(name: str, value: float | None, low: float = 0) -> None:
@@ -46,13 +61,13 @@ def check_timeout(name: str, value: float | None, low: float = 0) -> None:
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Refuse a value that is not one of the choices."""
     if not isinstance(value, str) or value not in choices:
-        raise InvalidArgument(f"{name} {value!r}: expected one of {', '.join(choices)}")
+        raise InvalidArgument(f"{name} {quoted(value)}: expected one of {', '.join(choices)}")
 
 
 def check_type(name: str, value: object, kind: type, words: str) -> None:
     """Refuse what is not of this type; ``words`` are what is expected."""
     if not isinstance(value, kind):
-        raise InvalidArgument(f"{name} {value!r}: expected {words}")
+        raise InvalidArgument(f"{name} {quoted(value)}: expected {words}")
 
 
 def check_text(name: str, value: object) -> None:
@@ -65,10 +80,22 @@ def check_flag(name: str, value: object) -> None:
     check_type(name, value, bool, "True or False")
 
 
+def check_callable(name: str, value: object) -> None:
+    """Refuse a value that can't be called."""
+    if not callable(value):
+        raise InvalidArgument(f"{name} {quoted(value)}: expected a function")
+
+
+def check_callback(name: str, value: object) -> None:
+    """Refuse a value that can't be called; None is no callback."""
+    if value is not None:
+        check_callable(name, value)
+
+
 def check_family(value: object) -> None:
     """Refuse a value that is not an address family."""
     if value not in FAMILIES:
-        raise InvalidArgument(f"family {value!r}: expected socket.AF_INET, AF_INET6 or AF_UNSPEC")
+        raise InvalidArgument(f"family {quoted(value)}: expected socket.AF_INET, AF_INET6 or AF_UNSPEC")
 
 
 def host_text(name: str, value: object) -> str:
@@ -76,22 +103,33 @@ def host_text(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
     if not _is_of("Address", value):
-        raise InvalidArgument(f"{name} {value!r}: expected a host or an address")
+        raise InvalidArgument(f"{name} {quoted(value)}: expected a host or an address")
     return str(getattr(value, "ip", value))
 
 
 def prefix_text(name: str, value: object) -> str:
     """A target or a prefix as text, also an address, a network or an interface of ``ipaddress``."""
     if not is_prefix(value):
-        raise InvalidArgument(f"{name} {value!r}: expected an address, a prefix, a range or a host")
+        raise InvalidArgument(f"{name} {quoted(value)}: expected an address, a prefix, a range or a host")
     return str(value)
 
 
 def path_text(name: str, value: object) -> str:
     """A path as text."""
     if not isinstance(value, str | os.PathLike):
-        raise InvalidArgument(f"{name} {value!r}: expected a path")
-    return os.fsdecode(value)
+        raise InvalidArgument(f"{name} {quoted(value)}: expected a path")
+    text = os.fsdecode(value)
+    if "\0" in text or not _is_encodable(text):
+        raise InvalidArgument(f"{name} {quoted(text)}: not the path of any file")
+    return text
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_prefix(value: object) -> bool:
@@ -102,7 +140,7 @@ def is_prefix(value: object) -> bool:
 def several(name: str, value: object, words: str) -> Iterable[Any]:
     """The value, if it is a collection: not a string, an address, a network or bytes."""
     if not isinstance(value, Iterable) or isinstance(value, bytes | bytearray) or is_prefix(value):
-        raise InvalidArgument(f"{name} {value!r}: expected {words}")
+        raise InvalidArgument(f"{name} {quoted(value)}: expected {words}")
     return value
 
 

@@ -21,7 +21,7 @@ def log(feature: str, level: int, text: str, exc_info: bool = False) -> None:
     top = logging.getLogger("fastnet")
     if not top.handlers:
         top.addHandler(logging.NullHandler())
-    top.getChild(feature).log(level, "%s", escaped(text), exc_info=exc_info)
+    top.getChild(feature).log(level, "%s", escaped(text), exc_info=exc_info, stacklevel=2)
 
 
 def log_notes(feature: str, notes: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
 from fastnet._escape import escaped
-from fastnet._limits import Host, bounded, check_choice, check_flag, check_seconds, host_text
+from fastnet._limits import Host, bounded, check_callback, check_choice, check_flag, check_seconds, host_text
 from fastnet._log import log_notes
 from fastnet._ping.lookup import MAX_SIZE, check_sending, one_host, source_of
 from fastnet._ping.mtu import MTUSearch, PathMTU
@@ -392,6 +392,7 @@ def trace(
     ``mark`` and ``tos``, as of ``Pinger``. A host that is not reached is a result. Raises NameNotResolved,
     NotPermitted, InvalidArgument, NoAddress.
     """
+    check_callback("on_hop", on_hop)
     with Tracer(host, max_hops, tries, timeout, **options) as tracer:
         return tracer.run(on_hop)
 
@@ -409,6 +410,7 @@ async def trace_async(
     """``fastnet.trace`` as a coroutine; the name is looked up in a thread."""
     import asyncio
 
+    check_callback("on_hop", on_hop)
     family = options.get("family", socket.AF_UNSPEC)
     found = await asyncio.to_thread(source_of, options.get("source"), family)
     to = await asyncio.to_thread(one_host, host, found, options.get("interface", ""))

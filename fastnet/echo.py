@@ -16,7 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, NamedTuple, Self
 
-from fastnet._limits import check_seconds, check_timeout
+from fastnet._limits import (
+    Host,
+    bounded,
+    check_callback,
+    check_family,
+    check_seconds,
+    check_timeout,
+    check_type,
+    host_text,
+)
 from fastnet._log import ERROR, WARNING, log
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
@@ -26,6 +35,7 @@ from fastnet.errors import InvalidArgument, WaitTimeout
 
 MAX_COUNT = 1_000_000
 MAX_SIZE = 1 << 24
+_MOST_CONNECTIONS = 1_000_000
 
 _CHUNK_BYTES = 1 << 16
 _PAUSE_SECONDS = 0.05
@@ -73,19 +83,18 @@ class EchoServer:
 
     def __init__(
         self,
-        host: str = "localhost",
+        host: Host = "localhost",
         port: int = 0,
         *,
         family: int = socket.AF_UNSPEC,
         max_connections: int = 1000,
         idle_timeout: float | None = None,
     ) -> None:
-        if not 0 <= port <= 65535:
-            raise InvalidArgument(f"port {port}: expected 0 to 65535")
-        if max_connections < 1:
-            raise InvalidArgument(f"max_connections {max_connections}: expected 1 or more")
+        bounded("port", port, 0, 65535)
+        check_family(family)
+        bounded("max_connections", max_connections, 1, _MOST_CONNECTIONS)
         check_timeout("idle_timeout", idle_timeout)
-        self._endpoint = Endpoint(host, port)
+        self._endpoint = Endpoint(host_text("host", host), port)
         self._family = family
         self._max_connections = max_connections
         self._idle_timeout = idle_timeout
@@ -401,12 +410,12 @@ class EchoClient:
     """
 
     def __init__(
-        self, host: str, port: int, *, family: int = socket.AF_UNSPEC, timeout: float | None = 5.0
+        self, host: Host, port: int, *, family: int = socket.AF_UNSPEC, timeout: float | None = 5.0
     ) -> None:
-        if not 0 < port <= 65535:
-            raise InvalidArgument(f"port {port}: expected 1 to 65535")
+        bounded("port", port, 1, 65535)
+        check_family(family)
         check_timeout("timeout", timeout)
-        self._endpoint = Endpoint(host, port)
+        self._endpoint = Endpoint(host_text("host", host), port)
         self._family = family
         self._timeout = timeout
         self._sock = socket.socket()
@@ -530,12 +539,13 @@ def messages(count: int, size: int = 64, message: bytes | None = None) -> Iterat
 
     Raises InvalidArgument.
     """
-    if not 1 <= count <= MAX_COUNT:
-        raise InvalidArgument(f"count {count}: expected 1 to {MAX_COUNT}")
-    length = size if message is None else len(message)
-    if not 1 <= length <= MAX_SIZE:
-        raise InvalidArgument(f"a message of {length} bytes: expected 1 to {MAX_SIZE}")
-    if message is not None:
+    bounded("count", count, 1, MAX_COUNT)
+    if message is None:
+        bounded("size", size, 1, MAX_SIZE)
+    else:
+        check_type("message", message, bytes, "bytes")
+        if not 1 <= len(message) <= MAX_SIZE:
+            raise InvalidArgument(f"a message of {len(message)} bytes: expected 1 to {MAX_SIZE}")
         return (message for _ in range(count))
     # 251 is prime: no chunk of a power of two bytes looks like the one before it.
     pattern = bytes(range(251)) * (size // 251 + 2)
@@ -543,7 +553,7 @@ def messages(count: int, size: int = 64, message: bytes | None = None) -> Iterat
 
 
 def echo(
-    host: str,
+    host: Host,
     port: int,
     *,
     count: int = 4,
@@ -566,12 +576,13 @@ def echo(
     """
     sending = messages(count, size, message)
     check_seconds("interval", interval)
+    check_callback("on_reply", on_reply)
     with EchoClient(host, port, family=family, timeout=timeout) as client:
-        return run(_converse(client, host, sending, interval, on_reply))
+        return run(_converse(client, sending, interval, on_reply))
 
 
 async def echo_async(
-    host: str,
+    host: Host,
     port: int,
     *,
     count: int = 4,
@@ -585,13 +596,13 @@ async def echo_async(
     """``echo`` as a coroutine."""
     sending = messages(count, size, message)
     check_seconds("interval", interval)
+    check_callback("on_reply", on_reply)
     async with EchoClient(host, port, family=family, timeout=timeout) as client:
-        return await run_async(_converse(client, host, sending, interval, on_reply))
+        return await run_async(_converse(client, sending, interval, on_reply))
 
 
 def _converse(
     client: EchoClient,
-    host: str,
     sending: Iterator[bytes],
     interval: float,
     on_reply: Callable[[Reply], object] | None,
@@ -607,4 +618,4 @@ def _converse(
             on_reply(reply)
         if reply.error:
             break
-    return EchoResult(host, client.address, tuple(replies))
+    return EchoResult(client._endpoint.host, client.address, tuple(replies))

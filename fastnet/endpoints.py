@@ -10,6 +10,7 @@ import socket
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple, TypeAlias
 
+from fastnet._limits import check_text
 from fastnet._results import as_dict, shown
 from fastnet._system import unix as _unix
 from fastnet._system.names import host_by_system
@@ -125,6 +126,7 @@ def parse_endpoint(text: str, default_host: str | None = None) -> Endpoint:
 
     Raises InvalidArgument, with what the form is.
     """
+    check_text("text", text)
     host, colon, port = text.rpartition(":")
     if not colon and default_host is not None:
         return Endpoint(default_host, parse_port(port))
@@ -208,6 +210,7 @@ def parse_place(text: str, default_host: str | None = None) -> Place:
 
     Raises InvalidArgument, with what the form is.
     """
+    check_text("text", text)
     kind, colon, rest = text.partition(":")
     if colon and kind == "systemd":
         return InheritedEndpoint(rest)

@@ -60,6 +60,10 @@ class NoAddress(FastnetError, OSError):
 class NameNotResolved(FastnetError, _socket.gaierror):
     """A host or service name that does not resolve. errno is the resolver's code, as ``socket.EAI_AGAIN``."""
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...], dict[str, object]]:
+        # The errno that is set apart from the message would be lost.
+        return type(self), self.args, {**vars(self), "errno": self.errno}
+
 
 class AddressInUse(FastnetError, OSError):
     """The listening address is in use. errno is EADDRINUSE."""

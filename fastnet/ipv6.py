@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from fastnet._backend import netif as _core
+from fastnet._limits import Prefix as Given
+from fastnet._limits import check_choice, prefix_text
 from fastnet._reference import reference
 from fastnet._results import as_dict, shown
 from fastnet.endpoints import check_ipv4_form
@@ -181,7 +183,7 @@ def addresses(ifname: str | None = None, *, engine: str = "fastnet") -> list[Int
     ``engine`` is ``"fastnet"`` (our own), ``"netifaces"`` (it lists, we compute networks) or ``"netaddr"``
     (netifaces lists, netaddr computes). Raises NoSuchInterface, InvalidArgument and EngineMissing.
     """
-    _check_engine(engine, ENGINES)
+    check_choice("engine", engine, ENGINES)
     if engine == "fastnet":
         return list_addresses(ifname)
     if ifname is not None:
@@ -197,11 +199,6 @@ def addresses(ifname: str | None = None, *, engine: str = "fastnet") -> list[Int
         address._replace(network=_netaddr_network(address.address, address.prefix_length))
         for address in found
     ]
-
-
-def _check_engine(engine: str, engines: tuple[str, ...]) -> None:
-    if engine not in engines:
-        raise InvalidArgument(f"engine {engine!r}: expected one of {', '.join(engines)}")
 
 
 def _netifaces_addresses() -> Iterator[InterfaceAddress]:
@@ -220,14 +217,15 @@ def _netaddr_network(address: str, prefix_length: int) -> str:
     return str(reference("netaddr").IPNetwork(f"{address}/{prefix_length}").network)
 
 
-def prefix(text: str, *, engine: str = "fastnet") -> Prefix:
+def prefix(text: Given, *, engine: str = "fastnet") -> Prefix:
     """The prefix of an address, IPv6 or IPv4, with any zone: ``"fe80::1%eth0/64"`` (RFC 4007, section 11.7).
 
     An address without a prefix length must be one of this machine's, whose interface knows it. ``engine`` is
     ``"fastnet"`` (our own) or ``"netaddr"``, which computes the network. Raises InvalidArgument, which
     names what is wrong, and EngineMissing.
     """
-    _check_engine(engine, PREFIX_ENGINES)
+    check_choice("engine", engine, PREFIX_ENGINES)
+    text = prefix_text("text", text)
     before, slash, length = text.partition("/")
     given, percent, zone = before.partition("%")
     family = socket.AF_INET6 if ":" in given else socket.AF_INET

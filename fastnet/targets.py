@@ -14,11 +14,12 @@ A text that looks like numbers is never looked up as a name: errors are refused 
 import socket
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from copyreg import __newobj__  # type: ignore[attr-defined]
 from itertools import accumulate, product
 from typing import Any, NamedTuple
 
 from fastnet._limits import Prefix as Given
-from fastnet._limits import check_family, prefix_text, several
+from fastnet._limits import check_family, check_flag, check_text, prefix_text, several
 from fastnet._results import as_dict, shown
 from fastnet.endpoints import MAPPED, resolve
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
@@ -55,6 +56,8 @@ class Unresolved(NamedTuple):
     reason: str
     error: type[FastnetError] = NameNotResolved
     """What is raised where nothing else is among the targets."""
+    errno: int | None = None
+    """The resolver's code, as of NameNotResolved."""
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -83,6 +86,7 @@ class Targets:
         strict: bool = True,
     ) -> None:
         check_family(family)
+        check_flag("strict", strict)
         unresolved: dict[str, Unresolved] = {}
         wanted = _collect("targets", texts, family, _check_not_mapped, None if strict else unresolved)
         excluded = several("exclude", exclude, "a list of targets")
@@ -103,6 +107,10 @@ class Targets:
     def size(self) -> int:
         """The number of addresses: that of ``len`` gives, without its limit of 2^63 - 1."""
         return self._starts[-1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: getattr(self, name) for name in self.__slots__}
+        return __newobj__, (Targets,), (None, state)
 
     def spans(self, family: int) -> tuple[Span, ...]:
         """The intervals of one family (``socket.AF_INET`` or ``AF_INET6``), ascending and apart."""
@@ -177,14 +185,19 @@ class Targets:
 
 def read_targets(lines: Iterable[str]) -> list[str]:
     """The targets that a file lists: any number a line, blanks between them; ``#`` begins a remark."""
-    return [word for line in lines for word in line.partition("#")[0].split()]
+    words: list[str] = []
+    for line in several("lines", lines, "lines of text"):
+        check_text("lines", line)
+        words += line.partition("#")[0].split()
+    return words
 
 
-def parse_prefix(text: str) -> Prefix:
+def parse_prefix(text: Given) -> Prefix:
     """``10.0.0.0/8``, ``2001:db8::/32``, or an address, which is a prefix of its own.
 
     Raises InvalidArgument for anything else, and where there are bits set behind the prefix.
     """
+    text = prefix_text("text", text)
     family = socket.AF_INET6 if ":" in text else socket.AF_INET
     bits = _BITS[family]
     span = _prefix(family, text) if "/" in text else _single(family, text)
@@ -246,7 +259,7 @@ def _collect(
                 if unresolved is None:
                     raise
                 reason = str(error).removeprefix(f"{text}: ")
-                unresolved[text] = Unresolved(text, reason, type(error))
+                unresolved[text] = Unresolved(text, reason, type(error), getattr(error, "errno", None))
                 continue
             spans[found] += more
     return spans

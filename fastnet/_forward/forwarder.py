@@ -92,7 +92,7 @@ class Forwarder:
         warn: Callable[[str], None] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        settings = Settings(threads, engine, spin, record, tap, warn or log_warning)
+        settings = Settings(threads, engine, spin, record, tap, log_warning if warn is None else warn)
         self._set_up([Rule(listen, upstream, **options)], settings)
 
     @classmethod
@@ -109,7 +109,9 @@ class Forwarder:
     ) -> Self:
         """A forwarder of many rules. Raises InvalidArgument where two of them listen at the same place."""
         self = cls.__new__(cls)
-        self._set_up(rules, Settings(threads, engine, spin, record, tap, warn or log_warning))
+        self._set_up(
+            rules, Settings(threads, engine, spin, record, tap, log_warning if warn is None else warn)
+        )
         return self
 
     def _set_up(self, rules: Iterable[Rule], settings: Settings) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from fastnet._backend import relay as _core
 from fastnet._coroutines import coroutine_of
+from fastnet._limits import quoted
 from fastnet._results import as_dict, shown
 from fastnet._threads import Work
 from fastnet.errors import InvalidArgument
@@ -65,7 +66,7 @@ def _joined(sock_a: socket.socket, sock_b: socket.socket) -> tuple[_core.Loop, _
 
 def _check_relayable(name: str, sock: object) -> None:
     if not isinstance(sock, socket.socket):
-        raise InvalidArgument(f"{name} {sock!r}: expected a socket")
+        raise InvalidArgument(f"{name} {quoted(sock)}: expected a socket")
     if "ssl" in sys.modules and isinstance(sock, sys.modules["ssl"].SSLSocket):
         raise InvalidArgument(f"{name}: a TLS socket can't be relayed: its bytes pass through its object")
     if sock.type != socket.SOCK_STREAM:

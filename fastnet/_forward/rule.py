@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, Unpack, get_args
 
-from fastnet._limits import MAX_SECONDS, Host, Prefix, bounded, check_seconds, host_text, is_prefix
+from fastnet._limits import MAX_SECONDS, Host, Prefix, bounded, check_seconds, host_text, is_prefix, quoted
 from fastnet._results import shown_as
 from fastnet._wait import CHECKS, check_target
 from fastnet.endpoints import Endpoint, InheritedEndpoint, Place, UnixEndpoint, ascii_host, parse_place
@@ -153,8 +153,10 @@ class Rule(_Fields):
 
     def __new__(cls, listen: Listen, upstreams: Upstreams, **options: Unpack[Options]) -> Self:
         values: dict[str, Any] = {**options}
-        text = str(listen) if type(listen) is int else listen
-        values["listen"] = _parsed("listen", text, "localhost")
+        if type(listen) is int:
+            bounded("listen: port", listen, 0, 65535)
+            listen = str(listen)
+        values["listen"] = _parsed("listen", listen, "localhost")
         values["upstreams"] = _parse_upstreams(upstreams)
         values["name"] = options.get("name") or str(values["listen"])
         for name in PREFIXES & {*values}:
@@ -235,7 +237,7 @@ def _check(rule: Rule) -> None:
         value = getattr(rule, name)
         if not any(type(value) is type(choice) and value == choice for choice in choices):
             words = ", ".join(repr(choice) for choice in choices)
-            raise InvalidArgument(f"{name} {value!r}: expected one of {words}")
+            raise InvalidArgument(f"{name} {quoted(value)}: expected one of {words}")
     for name, low in _SHORTEST.items():
         _check_type(name, getattr(rule, name), (int, float), "seconds")
         check_seconds(name, getattr(rule, name), low, _LONGEST.get(name, MAX_SECONDS))
@@ -244,7 +246,7 @@ def _check(rule: Rule) -> None:
         bounded(name, getattr(rule, name), least, most)
     for name in _TEXTS:
         if not (isinstance(value := getattr(rule, name), str) and value.isprintable()):
-            raise InvalidArgument(f"{name} {value!r}: expected a printable text")
+            raise InvalidArgument(f"{name} {quoted(value)}: expected a printable text")
     for name in ("rewrite_origin", "rewrite_responses"):
         if getattr(rule, name) and not rule.rewrite_host:
             raise InvalidArgument(f"{name} without rewrite_host: expected both or only the latter")
@@ -255,7 +257,7 @@ def _check(rule: Rule) -> None:
 
 def _check_type(name: str, value: object, types: tuple[type, ...], words: str) -> None:
     if type(value) not in types:
-        raise InvalidArgument(f"{name} {value!r}: expected {words}")
+        raise InvalidArgument(f"{name} {quoted(value)}: expected {words}")
 
 
 def _check_udp(rule: Rule) -> None:
@@ -271,7 +273,9 @@ def _check_health(rule: Rule) -> None:
     if not rule.health:
         return
     if rule.health not in CHECKS and rule.health.partition(":")[0] != "http":
-        raise InvalidArgument(f"health {rule.health!r}: expected one of {', '.join(CHECKS)}, or http:/path")
+        raise InvalidArgument(
+            f"health {quoted(rule.health)}: expected one of {', '.join(CHECKS)}, or http:/path"
+        )
     for upstream in rule.upstreams:
         check_target(health_target(rule.health, upstream))
 
@@ -290,7 +294,7 @@ def _parsed(name: str, place: Any, default_host: str | None = None) -> Place:
     if _is_pair(place):
         place = Endpoint(host_text(name, place[0]), place[1])
     if not isinstance(place, str | Place):
-        raise InvalidArgument(f"{name} {place!r}: expected HOST:PORT")
+        raise InvalidArgument(f"{name} {quoted(place)}: expected HOST:PORT")
     try:
         found: Place = parse_place(place, default_host) if isinstance(place, str) else place
         if isinstance(found, Endpoint):
@@ -310,7 +314,7 @@ def _is_pair(place: Any) -> bool:
 def _parse_upstreams(given: Upstreams) -> tuple[Endpoint | UnixEndpoint, ...]:
     places: Any = [given] if isinstance(given, str | Place) or _is_pair(given) else given
     if not isinstance(places, list | tuple):
-        raise InvalidArgument(f"upstreams {given!r}: expected HOST:PORT, or a list of such")
+        raise InvalidArgument(f"upstreams {quoted(given)}: expected HOST:PORT, or a list of such")
     upstreams = tuple(_parse_upstream(place) for place in places)
     if not upstreams:
         raise InvalidArgument("upstreams: expected one or more")
@@ -328,7 +332,7 @@ def _parse_upstream(given: Any) -> Endpoint | UnixEndpoint:
 
 def _prefix_texts(name: str, texts: Any) -> tuple[str, ...]:
     if not isinstance(texts, list | tuple) or not all(map(is_prefix, texts)):
-        raise InvalidArgument(f"{name} {texts!r}: expected a list of prefixes, as 10.0.0.0/8")
+        raise InvalidArgument(f"{name} {quoted(texts)}: expected a list of prefixes, as 10.0.0.0/8")
     prefixes = tuple(map(str, texts))
     for text in prefixes:
         try:

@@ -23,7 +23,7 @@ import time
 from typing import Any
 
 from fastnet._forward.rule import Rule
-from fastnet._limits import path_text
+from fastnet._limits import check_timeout, path_text
 from fastnet.endpoints import Endpoint
 from fastnet.errors import InvalidArgument
 
@@ -50,6 +50,7 @@ def load_rules(path: str | os.PathLike[str], patience: float | None = None) -> l
     for an error in it.
     """
     path = path_text("path", path)
+    check_timeout("patience", patience)
     try:
         return parse_rules(_read(path) if patience is None else _read_soon(path, patience))
     except InvalidArgument as error:

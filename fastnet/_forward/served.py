@@ -13,7 +13,7 @@ from fastnet._contract.relay import Options as RelayOptions
 from fastnet._forward.listeners import Listeners
 from fastnet._forward.rule import PREFIXES, Rule
 from fastnet._forward.upstreams import Upstreams
-from fastnet._limits import bounded
+from fastnet._limits import bounded, check_callback, check_flag
 from fastnet._system import unix as _unix
 from fastnet.endpoints import Endpoint, Resolved, UnixEndpoint
 from fastnet.errors import InvalidArgument
@@ -53,6 +53,9 @@ class Settings(NamedTuple):
     def check(self) -> None:
         """Raise InvalidArgument for an invalid value."""
         bounded("threads", self.threads, 1, _MOST_THREADS)
+        check_flag("record", self.record)
+        check_callback("tap", self.tap)
+        check_callback("warn", self.warn)
         bounded("spin", self.spin, 0, _LONGEST_SPIN)
         if self.engine not in ENGINES:
             raise InvalidArgument(f"engine {self.engine!r}: expected one of {', '.join(ENGINES)}")

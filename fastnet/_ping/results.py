@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from math import inf, sqrt
 from typing import Any, NamedTuple
 
+from fastnet._limits import bounded, check_seconds, check_text
 from fastnet._ping.percentiles import Percentiles
 from fastnet._results import as_dict, shown, shown_as
+
+_MOST_AWAITED = 1 << 16
 
 
 class Reply(NamedTuple):
@@ -99,6 +102,10 @@ class Summary:
     """
 
     def __init__(self, host: str, address: str, engine: str, interval: float = 1.0, carried: int = 0) -> None:
+        for name, text in (("host", host), ("address", address), ("engine", engine)):
+            check_text(name, text)
+        check_seconds("interval", interval)
+        bounded("carried", carried, 0, _MOST_AWAITED)
         self._host, self._address, self._engine = host, address, engine
         self._interval = interval
         self._carried = carried

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from itertools import count as numbers
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from fastnet._limits import MAX_SECONDS, bounded, check_seconds
+from fastnet._limits import MAX_SECONDS, bounded, check_seconds, quoted
 from fastnet._ping.lookup import Destination
 from fastnet._ping.reasons import explain, explain_refusal
 from fastnet._ping.results import Reply
@@ -73,7 +73,7 @@ class Plan:
         if not isinstance(timeout, str):
             check_seconds("timeout", timeout, 0.001)
         elif timeout != "auto":
-            raise InvalidArgument(f"timeout {timeout!r}: expected seconds, or 'auto'")
+            raise InvalidArgument(f"timeout {quoted(timeout)}: expected seconds, or 'auto'")
         bounded("retries", retries, 0, MAX_RETRIES)
         bounded("backoff", backoff, 1, MAX_BACKOFF)
         if enough is not None:

@@ -94,6 +94,18 @@ class SweepResult(Sequence[Verdict]):
     results are equal if all verdicts are; they have no hash.
     """
 
+    __slots__ = (
+        "_complete",
+        "_engine",
+        "_owners",
+        "_parts",
+        "_resolved",
+        "_starts",
+        "_states",
+        "_targets",
+        "_unresolved",
+    )
+
     def __init__(self, targets: Targets, parts: Sequence[Part], engine: str) -> None:
         self._targets, self._engine = targets, engine
         self._complete = all(part.worker.finished for part in parts)
@@ -231,7 +243,7 @@ class SweepResult(Sequence[Verdict]):
         """Pickle the parts with their verdicts, without their sockets."""
         parts = [each._replace(worker=cast("Worker", Found.of(each))) for each in self._parts]
         state = {"_complete": self._complete, "_states": self._states}
-        return SweepResult, (self.targets, parts, self.engine), state
+        return SweepResult, (self.targets, parts, self.engine), (None, state)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={value}" for name, value in self.counts._asdict().items())
@@ -316,6 +328,8 @@ def _known(of: Callable[[int], T | None] | None, where: Iterable[int]) -> dict[i
 class Verdicts(Sequence[Verdict]):
     """The verdicts of a result in one state, looked up when they are accessed."""
 
+    __slots__ = ("_result", "_state")
+
     def __init__(self, result: SweepResult, state: int) -> None:
         self._result, self._state = result, state
 
@@ -332,6 +346,9 @@ class Verdicts(Sequence[Verdict]):
     def __getitem__(self, index: int | slice) -> Verdict | list[Verdict]:
         chosen = [*places(self._result.states, self._state)][index]
         return [self._result[each] for each in chosen] if isinstance(chosen, list) else self._result[chosen]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Verdicts, (self._result, self._state)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and [*self] == [*other]

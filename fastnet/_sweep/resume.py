@@ -6,7 +6,8 @@ from binascii import a2b_base64, b2a_base64
 from contextlib import suppress
 from typing import Any
 
-from fastnet._limits import path_text
+from fastnet._limits import check_type, path_text
+from fastnet._sweep.running import check_shard
 from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets
 
@@ -27,6 +28,8 @@ class StateFile:
         self, path: str | os.PathLike[str], targets: Targets, shard: tuple[int, int] = (1, 1)
     ) -> None:
         self.path: str = path_text("path", path)
+        check_type("targets", targets, Targets, "Targets")
+        check_shard(shard)
         self._about = {"format": _FORMAT, "targets": [*targets.texts()], "shard": [*shard]}
         self._size = len(range(shard[0] - 1, targets.size, shard[1]))
         if os.path.exists(self.path) and not os.path.isfile(self.path):

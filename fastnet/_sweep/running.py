@@ -15,7 +15,9 @@ from fastnet._limits import (
     check_family,
     check_seconds,
     check_text,
+    check_type,
     is_prefix,
+    quoted,
     several,
 )
 from fastnet._log import INFO, WARNING, log, log_notes
@@ -31,7 +33,7 @@ from fastnet._sweep.result import (
     final_states,
 )
 from fastnet._system.routes import Route, gatewayed, on_link, only_ipv6_source
-from fastnet.errors import InvalidArgument, NotPermitted
+from fastnet.errors import InvalidArgument, NameNotResolved, NotPermitted
 from fastnet.targets import Targets, Unresolved
 
 ENGINES = ("auto", "link", *_core.ENGINES, "turbo", "tcp", "scapy")
@@ -50,7 +52,7 @@ _NAMED = 3
 """Maximum number of unresolved names in one log line."""
 _SLICE_SECONDS = 0.1
 _PAUSE_MS = 1
-"""Seconds that several idle workers wait for an answer to any of them."""
+"""Milliseconds that several idle workers wait for an answer to any of them."""
 
 
 Swept: TypeAlias = "Targets | Prefix | Iterable[Prefix]"
@@ -111,6 +113,8 @@ class Sweep:
         self._asked = engine
         self.size: int = _size(self.targets, shard)
         """The number of targets in the shard."""
+        if decided is not None:
+            check_type("decided", decided, bytes, "what a StateFile has")
         if decided is not None and len(decided) != (self.size + 7) // 8:
             raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
         self._repeated = repeated
@@ -327,7 +331,7 @@ def checked_options(
     adaptive = timeout == "auto"
     seconds = LONGEST_AUTO_TIMEOUT if isinstance(timeout, str) else timeout
     if isinstance(timeout, str) and not adaptive:
-        raise InvalidArgument(f"timeout {timeout!r}: expected seconds or 'auto'")
+        raise InvalidArgument(f"timeout {quoted(timeout)}: expected seconds or 'auto'")
     check_seconds("timeout", seconds, 0.001)
     bounded("retries", retries, 0, MAX_RETRIES)
     bounded("window", window, 1, MAX_WINDOW)
@@ -350,7 +354,10 @@ def as_targets(targets: Swept, exclude: Iterable[Prefix], family: int) -> Target
         _log_unresolved(made.unresolved)
     if made.unresolved and not made:
         first = made.unresolved[0]
-        raise first.error(f"{first.name}: {first.reason}")
+        failure = first.error(f"{first.name}: {first.reason}")
+        if isinstance(failure, NameNotResolved):
+            failure.errno = first.errno
+        raise failure
     return made
 
 
@@ -361,12 +368,17 @@ def _log_unresolved(names: tuple[Unresolved, ...]) -> None:
         log("sweep", WARNING, f"not probed: {first}{more}")
 
 
-def _size(targets: Targets, shard: tuple[int, int]) -> int:
+def check_shard(shard: tuple[int, int]) -> None:
+    """Refuse what is not one of some number of shards."""
     if not isinstance(shard, tuple) or len(shard) != 2:
-        raise InvalidArgument(f"shard {shard!r}: expected which and of how many, as (1, 16)")
+        raise InvalidArgument(f"shard {quoted(shard)}: expected which and of how many, as (1, 16)")
     which, of = shard
     bounded("shard: the number of shards", of, 1, MAX_SHARDS)
     bounded("shard: which", which, 1, of)
+
+
+def _size(targets: Targets, shard: tuple[int, int]) -> int:
+    check_shard(shard)
     size = shard_size(targets, shard)
     if size > MAX_TARGETS:
         shards = -(-targets.size // MAX_TARGETS)

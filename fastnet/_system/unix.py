@@ -170,11 +170,16 @@ def release_all() -> None:
 def unix_address(address: Address) -> bytes:
     """What bind and connect take: a path, or with ``@`` before it a name of the abstract namespace."""
     if not isinstance(address, str | bytes | os.PathLike):
-        raise InvalidArgument(f"address {address!r}: expected a path, or @ and an abstract name")
-    raw = os.fsencode(address)
+        raise InvalidArgument(
+            f"address: expected a path, or @ and an abstract name, not {type(address).__name__}"
+        )
+    try:
+        raw = os.fsencode(address)
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"address {address!r}: not the path of any file") from None
     name = raw.removeprefix(b"@")
     if not name or b"\0" in name:
-        raise InvalidArgument(f"{os.fsdecode(address)!r}: expected a path, or @ and an abstract name")
+        raise InvalidArgument(f"address {os.fsdecode(address)!r}: expected a path, or @ and an abstract name")
     if len(name) > _ADDRESS_BYTES:
         raise InvalidArgument(
             f"{os.fsdecode(address)}: {len(name)} bytes, and the address of a Unix socket "

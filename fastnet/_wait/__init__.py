@@ -19,7 +19,15 @@ from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 from fastnet._connect import NoneReached, describe, race
 from fastnet._coroutines import coroutine_of
-from fastnet._limits import check_choice, check_family, check_flag, check_seconds, check_timeout, several
+from fastnet._limits import (
+    check_callback,
+    check_choice,
+    check_family,
+    check_flag,
+    check_seconds,
+    check_timeout,
+    several,
+)
 from fastnet._results import as_dict, shown
 from fastnet._steps import (
     LONGEST_POLL,
@@ -119,7 +127,7 @@ class Options(TypedDict, total=False):
 def wait(target: Waited, timeout: float | None = 30.0, **options: Unpack[Options]) -> Ready:
     """Wait until one target is up (or gone), for at most ``timeout`` seconds; None is no limit.
 
-    Takes and raises the same as ``wait_all`` does.
+    Takes the same as ``wait_all``, and raises what ``wait_all`` does.
     """
     return wait_all([target], timeout, **options)[0]
 
@@ -165,6 +173,7 @@ def wait_stream(
     Takes what ``wait_all`` does, times in seconds, and raises nothing for what is not ready. ``progress`` is
     called with the state of a target after each round without success. Raises InvalidArgument.
     """
+    check_callback("progress", progress)
     return _Wait(targets, timeout, **options).outcomes(progress)
 
 
@@ -176,6 +185,7 @@ def wait_stream_async(
     **options: Unpack[Options],
 ) -> AsyncIterator[Outcome]:
     """``fastnet.wait_stream`` for ``async for``."""
+    check_callback("progress", progress)
     return _Wait(targets, timeout, **options).outcomes_async(progress)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, NamedTuple, Self, TypeAlias
 
-from fastnet._limits import check_timeout
+from fastnet._limits import bounded, check_timeout, check_type
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet._system import unix as _core
@@ -52,8 +52,11 @@ class Channel:
     def __init__(
         self, sock: socket.socket, *, max_message: int = MAX_MESSAGE, timeout: float | None = None
     ) -> None:
+        check_type("sock", sock, socket.socket, "a socket")
         if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
-            raise InvalidArgument(f"{sock.family.name} {sock.type.name}: expected a stream socket of AF_UNIX")
+            raise InvalidArgument(
+                f"sock: {sock.family.name} {sock.type.name}: expected a stream socket of AF_UNIX"
+            )
         check_max_message(max_message)
         check_timeout("timeout", timeout)
         sock.setblocking(False)
@@ -225,8 +228,7 @@ def _close_all(fds: list[int]) -> None:
 
 def check_max_message(size: int) -> None:
     """Raise InvalidArgument for a limit that the length field can't hold."""
-    if not 0 < size < 1 << 8 * _LENGTH_BYTES:
-        raise InvalidArgument(f"max_message {size}: expected 1 to {(1 << 8 * _LENGTH_BYTES) - 1} bytes")
+    bounded("max_message", size, 1, (1 << 8 * _LENGTH_BYTES) - 1)
 
 
 def connect(

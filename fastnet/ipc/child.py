@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 from weakref import WeakSet
 
-from fastnet._limits import check_seconds
+from fastnet._limits import check_callable, check_seconds
 from fastnet._steps import READABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet.errors import ChildFailed, WaitTimeout
 from fastnet.ipc.channel import MAX_MESSAGE, Channel, pair
@@ -126,6 +126,7 @@ def fork(
     DeprecationWarning is raised from Python 3.12 on, as by ``os.fork``, but before there is a child. If a
     warning that is made an error, or Ctrl-C, raises an exception, no child is left.
     """
+    check_callable("function", function)
     check_seconds("grace", grace)
     _warn_of_threads()
     with ExitStack() as undo:

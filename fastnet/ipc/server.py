@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
-from fastnet._limits import check_seconds, check_timeout
+from fastnet._limits import bounded, check_callable, check_seconds, check_timeout, check_type
 from fastnet._log import WARNING, log
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, deadline_in, run, run_async
@@ -21,6 +21,7 @@ from fastnet.ipc.channel import MAX_MESSAGE, Channel, check_max_message
 if TYPE_CHECKING:
     import asyncio
 
+_MOST_CONNECTIONS = 1_000_000
 _LAST_SECONDS = 1.0
 """Raised in handlers whose connections were closed."""
 _EXHAUSTED_SECONDS = 0.05
@@ -75,10 +76,11 @@ class UnixServer:
         timeout: float | None = None,
     ) -> None:
         _core.unix_address(address)
+        check_callable("handler", handler)
+        check_type("mode", mode, int, "0 to 0o777")
         if not 0 <= mode <= 0o777:
             raise InvalidArgument(f"mode {mode:#o}: expected 0 to 0o777")
-        if max_connections < 1:
-            raise InvalidArgument(f"max_connections {max_connections}: expected 1 or more")
+        bounded("max_connections", max_connections, 1, _MOST_CONNECTIONS)
         check_max_message(max_message)
         check_timeout("timeout", timeout)
         self.address = address

@@ -13,6 +13,7 @@ import pytest
 
 import fastnet as package
 from fastnet import _backend
+from fastnet.errors import InvalidArgument
 
 Run = Callable[..., "CompletedProcess[str]"]
 
@@ -98,7 +99,7 @@ def test_implementation_of_a_topic() -> None:
 
 
 def test_an_unknown_topic_is_refused_and_those_there_are_named() -> None:
-    with pytest.raises(ValueError, match="no core topic 'telegraph': there are checksum, "):
+    with pytest.raises(InvalidArgument, match="topic 'telegraph': expected one of checksum, "):
         package.implementation("telegraph")
     with pytest.raises(AttributeError, match="has no attribute 'telegraph'"):
         _ = _backend.telegraph

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import inspect
 import ipaddress
+import pickle
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fastnet
-from fastnet import aio, ipc
+from fastnet import aio, ipc, ipv6
 from fastnet._ping.pinger import PingerOptions
 from fastnet._sweep.running import SweepOptions
 from fastnet._trace import TraceOptions
 from fastnet._wait import Options
-from fastnet.echo import EchoServer
-from fastnet.endpoints import Endpoint
+from fastnet.echo import EchoClient, EchoServer, echo
+from fastnet.endpoints import Endpoint, parse_endpoint, parse_place
 from fastnet.errors import InvalidArgument, NameNotResolved
-from fastnet.targets import Targets
+from fastnet.targets import Targets, parse_prefix, read_targets
 
 HOST = "127.0.0.1"
 GIVEN: dict[str, dict[str, Any]] = {
@@ -114,6 +117,128 @@ def test_what_is_no_socket_is_refused_by_its_argument(argument: str, wrong: obje
         fastnet.relay(**{"sock_a": first, "sock_b": second, argument: wrong})
 
 
+# What takes a number, a callback, ...
+
+NUMBERS = [
+    *[
+        ("ping", each)
+        for each in ("count", "interval", "timeout", "retries", "backoff", "size", "ttl", "mark")
+    ],
+    *[("sweep", each) for each in ("timeout", "retries", "window", "rate", "seed")],
+    *[("trace", each) for each in ("max_hops", "tries", "timeout")],
+    *[("wait", each) for each in ("timeout", "interval", "attempt_timeout")],
+    *[("portscan", each) for each in ("timeout", "concurrency")],
+    *[("Forwarder", each) for each in ("threads", "spin", "connect_timeout", "rate", "listen")],
+]
+HUGE = 10**5000
+"""More digits than Python writes."""
+
+
+@pytest.mark.parametrize(("name", "argument"), NUMBERS, ids=str)
+def test_what_is_only_like_a_number_is_refused(name: str, argument: str) -> None:
+    """A class has ``__index__`` too, NaN of ``decimal`` can't be compared, and True is no count."""
+    for wrong in (int, Decimal("NaN"), Decimal(1), True, HUGE):
+        with pytest.raises(InvalidArgument, match=argument):
+            call(name, {**GIVEN[name], argument: wrong})
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    for wrong in ("x" * 100_000, ["x"] * 100_000):
+        with pytest.raises(InvalidArgument, match="policy") as caught:
+            fastnet.Rule(0, f"{HOST}:1", policy=wrong)  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 400
+
+
+def nothing(channel: ipc.Channel) -> None:
+    pass
+
+
+def unix_server(**given: Any) -> object:
+    return ipc.UnixServer(**{"address": "@fastnet-arguments", "handler": nothing, **given})
+
+
+def channel(**given: Any) -> object:
+    one, other = socket.socketpair()
+    with one, other:
+        return ipc.Channel(**{"sock": one, **given})
+
+
+CALLS: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {
+    "EchoServer": (EchoServer, ("host", "port", "family", "max_connections")),
+    "EchoClient": (
+        lambda **given: EchoClient(**{"host": HOST, "port": 7, **given}),
+        ("host", "port", "family"),
+    ),
+    "echo": (
+        lambda **given: echo(**{"host": HOST, "port": 7, **given}),
+        ("host", "port", "count", "size", "interval", "family"),
+    ),
+    "UnixServer": (unix_server, ("address", "handler", "mode", "max_connections", "max_message")),
+    "Channel": (channel, ("sock", "max_message")),
+    "connect": (lambda **given: ipc.connect(**{"address": "@no", **given}), ("address", "max_message")),
+    "pair": (ipc.pair, ("max_message",)),
+    "fork": (lambda **given: ipc.fork(**{"function": nothing, **given}), ("function", "grace")),
+    "StateFile": (
+        lambda **given: fastnet.StateFile(**{"path": "/no/file", "targets": Targets(HOST), **given}),
+        ("path", "targets", "shard"),
+    ),
+    "Summary": (
+        lambda **given: fastnet.Summary(**{"host": "h", "address": HOST, "engine": "raw", **given}),
+        ("host", "address", "engine", "interval", "carried"),
+    ),
+    "Targets": (Targets, ("exclude", "family", "strict")),
+    "read_targets": (read_targets, ("lines",)),
+    "parse_prefix": (parse_prefix, ("text",)),
+    "parse_endpoint": (parse_endpoint, ("text",)),
+    "parse_place": (parse_place, ("text",)),
+    "ipv6.prefix": (lambda **given: ipv6.prefix(**{"text": "::1/64", **given}), ("text", "engine")),
+    "ipv6.addresses": (ipv6.addresses, ("engine",)),
+}
+"""The calls of the modules, and their arguments for which None and the like are wrong."""
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 1j, int, 1.5, -HUGE, [None]], ids=["None", "1j", "int", "1.5", "huge", "[None]"]
+)
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, each) for name, (_, taken) in CALLS.items() for each in taken], ids=str
+)
+def test_modules_refuse_a_wrong_value_by_its_argument(name: str, argument: str, wrong: Any) -> None:
+    right = {"interval": (1.5,), "grace": (1.5,), "function": (int,), "handler": (int,)}
+    if wrong not in right.get(argument, ()):
+        with pytest.raises(InvalidArgument, match=argument.removesuffix("s")):
+            CALLS[name][0](**{argument: wrong})
+
+
+@pytest.mark.parametrize("wrong", [3, "", "print"], ids=repr)
+def test_what_can_not_be_called_is_no_callback(wrong: Any) -> None:
+    for argument in ("tap", "warn"):
+        with pytest.raises(InvalidArgument, match=argument):
+            fastnet.Forwarder(0, f"{HOST}:1", **{argument: wrong})
+    with pytest.raises(InvalidArgument, match="record"):
+        fastnet.Forwarder(0, f"{HOST}:1", record=wrong)
+    with pytest.raises(InvalidArgument, match="on_hop"):
+        fastnet.trace(HOST, on_hop=wrong)
+    with pytest.raises(InvalidArgument, match="on_hop"):
+        asyncio.run(aio.trace(HOST, on_hop=wrong))
+    with pytest.raises(InvalidArgument, match="progress"):
+        fastnet.wait_stream([f"{HOST}:1"], 0.1, wrong)
+    with pytest.raises(InvalidArgument, match="on_reply"):
+        echo(HOST, 7, on_reply=wrong)
+
+
+def test_what_can_be_no_path_is_refused(tmp_path: Path) -> None:
+    for wrong in ("a\0b", "\ud800"):
+        with pytest.raises(InvalidArgument, match="path"):
+            fastnet.load_rules(wrong)
+        with pytest.raises(InvalidArgument, match="path"):
+            fastnet.StateFile(wrong, Targets(HOST))
+        with pytest.raises(InvalidArgument, match="address"):
+            ipc.connect(wrong)
+    with pytest.raises(InvalidArgument, match="patience"):
+        fastnet.load_rules(tmp_path, patience="3")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("path", [None, b"1", 1j, 7], ids=repr)
 def test_what_is_no_path_is_refused(path: Any) -> None:
     with pytest.raises(InvalidArgument, match="path"):
@@ -139,6 +264,18 @@ def test_addresses_of_ipaddress_are_hosts(root: None, host: Any) -> None:
     assert fastnet.trace(host).host == HOST
     assert asyncio.run(aio.trace(host)).address == HOST
     assert fastnet.portscan(host, 1).host == HOST
+
+
+def test_addresses_of_ipaddress_in_modules() -> None:
+    here = ipaddress.ip_address(HOST)
+    with EchoServer(here) as server:
+        assert server.addresses[0].host == HOST
+        assert echo(here, server.port, count=1).host == HOST
+        with EchoClient(here, server.port) as client:
+            assert client.address == f"{HOST}:{server.port}"
+    assert ipv6.prefix(ipaddress.ip_interface("fd00::2/64")) == ipv6.prefix("fd00::2/64")
+    assert ipv6.prefix(here) == ipv6.prefix(HOST)
+    assert parse_prefix(ipaddress.ip_network("10.0.0.0/8")) == parse_prefix("10.0.0.0/8")
 
 
 @pytest.mark.xdist_group("icmp")
@@ -177,6 +314,7 @@ def test_an_unknown_name_is_also_the_resolver_s_error() -> None:
         with pytest.raises(socket.gaierror) as caught:
             call("nowhere.invalid")
         assert isinstance(caught.value, NameNotResolved)
-    with pytest.raises(socket.gaierror) as caught:
-        fastnet.ping("nowhere.invalid")
-    assert caught.value.errno == socket.EAI_NONAME
+        # Also after the way back from another process.
+        for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+            assert error.errno in (socket.EAI_NONAME, socket.EAI_AGAIN)
+            assert str(error) == str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,7 @@ class TestSweep:
 
     def test_targets_keep_it_apart(self) -> None:
         targets = Targets("127.0.0.1", UNKNOWN, UNKNOWN, strict=False)
-        assert targets.unresolved == (Unresolved(UNKNOWN, WRONG[UNKNOWN]),)
+        assert targets.unresolved == (Unresolved(UNKNOWN, WRONG[UNKNOWN], errno=socket.EAI_NONAME),)
         assert targets == Targets("127.0.0.1")
 
     @pytest.mark.parametrize("form", ["", "--json", "--csv", "--stream"])

@@ -60,6 +60,11 @@ def test_a_name_that_does_not_resolve(root: None, lines: Lines) -> None:
     assert lines() == [f"fastnet.ping WARNING name.invalid: {result.error}"]
 
 
+def test_a_record_has_the_place_where_it_arose(root: None, caplog: pytest.LogCaptureFixture) -> None:
+    fastnet.multiping(["name.invalid"])
+    assert [Path(each.pathname).name for each in caplog.records] == ["pinger.py"]
+
+
 def test_a_line_stays_one(root: None, lines: Lines) -> None:
     fastnet.multiping(["two\nlines.invalid"])
     assert len(lines()) == 1

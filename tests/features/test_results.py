@@ -229,6 +229,15 @@ def test_what_an_interrupted_sweep_found(root: None) -> None:
     assert [*other.known] == [*early.known]
 
 
+def test_every_protocol_of_pickle_and_nothing_to_be_set(root: None) -> None:
+    result = fastnet.sweep(["127.0.0.1-2"], engine="tcp")
+    for each in (result, result.alive, result.targets):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            assert pickle.loads(pickle.dumps(each, protocol)) == each
+        with pytest.raises(AttributeError):
+            each.another = None  # type: ignore[union-attr]
+
+
 def test_a_view_shows_some(root: None) -> None:
     view = fastnet.sweep(["127.0.0.0/24"], timeout=0.3).alive
     assert repr(view).startswith("<256 alive: Verdict(address='127.0.0.0', state='alive', rtt_ms=")

@@ -2,8 +2,11 @@
 
 # ruff: noqa: B018
 
+from ipaddress import ip_address, ip_interface
+
 import fastnet
-from fastnet import aio
+from fastnet import aio, ipv6
+from fastnet.echo import EchoServer
 from fastnet.packet import UDP, IPv4, parse
 
 fastnet.nonsense  # wrong
@@ -39,6 +42,11 @@ fastnet.Forwarder("0", "h:1", policy="round-robin")
 fastnet.Forwarder("0", "h:1", policy="nonsense")  # wrong
 fastnet.Forwarder("0", "h:1", policyy="round-robin")  # wrong
 fastnet.Pinger(sizee=3)  # wrong
+fastnet.Forwarder("0", "h:1", tap=3)  # wrong
+EchoServer(ip_address("::1"))
+EchoServer(port="1")  # wrong
+ipv6.prefix(ip_interface("::1/64"))
+ipv6.prefix(3)  # wrong
 fastnet.checksum("text")  # wrong
 IPv4(src="10.0.0.1") / UDP(sport=1)
 IPv4(source="10.0.0.1")  # wrong

@@ -64,7 +64,7 @@ def collect_targets(args: argparse.Namespace) -> Targets:
     except (InvalidArgument, NameNotResolved):
         unwanted.check(args.family)
         raise
-    for name, reason, _ in targets.unresolved:
+    for name, reason, *_ in targets.unresolved:
         remark(f"fastnet sweep: {wanted.where(name)}{name}: {reason}")
     if not targets and not targets.unresolved:
         raise InvalidArgument("no targets are left after --exclude")
