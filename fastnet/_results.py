@@ -26,6 +26,8 @@ def plain(value: Any) -> Any:
         return int(value)
     if type(value) in (tuple, list):
         return [plain(each) for each in value]
+    if isinstance(value, type):
+        return value.__name__
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

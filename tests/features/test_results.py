@@ -69,7 +69,9 @@ def test_each_public_named_tuple_is_here() -> None:
     public = {getattr(fastnet, name) for name in fastnet._HOME}
     for module in modules:
         public |= {
-            each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__
+            each
+            for each in vars(module).values()
+            if f"{getattr(each, '__module__', '')}.".startswith(f"{module.__name__}.")
         }
     kinds = {each for each in public if isinstance(each, type) and hasattr(each, "_fields")}
     given = {each for each in kinds if each.__name__ in INPUTS} | {targets.Prefix}
