@@ -1,1 +1,1 @@
-"""Our work beside everyone else's, in one session: ``python -m bench [PAGE...]``; see docs/bench.md."""
+"""Benchmarks of fastnet and its peers, in one session: ``python -m bench [PAGE...]``; see docs/bench.md."""

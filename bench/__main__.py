@@ -26,7 +26,7 @@ FEWEST_ROUNDS = 5
 
 
 def pages() -> dict[str, str]:
-    """The pages there are, and each one's first line."""
+    """The names of all pages, with their first lines."""
     found = {}
     for path in sorted(HERE.glob("bench_*.py")):
         docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
@@ -56,11 +56,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def implementations() -> Sequence[str]:
-    """Which to measure, ours first; none where native is missing and pure was not asked for."""
+    """The implementations to measure, ours first; empty if native is missing and pure was not requested."""
     if os.environ.get("FASTNET_IMPL") == "pure":
         return ("pure",)
     try:
-        # Not before: FASTNET_IMPL=native refuses to be imported where there is no native.
+        # Imported here: with FASTNET_IMPL=native the import fails if there is no native.
         from fastnet._backend import IMPLEMENTATIONS, implementation, native_failure
     except ImplementationMissing as error:
         remark(f"bench: {error}")
@@ -75,7 +75,7 @@ def implementations() -> Sequence[str]:
 
 
 def measure(page: str, names: Sequence[str], rounds: int) -> list[Result]:
-    """Measure a page, printing on stderr what is under way, and print its table."""
+    """Measure a page, with its progress on stderr, and print its table."""
     remark(f"measuring {page} ...")
     results = []
     for result in measure_page(f"bench.bench_{page}", names, rounds):
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the started processes too
     try:
         sys.exit(main())
     except KeyboardInterrupt:

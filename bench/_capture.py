@@ -1,4 +1,4 @@
-"""What an echo took on the wire: ``python -m bench._capture DEVICE COMMAND...``.
+"""Times of echoes on the wire: ``python -m bench._capture DEVICE COMMAND...``.
 
 It runs the command and prints as JSON its output, ``told``, and from the nanosecond timestamps of a packet
 socket on the device, the ``wire``: address and microseconds of each IPv4 echo that was answered, in the order
@@ -26,13 +26,13 @@ def listen(device: str) -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    sock.bind((device, ETH_P_ALL))  # of one protocol alone it would not hear what leaves
+    sock.bind((device, ETH_P_ALL))  # a socket of one protocol would not receive outgoing packets
     sock.setblocking(False)
     return sock
 
 
 def heard(sock: socket.socket) -> Iterator[tuple[bytes, int]]:
-    """Each packet, and when it passed, in nanoseconds."""
+    """Each packet with its timestamp in nanoseconds."""
     while True:
         try:
             packet, [(_, _, stamp)], _, _ = sock.recvmsg(2048, 64)
@@ -43,7 +43,7 @@ def heard(sock: socket.socket) -> Iterator[tuple[bytes, int]]:
 
 
 def echoes(packets: Iterator[tuple[bytes, int]]) -> list[tuple[str, float]]:
-    """Those that were answered: address, and microseconds from the request to its first reply."""
+    """The answered echoes: address, and microseconds from the request to its first reply."""
     asked: dict[bytes, int] = {}
     answered: dict[bytes, int] = {}
     for packet, when in packets:

@@ -1,4 +1,4 @@
-"""What a page is made of: cases, and in each case the contenders that do the same work.
+"""The parts of a page: cases, and in each case the contenders that do the same work.
 
 A page is a module ``bench_NAME`` with a docstring, a function ``cases()``, and where these need other
 network namespaces than this one, a context manager ``places()`` that makes them. A page whose contenders
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 
 class Quantity(NamedTuple):
-    """What samples are numbers of."""
+    """A measured quantity and its unit."""
 
     unit: str
     more_is_better: bool = False
@@ -25,16 +25,16 @@ RIGHT = "right"
 
 
 class Goal(NamedTuple):
-    """What one of ours should reach: so much, or with ``of``, so many times the best of these peers."""
+    """The goal of one of ours: an amount, or with ``of``, a multiple of the best of these peers."""
 
     bound: float
     of: Sequence[str] = ()
     by: str = ""
-    """Which of ours; the first one by default."""
+    """The name of ours; the first one by default."""
 
 
 Answer = Mapping[str, float]
-"""What was measured of a run, by name."""
+"""The numbers measured in a run, by name."""
 
 
 class Reading(NamedTuple):
@@ -45,7 +45,7 @@ class Reading(NamedTuple):
     value: Callable[[Answer], float]
     goals: Sequence[Goal] = ()
     without: Sequence[str] = ()
-    """Contenders that have none of it."""
+    """Contenders for which it is not measured."""
 
 
 class Contender(NamedTuple):
@@ -57,7 +57,7 @@ class Contender(NamedTuple):
 
 
 class Case(NamedTuple):
-    """The same work for everyone.
+    """The same work for all contenders.
 
     A contender is a function, so that what it imports is imported only where it runs; a peer that is
     not installed is the ``ModuleNotFoundError`` that it raises. ``is_right`` judges its
@@ -74,4 +74,4 @@ class Case(NamedTuple):
 
 
 Place = tuple[str, ...]
-"""Where a page runs: the words before the command that go there; none for here."""
+"""A place where a page runs: the words before the command that enter it; none for this namespace."""

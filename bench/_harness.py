@@ -1,6 +1,6 @@
-"""Measuring a page: every contender in turn, round after round, and what the samples show.
+"""Measures a page: every contender in turn, round after round, and evaluates the samples.
 
-A round takes one sample of each contender, so that whatever disturbs the machine disturbs all of them;
+A round takes one sample of each contender, so that a disturbance of the machine affects all of them;
 a contender's time is the median of its samples.
 """
 
@@ -24,7 +24,7 @@ SLOW_SECONDS = 2.0
 
 
 class Measurement(NamedTuple):
-    """What was measured of one contender, one number a sample; none where it could not run."""
+    """The samples of one contender; empty if it could not run."""
 
     name: str
     code: str
@@ -55,7 +55,7 @@ class Result(NamedTuple):
         return choose(measurement.samples, default=None)
 
     def ratio(self, other: Measurement) -> float | None:
-        """How many times better ours is than the other one; None where either could not run."""
+        """The ratio of ours to the other one; None if either could not run."""
         ours, theirs = self.ours.median, other.median
         if ours is None or theirs is None:
             return None
@@ -66,7 +66,7 @@ class Result(NamedTuple):
         return [goal for goal in self.goals if measurement.name == (goal.by or self.ours.name)]
 
     def bound(self, goal: Goal) -> float | None:
-        """The goal in the quantity's unit; None where none of the peers that it names could run."""
+        """The goal in the quantity's unit; None if none of the peers that it names could run."""
         if not goal.of:
             return goal.bound
         medians = [
@@ -76,7 +76,7 @@ class Result(NamedTuple):
         return goal.bound * choose(medians) if medians else None
 
     def is_met(self, goal: Goal) -> bool | None:
-        """None where there is nothing to compare with; what could not run or was wrong has not met it."""
+        """None without a peer to compare with; a contender that could not run or was wrong has not met it."""
         bound = self.bound(goal)
         if bound is None:
             return None
@@ -117,7 +117,7 @@ class Child(AbstractContextManager["Child"]):
 
 
 def take_samples(runners: dict[str, Child], rounds: int) -> dict[str, list[float]]:
-    """Seconds a loop, for each contender that runs: A B C A B C."""
+    """Seconds per loop, for each contender that runs: A B C A B C."""
     loops = {name: child.ask("calibrate", name) for name, child in runners.items()}
     samples: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(rounds):

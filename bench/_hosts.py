@@ -1,4 +1,4 @@
-"""Two namespaces and a veth pair: one asks, the other one's kernel answers for whole prefixes."""
+"""Two namespaces and a veth pair: one sends requests, the other's kernel answers for whole prefixes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ table inet bench {
 
 @contextmanager
 def two_hosts() -> Iterator[Place]:
-    """Where the one that asks is; anybody may ask there by a datagram socket."""
+    """The requesting namespace, in which every user may open ICMP datagram sockets."""
     if geteuid() != 0:
         sys.exit("bench: this page makes network namespaces and needs root")
     with namespace("asks") as left, namespace("answers") as right:
@@ -69,7 +69,7 @@ def two_hosts() -> Iterator[Place]:
 
 
 def wait_until_up(place: Place) -> None:
-    """The kernel takes notice of fresh links once a second only."""
+    """Wait for the links: the kernel handles new ones only once per second."""
     show = [*place, "ip", "link", "show", "dev", DEVICE]
     while "state UP" not in subprocess.run(show, capture_output=True, text=True, check=True).stdout:
         time.sleep(0.02)

@@ -1,6 +1,6 @@
 """Pages whose contenders are relays: processes on one core, a load of clients and a server on another.
 
-All relays of a page run from its beginning to its end, stopped by a signal but in their own turn. A round
+All relays of a page run from its beginning to its end, stopped by SIGSTOP except in their turns. A round
 puts each of them under the load once; the load (load/, compiled for the occasion) checks its answers.
 """
 
@@ -39,7 +39,7 @@ SYSCTLS = (
 
 
 class LoadCase(NamedTuple):
-    """What the load does, and what is read off it.
+    """The options of a load, and the numbers read from it.
 
     It returns, beside its own numbers, ``cpu_seconds`` of the relay and how much its ``memory`` grew by, in
     bytes. Before it counts, all do it once, with the options of ``warm_up`` too.
@@ -50,11 +50,11 @@ class LoadCase(NamedTuple):
     readings: Sequence[Reading]
     warm_up: Mapping[str, object] = {}
     once: bool = False
-    """One sample: it is slow, and nothing that varies."""
+    """Takes one sample: the case is slow and does not vary."""
 
 
 class LoadFailed(Exception):
-    """The load's complaint: an answer was wrong, or there was none."""
+    """An error of the load: an answer was wrong or missing."""
 
 
 class Tools(NamedTuple):
@@ -75,7 +75,7 @@ class Running:
         self._tools = tools
         self._most_connections = relay.most_connections if relay else MOST_CONNECTIONS
         self._rewrites = relay is not None and relay.rewrites
-        # A port of its own to the server, or the ports that one wears out the next one lacks.
+        # Each has its own port to the server: otherwise one uses up the local ports of the next.
         upstream = FIRST_PORT + 2 * number
         self._ports = Ports(upstream + 1 if relay else upstream, upstream)
         self._log = tools.folder / f"{self._ports.upstream}" / "log"
@@ -128,7 +128,7 @@ class Running:
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """Let it run, until it has nothing left to do."""
+        """Continue the process, until it has nothing left to do."""
         if self._process is None:
             yield
             return
@@ -177,7 +177,7 @@ class Running:
         return fitted
 
     def cpu_seconds(self) -> float:
-        """What all of its threads have used."""
+        """The CPU seconds of all its threads."""
         paths = (path for pid in self._family() for path in glob(f"/proc/{pid}/task/*/schedstat"))
         return sum(int(read(path).partition(" ")[0] or 0) for path in paths) / 1e9
 
@@ -195,7 +195,7 @@ class Running:
 
 
 def read(path: str) -> str:
-    """A file of /proc; nothing of a process that has ended."""
+    """A file of /proc; empty for a process that has ended."""
     try:
         return Path(path).read_text()
     except (FileNotFoundError, ProcessLookupError):

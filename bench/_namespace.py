@@ -1,4 +1,4 @@
-"""A network namespace made for the occasion."""
+"""A temporary network namespace."""
 
 from __future__ import annotations
 

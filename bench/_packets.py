@@ -1,4 +1,4 @@
-"""Packets made byte by byte, so that nobody's library decides what is right, and what is in them."""
+"""Packets made byte by byte, independent of every library, with their contents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SRC_MAC, DST_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 ECHO_SRC, ECHO_DST = "10.0.0.1", "10.0.0.2"
 ECHO_IDENT = 7
 ECHO_PAYLOAD = bytes(range(22))
-"""What makes the frame 64 bytes long."""
+"""The payload of a frame of 64 bytes."""
 
 ICMP, TCP, UDP = 1, 6, 17
 IPV4, ARP, VLAN, IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
@@ -51,7 +51,7 @@ def echo_request(seq: int) -> bytes:
 
 
 class Facts(NamedTuple):
-    """What a parser should find; None for what a packet does not have."""
+    """The fields that a parser should find; None for those that a packet does not have."""
 
     protocol: int | None
     sport: int | None

@@ -17,7 +17,7 @@ LIBRARIES = ("usr/lib/*-linux-gnu*", "lib/*-linux-gnu*", "usr/lib64", "lib64")
 
 
 class Missing(Exception):
-    """A program, or what it needs, is not installed."""
+    """A program, or a dependency of it, is not installed."""
 
 
 def root() -> Path:
@@ -25,7 +25,7 @@ def root() -> Path:
 
 
 def check_root() -> None:
-    """Raises Missing where BENCH_ROOT names no system's root."""
+    """Raises Missing if BENCH_ROOT is not the root of a system."""
     if root() != Path("/"):
         loader()
 

@@ -1,7 +1,7 @@
 """Echo requests of one process: ``python -m bench._pingers NAME FIRST COUNT``.
 
-It asks one host so often, or sweeps so many, and prints for each reply, in the order of the requests, the
-address and its round-trip time in microseconds, as printed.
+It pings one host COUNT times, or sweeps COUNT hosts, and prints for each reply, in the order of the requests,
+the address and its round-trip time in microseconds.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from select import POLLIN, poll
 from bench._sweepers import TIMEOUT, addresses, family_of
 
 INTERVAL = 0.005
-"""Seconds from one request to the next, where one host is asked."""
+"""Seconds from one request to the next to the same host."""
 
 Told = Iterator[tuple[str, float]]
 Pings = Callable[[int, int], Told]
-"""Of an address as a number, and a count."""
+"""A function of an address as an integer, and a count."""
 
 
 def pinger(engine: str, first: int, count: int) -> Told:
@@ -33,7 +33,7 @@ def pinger(engine: str, first: int, count: int) -> Told:
 
 
 def unstamped(first: int, count: int) -> Told:
-    """The Pinger's socket, without the kernel's timestamps of what leaves."""
+    """The Pinger's socket, without kernel timestamps of outgoing packets."""
     from fastnet._backend import probe
 
     prober = probe.Prober(family_of(first), "raw")

@@ -1,4 +1,4 @@
-"""The results as a picture: a panel a case, a bar a contender, on a logarithmic axis."""
+"""The results as a picture: one panel per case, one bar per contender, on a logarithmic axis."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Pages whose contenders are programs that do their work and end: watched, bounded in time, and judged.
 
-Each time a program's exit status, what it prints, and how long it takes are looked at. One that fails or
-prints something wrong is not run again in that case; nothing of it is compared, its verdict has the reason.
+Each run's exit status, output and time are checked. A program that fails or prints a wrong result is not run
+again in that case; it is not compared, and its verdict has the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench._harness import Measurement, Result
 
 CORES = sorted(os.sched_getaffinity(0))
 LIMIT = 10.0
-"""Seconds after which a program is ended."""
+"""Seconds after which a program is killed."""
 ENOUGH = 4.0
 """A program whose runs in a case have taken so many seconds gets no more."""
 WATCH_MS = 10
@@ -48,11 +48,11 @@ class Program(NamedTuple):
     read: Callable[[str], Answer] = lambda told: {}
     environment: Mapping[str, str] = {}
     peer: str = ""
-    """Another project's program: the word of ``command`` that is its name."""
+    """The peer's name among the words of ``command``."""
     needs: str = ""
-    """The module without which it can't run."""
+    """The module that it requires."""
     answers: Sequence[int] = (0,)
-    """The exit statuses that are no failure."""
+    """The exit statuses that count as success."""
     idle: Sequence[str] = ()
 
 
@@ -85,20 +85,20 @@ def words_of(program: Program, command: Sequence[str]) -> list[str]:
 
 
 def peak_memory(pid: int | str = "self") -> int:
-    """The most that a process had resident, in bytes; 0 of one that has ended."""
+    """The peak resident memory of a process, in bytes; 0 if it has ended."""
     found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) * 1024 if found else 0
 
 
 def children_cpu() -> float:
-    """What the processes that ended have used."""
+    """The CPU seconds of the children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 @contextmanager
 def on_first_core() -> Iterator[None]:
-    """What starts meanwhile stays on one core, and who watches it is on the others: see cpuset(7)."""
+    """Restrict new processes to one core and this one to the others: see cpuset(7)."""
     os.sched_setaffinity(0, CORES[:1])
     try:
         yield
@@ -126,7 +126,7 @@ def watch(process: subprocess.Popen[bytes]) -> int:
 
 
 def run(program: Program, command: Sequence[str], place: Place, folder: Path) -> Answer:
-    """Let it do a command's work. Raises Wrong."""
+    """Run it with a command. Raises Wrong."""
     told, complaints = folder / "told", folder / "complaints"
     environment = {**os.environ, **program.environment}
     words = [*place, *words_of(program, command)]
@@ -153,7 +153,7 @@ def run(program: Program, command: Sequence[str], place: Place, folder: Path) ->
 
 
 class Samples:
-    """What was measured of a program in a case."""
+    """The measurements of a program in a case."""
 
     def __init__(self, program: Program, case: ProgramCase) -> None:
         self.name = program.name
@@ -163,10 +163,10 @@ class Samples:
         self._case = case
         self._idle_memory = 0.0
         self._taken = 0.0
-        """Seconds that it had of this session."""
+        """Seconds of this session that it has used."""
 
     def take(self, place: Place, folder: Path) -> None:
-        """Once more, unless it was wrong or has had its time."""
+        """Run it once more, unless it was wrong or has used up its time."""
         if self.verdict != RIGHT or self._taken >= ENOUGH:
             return
         began = time.monotonic()

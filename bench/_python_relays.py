@@ -18,7 +18,7 @@ CHUNK = 262144
 
 
 class Leg(asyncio.Protocol):
-    """One side of a connection: what it receives goes to the other, which stops it while it is full."""
+    """One side of a connection: its bytes are sent to the other side, which pauses it while it is full."""
 
     other: Leg
     transport: asyncio.Transport
@@ -49,7 +49,7 @@ class Leg(asyncio.Protocol):
 
 
 class Downstream(Leg):
-    """The client's side: what comes before the upstream is connected waits."""
+    """The client's side: bytes that come before the upstream is connected are kept."""
 
     def __init__(self, upstream_port: int) -> None:
         self._upstream_port = upstream_port
@@ -94,7 +94,7 @@ async def streams(listen_port: int, upstream_port: int) -> None:
         try:
             await asyncio.gather(copy(reader, up_writer), copy(up_reader, writer))
         except OSError:
-            pass  # A client may go whenever it likes.
+            pass  # A client may close at any time.
         finally:
             writer.close()
             up_writer.close()

@@ -17,7 +17,7 @@ from bench._peers import Missing, command, file
 HOST = "127.0.0.1"
 MOST_CONNECTIONS = 4000
 SELECT_MOST = 400
-"""What select() can watch, in connections of two descriptors."""
+"""The maximum for select(), in connections of two descriptors."""
 NGINX_STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
 SPIN_SECONDS = 0.001
 
@@ -28,7 +28,7 @@ class Ports(NamedTuple):
 
 
 class Relay(NamedTuple):
-    """``command(ports, folder)`` is what to run; its configuration file is written into the folder."""
+    """``command(ports, folder)`` returns the command; it writes its configuration file to the folder."""
 
     name: str
     command: Callable[[Ports, Path], Sequence[str]]
@@ -145,7 +145,7 @@ def asyncore(ports: Ports, folder: Path) -> list[str]:
 
 
 def asyncore_python() -> str:
-    """A Python that has asyncore: 2 where there is one."""
+    """A Python with asyncore: Python 2 if there is one."""
     for name in ("python2.7", "python2", sys.executable):
         trial = [shutil.which(name) or "false", "-W", "ignore", "-c", "import asyncore"]
         if subprocess.run(trial, stderr=subprocess.DEVNULL, check=False).returncode == 0:
@@ -158,7 +158,7 @@ def fastnet(ports: Ports, folder: Path, **options: object) -> list[str]:
 
 
 def ours(implementations: Sequence[str], **options: object) -> list[Relay]:
-    """Each engine of the native implementation where it is measured, and the pure one."""
+    """Each engine of the native implementation if that is measured, and the pure one."""
     engines: dict[str, dict[str, object]] = {
         "auto": {},
         "copy": {"engine": "copy"},

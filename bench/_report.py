@@ -1,4 +1,4 @@
-"""What was measured, as a table for people and as JSON for programs."""
+"""The results as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNITS = (("s", 1e9), ("ms", 1e6), ("µs", 1e3), ("ns", 1.0))
 
 
 def time_text(nanoseconds: float | None) -> str:
-    """Three significant digits and a unit; a dash where there is no time."""
+    """Three significant digits and a unit; a dash without a time."""
     if nanoseconds is None:
         return "-"
     unit, scale = next(((unit, scale) for unit, scale in UNITS if nanoseconds >= scale), UNITS[-1])
@@ -44,7 +44,7 @@ def ratio_text(ratio: float | None) -> str:
 
 
 def goal_text(result: Result, goal: Goal, measurement: Measurement) -> str:
-    """The goal, and where it is not met the best sample: a busy machine's median may hide how near it is."""
+    """The goal, and if it is not met the best sample: on a busy machine the median may be far from it."""
     bound = value_text(result.bound(goal), result.quantity)
     if goal.of:
         bound = f"{goal.bound:g} x {' or '.join(goal.of)}, {bound}"
@@ -56,7 +56,7 @@ def goal_text(result: Result, goal: Goal, measurement: Measurement) -> str:
 
 
 def remark(measurement: Measurement) -> str:
-    """What has to stand beside the numbers: that they are for wrong work, or why there are none."""
+    """The remark beside the numbers: that the work was wrong, or why there are none."""
     if measurement.verdict != "right":
         return f"  {measurement.verdict.upper() if measurement.verdict == 'wrong' else measurement.verdict}"
     return "  (one sample)" if len(measurement.samples) == 1 else ""
@@ -82,7 +82,7 @@ def cpu_model() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Where the numbers come from, and how busy it was."""
+    """The machine of the measurements, and its load."""
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),

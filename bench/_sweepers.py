@@ -138,7 +138,7 @@ SWEEPS: dict[str, Callable[[], Sweep]] = {
 def main(name: str, first: int, count: int) -> None:
     sweep = SWEEPS[name]()
     sweep(first, 1)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: see proc(5)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak: see proc(5)
     memory = peak_memory()
     cpu, wall = time.process_time(), time.perf_counter()
     found = sweep(first, count)

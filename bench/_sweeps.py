@@ -1,4 +1,4 @@
-"""Who sweeps, and with which command line."""
+"""The sweeping programs and their command lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench._sweepers import RETRIES, TIMEOUT, addresses
 
 ALL = 1 << 16
 FEW = 1 << 10
-"""What slow contenders sweep."""
+"""The number of targets for slow contenders."""
 RAW, DATAGRAM, TURBO, PURE, COMMAND, LINK = (
     "fastnet raw",
     "fastnet datagram",
@@ -29,9 +29,9 @@ RAW, DATAGRAM, TURBO, PURE, COMMAND, LINK = (
 FPING = ("fping",)
 NATIVE, PURE_ONLY = {"FASTNET_IMPL": "native"}, {"FASTNET_IMPL": "pure"}
 ONE_BY_ONE = ("pythonping", "ping3")
-"""A dead host costs these its whole timeout."""
+"""These wait the whole timeout for each dead host."""
 NO_FEEDBACK = ("zmap", "masscan")
-"""These send without looking, then wait for a fixed time."""
+"""These send everything, then wait for a fixed time."""
 OWN_TIMEOUTS = ("nmap -sn", "icmplib", "scapy")
 """These do not ask twice, each time for the timeout that is given."""
 
@@ -68,7 +68,7 @@ class Contender(NamedTuple):
 
 
 def lines(told: str) -> int:
-    """How many different ones."""
+    """The number of different ones."""
     return len(set(told.splitlines()))
 
 
@@ -95,7 +95,7 @@ def zmap(first: int, count: int, file: Path) -> list[str]:
 
 
 def masscan(first: int, count: int, file: Path) -> list[str]:
-    # It does not find out for itself in a namespace that has no default route.
+    # It can't determine these itself in a namespace without a default route.
     link = ["-e", DEVICE, "--adapter-ip", SOURCE_4, "--adapter-mac", ASKER_MAC, "--router-mac", ANSWERER_MAC]
     return ["masscan", "--ping", *link, "--rate", "1000000", "--wait", f"{TIMEOUT:.0f}", "-iL", str(file)]
 
@@ -113,7 +113,7 @@ WHOLE = Contender(COMMAND, command, lines, environment=NATIVE)
 
 
 def on_link(implementations: Sequence[str]) -> list[Contender]:
-    """Who sweeps a prefix that is on the link, where each host must be asked for its MAC first."""
+    """The programs for a prefix on the link, where each host's MAC must be resolved first."""
     names = ("fping", "nmap -sn")
     pure = Contender("fastnet pure link", partial(python, "link"), environment=PURE_ONLY)
     mine = [Contender(LINK, partial(python, "link"), environment=NATIVE), pure, WHOLE]

@@ -1,4 +1,4 @@
-"""The child process that runs a page's contenders on request: one an implementation.
+"""The child process that runs a page's contenders on request: one per implementation.
 
 ``python -m bench._worker MODULE ROLE`` takes one JSON list a line on stdin, ``[verb, argument...]``, and
 answers each with one JSON value a line. ROLE is ``host`` (ours and the peers) or ``guest`` (ours only).
@@ -71,7 +71,7 @@ class Worker:
             found = verdict(contender, is_right)
         except ModuleNotFoundError as error:
             return {"name": name, "code": "", "verdict": f"not installed: {error}"}
-        except Exception as error:  # whatever a peer raises is its result
+        except Exception as error:  # any exception of a peer is its result
             return {"name": name, "code": "", "verdict": f"failed: {type(error).__name__}: {error}"}
         # CPU time: what else the machine runs meanwhile is not the contender's.
         self._timers[name] = timeit.Timer(
@@ -92,7 +92,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end ends us:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # by our input, or by an answer that nobody reads any more
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a peer prints is a remark, not an answer
+    os.dup2(2, 1)  # output of a peer goes to stderr, not among the answers
     worker = Worker(import_module(module).cases(), role == "host")
     for line in sys.stdin:
         verb, *arguments = json.loads(line)

@@ -12,7 +12,7 @@ from fastnet import checksums
 
 GOALS_NS = {64: 30, 1500: None, 65536: 550, 1 << 26: 2_500_000}
 ABSENT = 0xA5
-"""A byte that no buffer has, so that a search for it reads them whole."""
+"""A byte that is in no buffer, so that a search for it reads all of it."""
 
 
 def oracle(data: bytes) -> int:

@@ -34,7 +34,7 @@ ASKED, TOLD = b"localhost:8080", b"example.com"
 
 
 def h11_exchange() -> Callable[[bytes, bytes], tuple[bytes, bytes]]:
-    """What a proxy made of h11 does: the request parsed, and written again; the response parsed."""
+    """The work of a proxy based on h11: parses the request and writes it again, and parses the response."""
     import h11
 
     def exchange(request: bytes, response: bytes) -> tuple[bytes, bytes]:
@@ -82,7 +82,7 @@ def loads() -> Iterator[LoadCase]:
 
 
 def measure(implementations: Sequence[str], rounds: int) -> Iterator[Result]:
-    """The Host rewritten, and beside it the same by a relay that reads nothing."""
+    """A relay that rewrites the Host, and one that does not parse."""
     rewriting = [
         relay._replace(name=f"{relay.name}, rewriting", rewrites=True)
         for relay in ours(implementations, rewrite_host=True)

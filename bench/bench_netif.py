@@ -30,7 +30,7 @@ SEED_FIRST_GUESS = 8
 
 @contextmanager
 def places() -> Iterator[Sequence[Place]]:
-    """Namespaces with so many interfaces, made for the occasion; without root, where we are."""
+    """Temporary namespaces with so many interfaces; without root, the present one."""
     if not shutil.which("ip"):
         sys.exit("bench: the netif page needs the ip command (apt-get install iproute2)")
     if os.geteuid() != 0:

@@ -33,7 +33,7 @@ Told = list[tuple[str, float]]
 
 
 def off_the_wire(told: Told, wire: Told) -> float:
-    """By how many microseconds the median one is wrong. What else was on the wire came before."""
+    """The median error of the times in microseconds. Earlier packets on the wire are ignored."""
     passed: dict[str, list[float]] = {}
     for address, microseconds in wire:
         passed.setdefault(address, []).append(microseconds)

@@ -49,7 +49,7 @@ class Sweep(NamedTuple):
     """The share of the targets that is."""
 
     def found(self) -> Reading:
-        """All or nothing: whoever finds another number is wrong."""
+        """A contender that finds any other number is wrong."""
         return Reading(
             f"{self.what}: found",
             SHARE,
@@ -71,7 +71,7 @@ def rate(what: str, goals: Sequence[Goal] = ()) -> Reading:
 
 
 def usage(what: str) -> Iterator[Reading]:
-    """What a sweep takes of the machine."""
+    """The CPU time and memory of a sweep."""
     yield Reading(
         f"{what}: CPU a target",
         Quantity("CPU us"),

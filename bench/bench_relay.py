@@ -60,7 +60,7 @@ def rate(what: str, kind: str, options: Mapping[str, object], goals: Sequence[Go
 
 
 def loads() -> Iterator[LoadCase]:
-    # The first one: what was used before is not given back to the system.
+    # First, since memory used before is not returned to the system.
     yield LoadCase(
         "idle",
         {"connections": MOST_CONNECTIONS},

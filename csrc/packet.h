@@ -1,25 +1,24 @@
 /*
- * Packets: where each header lies (scan), and bytes made of headers (build).
+ * Packets: finding the headers in bytes (scan), and making bytes of headers (build).
  *
- * scan walks the headers of a packet once, outermost first, and writes down the kind and the offset of
- * each. Layers tile the data: layer i is the bytes from offsets[i] up to offsets[i + 1], the last one ends
- * where the data ends, so nothing is lost whatever the data holds. What no header explains is FN_PAYLOAD;
- * what lies behind the length that the network header announces is FN_PADDING, and between UDP's end and that
- * FN_SURPLUS (RFC 9868). Scanning stops at the
- * first header that is cut short or can't be, and error, error_kind and error_offset are what was wrong. One
- * that is cut short is a layer of those bytes that are there: its layer's length is how far its fields can be
- * read. One that can't be is payload with all behind it. A packet quoted by an ICMP error is scanned too, without
- * an error where it is cut short, which is normal there. The number of layers is bounded; nothing is read past len.
+ * scan reads the headers of a packet once, outermost first, and stores the kind and the offset of
+ * each. Layers tile the data: layer i is the bytes from offsets[i] up to offsets[i + 1], and the last one ends
+ * at the end of the data, so that each byte is in a layer. Bytes of no header are FN_PAYLOAD; those after the length
+ * that the network header announces are FN_PADDING, and those between UDP's end and that end FN_SURPLUS (RFC 9868).
+ * Scanning stops at the first truncated or invalid header, and sets error, error_kind and error_offset. A truncated
+ * header is a layer of the bytes that are there; the length of its layer limits which fields can be read. An invalid
+ * header is payload with all bytes after it. A packet quoted by an ICMP error is scanned too; there a truncated header
+ * is normal and no error. The number of layers is bounded; nothing is read past len.
  *
- * build takes the parts of a packet, each a header that is encoded already, and writes them one behind the
- * other, computing those fields that a part leaves automatic: lengths, the number of the next protocol, and
- * checksums. It reads the parts' sums, not the bytes just written: reading back what was just stored stalls.
+ * build takes the parts of a packet, each an encoded header, and writes them one after the other. It computes the
+ * fields that a part leaves automatic: lengths, the number of the next protocol, and checksums. It adds the parts' sums
+ * and does not read the bytes just written, since that stalls.
  *
  * verify checks the checksums of scanned data. A template makes many packets out of one, by writing some
  * fields and updating the checksums that cover them (RFC 1624).
  *
- * Nothing here keeps state, allocates or takes a lock; buffers belong to the caller, who sees to it that
- * they outlive the call. Every function may be called from any thread.
+ * Nothing here keeps state, allocates or takes a lock. The caller owns all buffers, which must outlive the call.
+ * Every function may be called from any thread.
  */
 #ifndef FN_PACKET_H
 #define FN_PACKET_H
@@ -65,8 +64,8 @@ enum fn_kind {
 };
 
 /*
- * What the data starts with. IP: IPv4 or IPv6, by the first four bits. NULL and LOOP: BSD's loopback, its address
- * family in the byte order of the machine and of the network. SLL and SLL2: Linux's cooked capture.
+ * The link type: the first header of the data. IP: IPv4 or IPv6, by the first four bits. NULL and LOOP: BSD's loopback,
+ * its address family in the byte order of the machine and of the network. SLL and SLL2: Linux's cooked capture.
  */
 enum fn_link {
     FN_LINK_ETHERNET,
@@ -82,15 +81,15 @@ enum fn_link {
 
 enum fn_packet_error {
     FN_PACKET_OK = 0,
-    FN_PACKET_TRUNCATED = -1,  /* the data ends before error_kind does */
-    FN_PACKET_VERSION = -2,    /* not the version that error_kind has */
+    FN_PACKET_TRUNCATED = -1,  /* the data ends within the header error_kind */
+    FN_PACKET_VERSION = -2,    /* the version field is not that of error_kind */
     FN_PACKET_LENGTH = -3,     /* a length field of error_kind is shorter than its own header */
     FN_PACKET_TOO_DEEP = -4,   /* more than FN_PACKET_HEADERS layers */
     FN_PACKET_TOO_LONG = -5,   /* build: more bytes than the length field of a part can hold */
 };
 
 #define FN_PACKET_LAYERS 20
-/* At most this many of them are headers, as far as scan goes: the rest is for payload and padding. */
+/* scan finds at most this many headers: the other layers are for payload and padding. */
 #define FN_PACKET_HEADERS 17
 
 struct fn_packet {
@@ -99,7 +98,7 @@ struct fn_packet {
     uint8_t count;
     uint8_t error_kind;
     int8_t error; /* an fn_packet_error */
-    uint8_t error_limit; /* FN_PACKET_TRUNCATED: 0 where the data ends, or 1 + the layer whose length field does */
+    uint8_t error_limit; /* FN_PACKET_TRUNCATED by the end of the data: 0; by a length field: 1 + its layer */
     uint32_t error_offset;
 };
 
@@ -112,17 +111,17 @@ int fn_packet_network(const struct fn_packet *packet);
 /* The transport layer (ICMP, ICMPv6, UDP, TCP, SCTP, DCCP) that the outermost network layer carries, or -1. */
 int fn_packet_transport(const struct fn_packet *packet);
 
-/* The protocol number behind the outermost network layer and its extension headers; -1 where it is not there. */
+/* The protocol number after the outermost network layer and its extension headers; -1 if it is not there. */
 int fn_packet_protocol(const uint8_t *data, const struct fn_packet *packet);
 
 /*
- * The first layer whose checksum is wrong, or -1. *expected is then what it should be. Fragments, quoted
- * packets and UDP over IPv4 without a checksum have none that could be verified. `data` is what was
- * scanned, to be believed only where that was without an error; `sum` sums it. A checksum has 16 bits, SCTP's 32.
+ * The first layer whose checksum is wrong, or -1. *expected is then the right value. Fragments, quoted packets
+ * and UDP over IPv4 without a checksum have none that can be verified. `data` is the scanned data; the result is
+ * valid only after a scan without an error. `sum` sums bytes. A checksum has 16 bits, SCTP's 32.
  */
 int fn_packet_verify(const uint8_t *data, const struct fn_packet *packet, fn_sum_fn *sum, uint32_t *expected);
 
-/* The offset of a layer's checksum within it, or -1: it has none, or is cut short before it. */
+/* The offset of a layer's checksum within it, or -1 if it has none or is truncated before it. */
 int fn_packet_checksum(const uint8_t *data, const struct fn_packet *packet, int layer);
 
 /* The sizes that options of one kind may have, in bytes: `least`, and then every `step` more up to `most`. */
@@ -134,15 +133,15 @@ struct fn_form {
 };
 
 struct fn_wrong_option {
-    const struct fn_form *form; /* that it should have; NULL: it can't be an option at all */
+    const struct fn_form *form; /* the form it should have; NULL: it can't be an option at all */
     uint32_t offset;
     uint32_t size;
 };
 
 /*
- * The first layer among whose options something can't be one, or is of a known kind and not of its form: *wrong; or
- * -1. Those of IPv4, TCP, hop-by-hop and destination headers, of neighbour discovery and the objects of ICMP
- * extensions are read, of quoted packets none.
+ * The first layer with an option that is malformed, or of a known kind with a wrong size (*wrong); or -1. Reads the
+ * options of IPv4, TCP, hop-by-hop and destination headers and of neighbour discovery, and the objects of ICMP
+ * extensions, but none of quoted packets.
  */
 int fn_packet_malformed(const uint8_t *data, const struct fn_packet *packet, struct fn_wrong_option *wrong);
 
@@ -152,21 +151,21 @@ enum { FN_AUTO_LENGTH = 1, FN_AUTO_PROTOCOL = 2, FN_AUTO_CHECKSUM = 4 };
 struct fn_part {
     const uint8_t *header;
     uint32_t length;
-    uint16_t sum;      /* as fn_part_sum() sets it */
+    uint16_t sum;      /* set by fn_part_sum() */
     uint8_t kind;      /* an fn_kind */
-    uint8_t automatic; /* fields within the header; what its bytes in them hold does not matter */
+    uint8_t automatic; /* fields within the header; their bytes in it are ignored */
 };
 
 /* The offset of the field that this automatic bit names in a header of this kind, or -1. */
 int fn_part_field(enum fn_kind kind, int automatic);
 
-/* Those of these automatic bits whose fields this part's header has. */
+/* The automatic bits, of these, whose fields this part's header has. */
 uint8_t fn_part_automatic(const struct fn_part *part, uint8_t automatic);
 
 /* Set part->sum: the sum of its header without the automatic fields. The other members are set already. */
 void fn_part_sum(struct fn_part *part, fn_sum_fn *sum);
 
-/* The bytes that a packet of these parts has. */
+/* The length in bytes of a packet of these parts. */
 uint64_t fn_packet_size(const struct fn_part *const parts[], size_t count);
 
 /*
@@ -178,24 +177,24 @@ int fn_packet_build(const struct fn_part *const parts[], size_t count, uint8_t *
 /* A template varies at most this many fields. */
 #define FN_TEMPLATE_FIELDS 8
 
-/* One field that varies. The caller sets the first block, fn_template_prepare() the second. */
+/* One varying field. The caller sets the first block, fn_template_prepare() the second. */
 struct fn_template_field {
-    uint32_t part;  /* whose header it is in */
+    uint32_t part;  /* index of the part that has it */
     uint32_t first; /* its first byte there */
     uint8_t size;   /* its bytes: 1 to 8, or 16 */
-    uint8_t shift;  /* how far above the last byte's lowest bit it ends; 0 where size is 16 */
-    uint64_t limit; /* its greatest value; of 16 bytes, of either half */
+    uint8_t shift;  /* bits below it in its last byte; 0 if size is 16 */
+    uint64_t limit; /* its maximum; with 16 bytes, that of each half */
 
     uint32_t offset;  /* its first byte in the packet */
-    uint32_t covered; /* bit i: by checksum i */
-    uint32_t odd;     /* bit i: it ends at an odd byte of what checksum i covers */
+    uint32_t covered; /* bit i: checksum i covers it */
+    uint32_t odd;     /* bit i: it ends at an odd byte of the bytes that checksum i covers */
 };
 
 struct fn_template_checksum {
     uint32_t offset;
-    uint32_t covered; /* as a field's: checksums are themselves covered by those of layers further out */
+    uint32_t covered; /* as of a field: checksums of outer layers cover this one */
     uint32_t odd;
-    uint16_t sum;     /* of all that it covers but the fields */
+    uint16_t sum;     /* of all bytes that it covers, except the fields */
     uint8_t never_zero;
 };
 
@@ -211,14 +210,14 @@ struct fn_template {
 
 /*
  * Whether a template that updates the owner's checksum can't vary the field at this bit of part i: a CRC or a
- * checksum of a part only covers it, or it decides what the checksum covers.
+ * partial checksum covers it, or it decides which bytes the checksum covers.
  */
 int fn_template_refuses(const struct fn_part *const parts[], size_t owner, size_t i, uint32_t bit);
 
 /*
- * Make ready a template for the packet in `data` (length bytes, built of these parts), whose fields are set
- * up already. Bit i of `updated` means that part i's checksum is to be updated. The fields' bits in data are
- * cleared; data then belongs to the template as long as that is used.
+ * Prepares a template, whose fields are already set, for the packet in `data` (length bytes, built of these parts).
+ * Bit i of `updated` means that part i's checksum is to be updated. The fields' bits in data are
+ * cleared; the template uses data as long as it exists.
  */
 void fn_template_prepare(struct fn_template *template, const struct fn_part *const parts[], size_t count,
                          uint32_t updated, uint8_t *data, uint32_t length);
@@ -226,7 +225,7 @@ void fn_template_prepare(struct fn_template *template, const struct fn_part *con
 /* Write one packet to out: `values` has one word for each field, two (high, low) for one of 16 bytes. */
 void fn_template_build(const struct fn_template *template, const uint64_t *values, uint8_t *out);
 
-/* Write `count` packets to out, one behind the other; columns[i] are field i's values for each. */
+/* Write `count` packets to out, one after the other; columns[i] has field i's value for each. */
 void fn_template_build_many(const struct fn_template *template, const uint64_t *const columns[], size_t count,
                             uint8_t *out);
 

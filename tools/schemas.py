@@ -79,7 +79,7 @@ def of_union(schemas: list[Schema]) -> Schema:
 
 
 def descriptions(record: type) -> dict[str, Schema]:
-    """The docstrings that follow the fields of a class and of those that it is made from."""
+    """The docstrings of the fields of a class and of its base classes."""
     found: dict[str, Schema] = {}
     node = SOURCES[record.__name__]
     for base in node.bases:
@@ -96,7 +96,7 @@ def plain(docstring: str) -> str:
 
 
 def texts() -> dict[str, str]:
-    """What each file of the folder holds."""
+    """The content of each file of the folder."""
     made = {kind: schema(kind, record) for kind, record in classes().items()}
     return {f"{kind}.json": json.dumps(each, indent=2) + "\n" for kind, each in made.items()}
 

@@ -3,11 +3,11 @@
 
 #include <string.h>
 
-/* What a stack's last header has as its next protocol: nobody's, and that there is none. */
+/* The next protocol in a stack's last header: unassigned, and none. */
 #define ETHERTYPE_UNKNOWN 0x9000
 #define PROTOCOL_UNKNOWN 0
 
-/* Where each kind has its automatic fields, -1 for none; its own protocol number or type in the header before. */
+/* The offsets of each kind's automatic fields, -1 for none, and its protocol number or type in the header before. */
 static const struct {
     int8_t length, protocol, checksum;
     uint8_t protocol_size;
@@ -49,10 +49,10 @@ static const struct {
     [FN_DCCP] = {-1, -1, 6, 0, 33},
 };
 
-/* Building a packet is one loop: what has a rare case of its own, too, is inlined into both. */
+/* Building a packet is one loop. Functions that a rare case uses too are inlined into both. */
 #define INLINED static inline __attribute__((always_inline))
 
-/* Headers are short: the widest that has automatic fields among its first bytes. */
+/* Bytes within which every header has its automatic fields. */
 #define FIXED_PART 20
 
 int fn_part_field(enum fn_kind kind, int automatic)
@@ -136,7 +136,7 @@ uint64_t fn_packet_size(const struct fn_part *const parts[], size_t count)
     return size;
 }
 
-/* The address that a packet with a source route is on its way to at last (RFC 791, 3.1; RFC 8200, 8.1). */
+/* The final destination of a packet with a source route (RFC 791, 3.1; RFC 8200, 8.1). */
 static const uint8_t *ipv4_destination(const struct fn_part *ip)
 {
     const uint8_t *p = ip->header;
@@ -154,7 +154,7 @@ static const uint8_t *ipv4_destination(const struct fn_part *ip)
     return p + 16;
 }
 
-/* The same of a routing header, or NULL where it has no segments left. */
+/* The same for a routing header, or NULL if it has no segments left. */
 static const uint8_t *last_segment(const struct fn_part *routing)
 {
     if (routing->length >= 24 && routing->header[3]) {
@@ -175,7 +175,7 @@ static uint32_t sum_words(const uint8_t *p, size_t words)
     return sum;
 }
 
-/* What a pseudo-header is made of: the network header that encloses part i, and the addresses in use. */
+/* The parts of a pseudo-header: the network header that encloses part i, and the addresses in use. */
 struct pseudo {
     const struct fn_part *network;
     const uint8_t *src, *dst;
@@ -184,8 +184,8 @@ struct pseudo {
 
 static struct pseudo pseudo_of(const struct fn_part *const parts[], size_t i)
 {
-    const uint8_t *last = NULL; /* of several routing headers the innermost one's that has segments left */
-    const uint8_t *home = NULL; /* what a mobile node's packet counts as sent from (RFC 6275, section 11.3.1) */
+    const uint8_t *last = NULL; /* of the innermost routing header that has segments left */
+    const uint8_t *home = NULL; /* the home address of a mobile node, used as the source (RFC 6275, section 11.3.1) */
 
     while (i-- > 0) {
         const struct fn_part *part = parts[i];
@@ -234,7 +234,7 @@ bool fn_part_covers(const struct fn_part *const parts[], size_t owner, size_t i,
     return p.network && (within(byte, p.src, p.size) || within(byte, p.dst, p.size));
 }
 
-/* The stack below part i, all written already: what part i's automatic fields are computed from. */
+/* The parts below part i, already written: part i's automatic fields are computed from them. */
 struct below {
     uint32_t length;
     uint16_t sum;
@@ -291,7 +291,7 @@ INLINED uint16_t next_number(const struct fn_part *part, const struct below *bel
     }
 }
 
-/* The value of a length field; above 65535 only a jumbogram has one, and it is 0 (RFC 2675). */
+/* The value of a length field; above 65535 it is 0, and only a jumbogram may have it (RFC 2675). */
 INLINED int64_t length_value(const struct fn_part *part, const struct below *below, bool jumbo)
 {
     bool own = part->kind == FN_IPV4 || part->kind == FN_UDP;
@@ -303,7 +303,7 @@ INLINED int64_t length_value(const struct fn_part *part, const struct below *bel
     return may_be_jumbo ? 0 : -1;
 }
 
-/* `header` is part i as it is written, what is below behind it; `sum` that of the header. */
+/* `header` is part i as written, with the parts below after it; `sum` is that of the header. */
 INLINED uint16_t checksum_value(const struct fn_part *const parts[], size_t i, const struct below *below,
                                const uint8_t *header, uint32_t sum)
 {
@@ -337,7 +337,7 @@ static bool in_jumbogram(const struct fn_part *const parts[], size_t i)
     return false;
 }
 
-/* Write a field of one or two bytes, and give what it adds to its header's sum. */
+/* Write a field of one or two bytes, and return its part of the header's sum. */
 static uint32_t put_field(uint8_t *header, int at, uint8_t size, uint16_t value)
 {
     if (size == 1) {
@@ -348,7 +348,7 @@ static uint32_t put_field(uint8_t *header, int at, uint8_t size, uint16_t value)
     return at & 1 ? swap16(value) : value;
 }
 
-/* Write SCTP's checksum, and give what it adds to its header's sum. */
+/* Write SCTP's checksum, and return its part of the header's sum. */
 static uint32_t put_crc(uint8_t *header, uint32_t length)
 {
     uint8_t *p = header + layouts[FN_SCTP].checksum;
@@ -387,14 +387,14 @@ INLINED int fill(const struct fn_part *const parts[], size_t i, const struct bel
     return 0;
 }
 
-/* What is below a part and the part itself, whose sum this is. */
+/* Add a part, which has this sum, to the parts below. */
 INLINED struct below on_top(const struct fn_part *part, uint32_t sum, const struct below *below)
 {
     sum += part->length & 1 ? swap16(below->sum) : below->sum;
     return (struct below){.length = below->length + part->length, .sum = fold(sum), .kind = part->kind};
 }
 
-/* Write part i and its automatic fields to where it ends; what is below is then this part, too. */
+/* Write part i and its automatic fields so that it ends there, and add it to the parts below. */
 INLINED int write_part(const struct fn_part *const parts[], size_t i, struct below *below, uint8_t **header)
 {
     const struct fn_part *part = parts[i];
@@ -408,7 +408,7 @@ INLINED int write_part(const struct fn_part *const parts[], size_t i, struct bel
     return 0;
 }
 
-/* Add what lies beyond UDP's length, for the headers that count it. */
+/* Add the bytes after UDP's length, for the headers that count them. */
 static void append(struct below *below, struct below *beyond)
 {
     uint32_t sum = below->length & 1 ? swap16(beyond->sum) : beyond->sum;
@@ -418,7 +418,7 @@ static void append(struct below *below, struct below *beyond)
     *beyond = (struct below){0};
 }
 
-/* Write part i, a surplus, and all before it: UDP counts none of what is from there on, the others do. */
+/* Write part i, a surplus, and all before it: UDP counts no bytes from there on, other headers do. */
 static int build_with_surplus(const struct fn_part *const parts[], size_t i, struct below below, uint8_t *header,
                               size_t *bad)
 {

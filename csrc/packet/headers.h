@@ -1,4 +1,4 @@
-/* What scan, build and verify share: numbers of protocols, and fields of headers. Not for callers. */
+/* Internal to scan, build and verify: protocol numbers and header fields. */
 #ifndef FN_PACKET_HEADERS_H
 #define FN_PACKET_HEADERS_H
 
@@ -102,7 +102,7 @@ static inline bool is_icmpv6_error(uint8_t type)
     return type >= 1 && type <= 4;
 }
 
-/* Router and neighbour discovery (RFC 4861): the bytes of the fixed part, behind which all are options; else 0. */
+/* Router and neighbour discovery (RFC 4861): the bytes of the fixed part, before the options; else 0. */
 static inline uint32_t discovery_size(uint8_t type)
 {
     static const uint8_t sizes[] = {8, 16, 24, 24, 40};
@@ -110,7 +110,7 @@ static inline uint32_t discovery_size(uint8_t type)
     return type >= 133 && type <= 137 ? sizes[type - 133] : 0;
 }
 
-/* Whether an IPv4 header is a fragment's: more of them follow, or went before. */
+/* Whether an IPv4 header is that of a fragment: others follow or precede it. */
 static inline bool is_ipv4_fragment(const uint8_t *p)
 {
     return get16(p + 6) & 0x3fff;
@@ -123,7 +123,7 @@ static inline bool is_among(uint8_t kind, uint64_t kinds)
     return kinds >> kind & 1;
 }
 
-/* Whether a checksum is of its own header alone. */
+/* Whether a checksum covers only its own header. */
 static inline bool sums_itself(uint8_t kind)
 {
     return is_among(kind, KIND(FN_IPV4) | KIND(FN_ICMP_EXTENSIONS));
@@ -135,7 +135,7 @@ static inline bool needs_pseudo(uint8_t kind)
     return is_among(kind, KIND(FN_UDP) | KIND(FN_TCP) | KIND(FN_ICMPV6) | KIND(FN_MOBILITY) | KIND(FN_DCCP));
 }
 
-/* How many bytes a DCCP checksum covers of a packet of `length` (RFC 4340, section 9.2). */
+/* The number of bytes that a DCCP checksum covers in a packet of `length` bytes (RFC 4340, section 9.2). */
 static inline uint32_t dccp_coverage(const struct fn_part *part, uint32_t length)
 {
     uint32_t covered = part->length + ((part->header[5] & 15U) - 1) * 4;
@@ -143,7 +143,7 @@ static inline uint32_t dccp_coverage(const struct fn_part *part, uint32_t length
     return part->header[5] & 15 && covered < length ? covered : length;
 }
 
-/* The offset of a part's checksum, or -1 where it has none or ends before it. */
+/* The offset of a part's checksum, or -1 if it has none or ends before it. */
 int fn_part_checksum(const struct fn_part *part);
 
 /* SCTP's cyclic redundancy check (RFC 9260, appendix A), least significant byte first; of data behind that of `crc`. */

@@ -3,17 +3,17 @@
 
 #include <stdbool.h>
 
-/* Behind more headers than this there is no layer left for UDP's surplus and ICMP's extensions. */
+/* After more headers than this no layers are left for UDP's surplus and ICMP's extensions. */
 #define EXTENDED_HEADERS (FN_PACKET_LAYERS - 5)
 
 struct cursor {
     const uint8_t *data;
     uint32_t offset;    /* of the next header */
-    uint32_t end;       /* where it ends by the innermost length field */
-    uint32_t surplus_end; /* where IP's length ends if UDP's does before */
-    uint32_t outer_end; /* the end for the packet that quotes another */
-    uint32_t extensions; /* where its extensions begin, 0 without any */
-    bool ipv6;          /* the network header at work: the two have different protocol numbers */
+    uint32_t end;       /* end by the innermost length field */
+    uint32_t surplus_end; /* end by IP's length, if UDP ends before it */
+    uint32_t outer_end; /* end of the packet that quotes another */
+    uint32_t extensions; /* offset of its extensions, 0 without any */
+    bool ipv6;          /* the current network header: IPv4 and IPv6 have different protocol numbers */
     bool fragment;      /* upper lengths announce more than this fragment holds */
     bool quoted;
     uint8_t limit; /* 1 + the layer whose length field gave the end, 0 for the data's */
@@ -45,7 +45,7 @@ static inline uint32_t left(const struct cursor *c)
     return c->end - c->offset;
 }
 
-/* A header that ends too early is a layer of what is there. */
+/* A truncated header is a layer of the bytes that are there. */
 static enum fn_kind cut(struct cursor *c, enum fn_kind kind)
 {
     fail(c, FN_PACKET_TRUNCATED, kind);
@@ -54,7 +54,7 @@ static enum fn_kind cut(struct cursor *c, enum fn_kind kind)
     return FN_PAYLOAD;
 }
 
-/* The next header's bytes if at least `need` of them are there; else it is pushed as it is. */
+/* The next header's bytes if at least `need` of them are there; otherwise pushes it as truncated. */
 static inline const uint8_t *whole(struct cursor *c, enum fn_kind kind, uint32_t need)
 {
     if (left(c) >= need)
@@ -63,7 +63,7 @@ static inline const uint8_t *whole(struct cursor *c, enum fn_kind kind, uint32_t
     return NULL;
 }
 
-/* Narrow the end to `length` bytes from `start` on, by layer `by`; data that ends before is an error. */
+/* Move the end to `length` bytes after `start`, by layer `by`; it is an error if the data ends before. */
 static inline void narrow_by(struct cursor *c, uint8_t by, enum fn_kind kind, uint32_t start, uint32_t length)
 {
     if (length <= c->end - start) {
@@ -74,7 +74,7 @@ static inline void narrow_by(struct cursor *c, uint8_t by, enum fn_kind kind, ui
     }
 }
 
-/* The same by the header that is pushed next. */
+/* The same, by the header that is pushed next. */
 static inline void narrow(struct cursor *c, enum fn_kind kind, uint32_t start, uint32_t length)
 {
     narrow_by(c, c->packet->count, kind, start, length);
@@ -138,7 +138,7 @@ static enum fn_kind cooked(struct cursor *c, enum fn_kind kind)
         return FN_PAYLOAD;
     push(c, kind, length);
     uint16_t hardware = get16(p + (kind == FN_SLL ? 2 : 8)), type = get16(p + (kind == FN_SLL ? 14 : 0));
-    /* For Frame Relay, 802.11 with radiotap and netlink the type is none of Ethernet's. */
+    /* For Frame Relay, 802.11 with radiotap and netlink the type is no Ethernet type. */
     if (hardware == 770 || hardware == 803 || hardware == 824)
         return FN_PAYLOAD;
     return type == COOKED_LLC ? FN_LLC : type > MAX_8023_LENGTH ? fn_kind_of_ethertype(type) : FN_PAYLOAD;
@@ -168,7 +168,7 @@ static enum fn_kind loopback(struct cursor *c, enum fn_kind kind)
     }
 }
 
-/* No field names what lies behind the last label: where it looks like IP it is taken for that. */
+/* No field has the protocol after the last label: bytes that look like IP are scanned as IP. */
 static enum fn_kind mpls(struct cursor *c)
 {
     const uint8_t *p = whole(c, FN_MPLS, 4);
@@ -214,7 +214,7 @@ static enum fn_kind ppp(struct cursor *c)
     }
 }
 
-/* The bytes of a GRE header (RFC 2784, 2890, 2637); 0 where routing entries (RFC 1701) do not end in the data. */
+/* The bytes of a GRE header (RFC 2784, 2890, 2637); 0 if its routing entries (RFC 1701) do not end in the data. */
 static uint32_t gre_length(const uint8_t *p, uint32_t available)
 {
     const uint16_t flags = get16(p);
@@ -257,13 +257,13 @@ static enum fn_kind arp(struct cursor *c)
 {
     const uint8_t *p = c->data + c->offset;
 
-    if (left(c) < 8) /* whose addresses it has is not known */
+    if (left(c) < 8) /* addresses of an unknown family */
         return fail(c, FN_PACKET_TRUNCATED, FN_ARP);
     if (fn_kind_of_ethertype(get16(p + 2)) != FN_IPV4 || p[4] != 6 || p[5] != 4)
         return FN_PAYLOAD;
     if (whole(c, FN_ARP, 28)) {
         push(c, FN_ARP, 28);
-        c->end = c->offset; /* it has no payload: what fills the frame is padding */
+        c->end = c->offset; /* it has no payload: the rest of the frame is padding */
     }
     return FN_PAYLOAD;
 }
@@ -287,7 +287,7 @@ static enum fn_kind ipv4(struct cursor *c)
         push(c, FN_IPV4, header);
         return FN_PAYLOAD;
     }
-    if (length) /* 0: a capture of what the card was to segment (TSO) */
+    if (length) /* 0: captured before the card segmented it (TSO) */
         narrow(c, FN_IPV4, c->offset, length);
     push(c, FN_IPV4, header);
     c->ipv6 = false;
@@ -361,8 +361,8 @@ static enum fn_kind esp(struct cursor *c)
 }
 
 /*
- * Where the extensions of an ICMP error begin (RFC 4884), or 0. Its quoted packet has `size` bytes; a router that gives
- * nothing of the size (section 5.5) quotes 128, and is believed where the extensions' checksum is right.
+ * The offset of the extensions of an ICMP error (RFC 4884), or 0. Its quoted packet has `size` bytes. A router that
+ * does not set the size (section 5.5) quotes 128; then there are extensions only if their checksum is right.
  */
 static uint32_t find_extensions(const struct cursor *c, uint32_t size)
 {
@@ -375,7 +375,7 @@ static uint32_t find_extensions(const struct cursor *c, uint32_t size)
     return size || summed ? c->offset + at : 0;
 }
 
-/* What an ICMP error quotes; `extended` messages may have extensions behind it, `size` being the quote's if not 0. */
+/* The packet that an ICMP error quotes, of `size` bytes if not 0; `extended` messages may have extensions after it. */
 static enum fn_kind quote(struct cursor *c, enum fn_kind kind, bool extended, uint32_t size)
 {
     if (!c->quoted) {
@@ -556,7 +556,7 @@ static enum fn_kind first_kind(const uint8_t *data, uint32_t len, enum fn_link l
     }
 }
 
-/* What lies behind the payload: UDP's surplus, the rest of a quote and ICMP's extensions. */
+/* The layers after the payload: UDP's surplus, the rest of a quote and ICMP's extensions. */
 static void push_behind(struct cursor *c, bool roomy)
 {
     const bool extended = roomy && c->extensions;
@@ -570,7 +570,7 @@ static void push_behind(struct cursor *c, bool roomy)
         push(c, FN_ICMP_EXTENSIONS, c->outer_end - c->offset);
 }
 
-/* What lies behind the headers, each part up to its own end. */
+/* The layers after the headers, each up to its own end. */
 static inline void push_rest(struct cursor *c, uint32_t len)
 {
     const bool roomy = c->packet->count <= EXTENDED_HEADERS;

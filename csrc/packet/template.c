@@ -27,7 +27,7 @@ static inline void or_bytes(uint8_t *p, size_t size, uint64_t value)
         p[i] |= (uint8_t)value;
 }
 
-/* Which of the template's checksums cover a byte of a part, and for which of them the next one is odd. */
+/* Sets which of the template's checksums cover a byte of a part, and for which of them the next byte is odd. */
 static uint32_t coverage(const struct fn_template *t, const uint8_t owners[], const struct fn_part *const parts[],
                          const uint32_t starts[], size_t part, uint32_t first, uint32_t size, uint32_t *odd)
 {
@@ -38,7 +38,7 @@ static uint32_t coverage(const struct fn_template *t, const uint8_t owners[], co
         size_t owner = owners[i];
         if (!fn_part_covers(parts, owner, part, first))
             continue;
-        size_t start = part < owner ? part : owner; /* a pseudo-header starts anew */
+        size_t start = part < owner ? part : owner; /* a pseudo-header counts from its own part */
         covered |= 1U << i;
         if ((starts[part] + first + size - starts[start]) & 1)
             *odd |= 1U << i;
@@ -67,7 +67,7 @@ static void clear_field(struct fn_template *t, const struct fn_template_field *f
     }
 }
 
-/* Those that a field reaches, if only through an inner checksum; the others are in the data already. */
+/* Checksums that depend on a field, maybe only through an inner checksum; the others are already in the data. */
 static uint32_t varying_checksums(const struct fn_template *t)
 {
     uint32_t varying = 0;
@@ -143,23 +143,23 @@ void fn_template_prepare(struct fn_template *t, const struct fn_part *const part
         clear_field(t, field, data + field->offset);
     }
     t->varying = varying_checksums(t);
-    /* What is written anew is no part of what the outer ones cover at rest. */
+    /* Bytes that are rewritten don't count in the constant sums of outer checksums. */
     for (uint32_t i = 0; i < t->checksum_count; i++)
         if (t->varying >> i & 1)
             subtract(t, t->checksums[i].covered, t->checksums[i].odd, get16(data + t->checksums[i].offset));
 }
 
 /*
- * Packets are made some at a time, field by field, which makes each step a short loop over rows: with one
- * packet after the other it would be the steps that cost, not the bytes. All is inlined, into the one
- * that makes a single packet too: there the loops vanish.
+ * Packets are made in groups, field by field, so that each step is a short loop over rows: with one packet after the
+ * other, the steps would cost more than the bytes. All functions are inlined, also into the one for a single packet,
+ * where the loops vanish.
  */
 #define ROWS 32
 #define INLINED static inline __attribute__((always_inline))
 
 struct rows {
     uint32_t sums[FN_PACKET_LAYERS][ROWS];
-    uint16_t parts[ROWS]; /* what the field or checksum just written adds to sums */
+    uint16_t parts[ROWS]; /* the part of the sums of the field or checksum just written */
 };
 
 /* memcpy in steps that need no call; the last one overlaps the one before it. */
@@ -207,7 +207,7 @@ INLINED void write_words(struct rows *rows, size_t count, const uint64_t *values
     }
 }
 
-/* The usual sizes apart: as constants they make single loads and stores. */
+/* Usual sizes are separate cases: as constants they compile to single loads and stores. */
 INLINED void write_field(const struct fn_template *t, const struct fn_template_field *field, struct rows *rows,
                          size_t count, const uint64_t *values, uint8_t *out)
 {
@@ -240,7 +240,7 @@ INLINED void write_checksum(const struct fn_template *t, uint32_t i, struct rows
     add_parts(rows, count, checksum->covered, checksum->odd);
 }
 
-/* At most ROWS packets, from this row of the columns on. */
+/* Makes at most ROWS packets, from this row of the columns on. */
 INLINED void build_rows(const struct fn_template *t, const uint64_t *const columns[], size_t first, size_t count,
                         uint8_t *out)
 {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* The kinds that have a checksum, options, or a packet that they may quote. */
+/* The kinds with a checksum, options or a quoted packet. */
 #define SUMMED                                                                                                         \
     (KIND(FN_IPV4) | KIND(FN_MOBILITY) | KIND(FN_GRE) | KIND(FN_ICMP_EXTENSIONS) | KIND(FN_ICMP) | KIND(FN_ICMPV6) |   \
      KIND(FN_UDP) | KIND(FN_TCP) | KIND(FN_SCTP) | KIND(FN_DCCP))
@@ -11,13 +11,13 @@
     (KIND(FN_IPV4) | KIND(FN_TCP) | KIND(FN_HOP_BY_HOP) | KIND(FN_DESTINATION) | KIND(FN_ICMP_EXTENSIONS))
 #define QUOTING (KIND(FN_ICMP) | KIND(FN_ICMPV6))
 
-/* What decides whether layer i has a checksum that can be verified, and over which bytes. */
+/* The state that decides whether layer i's checksum can be verified, and over which bytes. */
 struct span {
     const uint8_t *data;
     const struct fn_packet *packet;
     struct fn_part parts[FN_PACKET_LAYERS];
     const struct fn_part *stack[FN_PACKET_LAYERS];
-    uint32_t end; /* where padding begins */
+    uint32_t end; /* offset of the padding */
 };
 
 static void open_span(struct span *s, const uint8_t *data, const struct fn_packet *packet)
@@ -48,7 +48,7 @@ static bool quotes(uint8_t kind, const uint8_t *header)
     return kind == FN_ICMP ? is_icmp_error(header[0]) : kind == FN_ICMPV6 ? is_icmpv6_error(header[0]) : false;
 }
 
-/* Where the bytes end that layer i's checksum covers: UDP's not its surplus. */
+/* The end of the bytes that layer i's checksum covers: for UDP, without its surplus. */
 static uint32_t end_of(const struct span *s, int i)
 {
     if (s->stack[i]->kind == FN_UDP)
@@ -58,7 +58,7 @@ static uint32_t end_of(const struct span *s, int i)
     return s->end;
 }
 
-/* The bytes that layer i's checksum covers, and the pseudo-header's sum; false where that can't be known. */
+/* The bytes that layer i's checksum covers, and the pseudo-header's sum; false if they are unknown. */
 static bool covered(const struct span *s, int i, uint32_t *length, uint16_t *pseudo)
 {
     const struct fn_part *part = s->stack[i];
@@ -75,7 +75,7 @@ static bool covered(const struct span *s, int i, uint32_t *length, uint16_t *pse
     return sum != 0;
 }
 
-/* UDP over IPv4 may go without a checksum (RFC 768), as may ICMP extensions (RFC 4884, section 7). */
+/* UDP over IPv4 may have no checksum (RFC 768), and so may ICMP extensions (RFC 4884, section 7). */
 static bool unsummed(const struct span *s, int i)
 {
     int network = i - 1;
@@ -89,7 +89,7 @@ static bool unsummed(const struct span *s, int i)
     return network < 0 || s->stack[network]->kind == FN_IPV4;
 }
 
-/* Whether SCTP's checksum is right; else *expected is what it should be, as the header would have it. */
+/* Whether SCTP's checksum is right; otherwise *expected is the right value, in the header's byte order. */
 static bool is_crc_right(const uint8_t *p, uint32_t length, uint32_t *expected)
 {
     uint8_t header[12] = {0};
@@ -148,7 +148,7 @@ int fn_packet_checksum(const uint8_t *data, const struct fn_packet *packet, int 
     return fn_part_checksum(&part);
 }
 
-/* Where the options of a header begin, its length where it has none. */
+/* The offset of a header's options; its length if it has none. */
 static uint32_t options_at(uint8_t kind, const uint8_t *header, uint32_t length)
 {
     switch (kind) {
@@ -167,7 +167,7 @@ static uint32_t options_at(uint8_t kind, const uint8_t *header, uint32_t length)
     }
 }
 
-/* The bytes of the option at p, of which `left` more than 0 are there; 0 where that can't be. */
+/* The length of the option at p, with `left` > 0 bytes left; 0 if it can't be an option. */
 static uint32_t option_size(uint8_t kind, const uint8_t *p, uint32_t left)
 {
     const bool ends = kind == FN_IPV4 || kind == FN_TCP, discovery = kind == FN_ICMPV6;
@@ -183,12 +183,12 @@ static uint32_t option_size(uint8_t kind, const uint8_t *p, uint32_t left)
     return size >= (extensions ? 4 : 2) && size <= left ? size : 0;
 }
 
-/* A TCP option that without a cookie asks for one (RFC 7413). */
+/* A TCP option that requests a cookie if it has none (RFC 7413). */
 #define FAST_OPEN 34
 
 /*
- * The forms of the known options by their numbers. One that may have any size has none here, as link-layer
- * addresses (RFC 4861).
+ * The forms of the known options by their numbers. An option of any size, as link-layer addresses (RFC 4861), has
+ * none here.
  */
 static const struct fn_form tcp_forms[] = {
     [2] = {"MSS", 4, 0, 0},
@@ -222,7 +222,7 @@ static const struct fn_form labels_form = {"MPLSLabels", 4, 4, 0};
 
 #define FORM_IN(forms, number) ((number) < sizeof(forms) / sizeof *(forms) ? &(forms)[number] : NULL)
 
-/* The form of the option at p; NULL or one without a name: it may have any. */
+/* The form of the option at p; NULL, or one without a name, means any size. */
 static const struct fn_form *form_of(uint8_t kind, const uint8_t *p)
 {
     switch (kind) {
@@ -239,7 +239,7 @@ static const struct fn_form *form_of(uint8_t kind, const uint8_t *p)
     }
 }
 
-/* The form that the option at p should have and has not; NULL: it is right, or of no known kind. */
+/* The form that the option at p should have but has not; NULL: it is right, or of an unknown kind. */
 static const struct fn_form *missed_form(uint8_t kind, const uint8_t *p, uint32_t size)
 {
     const struct fn_form *form = form_of(kind, p);

@@ -1,4 +1,4 @@
-"""The forwarder: rules that threads serve, and that can be changed meanwhile."""
+"""The forwarder: rules that relay threads serve, and that can be changed while they run."""
 
 import socket
 import threading
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from fastnet._backend import relay
 
 _LAST_WARNINGS = 1.0
-"""Seconds that the end waits for the last warnings."""
+"""Seconds that the end waits for the last calls of ``warn``."""
 
 
 class _State(NamedTuple):
-    """The rules in force, and the rest of earlier ones; replaced as a whole."""
+    """The rules in force, and what is left of earlier ones; replaced as a whole."""
 
     served: tuple[Served, ...] = ()
     left: tuple[Any, ...] = ()
@@ -38,7 +38,7 @@ class _State(NamedTuple):
     """The counters of rules whose connections have ended."""
 
     def then(self, served: tuple[Served, ...]) -> "_State":
-        """The state in which these are served instead."""
+        """The state with these rules in force."""
         cores = {one.core for one in served}
         left = [one.core for one in self.served if one.core not in cores]
         gone = self.gone
@@ -107,7 +107,7 @@ class Forwarder:
         tap: Tap | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> Self:
-        """A forwarder of many rules. Raises InvalidArgument where two of them listen at the same place."""
+        """A forwarder of many rules. Raises InvalidArgument if two of them listen at the same address."""
         self = cls.__new__(cls)
         self._set_up(
             rules, Settings(threads, engine, spin, record, tap, log_warning if warn is None else warn)
@@ -128,12 +128,12 @@ class Forwarder:
         self._rule_of: WeakKeyDictionary[relay.Rule, Rule] = WeakKeyDictionary()
         self._loops: list[relay.Loop] = []
         self._works: list[Work[bool]] = []
-        # Its put may be called from a signal handler in mid-get.
+        # A signal handler may call put() during a get().
         self._orders: SimpleQueue[float | None] = SimpleQueue()
         self._draining = False
 
     def __repr__(self) -> str:
-        """Its state, and where it listens and connects to."""
+        """Its state, its listening addresses and its upstreams."""
         served = self._state.served
         if not self._works:
             state = "not started"
@@ -149,7 +149,7 @@ class Forwarder:
     # Starting and ending
 
     def start(self) -> Self:
-        """Listen, and begin to forward in threads."""
+        """Listen, and start the relay threads."""
         if self._works:
             raise RuntimeError("this forwarder was started before: make another one")
         with self._changing, ExitStack() as undo:
@@ -174,13 +174,13 @@ class Forwarder:
             return loop.run()
         except BaseException:
             log("forward", ERROR, "a relaying thread ended", exc_info=True)
-            self._orders.put(0.0)  # The other threads don't go on without this one.
+            self._orders.put(0.0)  # Ends the other threads too.
             raise
         finally:
             self._orders.put(None)
 
     def _keep(self) -> None:
-        """Drain when asked with the time for it, until every loop has reported its end (by None)."""
+        """Drain on each request, which has the timeout, until every loop has reported its end (None)."""
         running = len(self._loops)
         failure: Exception | None = None
         while running:
@@ -190,7 +190,7 @@ class Forwarder:
                 continue
             try:
                 self._drain(timeout)
-            except Exception as error:  # The next order is obeyed all the same.
+            except Exception as error:  # The next request is still handled.
                 failure = failure or error
         self._warner.end()
         if failure:
@@ -208,19 +208,19 @@ class Forwarder:
                 loop.drain(timeout)
 
     def drain(self, timeout: float = 30.0) -> None:
-        """Accept no more, and let the connections there are end by themselves for ``timeout`` seconds.
+        """Accept no more, and give open connections ``timeout`` seconds to end by themselves.
 
-        Returns at once: ``wait`` waits. What is left then is reset. May be called from a signal
-        handler, and again with another time.
+        Returns at once: ``wait`` waits. Connections still open after that are reset. May be called from a
+        signal handler, and again with another timeout.
         """
         check_seconds("timeout", timeout)
         self._check_started()
         self._orders.put(timeout)
 
     def wait(self) -> bool:
-        """Wait until it has drained or was stopped. True where no connection was cut.
+        """Wait until it has drained or was stopped. True if no connection was reset.
 
-        Raises RuntimeError in a child process that forked off.
+        Raises RuntimeError in a forked child process.
         """
         self._check_started()
         uncut = [work.result() for work in self._works]
@@ -237,9 +237,9 @@ class Forwarder:
         return all(uncut)
 
     def stop(self) -> None:
-        """Reset the connections there are, and return when everything is closed. Twice is no error.
+        """Reset open connections, and return when everything is closed. A second call is no error.
 
-        In a child process that forked off it does nothing: the parent's forwarder goes on.
+        Does nothing in a forked child process: the parent's forwarder goes on.
         """
         if self._is_ours():
             self.drain(0)
@@ -252,13 +252,13 @@ class Forwarder:
         self.stop()
 
     async def __aenter__(self) -> Self:
-        starting = Work(self.start, "fastnet-forward-start")  # Resolving may take its time.
+        starting = Work(self.start, "fastnet-forward-start")  # Resolving may take long.
 
         def undo() -> None:
             try:
                 starting.result()
                 self.stop()
-            except Exception:  # Nobody waits for it.
+            except Exception:  # No thread waits for it.
                 log("forward", WARNING, "a start that was cancelled failed", exc_info=True)
 
         def cancel() -> None:
@@ -282,16 +282,16 @@ class Forwarder:
     # Changing rules
 
     def reload(self, rules: Iterable[Rule]) -> None:
-        """Go on by these rules instead. Where anything is wrong with one of them, nothing is changed.
+        """Replace the rules by these. If any of them fails, nothing is changed.
 
-        A rule that is there already goes on as it was. One that listens where another did takes over its
-        sockets, so that nobody is refused meanwhile, and the other's connections go on as they were. A rule
-        that is not listed any more stops accepting, and its connections go on too. (UDP has no
-        connections: flows go on with a rule that is unchanged but for its upstreams.)
+        An unchanged rule goes on. A rule with the listening address of an earlier one takes ownership of its
+        sockets, so that no client is refused meanwhile, and the connections of the earlier one stay open. A
+        rule that is no longer listed stops accepting, and its connections stay open. (UDP has no
+        connections: flows go on with a rule of which only the upstreams change.)
 
-        Waits for names to be resolved: don't call it in a signal handler. Raises what ``start`` does, also
-        AddressInUse where a new rule overlaps with a place that is listened at now, as ``*:80`` with
-        ``127.0.0.1:80``; RuntimeError where this forwarder does not run.
+        Waits until names are resolved: don't call it in a signal handler. Raises what ``start`` does, also
+        AddressInUse if a new rule overlaps with a present listening address, as ``*:80`` with
+        ``127.0.0.1:80``; RuntimeError if this forwarder does not run.
         """
         wanted = _distinct(rules)
         with self._reloading, ExitStack() as undo:
@@ -304,13 +304,13 @@ class Forwarder:
                 undo.pop_all()
 
     async def reload_async(self, rules: Iterable[Rule]) -> None:
-        """``reload`` as a coroutine. Cancelling it does not break it off."""
+        """``reload`` as a coroutine. Cancelling it does not stop the reload."""
         await Work(partial(self.reload, rules), "fastnet-forward-reload").result_async(cancel=_nothing)
 
     def set_upstream(self, upstream: Upstreams, rule: Rule | None = None) -> None:
-        """Change the upstreams of new connections, of this rule or of the only one; open connections stay.
+        """Set the upstreams for new connections of this rule or of the only one; open connections stay.
 
-        Does what ``reload`` does, and raises it.
+        Works as ``reload`` does, and raises the same.
         """
         with self._reloading:
             chosen = self._find(rule)
@@ -318,12 +318,12 @@ class Forwarder:
             self.reload([changed if one is chosen else one.rule for one in self._state.served])
 
     async def set_upstream_async(self, upstream: Upstreams, rule: Rule | None = None) -> None:
-        """``set_upstream`` as a coroutine. Cancelling it does not break it off."""
+        """``set_upstream`` as a coroutine. Cancelling it does not stop the change."""
         call = partial(self.set_upstream, upstream, rule)
         await Work(call, "fastnet-forward-reload").result_async(cancel=_nothing)
 
     def _steps(self, wanted: list[Rule], undo: ExitStack) -> list[_Step]:
-        """What there is to do for these rules, with all that can fail done already but for listening."""
+        """The change to these rules; everything that can fail is already done, except listening."""
         free = [*self._state.served]
         plan: list[Served] = []
         for rule in wanted:
@@ -345,7 +345,7 @@ class Forwarder:
         return steps
 
     def _listen(self, steps: list[_Step], undo: ExitStack) -> None:
-        """Let the loops listen for what is new to them."""
+        """Add the new sockets to the loops."""
         for served, listeners in steps:
             if listeners:
                 self._rule_of[served.core] = served.rule
@@ -354,7 +354,7 @@ class Forwarder:
                 loop.listen(served.core, sockets)
 
     def _turn(self, steps: list[_Step], undo: ExitStack) -> None:
-        """Let the core's rules go to those upstreams that are new."""
+        """Set the new upstreams of the core's rules."""
         before = {one.core: one.upstreams for one in self._state.served}
         for served, _ in steps:
             if served in self._state.served:
@@ -389,7 +389,7 @@ class Forwarder:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules in force, or to be served."""
+        """The rules in force, or before the start those to be served."""
         return tuple(one.rule for one in self._state.served) or tuple(self._wanted)
 
     @property
@@ -436,17 +436,17 @@ class Forwarder:
         return [self._record(one) for loop in self._loops for one in loop.connections()]
 
     def records(self) -> list[Record]:
-        """The connections that have ended since the last call, where ``record`` was asked for.
+        """The connections that have ended since the last call, if ``record`` is on.
 
-        Each thread keeps the last 16384 of its own; ``lost_records`` counts the others. To be called by one
-        thread at a time.
+        Each thread keeps at most 16384 of them; ``lost_records`` counts those dropped. For one thread at a
+        time.
         """
         self._check_started()
         return [self._record(one) for loop in self._loops for one in loop.records()]
 
     @property
     def lost_records(self) -> int:
-        """The number of records lost for lack of room."""
+        """The number of records dropped for lack of room."""
         self._check_started()
         return sum(loop.lost_records for loop in self._loops)
 
@@ -490,4 +490,4 @@ def _counterpart(rule: Rule, free: list[Served], wanted: list[Rule]) -> Served |
 
 
 def _nothing() -> None:
-    """Let it go on."""
+    """Continue it."""

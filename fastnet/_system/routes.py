@@ -45,15 +45,15 @@ _LEFT_OUT = {
     socket.AF_INET: ((0, 0), MULTICAST[socket.AF_INET], (0xFFFFFFFF, 0xFFFFFFFF)),
     socket.AF_INET6: ((0, 0), (0xFE80 << 112, (0xFEC0 << 112) - 1), MULTICAST[socket.AF_INET6]),
 }
-"""What is nobody's address, whatever route it has; of IPv6 also the link-local ones, as many as links."""
+"""Ranges that are no host's, whatever route they have; for IPv6 also link-local, which every link has."""
 _BITS = {socket.AF_INET: 32, socket.AF_INET6: 128}
 _LINK_LOCAL = b"\xfe\x80"
 _UNTOLD = (errno.EAGAIN, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
-"""Changes at each try; no such family here; a kernel that knows no rules; a sandbox that forbids asking."""
+"""Changed during each try; no such family; a kernel without rules; forbidden by a sandbox."""
 
 
 class Route(NamedTuple):
-    """The addresses ``first`` to ``last``, as numbers, that are reached by one interface."""
+    """The addresses ``first`` to ``last``, as integers, that are reached by one interface."""
 
     interface: str
     first: int
@@ -61,14 +61,14 @@ class Route(NamedTuple):
     source: str
     """The numeric address from which the kernel sends there."""
     gateway: str = ""
-    """The numeric address of the router that passes on what is sent there; empty where it needs none."""
+    """The numeric address of the router on the way; empty if there is none."""
 
 
 class _Entry(NamedTuple):
-    """A route of the kernel's; ``interface`` is the number of its one interface, 0 where that is not all."""
+    """A kernel route; ``interface`` is the index of its only interface, 0 if the route has more than that."""
 
     order: tuple[int, int, int]
-    """By the table, the prefix and the metric: the least one decides."""
+    """Table, prefix and metric: the lowest decides."""
     first: int
     last: int
     interface: int
@@ -76,37 +76,37 @@ class _Entry(NamedTuple):
 
 
 def on_link(family: int) -> list[Route]:
-    """The addresses of one family that this machine's interfaces have for neighbours, by ARP or NDP.
+    """The addresses of one family that are on the links of this machine, by ARP or NDP.
 
-    They are of Ethernet interfaces that are up and speak ARP; the most specific routes' come first, and no
-    two of them overlap. What another route takes away is left out: by a gateway, to addresses of our own,
-    broadcast, unreachable; so is what goes several ways at once, multicast, and IPv6's link-local addresses.
-    Empty where other rules (ip-rule(8)) than the kernel's own decide which route is taken, where routes
-    change all the time, or where the kernel may not be asked: nothing is guessed. Raises OSError.
+    They are on Ethernet interfaces that are up and use ARP; those of the most specific routes come first, and
+    no two overlap. Addresses of other routes are left out: by a gateway, to our own addresses,
+    broadcast, unreachable; so are multipath routes, multicast, and IPv6's link-local addresses.
+    Empty if rules (ip-rule(8)) other than the kernel's defaults select the route, if routes
+    change all the time, or if the kernel may not be queried: nothing is guessed. Raises OSError.
     """
     return _routes(family, lambda entry, *_: not entry.has_gateway)
 
 
 def gatewayed(family: int) -> list[Route]:
-    """The addresses of one family that are reached by one gateway each, on interfaces such as ``on_link``'s.
+    """The addresses of one family behind one gateway each, on interfaces like those of ``on_link``.
 
-    Its rules for intervals and for what is left out hold here too. Raises OSError.
+    Its rules for intervals and for addresses left out apply. Raises OSError.
     """
     return _routes(family, lambda entry, *_: entry.has_gateway)
 
 
 def only_ipv6_source(spans: Sequence[tuple[int, int]]) -> str:
-    """The address from which the kernel sends to each of these; empty where there may be several, or none.
+    """The address from which the kernel sends to each of these; empty if there may be several, or none.
 
-    For a socket that is not bound to it, the kernel looks for it with every packet (RFC 6724). ``spans`` are
-    intervals of addresses as numbers, ascending and apart. All of them must be among those that ``on_link``
+    For an unbound socket the kernel selects it for every packet (RFC 6724). ``spans`` are intervals of
+    addresses as integers, ascending and disjoint. All of them must be among those that ``on_link``
     and ``gatewayed`` return, on interfaces that have that address and otherwise link-local ones only.
     Raises OSError.
     """
     firsts, lasts = zip(*spans, strict=True)
 
     def shared(first: int, last: int) -> int:
-        """How many addresses of the spans are in an interval."""
+        """The number of addresses of the spans that are in an interval."""
         where = slice(bisect_left(lasts, first), bisect_right(firsts, last))
         return sum(min(last, high) - max(first, low) + 1 for low, high in spans[where])
 
@@ -153,14 +153,14 @@ def _routes(family: int, wanted: Callable[[_Entry, int, int], bool]) -> list[Rou
 def _asked(
     kernel: socket.socket, family: int, first: int, last: int, entry: _Entry, interface: str
 ) -> Route | None:
-    """The kernel's own answer for the last address of an interval; None where it sees it otherwise."""
+    """The kernel's own answer for the last address of an interval; None if it differs."""
     size = _BITS[socket.AddressFamily(family)] // 8
     destination = attribute(_DESTINATION, last.to_bytes(size, "big"))
     question = _ROUTE.pack(family, size * 8, 0, 0, 0, 0, 0, 0, 0) + destination
     try:
         answer = ask(kernel, _GET_ROUTE, question)
     except OSError:
-        return None  # unreachable, or gone meanwhile
+        return None  # unreachable, or removed meanwhile
     (*_, kind, _), said = _ROUTE.unpack_from(answer), attributes(answer, _ROUTE.size)
     same = kind == _UNICAST and said.get(_OUT) == NUMBER.pack(entry.interface)
     if not same or (_GATEWAY in said) != entry.has_gateway or _PREFERRED not in said:
@@ -172,7 +172,7 @@ def _asked(
 
 
 def _decided(entries: list[_Entry], family: int) -> Iterator[tuple[int, int, _Entry]]:
-    """The intervals for which each entry decides, apart from each other: what those before it left."""
+    """The intervals for which each entry decides, without those of the entries before it."""
     firsts, lasts = map(list, zip(*_LEFT_OUT[socket.AddressFamily(family)], strict=True))
     for entry in entries:
         low, high = bisect_left(lasts, entry.first), bisect_right(firsts, entry.last)
@@ -212,7 +212,7 @@ def _entries(kernel: socket.socket, family: int) -> Iterator[_Entry]:
 
 
 def _rules(kernel: socket.socket, family: int) -> tuple[tuple[int, int], ...]:
-    """The priority and the table of each rule; a rule that applies to some packets only has table -1."""
+    """The priority and the table of each rule; table -1 for a rule that applies only to some packets."""
     found = []
     for message in dump(kernel, _GET_RULE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
         _, to_length, from_length, tos, low_table, _, _, action, flags = _ROUTE.unpack_from(message)
@@ -229,7 +229,7 @@ def _rules(kernel: socket.socket, family: int) -> tuple[tuple[int, int], ...]:
 
 
 def _neighbourly(kernel: socket.socket) -> dict[int, str]:
-    """The numbers and names of the interfaces that have neighbours and are up."""
+    """The indexes and names of the interfaces that have neighbours and are up."""
     found = {}
     for message in dump(kernel, GET_INTERFACE, INTERFACE.pack(0, 0, 0, 0, 0)):
         _, kind, interface, flags, _ = INTERFACE.unpack_from(message)
