@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-import time
+from itertools import count
 
 BURST = 0.05
 """Length of a burst in seconds of the rate; a burst has at least one byte."""
+
+_GOLDEN_RATIO = 0.618034
+_turns = count()
+
+
+def pause() -> float:
+    """Seconds to wait for room, between half a burst and a whole one, different at each call.
+
+    Who wakes first takes all the room; with equal waits it would always be the same connection. Multiples of
+    the golden ratio are evenly spread and do not repeat.
+    """
+    return BURST / 2 * (1 + next(_turns) * _GOLDEN_RATIO % 1)
 
 
 class Bucket:
@@ -35,13 +47,11 @@ class Bucket:
 class Rates(list[Bucket]):
     """All byte rates that limit a connection."""
 
-    def room(self) -> int:
-        """Bytes that may pass now."""
-        now = time.monotonic()
+    def room(self, now: float) -> int:
+        """Bytes that may pass at this ``time.monotonic()``."""
         return min([bucket.room(now) for bucket in self])
 
-    def take(self, size: int) -> None:
-        """Count so many bytes that have passed now."""
-        now = time.monotonic()
+    def take(self, now: float, size: int) -> None:
+        """Count so many bytes that have passed."""
         for bucket in self:
             bucket.take(now, size)

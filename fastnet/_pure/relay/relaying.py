@@ -12,7 +12,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastnet._pure.relay.bucket import BURST
+from fastnet._pure.relay.bucket import pause
 from fastnet._pure.relay.loop import ERR, HUP, IN, NEVER, OUT
 from fastnet._pure.relay.steps import Ended
 
@@ -99,9 +99,9 @@ class Relaying:
         return not (peer.unsent or peer.broken or self._throttled)
 
     def _read(self, side: Side) -> None:
-        view = self._view
-        if self._rates:
-            view = view[: self._rates.room()]
+        view, rates, now = self._view, self._rates, time.monotonic()
+        if rates:
+            view = view[: rates.room(now)]
             if not view:
                 self._pause()
                 return
@@ -113,9 +113,11 @@ class Relaying:
             side.fail()
             size = 0
         if size:
-            if self._rates:
-                self._rates.take(size)
+            rates.take(now, size)
             self._receive(side, view[:size])
+            # At the same time as above: what has become room since then is for whoever waits for it.
+            if rates and not rates.room(now):
+                self._pause()
         else:
             side.reading = False
             if side.gone and side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -152,9 +154,9 @@ class Relaying:
             self._settle()
 
     def _pause(self) -> None:
-        """The rates allow nothing now: stop reading until they allow half a burst."""
+        """The rates allow nothing now: stop reading for a while."""
         self._throttled = True
-        self._due[type(self)._go_on] = time.monotonic() + BURST / 2
+        self._due[type(self)._go_on] = time.monotonic() + pause()
         self._settle()
 
     def _go_on(self) -> None:

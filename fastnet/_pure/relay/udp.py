@@ -380,9 +380,10 @@ class Flow:
 
     def _may_pass(self, size: int) -> bool:
         """Whether the rates allow a datagram, which is then counted."""
-        if self._rates and not self._rates.room():
+        now = time.monotonic()
+        if self._rates and not self._rates.room(now):
             return False
-        self._rates.take(size)
+        self._rates.take(now, size)
         return True
 
     def _tap(self, up: bool, data: memoryview) -> None:
