@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,10 @@ class Target:
 
     def processor_seconds(self) -> tuple[float, float]:
         """How long its threads have run and waited for a processor so far (proc_pid_schedstat(5))."""
-        spans = [path.read_text().split() for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")]
+        spans = []
+        for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+                spans.append(path.read_text().split())
         return sum(int(ran) for ran, _, _ in spans) / 1e9, sum(int(waited) for _, waited, _ in spans) / 1e9
 
     def close(self) -> None:
