@@ -102,9 +102,9 @@ def connect_one(address: Resolved, deadline: float | None = None) -> Steps[socke
             if deadline is not None and time.monotonic() >= deadline:
                 raise _error(errno.ETIMEDOUT)
             yield Wait(-1, 0, earliest(deadline, time.monotonic() + _QUEUE_PAUSE))
-        if code == errno.EINPROGRESS:
+        if code == errno.EINPROGRESS and not (code := outcome(sock)):
             answered = yield Wait(sock.fileno(), WRITABLE, deadline)
-            code = outcome(sock) if answered else errno.ETIMEDOUT
+            code = outcome(sock) or (0 if answered else errno.ETIMEDOUT)
         if code in _RESET and _has_sent(sock):
             code = 0  # it was accepted, and what came before its end is still there to read
         if not code and _is_to_itself(sock, address):
@@ -120,7 +120,10 @@ def connect_one(address: Resolved, deadline: float | None = None) -> Steps[socke
 
 
 def outcome(sock: socket.socket) -> int:
-    """How connecting ended: 0 or an errno.
+    """How connecting ended, or 0.
+
+    An ICMP error that arrives while connect(2) holds the socket, as one from a namespace of this machine
+    does, only sets the soft error: the attempt goes on, and SO_ERROR returns it.
 
     Whoever prohibits it on the way has the system give EACCES for IPv6, as a prohibit route here does, and
     EHOSTUNREACH for IPv4: that is returned for both.

@@ -274,6 +274,7 @@ def _connected_to_itself(sock: socket.socket) -> bool:
 
 
 def _outcome(sock: socket.socket) -> int:
+    """How connecting ended, or 0; also an ICMP error that came while connect(2) held the socket."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
@@ -323,7 +324,7 @@ def _ended(
         if deadline > now:
             break
         if sock not in ready:
-            ended.append((sock, errno.ETIMEDOUT))
+            ended.append((sock, _outcome(sock) or errno.ETIMEDOUT))
     for sock, code in ended:
         selector.unregister(sock)
         port, _ = under_way.pop(sock)
@@ -376,7 +377,7 @@ async def _answer(sock: socket.socket, timeout: float) -> int:
             await answered.wait()
         return _outcome(sock)
     except TimeoutError:
-        return errno.ETIMEDOUT
+        return _outcome(sock) or errno.ETIMEDOUT
     except BaseException:
         sock.close()
         raise

@@ -183,7 +183,9 @@ class TcpSweeper:
     def _give_up_old(self) -> None:
         now = time.monotonic()
         while self._oldest_ends() <= now:
-            self._end(next(iter(self._under_way))).sock.close()
+            place, sock, _ = self._end(next(iter(self._under_way)))
+            with sock:
+                self._answered(place, outcome(sock) or errno.ETIMEDOUT, nan)
 
     def _end(self, fd: int) -> _Attempt:
         self._poll.unregister(fd)

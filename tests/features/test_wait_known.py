@@ -166,6 +166,9 @@ def test_what_is_prohibited_elsewhere_is_unreachable(
     for host in linked:
         host.settle()
     assert fastnet("wait", "--gone", f"{address}:9", prefix=left.prefix).returncode == 0
+    ran = fastnet("portscan", "-p9", "--timeout=500ms", address.strip("[]"), prefix=left.prefix)
+    assert "filtered" in ran.stdout
+    assert "no answer" not in ran.stdout
     ran = fastnet("sweep", "--engine", "tcp", "--json", address.strip("[]"), prefix=left.prefix)
     assert "a prohibit route" not in ran.stdout
 
