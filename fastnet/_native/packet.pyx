@@ -1,4 +1,4 @@
-"""Packets in C; ``fastnet._pure.packet`` is its contract, and ``csrc/packet.h`` that of the C."""
+"""Packets in C; ``fastnet._pure.packet`` documents it, and ``csrc/packet.h`` the C functions."""
 
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -98,18 +98,18 @@ cdef int link_of(object link) except -1:
 cdef class Packet:
     """Layers, outermost first: an immutable stack, made by ``/`` or by ``parse``.
 
-    Iterating gives the layers; ``packet[0]`` one by its place, ``packet[IPv4]`` the first of a class,
-    ``packet[IPv4, 2]`` the second. A payload, padding or surplus without a byte is no layer. A packet that
-    was put together computes its automatic fields when it is built, and its layers, taken out of it, show
-    them. ``bytes(packet)`` builds it. Two packets are equal where the classes of their layers and their built
-    bytes are. Raises PacketError for more than 20 layers or padding that is not last.
+    Iteration yields the layers. ``packet[0]`` is a layer by position, ``packet[IPv4]`` the first of a class,
+    ``packet[IPv4, 2]`` the second. An empty payload, padding or surplus is not a layer. ``bytes(packet)``
+    builds a packet made by ``/`` and computes its automatic fields; layers taken from it have those values.
+    Two packets are equal if the classes of their layers and their built bytes are. Raises PacketError for
+    more than 20 layers or padding that is not last.
     """
 
     cdef tuple _layers
     cdef bytes _data
     cdef object _link
     cdef fn_packet scan
-    cdef char resolved  # published: _data and scan
+    cdef char resolved  # published flag of _data and scan
 
     def __init__(self, *layers):
         cdef list stack = []
@@ -137,7 +137,7 @@ cdef class Packet:
 
     @cython.final
     cdef inline const uint8_t *resolve(self) except NULL:
-        """The bytes, and in ``scan`` where the layers lie in them."""
+        """The bytes; the offsets of the layers in them are in ``scan``."""
         if not fn_is_published(&self.resolved):
             self.build_once()
         return <const uint8_t *>PyBytes_AS_STRING(self._data)
@@ -155,7 +155,7 @@ cdef class Packet:
             layer = <Layer>self._layers[i]
             scan.kinds[i] = layer.part.kind
             scan.offsets[i + 1] = scan.offsets[i] + layer.part.length
-        with cython.critical_section(self):  # where there is no GIL, another thread may read them already
+        with cython.critical_section(self):  # without a GIL, another thread may already read them
             if not self.resolved:
                 self.scan = scan
                 self._data = data
@@ -208,10 +208,10 @@ cdef class Packet:
         return self.layer_at(self.place_of(key))
 
     def place(self, key, /):
-        """Where the layer is that ``packet[key]`` gives: counted from 0, the outermost first.
+        """The position of the layer ``packet[key]``, counted from 0, the outermost first.
 
-        ``key`` is such a place (below 0 counts from the end), a class of layers, or ``(IPv4, 2)``, the second
-        layer of a class. Raises IndexError or KeyError where there is none, TypeError for another key.
+        ``key`` is a position (a negative one counts from the end), a class of layers, or ``(IPv4, 2)``, the
+        second layer of a class. Raises IndexError or KeyError if there is none, TypeError for another key.
         """
         return self.place_of(key)
 
@@ -235,7 +235,7 @@ cdef class Packet:
         return i
 
     def get(self, layer_type, number=1, /):
-        """The first layer of a class, or that of this number, counted from 1; None where there is none."""
+        """The first layer of a class, or the one with this number, counted from 1; None if there is none."""
         cdef Py_ssize_t i
         if not isinstance(layer_type, type) or not isinstance(number, int):
             raise TypeError(f"expected a class of layers and a number, not {layer_type!r}, {number!r}")
@@ -272,27 +272,27 @@ cdef class Packet:
         return packet_text(self)
 
     def replace(self, key, /, **fields):
-        """The same packet with other values for fields of the layer that ``packet[key]`` gives.
+        """The same packet with new values for fields of the layer ``packet[key]``.
 
-        In a packet that was parsed, lengths and checksums that were right are computed anew. Raises
-        KeyError or IndexError where there is no such layer, and what the layer's own ``replace`` raises.
+        In a parsed packet, lengths and checksums that were right are recomputed. Raises KeyError or
+        IndexError if there is no such layer, and the errors of the layer's own ``replace``.
         """
         return packet_replace(self, key, **fields)
 
     @property
     def parsed(self):
-        """Whether the packet was parsed, all its fields being as the bytes had them."""
+        """Whether the packet was parsed, with all its fields as in the bytes."""
         return self._layers is None
 
     @property
     def error(self):
-        """What stopped parsing, or None: TruncatedPacket, or PacketError for a header that can't be."""
+        """The error that stopped parsing, or None: TruncatedPacket, or PacketError for an invalid header."""
         cdef const uint8_t *data = self.resolve()
         return scan_error(data, &self.scan) if self.scan.error else None
 
     @property
     def payload(self):
-        """The bytes of the first payload layer, b"" where there is none."""
+        """The bytes of the first payload layer; b"" if there is none."""
         cdef const char *data = <const char *>self.resolve()
         cdef Py_ssize_t i
         for i in range(self.scan.count):
@@ -321,40 +321,40 @@ cdef class Packet:
 
     @property
     def src(self):
-        """The outermost network header's source address; None where it is not there."""
+        """The source address of the outermost network header; None if there is none."""
         return self.address(12, 8)
 
     @property
     def dst(self):
-        """The outermost network header's destination address; None where it is not there."""
+        """The destination address of the outermost network header; None if there is none."""
         return self.address(16, 24)
 
     @property
     def protocol(self):
-        """The protocol number behind the outermost network header and its extension headers, or None."""
+        """The protocol number after the outermost network header and its extension headers, or None."""
         cdef const uint8_t *data = self.resolve()
         cdef int protocol = fn_packet_protocol(data, &self.scan)
         return None if protocol < 0 else protocol
 
     @property
     def sport(self):
-        """The source port behind the outermost IP header, of UDP, TCP, SCTP or DCCP, or None."""
+        """The source port of UDP, TCP, SCTP or DCCP after the outermost IP header, or None."""
         return self.port(0)
 
     @property
     def dport(self):
-        """The destination port behind the outermost IP header, of UDP, TCP, SCTP or DCCP, or None."""
+        """The destination port of UDP, TCP, SCTP or DCCP after the outermost IP header, or None."""
         return self.port(2)
 
 
 def define_packet(text, replace, /):
-    """Let packets be shown by ``text`` and changed by ``replace``, functions of a packet; called once."""
+    """Set the functions that show (``text``) and change (``replace``) packets; called once."""
     global packet_text, packet_replace
     packet_text, packet_replace = text, replace
 
 
 cdef str missed(const fn_wrong_option *wrong):
-    """What is wrong with an option of a known kind; empty for what can't be an option."""
+    """The error of an option of a known kind; empty if it is not a valid option at all."""
     cdef const fn_form *form = wrong.form
     if form == NULL:
         return ""
@@ -387,7 +387,7 @@ cdef int verify(const uint8_t *data, const fn_packet *scan) except -1:
 
 
 cdef bytes copied(data):
-    """The bytes of any buffer, which may then change; one that is too big is not copied first."""
+    """A copy of any buffer's bytes. The size is checked before the copy."""
     view = memoryview(data)
     if view.nbytes > 0xffffffff:
         raise too_big()
@@ -395,15 +395,15 @@ cdef bytes copied(data):
 
 
 def parse(data, link="ethernet", strict=False):
-    """The packet that these bytes hold, its layers found and no more than that read.
+    """Parse a packet: find its layers. Fields are decoded only when they are read.
 
-    ``link`` is what they start with: "ethernet", "ipv4", "ipv6", "ip" or "raw" for IPv4 or IPv6 as the
-    first four bits are, "null" or "loop" (BSD's loopback), "sll" or "sll2" (Linux's cooked captures), or
-    pcap's number for it (DLT). What is cut short or malformed gives what could be read, the rest as payload,
-    and the reason as ``packet.error``. A header that is cut short is a layer: reading one of its fields whose
-    bytes are not there raises TruncatedPacket. With ``strict`` the reason is raised (TruncatedPacket,
-    PacketError), as are BadChecksum where a checksum is wrong and PacketError for malformed options.
-    Raises TypeError where data is no buffer, PacketError for another link or more than 4294967295 bytes.
+    ``link`` is the first header: "ethernet", "ipv4", "ipv6", "ip" or "raw" (IPv4 or IPv6, by the first four
+    bits), "null" or "loop" (BSD's loopback), "sll" or "sll2" (Linux's cooked captures), or its number in pcap
+    (DLT). If data is cut short or malformed, the packet has the layers before that, the rest as payload, and
+    the reason as ``packet.error``. A header that is cut short is a layer: reading a field whose bytes are
+    missing raises TruncatedPacket. With ``strict`` the reason is raised (TruncatedPacket, PacketError), and
+    also BadChecksum for a wrong checksum and PacketError for malformed options. Raises TypeError if data is
+    not a buffer, PacketError for an unknown link or more than 4294967295 bytes.
     """
     cdef bytes buffer = data if PyBytes_CheckExact(data) else copied(data)
     cdef Packet packet = Packet.__new__(Packet)

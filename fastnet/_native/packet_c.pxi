@@ -1,4 +1,4 @@
-# What the C of packets offers: csrc/packet.h is the contract.
+# The C functions for packets: csrc/packet.h documents them.
 
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
@@ -16,7 +16,7 @@ cdef extern from *:
 
 cdef extern from *:
     """
-    /* A flag: what was written before it may be read, by threads without a GIL too. */
+    /* A flag for data written before it: a thread that sees the flag may read the data, also without a GIL. */
     static inline int fn_is_published(const char *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
     static inline void fn_publish(char *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
     """

@@ -1,13 +1,12 @@
-# Fields: where a value lies in a record's bytes, how it is read and how it is written.
+# Fields: the offset of a value in a record's bytes, and how to read and write it.
 
 
 cdef class Field:
-    """One field of a record, a descriptor: reading it on a record decodes it, on the class gives the field.
+    """One field of a record, a descriptor: on a record it decodes the value, on the class it is the field.
 
-    ``offset`` and ``width`` are in bits, as RFC diagrams count them. ``default`` is the value that a new
-    record has, or Ellipsis where one must be given. ``automatic`` is the bit (LENGTH, PROTOCOL or
-    CHECKSUM) of a field that building computes unless a value is given; ``show`` is the format in which a
-    value is shown.
+    ``offset`` and ``width`` are in bits, as in RFC diagrams. ``default`` is the value in a new record, or
+    Ellipsis if a value is required. ``automatic`` is the bit (LENGTH, PROTOCOL or CHECKSUM) of a field that
+    building computes unless it is set. ``show`` is the format in which a value is shown.
     """
 
     cdef readonly Py_ssize_t offset, width
@@ -37,7 +36,7 @@ cdef class Field:
         raise AttributeError(f"{type(record).__name__}.{self.name} can't be deleted")
 
     cpdef put(self, bytearray header, value):
-        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
         raise NotImplementedError
 
     cdef int check(self, bytearray header) except -1:
@@ -77,7 +76,7 @@ cdef class UInt(Field):
         return self.read(self.locate(<Record?>record))
 
     cpdef put(self, bytearray header, value):
-        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
         if not isinstance(value, int):
             raise TypeError(f"{self.name} must be an int, not {type(value).__name__}")
         if not 0 <= value <= self.limit:
@@ -93,11 +92,11 @@ cdef class UInt(Field):
 
 
 cdef class Auto(UInt):
-    """An unsigned integer that building computes where it is None; until then it reads as 0."""
+    """An unsigned integer that building computes if it is None; until then it reads as 0."""
 
 
 cdef class HeaderLength(UInt):
-    """The record's own length, less ``less`` units of ``unit`` bytes; computed unless given."""
+    """The record's length in units of ``unit`` bytes, minus ``less`` units; computed unless set."""
 
     cdef readonly object unit, less
 
@@ -107,7 +106,7 @@ cdef class HeaderLength(UInt):
         self.less = less
 
     def measure(self, length):
-        """The field's value for a record of so many bytes."""
+        """The field's value for a record of ``length`` bytes."""
         return -(-length // self.unit) - self.less
 
 
@@ -136,7 +135,7 @@ cdef class _AddressField(Field):
         return bytes(data)
 
     cpdef put(self, bytearray header, value):
-        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
         cdef bytes data
         if isinstance(value, str):
             try:
@@ -158,7 +157,7 @@ cdef bytes parse_ip(int family, Py_ssize_t size, text):
 
 
 cdef class IPv4Field(_AddressField):
-    """An IPv4 address: read as str, given as str, 4 bytes, int or ipaddress.IPv4Address."""
+    """An IPv4 address: read as str, set as str, 4 bytes, int or ipaddress.IPv4Address."""
 
     def __init__(self, offset, *, default=...):
         super().__init__(offset, 32, default=default)
@@ -172,7 +171,7 @@ cdef class IPv4Field(_AddressField):
 
 
 cdef class IPv6Field(_AddressField):
-    """An IPv6 address: read as str, given as str, 16 bytes, int or ipaddress.IPv6Address."""
+    """An IPv6 address: read as str, set as str, 16 bytes, int or ipaddress.IPv6Address."""
 
     def __init__(self, offset, *, default=...):
         super().__init__(offset, 128, default=default)
@@ -186,7 +185,7 @@ cdef class IPv6Field(_AddressField):
 
 
 cdef class MACField(_AddressField):
-    """An Ethernet address: read as str with colons, given as str with colons or hyphens, 6 bytes or int."""
+    """An Ethernet address: read as str with colons, set as str with colons or hyphens, 6 bytes or int."""
 
     def __init__(self, offset, *, default=...):
         super().__init__(offset, 48, default=default)
@@ -209,7 +208,7 @@ cdef class MACField(_AddressField):
 cdef class Tail(Field):
     """All bytes from ``offset`` to the record's end, as one value that ``decode`` and ``encode`` convert.
 
-    Of one that is ``automatic`` the first two bytes are what building computes, unless they are given.
+    If it is ``automatic``, building computes its first two bytes unless they are set.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -218,7 +217,7 @@ cdef class Tail(Field):
         super().__init__(offset, 0, default=default, automatic=automatic)
 
     def is_given(self, data):
-        """Whether these bytes begin with a value of their own: 0 is left to building."""
+        """Whether the first two bytes are set: building computes them if they are 0."""
         return data[:2] != b"\0\0"
 
     def __get__(self, record, owner):
@@ -232,10 +231,10 @@ cdef class Tail(Field):
         raise NotImplementedError
 
     def encode(self, value):
-        """The bytes that stand for the value. Raises PacketError or TypeError for one that can't be there."""
+        """The bytes that stand for the value. Raises PacketError or TypeError for an invalid one."""
         raise NotImplementedError
 
     cpdef put(self, bytearray header, value):
-        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
         self.check(header)
         header[self.first:] = self.encode(value)

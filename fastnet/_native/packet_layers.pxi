@@ -1,8 +1,8 @@
-# Records over bytes, the layers among them, and building from layers.
+# Records, including layers, and building packets from layers.
 
 
 cdef class _Schema:
-    """What a class of records knows of its fields; built once, when the class is defined."""
+    """The fields of a class of records, in lookup tables; built once, when the class is defined."""
 
     cdef dict fields
     cdef set required
@@ -38,11 +38,11 @@ cdef class _Schema:
 
 
 cdef class Record:
-    """Fields over bytes: an immutable value whose fields are read from ``header``, its encoded form.
+    """An immutable value whose fields are read from ``header``, its encoded form.
 
-    A subclass names its fields as class attributes. A record is made of fields by name; those that are
-    not given have their defaults. Raises TypeError for an unknown or missing field or a value of a wrong
-    type, PacketError for a value that the field can't hold.
+    A subclass has its fields as class attributes. The constructor takes fields by name; the others have
+    their defaults. Raises TypeError for an unknown or missing field or a value of a wrong type, PacketError
+    for a value that does not fit the field.
     """
 
     cdef bytes _header
@@ -90,10 +90,10 @@ cdef class Record:
 
     @classmethod
     def from_header(cls, header, automatic=0, cut=False, /):
-        """A record around encoded bytes, the fields of ``automatic``'s bits being left to building.
+        """A record of encoded bytes; building computes the fields of the bits in ``automatic``.
 
-        Raises TruncatedPacket where they end before the fixed fields do, unless with ``cut``: then reading a
-        field does whose bytes are not there.
+        Raises TruncatedPacket if the bytes end before the fixed fields do. With ``cut`` it accepts them: then
+        reading a field whose bytes are missing raises TruncatedPacket.
         """
         return record_of(cls, bytes(header), automatic & 0xFF, cut)
 
@@ -104,7 +104,7 @@ cdef class Record:
 
     @property
     def header(self):
-        """The encoded form; fields that building computes hold what they held last, or 0."""
+        """The encoded form; a field that building computes has its last value, or 0."""
         return self._header
 
     @property
@@ -113,9 +113,9 @@ cdef class Record:
         return self._automatic
 
     def replace(self, **fields):
-        """The same record with other values for these fields; None makes a computed field automatic again.
+        """The same record with new values for these fields; None makes a computed field automatic again.
 
-        Raises what making the record does.
+        Raises the same errors as the constructor.
         """
         cdef Record record = new_object(type(self))
         record.assemble(bytearray(self._header), self._automatic, fields)
@@ -134,7 +134,7 @@ cdef class Record:
 
 
 def define_record(record_type, /):
-    """Let a class of records know its fields; called once, when the class is defined."""
+    """Register the fields of a class of records; called once, when the class is defined."""
     record_type._schema = _Schema(record_type)
 
 
@@ -176,7 +176,7 @@ cdef object too_big():
 
 
 cdef class Layer(Record):
-    """One header, or a payload. ``/`` puts a layer, a packet or bytes behind it and gives a packet."""
+    """One header, or a payload. ``/`` appends a layer, a packet or bytes and returns a packet."""
 
     cdef fn_part part
     cdef char summed  # published
@@ -214,7 +214,7 @@ cdef class Layer(Record):
 
 
 cdef int check_kind(type layer_type, int kind) except -1:
-    """A header of a kind is written to where that kind has its fields."""
+    """Check that a class has its fields where building writes those of its kind."""
     cdef _Schema schema = layer_type._schema
     cdef int at, bit
     if not 0 <= kind < FN_KINDS:
@@ -223,7 +223,7 @@ cdef int check_kind(type layer_type, int kind) except -1:
     for bit in (FN_AUTO_LENGTH, FN_AUTO_PROTOCOL, FN_AUTO_CHECKSUM):
         at = fn_part_field(kind, bit)
         if kind == FN_GRE and bit == FN_AUTO_CHECKSUM:
-            continue  # behind the fixed part, where there is one
+            continue  # after the fixed part, if present
         if at >= 0:
             least = max(least, at + 2)
         elif schema.automatic & bit:
@@ -236,11 +236,10 @@ cdef int check_kind(type layer_type, int kind) except -1:
 
 
 def define_layer(layer_type, kind, message=None, /):
-    """Let a class of layers be what parsing makes of this kind, or of its messages of one type only.
+    """Register the class of layers that parsing returns for a kind, or for its messages of one type.
 
-    ``kind`` None leaves the class the kind that it inherits; with ``message`` it is for those ICMP or ICMPv6
-    messages whose type is this number. Raises ValueError for a class whose fixed fields no header of its kind
-    can have.
+    With ``kind`` None the class keeps the kind that it inherits. With ``message`` it is for ICMP or ICMPv6
+    messages of this type. Raises ValueError for a class whose fixed fields do not fit its kind of header.
     """
     check_kind(layer_type, layer_type.kind if kind is None else kind)
     if kind is not None:

@@ -1,4 +1,4 @@
-# Templates: many packets out of one.
+# Templates: many packets from one.
 
 
 cdef int check_varying(tuple fields) except -1:
@@ -26,7 +26,7 @@ cdef int place_of(list layers, Field field) except -1:
 
 
 cdef int refuse(const fn_part **parts, Py_ssize_t owner, list places, tuple fields) except -1:
-    """Refuse fields that the owner's checksum can't follow."""
+    """Refuse fields for which the owner's checksum can't be updated."""
     cdef Field field
     for place, field in zip(places, fields):
         if fn_template_refuses(parts, owner, place, field.offset):
@@ -42,19 +42,19 @@ cdef bint is_updated(bint parsed, Layer layer):
 
 
 cdef class Template:
-    """Many packets out of one: all alike but for some fields, their checksums updated (RFC 1624).
+    """Many packets from one, equal except in some fields; checksums are updated (RFC 1624).
 
-    ``fields`` are given as the classes have them, up to 8: ``Template(packet, IPv4.dst, UDP.sport)``;
-    each is that of the first layer that has it. In a packet that was put together, automatic checksums are
-    kept right; in one that was parsed all are, but for UDP's 0: right ones stay right and wrong ones wrong.
-    Raises PacketError for a field that no layer has, that is computed, that is given twice or whose size
-    varies, TypeError for what is no field or for none at all.
+    ``fields`` are up to 8 fields of classes: ``Template(packet, IPv4.dst, UDP.sport)``; each is in the first
+    layer that has it. In a packet made by ``/``, automatic checksums are updated; in a parsed packet all are,
+    except a UDP checksum of 0: right ones stay right and wrong ones wrong. Raises PacketError for a field
+    that no layer has, that is computed, that is given twice or whose size varies; TypeError for an argument
+    that is not a field, or without fields.
     """
 
     cdef tuple fields
     cdef bytes data
     cdef fn_template template
-    cdef bint plain[FN_TEMPLATE_FIELDS]  # fields of which an int in range is the value itself
+    cdef bint plain[FN_TEMPLATE_FIELDS]  # fields whose encoded value is the int itself
 
     def __cinit__(self, packet, *fields):
         cdef const fn_part *parts[FN_PACKET_LAYERS]
@@ -90,21 +90,21 @@ cdef class Template:
             varying.limit = <uint64_t>-1 >> (64 - field.width) if field.width < 64 else <uint64_t>-1
         self.template.field_count = len(fields)
         joined = b"".join([(<Layer>layer)._header for layer in layers])
-        data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(joined), len(joined))  # written to below: our own copy
+        data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(joined), len(joined))  # modified below: a private copy
         fn_template_prepare(&self.template, parts, len(layers), updated, <uint8_t *>PyBytes_AS_STRING(data), len(data))
         self.fields = fields
         self.data = data
 
     @property
     def size(self):
-        """The bytes of each packet."""
+        """The size of each packet in bytes."""
         return self.template.length
 
     def __repr__(self):
         return f"<Template: {self.size} bytes, varying {', '.join([(<Field>field).name for field in self.fields])}>"
 
     cdef int words(self, Py_ssize_t i, value, uint64_t *out) except -1:
-        """Field i's value as one word, or as two where it has 16 bytes."""
+        """Field i's value as one word, or as two if it has 16 bytes."""
         cdef Field field = <Field>self.fields[i]
         cdef const fn_template_field *varying = &self.template.fields[i]
         cdef bytearray encoded
@@ -123,9 +123,9 @@ cdef class Template:
         return 0
 
     def build(self, *values):
-        """The packet with these values, one for each field in their order.
+        """The packet with these values, one for each field, in the order of the fields.
 
-        Raises TypeError for another number of values, and what the fields raise for a value.
+        Raises TypeError for a wrong number of values, and the errors of the fields for a value.
         """
         cdef uint64_t words[2 * FN_TEMPLATE_FIELDS]
         cdef Py_ssize_t i, at = 0
@@ -175,7 +175,7 @@ cdef class Template:
         return packed
 
     cdef Py_ssize_t bytes_of(self, Py_ssize_t count) except -1:
-        """Where sizes have 32 bits only, many packets can be more than they count."""
+        """The size of all packets. If sizes have 32 bits it may overflow."""
         size = <object>count * self.template.length
         if size > PY_SSIZE_T_MAX:
             raise MemoryError
@@ -191,10 +191,10 @@ cdef class Template:
         return 0
 
     def build_many(self, *columns):
-        """All packets of these columns, one behind the other.
+        """All packets of these columns, concatenated.
 
-        A column has the values of one field: any iterable, fastest as ``array("Q")`` where the field is of
-        at most 64 bits. Raises ValueError where columns differ in length, and what ``build`` raises.
+        A column has the values of one field. It is any iterable; ``array("Q")`` is fastest for a field of at
+        most 64 bits. Raises ValueError if columns differ in length, and the errors of ``build``.
         """
         cdef Py_ssize_t count
         cdef list packed = self.packed(columns, &count)
@@ -203,9 +203,9 @@ cdef class Template:
         return packets
 
     def build_into(self, buffer, *columns):
-        """Write what ``build_many`` gives to a buffer, from its start; returns how many packets that are.
+        """Write the result of ``build_many`` to the start of a buffer; return the number of packets.
 
-        Raises BufferError where the buffer can't be written or is too small.
+        Raises BufferError if the buffer is read-only or too small.
         """
         cdef Py_buffer view
         cdef Py_ssize_t count

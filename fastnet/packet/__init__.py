@@ -1,7 +1,7 @@
 """Packets: build and parse them, layer by layer.
 
 Layers are typed, immutable values that compose with ``/``; lengths, protocol numbers and checksums are
-computed unless they are given::
+computed unless you set them::
 
     packet = IPv4(dst="10.0.0.1") / ICMPEcho(ident=7, seq=1) / b"hello"
     data = bytes(packet)

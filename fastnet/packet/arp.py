@@ -9,9 +9,9 @@ REPLY = 2
 
 
 class ARP(Layer, kind=_core.ARP):
-    """Who has ``pdst``? ``psrc`` at ``hwsrc`` asks (``op`` 1) or answers (2).
+    """An ARP request (``op`` 1) or reply (2) from ``psrc`` at ``hwsrc``: a request asks for ``pdst``.
 
-    One for other addresses than Ethernet's and IPv4's is payload; what fills the frame behind one is padding.
+    Parsing reads ARP for addresses other than Ethernet and IPv4 as payload, and bytes after ARP as padding.
     """
 
     __slots__ = ()

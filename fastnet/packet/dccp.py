@@ -1,4 +1,4 @@
-"""The datagram congestion control protocol (RFC 4340): its generic header; options are not taken apart."""
+"""The datagram congestion control protocol (RFC 4340): its generic header; options are not parsed."""
 
 from fastnet._backend import packet as _core
 from fastnet.packet.fields import Auto, Data, HeaderLength, UInt
@@ -11,9 +11,10 @@ _LONG, _SHORT = 7, 3
 class DCCP(Layer, kind=_core.DCCP):
     """A DCCP header; ``data_offset`` counts words of four bytes, ``type`` is 2 for DCCP-Data.
 
-    ``coverage`` 0 is a checksum of all, 1 to 15 of the header and that many words less one of what follows.
-    ``rest`` has the sequence number, of 48 bits where ``extended`` is 1 and of 24 where it is 0, which only
-    types 2 to 4 may have; then what the type and the options add. ``sequence`` reads the number.
+    With ``coverage`` 0 the checksum covers the whole packet. With 1 to 15 it covers the header and
+    ``coverage - 1`` words of what follows. ``rest`` has the sequence number: 48 bits if ``extended`` is 1,
+    24 bits if it is 0 (only in types 2 to 4). The fields of the type and the options come after it.
+    ``sequence`` is the number.
     """
 
     __slots__ = ()
@@ -31,6 +32,6 @@ class DCCP(Layer, kind=_core.DCCP):
 
     @property
     def sequence(self) -> int | None:
-        """The sequence number, None where its bytes are not there."""
+        """The sequence number; None if the header is cut short before its end."""
         first, end = (1, _LONG) if self.extended else (0, _SHORT)
         return int.from_bytes(self.rest[first:end], "big") if len(self.rest) >= end else None

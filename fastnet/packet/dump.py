@@ -1,4 +1,4 @@
-"""Packets for a person to read, and as plain values for JSON."""
+"""Packets as readable text, and as plain values for JSON."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -40,10 +40,10 @@ def _hex_lines(data: bytes) -> Iterator[str]:
 
 
 def dump(packet: Packet | _core.Layer) -> str:
-    """The packet as text of several lines: each layer's fields, and all bytes beside what they spell.
+    """The packet as text of several lines: the fields of each layer, then all bytes in hexadecimal and ASCII.
 
-    Where parsing was stopped, the reason stands between; fields behind the end of a header that is cut short
-    are left out. Raises PacketError where the packet can't be built.
+    If parsing stopped early, the error is printed between them. Fields beyond the end of a header that is cut
+    short are left out. Raises PacketError if the packet can't be built.
     """
     whole = packet if isinstance(packet, Packet) else Packet(packet)
     lines: list[str] = []
@@ -71,10 +71,10 @@ def _fields(record: _core.Record) -> dict[str, Any]:
 
 
 def as_dict(packet: Packet) -> dict[str, Any]:
-    """The packet as plain values: its length in bytes, its layers' names, places and fields, and the error.
+    """The packet as plain values: its length in bytes; its layers' names, offsets and fields; and the error.
 
-    Bytes are hexadecimal text. Fields behind the end of a header that is cut short are left out.
-    Raises PacketError where the packet can't be built.
+    Bytes are hexadecimal text. Fields beyond the end of a header that is cut short are left out.
+    Raises PacketError if the packet can't be built.
     """
     layers = []
     start = 0

@@ -6,7 +6,7 @@ from fastnet.packet.layer import Layer
 
 
 class Ethernet(Layer, kind=_core.ETHERNET):
-    """An Ethernet II header (RFC 894): ``type`` is what follows."""
+    """An Ethernet II header (RFC 894): ``type`` is the protocol of what follows."""
 
     __slots__ = ()
 
@@ -16,7 +16,7 @@ class Ethernet(Layer, kind=_core.ETHERNET):
 
 
 class Dot3(Layer, kind=_core.DOT3):
-    """An IEEE 802.3 header: ``length`` bytes, 1500 at most, follow, the first of them an ``LLC``."""
+    """An IEEE 802.3 header: ``length`` bytes follow, at most 1500. They begin with an ``LLC``."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Extensions of ICMP errors (RFC 4884): objects behind the quoted packet, as MPLS labels (RFC 4950)."""
+"""Extensions of ICMP errors (RFC 4884): objects after the quoted packet, such as MPLS labels (RFC 4950)."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,29 +13,29 @@ _LABEL = 4
 
 
 class ICMPObject(Option, family=True):
-    """One object: its length, which counts all of it, its class number and its type within that class."""
+    """One object: its length (the header included), its class number and its type within that class."""
 
     __slots__ = ()
 
     @classmethod
     def size_at(cls, data: bytes, at: int) -> int:
-        """The length field of the object at this place; 0 where that can't be."""
+        """The length field of the object at this offset; 0 if it is invalid."""
         size = int.from_bytes(data[at : at + 2], "big")
         return size if size >= 4 and at + 4 <= len(data) else 0
 
     @classmethod
     def pad(cls, data: bytes, offset: int) -> bytes:
-        """The objects as they are."""
+        """The objects unchanged: they need no padding."""
         return data
 
     @classmethod
     def number_of(cls, data: bytes) -> int:
-        """What the object's own class is known by."""
+        """The number of the object's class: its class number and its type."""
         return int.from_bytes(data[2:4], "big")
 
 
 class Labels(Tail[tuple[MPLS, ...]]):
-    """All the rest of an object as labels of an MPLS stack."""
+    """The rest of an object as labels of an MPLS stack."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ class Labels(Tail[tuple[MPLS, ...]]):
         return tuple(MPLS.from_header(data[at : at + _LABEL], 0, True) for at in range(0, len(data), _LABEL))
 
     def encode(self, value: Iterable[MPLS]) -> bytes:
-        """Four bytes for each. Raises TypeError for what is no label."""
+        """Encode each label as four bytes. Raises TypeError if one is not an MPLS."""
         labels = tuple(value)
         for label in labels:
             if not isinstance(label, MPLS):
@@ -61,7 +61,7 @@ def _with_bottom(label: MPLS, last: bool) -> bytes:
 
 
 class MPLSLabels(ICMPObject, number=0x0101):
-    """The labels that the quoted packet came with (RFC 4950); ``bottom`` is set on the last unless given."""
+    """The labels of the quoted packet (RFC 4950); ``bottom`` of the last one is 1 unless you set it."""
 
     __slots__ = ()
 
@@ -71,12 +71,12 @@ class MPLSLabels(ICMPObject, number=0x0101):
     labels: Labels = Labels(32, default=())
 
     def is_whole(self) -> bool:
-        """Whether there is nothing but whole labels."""
+        """Whether the value consists of whole labels."""
         return len(self.header) % _LABEL == 0
 
 
 class UnknownICMPObject(ICMPObject, role="unknown"):
-    """An object of another class or type, or of a known one with a length that is not its own."""
+    """An object of another class or type, or of a known one with a wrong length."""
 
     __slots__ = ()
 
@@ -87,7 +87,7 @@ class UnknownICMPObject(ICMPObject, role="unknown"):
 
 
 class MalformedICMPObjects(ICMPObject, role="malformed"):
-    """The bytes from where no object can begin."""
+    """The rest of the objects, from the first invalid one on."""
 
     __slots__ = ()
 
@@ -95,10 +95,10 @@ class MalformedICMPObjects(ICMPObject, role="malformed"):
 
 
 class ICMPExtensions(Layer, kind=_core.ICMP_EXTENSIONS):
-    """The extensions of an ICMP error, behind the quoted packet, whose size is the message's ``length``.
+    """The extensions of an ICMP error, after the quoted packet, whose size is the message's ``length``.
 
-    They are found where ``length`` points, or behind 128 bytes where it is 0 and their checksum is right. A
-    packet that is put together has its quote and its ``length`` as they are given.
+    Parsing finds them after ``length``; if ``length`` is 0, after 128 bytes if their checksum is right.
+    Building neither pads the quoted packet nor computes ``length``.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""The kinds of fields of layers and options: the core's, and those for constants, names and long values."""
+"""Field types of layers and options: the core's, and those for constants, names and long values."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,19 +22,19 @@ O = TypeVar("O", bound="Option")  # noqa: E741
 
 
 class Constant(UInt):
-    """An integer that every record of the class has: an ICMP message's type, an option's kind."""
+    """An integer that is the same in every record of the class: an ICMP message's type, an option's kind."""
 
     __slots__ = ()
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write the value, which can only be the constant. Raises PacketError for another."""
+        """Write the constant. Raises PacketError for any other value."""
         if value != self.default:
             raise PacketError(f"{self.name} {value!r}: it is always {self.default}")
         super().put(header, value)
 
 
 class Flags(UInt):
-    """Bits with names, lowest first: read as int, given as int or as names (``"SA"``, ``"DF+MF"``)."""
+    """Bits with names, lowest first: read as int, set as int or as names (``"SA"``, ``"DF+MF"``)."""
 
     __slots__ = ("names",)
 
@@ -50,13 +50,13 @@ class Flags(UInt):
         return "+" if max(map(len, self.names)) > 1 else ""
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write the bits. Raises PacketError for a name that no bit has or a value out of range."""
+        """Write the bits. Raises PacketError for an unknown name or a value out of range."""
         if isinstance(value, str):
             value = self.number(value)
         super().put(header, value)
 
     def number(self, text: str) -> int:
-        """The bits that these names stand for. Raises PacketError for a name that no bit has."""
+        """The bits that these names stand for. Raises PacketError for an unknown name."""
         wanted = text.split(self._separator()) if self._separator() and text else list(text)
         unknown = [name for name in wanted if name not in self.names]
         if unknown:
@@ -69,7 +69,7 @@ class Flags(UInt):
 
 
 class Data(Tail[bytes]):
-    """All the rest of a record as bytes; the whole record is a multiple of ``unit`` bytes."""
+    """The rest of a record as bytes; the whole record is a multiple of ``unit`` bytes."""
 
     __slots__ = ("_unit",)
 
@@ -82,11 +82,11 @@ class Data(Tail[bytes]):
         def __set__(self, record: _core.Record, value: bytes | bytearray | memoryview) -> None: ...
 
     def decode(self, data: bytes) -> bytes:
-        """The bytes as they are."""
+        """The bytes unchanged."""
         return data
 
     def encode(self, value: bytes | bytearray | memoryview) -> bytes:
-        """The buffer's bytes. Raises TypeError for what is none, PacketError where the unit is not kept."""
+        """The buffer's bytes. Raises TypeError if it is not a buffer, PacketError for a wrong size."""
         if not isinstance(value, bytes | bytearray | memoryview):
             raise TypeError(f"{self.name} must be bytes, not {type(value).__name__}")
         if (self.offset // 8 + len(value)) % self._unit:
@@ -97,7 +97,7 @@ class Data(Tail[bytes]):
 
 
 class Numbers(Tail[tuple[int, ...]]):
-    """All the rest of a record as unsigned integers of 32 bits."""
+    """The rest of a record as unsigned integers of 32 bits."""
 
     __slots__ = ()
 
@@ -110,7 +110,7 @@ class Numbers(Tail[tuple[int, ...]]):
         return tuple(int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4))
 
     def encode(self, value: Iterable[int]) -> bytes:
-        """Four bytes for each. Raises TypeError for what is no int, PacketError for one out of range."""
+        """Encode each as four bytes. Raises TypeError if one is not an int, PacketError if out of range."""
         numbers = tuple(value)
         for number in numbers:
             if not isinstance(number, int):
@@ -121,7 +121,7 @@ class Numbers(Tail[tuple[int, ...]]):
 
 
 class Addresses(Tail[tuple[str, ...]]):
-    """All the rest of a record as addresses of one family."""
+    """The rest of a record as addresses of one family."""
 
     __slots__ = ("_address", "_size")
 
@@ -144,7 +144,7 @@ class Addresses(Tail[tuple[str, ...]]):
         return tuple(self._address.__get__(carrier, _Carrier) for carrier in carriers)
 
     def encode(self, value: Iterable[str | bytes]) -> bytes:
-        """The addresses' bytes. Raises PacketError for one that is none."""
+        """The addresses' bytes. Raises PacketError for an invalid address."""
         encoded = bytearray()
         for address in (value,) if isinstance(value, str) else value:
             self._address.__set_name__(_Carrier, self.name)
@@ -155,7 +155,7 @@ class Addresses(Tail[tuple[str, ...]]):
 
 
 class _Carrier(_core.Record):
-    """Any bytes, to read one address from."""
+    """A record of any bytes, from which one address is read."""
 
     __slots__ = ()
 
@@ -164,7 +164,7 @@ _core.define_record(_Carrier)
 
 
 class Options(Tail[tuple[O, ...]]):
-    """All the rest of a record as options of one family, padded as that family wants it."""
+    """The rest of a record as options of one family, padded as that family requires."""
 
     __slots__ = ("_family",)
 
@@ -177,11 +177,11 @@ class Options(Tail[tuple[O, ...]]):
         def __set__(self, record: _core.Record, value: Iterable[O]) -> None: ...
 
     def decode(self, data: bytes) -> tuple[O, ...]:
-        """The options; what can't be one is kept as it is."""
+        """The options; from the first invalid one on, the bytes are kept unchanged."""
         return self._family.parse_all(data, self.offset // 8)
 
     def encode(self, value: Iterable[O]) -> bytes:
-        """The options' bytes and what pads them. Raises TypeError for one that is of another family."""
+        """The options' bytes and their padding. Raises TypeError for an option of another family."""
         options = tuple(value)
         for option in options:
             if not isinstance(option, self._family):

@@ -1,4 +1,4 @@
-"""The bytes of one packet, out of the text in which programs print them."""
+"""Reads the bytes of one packet from the hexadecimal text that programs print."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _REPEATED = "*"
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _BASES = (16, 8, 10)
 _OFFSETS_OF_WORDS = (7, 6)
-"""hexdump(1) and od(1) print offsets of seven digits, od -A x of six, and words in the machine's order."""
+"""hexdump(1) and od(1) print offsets of seven digits, od -A x of six, and words in host byte order."""
 _DIGITS_OF_WORDS = (4, 8, 16)
 _WORDS = re.compile(
     r"(?:(?: {0}{{2}})+|(?: {0}{{4}})+|(?: {{4}}{0}{{4}})+|(?: {0}{{8}})+|(?: {0}{{16}})+)"
     r"\s*(?:>.*<\s*)?".format("[0-9a-f]"),
     re.I,
 )
-"""Their bytes and words; a number that is padded is octal or decimal, but for the words of hexdump -x."""
+"""Their bytes and words. Padded numbers are octal or decimal, except the words of hexdump -x."""
 _LABEL = re.compile(r"\s*((?:0x)?[0-9a-f]+:)\s+(?!.*:(?:\s|$))\S", re.I)
 
 
@@ -44,9 +44,9 @@ class _Line(NamedTuple):
 def from_hex(text: str) -> bytes:
     """The bytes that hexadecimal text stands for.
 
-    Plain digits, with blanks, colons or ``0x`` between; what ``tcpdump -x``, ``-xx`` and ``-X``,
-    ``tshark -x``, ``xxd``, ``hexdump``, ``hexdump -C`` and ``od -tx1`` print; the elements of a C array, or
-    ``\\x45`` escapes. Offsets are never taken for bytes: they must count the bytes from 0. Raises
+    The text is plain digits, also separated by blanks, colons or ``0x``; or the output of ``tcpdump -x``,
+    ``-xx`` and ``-X``, ``tshark -x``, ``xxd``, ``hexdump``, ``hexdump -C`` or ``od -tx1``; or the elements of
+    a C array; or ``\\x45`` escapes. Offsets are never read as bytes: they must count the bytes from 0. Raises
     InvalidArgument for any other text, for octal and decimal dumps, and for the dump of more than one packet.
     """
     _refuse_numbers(text)
@@ -107,7 +107,7 @@ def _from_escapes(text: str) -> bytes:
 
 
 def _refuse_numbers(text: str) -> None:
-    """Refuse what od(1) and hexdump(1) print other than hexadecimal bytes and words."""
+    """Refuse output of od(1) and hexdump(1) that is not hexadecimal bytes or words."""
     found = [(number, _OFFSET.fullmatch(line)) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, line) for number, line in found if line and not line["colon"]]
     if not lines or not _is_of_words([line for _, line in lines]):
@@ -121,7 +121,7 @@ def _refuse_numbers(text: str) -> None:
 
 
 def _is_of_words(lines: list[re.Match[str]]) -> bool:
-    """Whether the offsets are those of od(1) and hexdump(1), from 0: of six digits, the last stands alone."""
+    """Whether the offsets are of od(1) or hexdump(1), from 0. With six digits, the last has no bytes."""
     first, last = lines[0], lines[-1]
     if int(first["digits"], 16) or not first["rest"]:
         return False
@@ -132,7 +132,7 @@ def _is_of_words(lines: list[re.Match[str]]) -> bool:
 
 
 def _refuse_offsets(text: str, lines: list[_Line]) -> None:
-    """Refuse lines out of the middle of a dump, and addresses before bytes."""
+    """Refuse a dump that begins in the middle, and addresses before bytes."""
     for line in text.splitlines():
         if label := _LABEL.match(line):
             raise InvalidArgument(f"{label[1]!r} looks like an offset: {_WHOLE}")
@@ -143,7 +143,7 @@ def _refuse_offsets(text: str, lines: list[_Line]) -> None:
 
 
 def _dump_lines(text: str) -> Iterator[_Line]:
-    """The lines that may be a dump's: an offset, and hexadecimal tokens if any."""
+    """The lines that may belong to a dump: an offset, and any hexadecimal tokens."""
     for number, line in enumerate(text.splitlines()):
         found = _OFFSET.fullmatch(line)
         if found is None:
@@ -154,7 +154,7 @@ def _dump_lines(text: str) -> Iterator[_Line]:
 
 
 def _tokens(rest: str) -> list[str] | None:
-    """The hexadecimal tokens of a line, less the column that shows them as text; None where none are."""
+    """The hexadecimal tokens of a line, without the column of characters; None if there are none."""
     if not rest.strip():
         return []
     if re.fullmatch(r"[0-9a-f]{4}(?: {4}[0-9a-f]{4})+\s*", rest, re.I):
@@ -172,7 +172,7 @@ def _tokens(rest: str) -> list[str] | None:
 
 
 def _is_second_half(tokens: list[str], group: str, place: int) -> bool:
-    """Whether this is the other eight bytes of a line and not eight characters that happen to be digits."""
+    """Whether this is the second eight bytes of a line, not characters that happen to be digits."""
     pairs = group.split(" ")
     return place == 1 and len(tokens) == 8 and max(map(len, tokens + pairs)) == 2 and len(pairs) != 3
 
@@ -192,12 +192,12 @@ def _is_dump(lines: list[_Line]) -> bool:
 
 
 def _ends_in_a_word(first: _Line, last: _Line) -> bool:
-    """Whether this is of od -A x: six digits, and the last offset alone."""
+    """Whether this is a dump of od -A x: six digits, and only an offset in the last line."""
     return len(first.offset) == len(last.offset) == _OFFSETS_OF_WORDS[1] and not last.tokens
 
 
 def _counts_up(text: str) -> bool:
-    """Whether the first column is that of offsets or of line numbers, and no bytes."""
+    """Whether the first column has offsets or line numbers, not bytes."""
     rows = [line.split() for line in text.splitlines() if line.strip()]
     if len(rows) < 2 or not all(len(row) > 1 for row in rows[:-1]):
         return False
@@ -207,12 +207,12 @@ def _counts_up(text: str) -> bool:
     is_wide = len(column[0]) > max(map(len, rows[0][1:]))
     counted = [numbers for numbers in (_numbers(column, base) for base in _BASES) if numbers]
     if counted and all(after - before == width + sizes[0] for before, after in pairwise(counted[0])):
-        return False  # bytes that count up, as a ping's do: by a whole line, and this column with it
+        return False  # consecutive bytes, as in a ping's payload: the column increases by a line's length
     return any(_is_counter(numbers, sizes, width, is_wide) for numbers in counted)
 
 
 def _numbers(digits: list[str], base: int) -> list[int]:
-    """What they stand for in this base; none where one is no number in it."""
+    """The numbers in this base; empty if one is not a number in it."""
     try:
         return [int(each, base) for each in digits]
     except ValueError:
@@ -220,7 +220,7 @@ def _numbers(digits: list[str], base: int) -> list[int]:
 
 
 def _is_counter(numbers: list[int], sizes: list[int], width: int, is_wide: bool) -> bool:
-    """Whether bytes would hardly rise like this: the fewer there are, the less may be chance."""
+    """Whether these numbers are a counter, not bytes: a shorter column needs a stronger pattern."""
     steps = [after - before for before, after in pairwise(numbers)]
     first = numbers[0]
     if all(map(int.__eq__, steps, sizes)):
@@ -251,7 +251,7 @@ def _from_dump(text: str, lines: list[_Line]) -> bytes:
         if between == [_REPEATED] and last:
             data += last * ((min(offset, _MOST) - len(data)) // len(last))
         elif any(between):
-            raise InvalidArgument(f"line {line.number}: {between[0][:_SHOWN]!r} is no line of a dump")
+            raise InvalidArgument(f"line {line.number}: {between[0][:_SHOWN]!r} is not a line of a dump")
         if not line.tokens and swapped and _is_padding(data[offset:], lines[0]):
             del data[offset:]
         if offset != len(data):
@@ -264,10 +264,10 @@ def _from_dump(text: str, lines: list[_Line]) -> bytes:
 
 
 def _refuse_rest(behind: list[str], first: int) -> None:
-    """Refuse what stands behind a dump: bytes that are damaged, or repeated who knows how often."""
+    """Refuse text after a dump: damaged lines, or a repetition without an end."""
     for number, line in enumerate(behind, first):
         if line.strip():
-            raise InvalidArgument(f"line {number}: {line.strip()[:_SHOWN]!r} is no line of a dump")
+            raise InvalidArgument(f"line {number}: {line.strip()[:_SHOWN]!r} is not a line of a dump")
 
 
 def _is_swapped(first: _Line) -> bool:
@@ -279,14 +279,14 @@ def _is_swapped(first: _Line) -> bool:
 
 
 def _is_padding(behind: bytes | bytearray, first: _Line) -> bool:
-    """Whether these are the zeros that fill the last word, behind the end that the last offset names."""
+    """Whether these bytes are the zeros that fill the last word, after the end that the last offset gives."""
     return 0 < len(behind) < len(first.tokens[0]) // 2 and not any(behind)
 
 
 def _base_of(lines: list[_Line], swapped: bool) -> int:
-    """The base in which the offsets count the bytes: od(1) counts in octal. 16 where there is none.
+    """The base in which the offsets count the bytes: od(1) counts in octal. 16 if none fits.
 
-    Raises InvalidArgument where od or hexdump printed them and they fit in two.
+    Raises InvalidArgument if od or hexdump printed them and they fit in two bases.
     """
     fitting = {int(lines[-1].offset, base): base for base in _BASES if _fits(lines, base, swapped)}
     if len(fitting) > 1 and len(lines[0].offset) == _OFFSETS_OF_WORDS[0]:
@@ -311,7 +311,7 @@ def _fits(lines: list[_Line], base: int, swapped: bool) -> bool:
 
 
 def _refuse_other_bytes(text: str, line: _Line) -> None:
-    """Refuse a line of xxd or tcpdump whose characters are those of other bytes, or of another order."""
+    """Refuse a line of xxd or tcpdump whose characters belong to other bytes, or to another byte order."""
     if not line.colon or not line.tokens or text.rstrip().lower().endswith(line.tokens[-1].lower()):
         return
     given, other = (_shown(_bytes_of(line, swapped)) for swapped in (False, True))

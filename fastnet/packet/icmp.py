@@ -8,7 +8,7 @@ from fastnet.packet.layer import Layer
 
 
 class ICMP(Layer):
-    """Any ICMP message: ``ICMP in packet`` and ``packet[ICMP]`` find whichever it is."""
+    """Any ICMP message: ``ICMP in packet`` and ``packet[ICMP]`` find a message of every type."""
 
     __slots__ = ()
     kind: ClassVar[int] = _core.ICMP
@@ -19,7 +19,7 @@ class ICMP(Layer):
 
 
 class ICMPOther(ICMP, kind=_core.ICMP):
-    """A message of a type that has no class of its own; ``rest`` are the header's last four bytes."""
+    """A message of a type without a class of its own; ``rest`` is the last four bytes of the header."""
 
     __slots__ = ()
 
@@ -38,10 +38,10 @@ class ICMPEchoReply(ICMP, message=0):
 
 
 class ICMPUnreachable(ICMP, message=3):
-    """The destination can't be reached; ``code`` is why, the quoted packet which.
+    """The destination of the quoted packet can't be reached; ``code`` is the reason.
 
-    ``mtu`` is the next hop's where ``code`` is 4 (RFC 1191), ``length`` the quote's in words of four
-    bytes where extensions follow it (RFC 4884).
+    ``mtu`` is the next hop's if ``code`` is 4 (RFC 1191). ``length`` is the size of the quoted packet in
+    words of four bytes if extensions follow it (RFC 4884).
     """
 
     __slots__ = ()
@@ -62,7 +62,7 @@ class ICMPSourceQuench(ICMP, message=4):
 
 
 class ICMPRedirect(ICMP, message=5):
-    """``gateway`` is the better way to the quoted packet's destination."""
+    """``gateway`` is a better next hop to the quoted packet's destination."""
 
     __slots__ = ()
 
@@ -81,7 +81,7 @@ class ICMPEcho(ICMP, message=8):
 
 
 class ICMPTimeExceeded(ICMP, message=11):
-    """The quoted packet's TTL ran out on the way (``code`` 0), or its fragments came too late (1)."""
+    """The quoted packet's TTL reached 0 on the way (``code`` 0), or its reassembly timed out (1)."""
 
     __slots__ = ()
 
@@ -92,7 +92,7 @@ class ICMPTimeExceeded(ICMP, message=11):
 
 
 class ICMPParameterProblem(ICMP, message=12):
-    """The quoted packet's byte number ``pointer`` is wrong."""
+    """The byte at offset ``pointer`` of the quoted packet is wrong."""
 
     __slots__ = ()
 

@@ -8,7 +8,7 @@ from fastnet.packet.layer import Layer
 
 
 class ICMPv6(Layer):
-    """Any ICMPv6 message: ``ICMPv6 in packet`` and ``packet[ICMPv6]`` find whichever it is."""
+    """Any ICMPv6 message: ``ICMPv6 in packet`` and ``packet[ICMPv6]`` find a message of every type."""
 
     __slots__ = ()
     kind: ClassVar[int] = _core.ICMPV6
@@ -19,7 +19,7 @@ class ICMPv6(Layer):
 
 
 class ICMPv6Other(ICMPv6, kind=_core.ICMPV6):
-    """A message of a type that has no class of its own; ``rest`` are the header's last four bytes."""
+    """A message of a type without a class of its own; ``rest`` is the last four bytes of the header."""
 
     __slots__ = ()
 
@@ -28,7 +28,7 @@ class ICMPv6Other(ICMPv6, kind=_core.ICMPV6):
 
 
 class ICMPv6Unreachable(ICMPv6, message=1):
-    """The destination can't be reached; ``code`` is why, the quoted packet which."""
+    """The destination of the quoted packet can't be reached; ``code`` is the reason."""
 
     __slots__ = ()
 
@@ -47,7 +47,7 @@ class ICMPv6PacketTooBig(ICMPv6, message=2):
 
 
 class ICMPv6TimeExceeded(ICMPv6, message=3):
-    """The quoted packet's hop limit ran out on the way (``code`` 0), or its fragments came too late (1)."""
+    """The quoted packet's hop limit reached 0 on the way (``code`` 0), or its reassembly timed out (1)."""
 
     __slots__ = ()
 
@@ -57,7 +57,7 @@ class ICMPv6TimeExceeded(ICMPv6, message=3):
 
 
 class ICMPv6ParameterProblem(ICMPv6, message=4):
-    """The quoted packet's byte number ``pointer`` is wrong; ``code`` is in which way."""
+    """The byte at offset ``pointer`` of the quoted packet is wrong; ``code`` is the kind of error."""
 
     __slots__ = ()
 

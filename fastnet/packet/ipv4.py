@@ -18,15 +18,15 @@ from fastnet.packet.options import Option
 
 
 class IPv4Option(Option, family=True):
-    """An option of an IPv4 header: its type, then, but for two of them, its length and its value."""
+    """An option of an IPv4 header: its type, and, except for types 0 and 1, its length and value."""
 
     __slots__ = ()
 
 
 class IPv4End(IPv4Option, number=0):
-    """The end of the options (RFC 791). Needed only where the padding would not mark it.
+    """The end of the options (RFC 791). Needed only if padding does not mark it.
 
-    Bytes behind it are no options, whatever they look like: ``ignored``.
+    Bytes after it are not options, even if they look so: they are in ``ignored``.
     """
 
     __slots__ = ()
@@ -36,7 +36,7 @@ class IPv4End(IPv4Option, number=0):
 
 
 class IPv4Nop(IPv4Option, number=1):
-    """No operation: aligns the option behind it (RFC 791)."""
+    """No operation: aligns the option after it (RFC 791)."""
 
     __slots__ = ()
 
@@ -51,12 +51,12 @@ class _Route(IPv4Option):
     addresses: Addresses = Addresses(24, IPv4Field, default=())
 
     def is_whole(self) -> bool:
-        """Whether there is nothing but whole addresses."""
+        """Whether the value consists of whole addresses."""
         return len(self.header) % 4 == 3
 
 
 class RecordRoute(_Route, number=7):
-    """Room for the addresses of the routers on the way (RFC 791); ``pointer`` is the next one's place."""
+    """Space for the addresses of routers on the way (RFC 791); ``pointer`` is the place of the next one."""
 
     __slots__ = ()
 
@@ -64,7 +64,7 @@ class RecordRoute(_Route, number=7):
 
 
 class LooseSourceRoute(_Route, number=131):
-    """Routers to pass, others may come between them (RFC 791). The last address is the destination."""
+    """Routers that the packet must pass, with others between them (RFC 791); the last is the destination."""
 
     __slots__ = ()
 
@@ -72,7 +72,7 @@ class LooseSourceRoute(_Route, number=131):
 
 
 class StrictSourceRoute(_Route, number=137):
-    """Routers to pass and no others (RFC 791). The last address is the destination."""
+    """Routers that the packet must pass, without others (RFC 791); the last is the destination."""
 
     __slots__ = ()
 
@@ -80,7 +80,7 @@ class StrictSourceRoute(_Route, number=137):
 
 
 class IPv4Timestamp(IPv4Option, number=68):
-    """Room for routers' times (RFC 791): ``entries`` are times, with addresses where ``flag`` is not 0."""
+    """Space for routers' times (RFC 791): ``entries`` are times, with addresses if ``flag`` is not 0."""
 
     __slots__ = ()
 
@@ -92,12 +92,12 @@ class IPv4Timestamp(IPv4Option, number=68):
     entries: Numbers = Numbers(32, default=())
 
     def is_whole(self) -> bool:
-        """Whether there is nothing but whole entries."""
+        """Whether the value consists of whole entries."""
         return len(self.header) % 4 == 0
 
 
 class RouterAlert(IPv4Option, number=148):
-    """Routers shall look at this packet (RFC 2113)."""
+    """Asks routers to examine this packet (RFC 2113)."""
 
     __slots__ = ()
 
@@ -107,7 +107,7 @@ class RouterAlert(IPv4Option, number=148):
 
 
 class UnknownIPv4Option(IPv4Option, role="unknown"):
-    """An option of another type, or of a known type with a length that is not its own."""
+    """An option of another type, or of a known type with a wrong length."""
 
     __slots__ = ()
 
@@ -117,7 +117,7 @@ class UnknownIPv4Option(IPv4Option, role="unknown"):
 
 
 class MalformedIPv4Options(IPv4Option, role="malformed"):
-    """The bytes from where no option can begin."""
+    """The rest of the options, from the first invalid one on."""
 
     __slots__ = ()
 
@@ -125,7 +125,7 @@ class MalformedIPv4Options(IPv4Option, role="malformed"):
 
 
 class IPv4(Layer, kind=_core.IPV4):
-    """An IPv4 header. ``flags`` are some of MF, DF, evil (``"DF"``); ``fragment_offset`` counts 8 bytes."""
+    """An IPv4 header. ``flags`` are from MF, DF, evil; ``fragment_offset`` is in units of 8 bytes."""
 
     __slots__ = ()
 

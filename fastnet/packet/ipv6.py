@@ -11,7 +11,7 @@ from fastnet.packet.options import Option
 
 
 class IPv6(Layer, kind=_core.IPV6):
-    """An IPv6 header. ``payload_length`` counts what follows it; 0 in a jumbogram (RFC 2675)."""
+    """An IPv6 header. ``payload_length`` is the length of what follows; 0 in a jumbogram (RFC 2675)."""
 
     __slots__ = ()
 
@@ -26,25 +26,25 @@ class IPv6(Layer, kind=_core.IPV6):
 
 
 class IPv6Option(Option, family=True):
-    """An option of a hop-by-hop or destination header: its type and, but for Pad1, its value's length."""
+    """An option of a hop-by-hop or destination header: its type and, except in Pad1, its value's length."""
 
     __slots__ = ()
 
     @classmethod
     def size_at(cls, data: bytes, at: int) -> int:
-        """The length field of the option at this place; 0 where that can't be."""
+        """The length field of the option at this offset; 0 if it is invalid."""
         if data[at] == 0:
             return 1
         return data[at + 1] + 2 if at + 2 <= len(data) else 0
 
     @classmethod
     def pad(cls, data: bytes, offset: int) -> bytes:
-        """One ``Pad1`` or ``PadN``, where the header would not end at a multiple of eight bytes."""
+        """Add one ``Pad1`` or ``PadN`` if the header does not end at a multiple of eight bytes."""
         return data + _padding(-(offset + len(data)) % 8)
 
     @classmethod
     def join(cls, options: Sequence[Option], offset: int) -> bytes:
-        """Encoded options, padded so that each is aligned as it must be (RFC 8200, section 4.2)."""
+        """Encoded options, padded so that each has its required alignment (RFC 8200, section 4.2)."""
         data = b""
         for option in options:
             multiple, rest = getattr(option, "alignment", (1, 0))
@@ -75,7 +75,7 @@ class PadN(IPv6Option, number=1):
 
 
 class IPv6RouterAlert(IPv6Option, number=5):
-    """Routers shall look at this packet (RFC 2711)."""
+    """Asks routers to examine this packet (RFC 2711)."""
 
     __slots__ = ()
     alignment: ClassVar[tuple[int, int]] = (2, 0)
@@ -86,7 +86,7 @@ class IPv6RouterAlert(IPv6Option, number=5):
 
 
 class JumboPayload(IPv6Option, number=0xC2):
-    """The payload's length where it is above 65535 (RFC 2675), as ``IPv6.payload_length`` would count it."""
+    """The payload's length above 65535 (RFC 2675); it counts the same bytes as ``IPv6.payload_length``."""
 
     __slots__ = ()
     alignment: ClassVar[tuple[int, int]] = (4, 2)
@@ -97,7 +97,7 @@ class JumboPayload(IPv6Option, number=0xC2):
 
 
 class HomeAddress(IPv6Option, number=0xC9):
-    """A mobile node's home address (RFC 6275, section 6.3: it stands at 8n + 6)."""
+    """A mobile node's home address (RFC 6275, section 6.3: aligned at 8n + 6)."""
 
     __slots__ = ()
     alignment: ClassVar[tuple[int, int]] = (8, 6)
@@ -108,7 +108,7 @@ class HomeAddress(IPv6Option, number=0xC9):
 
 
 class UnknownIPv6Option(IPv6Option, role="unknown"):
-    """An option of another type, or of a known type with a length that is not its own."""
+    """An option of another type, or of a known type with a wrong length."""
 
     __slots__ = ()
 
@@ -118,7 +118,7 @@ class UnknownIPv6Option(IPv6Option, role="unknown"):
 
 
 class MalformedIPv6Options(IPv6Option, role="malformed"):
-    """The bytes from where no option can begin."""
+    """The rest of the options, from the first invalid one on."""
 
     __slots__ = ()
 
@@ -126,7 +126,7 @@ class MalformedIPv6Options(IPv6Option, role="malformed"):
 
 
 class HopByHop(Layer, kind=_core.HOP_BY_HOP):
-    """Options for every node on the way (RFC 8200, 4.3); ``length`` counts eight bytes, less the first."""
+    """Options for every node on the way (RFC 8200, 4.3); ``length`` is in units of 8 bytes, minus one."""
 
     __slots__ = ()
 
@@ -146,7 +146,7 @@ class DestinationOptions(Layer, kind=_core.DESTINATION):
 
 
 class Segments(Addresses):
-    """A routing header's addresses; its bytes where they are not addresses only."""
+    """A routing header's addresses; bytes if they are not all addresses."""
 
     __slots__ = ()
 
@@ -159,7 +159,7 @@ class Segments(Addresses):
         return data if len(data) % 16 else super().decode(data)
 
     def encode(self, value: Iterable[str | bytes] | bytes) -> bytes:
-        """The addresses' bytes. Raises PacketError for what is none, or for a part of eight bytes."""
+        """The addresses' bytes. Raises PacketError for an invalid address, or bytes not a multiple of 8."""
         if not isinstance(value, bytes):
             return super().encode(value)
         if len(value) % 8:
@@ -168,10 +168,10 @@ class Segments(Addresses):
 
 
 class Routing(Layer, kind=_core.ROUTING):
-    """Nodes to pass on the way (RFC 8200, section 4.4): type 0, 2 (RFC 6275) or 4 (RFC 8754), or any other.
+    """Nodes that the packet must pass (RFC 8200, 4.4): type 0, 2 (RFC 6275) or 4 (RFC 8754), or another.
 
-    ``specific`` are the four bytes that each type uses in its own way. Checksums behind it are those of the
-    final destination: of several such headers, the innermost one's that has segments left.
+    The type defines the four bytes of ``specific``. Checksums after this header use the final destination.
+    With several routing headers, it is in the innermost one that has segments left.
     """
 
     __slots__ = ()
@@ -185,7 +185,7 @@ class Routing(Layer, kind=_core.ROUTING):
 
 
 class Fragment(Layer, kind=_core.FRAGMENT):
-    """One piece of a packet (RFC 8200, 4.5); ``fragment_offset`` counts 8 bytes, ``more`` follow or not."""
+    """A fragment (RFC 8200, 4.5): ``fragment_offset`` is in units of 8 bytes; ``more`` is 0 in the last."""
 
     __slots__ = ()
 
@@ -198,7 +198,7 @@ class Fragment(Layer, kind=_core.FRAGMENT):
 
 
 class AH(Layer, kind=_core.AH):
-    """An authentication header (RFC 4302), ``icv`` being its integrity check value."""
+    """An authentication header (RFC 4302); ``icv`` is its integrity check value."""
 
     __slots__ = ()
 
@@ -211,7 +211,7 @@ class AH(Layer, kind=_core.AH):
 
 
 class ESP(Layer, kind=_core.ESP):
-    """An encapsulating security payload's header (RFC 4303); what it encrypts is payload."""
+    """An encapsulating security payload's header (RFC 4303); the encrypted bytes are payload."""
 
     __slots__ = ()
 

@@ -8,20 +8,20 @@ from fastnet.packet.fields import Data
 from fastnet.packet.record import Typed, held
 
 Packet = _core.Packet
-if TYPE_CHECKING:  # the pure twin is typed, and the native one keeps to it
+if TYPE_CHECKING:  # type checkers see the pure twin; the native one has the same types
     from fastnet._pure.packet import parse as parse
 else:
     parse = _core.parse
 
 
 class Layer(Typed, _core.Layer):
-    """One header of a packet. Fields are given by name; a computed one is automatic unless it is given.
+    """One header of a packet. Fields are set by name; building computes an automatic field unless it is set.
 
-    Layers are immutable: ``replace`` gives another. Two are equal where their classes and all their fields
-    are. ``/`` puts a layer, a packet or bytes behind it.
+    Layers are immutable: ``replace`` returns a new one. Two are equal if their classes and all their fields
+    are. ``/`` appends a layer, a packet or bytes.
 
-    A subclass with ``kind=`` is what parsing makes of that kind of layer; with ``message=``, of those
-    ICMP or ICMPv6 messages whose type is this number.
+    Parsing returns a subclass with ``kind=`` for that kind of layer; one with ``message=`` only for ICMP or
+    ICMPv6 messages of that type.
     """
 
     __slots__ = ()
@@ -44,21 +44,21 @@ class _Bytes(Layer):
 
 
 class Payload(_Bytes, kind=_core.PAYLOAD):
-    """Bytes that no header explains. ``layer / b"..."`` makes one."""
+    """Bytes that are not parsed as a header. ``layer / b"..."`` makes one."""
 
     __slots__ = ()
 
 
 class Padding(_Bytes, kind=_core.PADDING):
-    """Bytes behind the packet's announced end, as Ethernet's to reach 60 bytes: in no length or checksum."""
+    """Bytes after the packet's end, as in Ethernet frames below 60 bytes: in no length or checksum."""
 
     __slots__ = ()
 
 
 class Surplus(_Bytes, kind=_core.SURPLUS):
-    """Bytes between the end of UDP and that of IP, where UDP options stand (RFC 9868).
+    """Bytes between the end of UDP and the end of IP, the place of UDP options (RFC 9868).
 
-    UDP's length and checksum do not count them, IP's length does.
+    The length of IP includes them; the length and the checksum of UDP do not.
     """
 
     __slots__ = ()
@@ -81,7 +81,7 @@ def _differing(layer: _core.Layer, built: _core.Layer) -> int:
 
 
 def automatic(layers: tuple[_core.Layer, ...]) -> tuple[_core.Layer, ...]:
-    """The same layers, with each field left automatic that building computes to what it is anyway."""
+    """The same layers, with each field automatic for which building computes the value that it has."""
     masks = [_all_automatic(layer) for layer in layers]
     while True:
         tried = tuple(
@@ -101,9 +101,9 @@ def automatic(layers: tuple[_core.Layer, ...]) -> tuple[_core.Layer, ...]:
 
 
 def _first_wrong(wrong: list[int]) -> list[int]:
-    """The wrong fields of each layer that no other one made wrong.
+    """The wrong fields of each layer that are not wrong because of another field.
 
-    Checksums cover lengths and protocols, and the checksums behind them: one may be right for those.
+    Checksums cover lengths, protocols and later checksums: one may be right for the values in the packet.
     """
     if any(bits & ~_core.CHECKSUM for bits in wrong):
         return [bits & ~_core.CHECKSUM for bits in wrong]
@@ -112,12 +112,12 @@ def _first_wrong(wrong: list[int]) -> list[int]:
 
 
 def _composed(packet: Packet) -> list[_core.Layer]:
-    """The packet's layers as they would have been put together to build it."""
+    """The packet's layers, with automatic fields, from which building makes the same packet."""
     return list(automatic(tuple(packet))) if packet.parsed else list(packet)
 
 
 def _text(packet: Packet) -> str:
-    """Code that builds the packet again."""
+    """The Python expression that builds the same packet."""
     layers = _composed(packet)
     if len(layers) < 2:
         return f"Packet({', '.join(map(repr, layers))})"

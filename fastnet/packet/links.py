@@ -1,4 +1,4 @@
-"""What packets start with where no Ethernet is: BSD's loopback and Linux's cooked captures."""
+"""Link layers other than Ethernet: BSD's loopback and Linux's cooked captures."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def _swapped(value: int) -> int:
 
 
 class HostOrder(UInt):
-    """A small number of 32 bits in the byte order of the machine that captured; written little-endian."""
+    """A 32-bit number in the byte order of the capturing machine, below 65536; written little-endian."""
 
     __slots__ = ()
 
@@ -27,15 +27,15 @@ class HostOrder(UInt):
         return _swapped(value) if isinstance(value, int) and value > _GREATEST_FAMILY else value
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write the number. Raises PacketError or TypeError for one that can't be there."""
+        """Write the number. Raises PacketError or TypeError for an invalid one."""
         super().put(header, value)
         super().put(header, _swapped(value))
 
 
 class Null(Layer, kind=_core.NULL_LINK):
-    """BSD's loopback (link "null"): the address ``family``, 2 for IPv4; for IPv6 24, 28 or 30, by the system.
+    """BSD's loopback (link "null"): the address ``family``, 2 for IPv4; 24, 28 or 30 for IPv6, by the system.
 
-    It has the byte order of the machine that captured: either is read, and little-endian written.
+    It has the byte order of the capturing machine: parsing reads both, building writes little-endian.
     """
 
     __slots__ = ()
@@ -59,7 +59,7 @@ class Loop(Layer, kind=_core.LOOP):
 class SLL(Layer, kind=_core.SLL):
     """Linux's cooked capture, as on device "any" (link "sll"): ``type`` is an Ethernet type.
 
-    ``packet_type`` is 0 for what came to this machine, 4 for what it sent; ``address`` is the sender's.
+    ``packet_type`` is 0 for a packet to this machine, 4 for one that it sent; ``address`` is the sender's.
     """
 
     __slots__ = ()
@@ -73,7 +73,7 @@ class SLL(Layer, kind=_core.SLL):
 
 
 class SLL2(Layer, kind=_core.SLL2):
-    """Linux's cooked capture, version 2 (link "sll2"): as ``SLL``, and the ``interface``'s index."""
+    """Linux's cooked capture, version 2 (link "sll2"): as ``SLL``, with the index of the ``interface``."""
 
     __slots__ = ()
 

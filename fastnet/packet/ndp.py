@@ -8,18 +8,18 @@ from fastnet.packet.options import Option
 
 
 class NDPOption(Option, family=True):
-    """An option of a neighbour discovery message; ``length`` counts eight bytes."""
+    """An option of a neighbour discovery message; ``length`` is in units of eight bytes."""
 
     __slots__ = ()
 
     @classmethod
     def size_at(cls, data: bytes, at: int) -> int:
-        """The length field of the option at this place; 0 where that can't be."""
+        """The length field of the option at this offset; 0 if it is invalid."""
         return data[at + 1] * 8 if at + 2 <= len(data) else 0
 
     @classmethod
     def pad(cls, data: bytes, offset: int) -> bytes:
-        """The options as they are: each is a multiple of eight bytes by itself."""
+        """The options unchanged: the length of each is a multiple of eight bytes."""
         return data
 
 
@@ -44,7 +44,7 @@ class TargetLinkLayerAddress(NDPOption, number=2):
 
 
 class PrefixInformation(NDPOption, number=3):
-    """A prefix on the link (``on_link``), for addresses too (``autonomous``); lifetimes in seconds."""
+    """A prefix: ``on_link``, usable for addresses (``autonomous``), or both; lifetimes in seconds."""
 
     __slots__ = ()
 
@@ -61,7 +61,7 @@ class PrefixInformation(NDPOption, number=3):
 
 
 class RedirectedHeader(NDPOption, number=4):
-    """As much as fits of the packet that was redirected."""
+    """The redirected packet, as much of it as fits."""
 
     __slots__ = ()
 
@@ -83,7 +83,7 @@ class MTU(NDPOption, number=5):
 
 
 class RecursiveDNSServers(NDPOption, number=25):
-    """Name servers (RFC 8106), to be used for ``lifetime`` seconds."""
+    """Name servers (RFC 8106), valid for ``lifetime`` seconds."""
 
     __slots__ = ()
 
@@ -94,12 +94,12 @@ class RecursiveDNSServers(NDPOption, number=25):
     addresses: Addresses = Addresses(64, IPv6Field, default=())
 
     def is_whole(self) -> bool:
-        """Whether there is nothing but whole addresses."""
+        """Whether the value consists of whole addresses."""
         return len(self.header) % 16 == 8
 
 
 class UnknownNDPOption(NDPOption, role="unknown"):
-    """An option of another type, or of a known type with a length that is not its own."""
+    """An option of another type, or of a known type with a wrong length."""
 
     __slots__ = ()
 
@@ -109,7 +109,7 @@ class UnknownNDPOption(NDPOption, role="unknown"):
 
 
 class MalformedNDPOptions(NDPOption, role="malformed"):
-    """The bytes from where no option can begin."""
+    """The rest of the options, from the first invalid one on."""
 
     __slots__ = ()
 
@@ -127,7 +127,7 @@ class RouterSolicitation(ICMPv6, message=133):
 
 
 class RouterAdvertisement(ICMPv6, message=134):
-    """What a router offers: ``router_lifetime`` in seconds, the two timers in ms."""
+    """A router's parameters: ``router_lifetime`` in seconds, the two timers in milliseconds."""
 
     __slots__ = ()
 
@@ -145,7 +145,7 @@ class RouterAdvertisement(ICMPv6, message=134):
 
 
 class NeighborSolicitation(ICMPv6, message=135):
-    """Who has ``target``?"""
+    """Asks for the link-layer address of ``target``."""
 
     __slots__ = ()
 
@@ -156,7 +156,7 @@ class NeighborSolicitation(ICMPv6, message=135):
 
 
 class NeighborAdvertisement(ICMPv6, message=136):
-    """``target`` is here: is it a ``router``, was it ``solicited``, is it to ``override`` what was known?"""
+    """Announces ``target``. Flags: from a ``router``; ``solicited``; ``override`` an older entry."""
 
     __slots__ = ()
 
@@ -170,7 +170,7 @@ class NeighborAdvertisement(ICMPv6, message=136):
 
 
 class ICMPv6Redirect(ICMPv6, message=137):
-    """``target`` is the better way to ``destination``."""
+    """``target`` is a better next hop to ``destination``."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""What the options of all protocols share: finding them in a header's tail, and padding them."""
+"""Common code for the options of all protocols: finding them in a header's tail, and padding them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -11,7 +11,7 @@ from fastnet.packet.record import Typed
 class Option(Typed):
     """One option of a header. A family is a direct subclass; its own subclasses name their ``number``.
 
-    Two options are equal where their classes and all their fields are.
+    Two options are equal if their classes and all their fields are.
     """
 
     __slots__ = ()
@@ -37,10 +37,10 @@ class Option(Typed):
 
     @classmethod
     def size_at(cls, data: bytes, at: int) -> int:
-        """The length field of the option at this place; 0 where that can't be.
+        """The length field of the option at this offset; 0 if it is invalid.
 
-        As in IPv4 and TCP: kind 0 ends the options, and all the rest belongs to it (RFC 9293, section 3.1);
-        kind 1 is one byte, the others have their length in the second.
+        As in IPv4 and TCP: kind 0 ends the options, and includes all bytes after it (RFC 9293, section 3.1);
+        kind 1 is one byte; every other kind has its length in its second byte.
         """
         if data[at] == 0:
             return len(data) - at
@@ -50,7 +50,7 @@ class Option(Typed):
 
     @classmethod
     def pad(cls, data: bytes, offset: int) -> bytes:
-        """Encoded options that start so many bytes into their header, made to end where a header may.
+        """Encoded options that start at ``offset`` in their header, padded to a length valid for the header.
 
         As in IPv4 and TCP: zeros, which end the options, up to a multiple of four bytes.
         """
@@ -58,14 +58,14 @@ class Option(Typed):
 
     @classmethod
     def join(cls, options: Sequence["Option"], offset: int) -> bytes:
-        """Encoded options that start so many bytes into their header, each where its alignment wants it."""
+        """Encoded options that start at ``offset`` in their header, each at its required alignment."""
         return b"".join(option.header for option in options)
 
     @classmethod
     def parse_all(cls, data: bytes, offset: int) -> tuple[Self, ...]:
-        """The options in these bytes, which start so many bytes into their header.
+        """The options in these bytes, which start at ``offset`` in their header.
 
-        What can't be an option is kept, to the end, as it is; padding that ``pad`` adds is left out.
+        From the first invalid option on, the bytes are kept unchanged. Padding that ``pad`` adds is left out.
         """
         found: list[Any] = []
         at = 0
@@ -80,7 +80,7 @@ class Option(Typed):
 
     @classmethod
     def _parse_one(cls, data: bytes) -> "Option":
-        """An option as its own class, or as the unknown one where its length is not that class's."""
+        """An option as its own class, or as the unknown one if its length is wrong for that class."""
         member = cls._members.get(cls.number_of(data), cls._unknown)
         try:
             option = member.from_header(data)
@@ -90,11 +90,11 @@ class Option(Typed):
 
     @classmethod
     def number_of(cls, data: bytes) -> int:
-        """What the own class of the option in these bytes is known by."""
+        """The number of the class of the option in these bytes."""
         return data[0]
 
     def is_whole(self) -> bool:
-        """Whether the fields of this class explain all of its bytes."""
+        """Whether the fields of this class cover all of its bytes."""
         fields = self.fields().values()
         if any(isinstance(field, Tail) for field in fields):
             return True

@@ -1,4 +1,4 @@
-"""What layers and options share: typed constructors, and text that builds them again."""
+"""Common code of layers and options: typed constructors, and a ``repr`` that builds them again."""
 
 from typing import Any, dataclass_transform
 
@@ -29,14 +29,14 @@ def _is_default(record: _core.Record, field: Field, value: object) -> bool:
 
 
 def shown(field: Field, value: Any) -> str:
-    """A field's value as code."""
+    """A field's value as a Python expression."""
     if isinstance(field, Flags) and field.number(field.text(value)) == value:
         return repr(field.text(value))
     return format(value, field.show) if field.show else repr(value)
 
 
 def held(record: _core.Record) -> dict[str, Field]:
-    """The fields whose bytes are there: all of them but where a packet was cut short in this header."""
+    """The fields that the header has: all of them unless the packet is cut short in this header."""
     size = len(record.header) * 8
     return {name: field for name, field in record.fields().items() if field.offset + field.width <= size}
 
@@ -49,7 +49,7 @@ def held(record: _core.Record) -> dict[str, Field]:
     ),
 )  # fmt: skip
 class Typed(_core.Record):
-    """A record whose constructor's arguments a type checker knows."""
+    """A record whose constructor has typed arguments for a type checker."""
 
     __slots__ = ()
 
@@ -70,22 +70,22 @@ class Typed(_core.Record):
 
 
 def _is_aligned(record: _core.Record) -> bool:
-    """Whether its own length field can hold a record's length: not where it is cut within its options."""
+    """Whether a record's length field can hold its length: not if it is cut short within its options."""
     lengths = [field for field in record.fields().values() if isinstance(field, HeaderLength)]
     return not lengths or len(record.header) % lengths[0].unit == 0
 
 
 def _given(record: _core.Record, name: str, field: Field) -> Any:
-    """A field's value, without what building computes of a tail."""
+    """A field's value, without the part of a tail that building computes."""
     value = getattr(record, name)
     computed = isinstance(field, Data) and record.automatic & field.automatic
     return bytes(2) + value[2:] if computed else value
 
 
 def _keeps_tails(record: _core.Record) -> bool:
-    """Whether the values of a record's tails give its bytes again: not options that building never puts so.
+    """Whether encoding the values of a record's tails returns its bytes.
 
-    Nor a checksum of 0 that is given: building would compute it.
+    Not for options that building encodes in another way, nor for a checksum set to 0: building computes it.
     """
     for field in record.fields().values():
         tail = record.header[field.offset // 8 :]

@@ -1,4 +1,4 @@
-"""Packets to scapy and back, by way of their bytes."""
+"""Converts packets to scapy's and back, through their bytes."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ _SCAPY_NAMES = {
     _core.SCTP: "SCTP",
     _core.PAYLOAD: "Raw",
 }
-"""What scapy calls the kinds of layers that it can start with."""
+"""The names in scapy of the layers that it can start with."""
 _LINKS = {
     "Ether": "ethernet",
     "Dot3": "ethernet",
@@ -44,9 +44,9 @@ _LINKS = {
 
 
 def to_scapy(packet: Packet | _core.Layer) -> Any:
-    """The packet as scapy has it, dissected anew from its bytes.
+    """The packet as one of scapy's: scapy dissects its bytes.
 
-    Raises EngineMissing where scapy is not installed, PacketError where it can't start with the first layer.
+    Raises EngineMissing if scapy is not installed, PacketError if scapy can't start with the first layer.
     """
     first = packet[0] if isinstance(packet, Packet) else packet
     if first.kind not in _SCAPY_NAMES:
@@ -55,7 +55,7 @@ def to_scapy(packet: Packet | _core.Layer) -> Any:
 
 
 def from_scapy(packet: Any) -> Packet:
-    """A packet of scapy's, which starts with a link layer, IP or IPv6, parsed from its bytes.
+    """Parse the bytes of a packet of scapy's that starts with a link layer, IP or IPv6.
 
     Raises PacketError for another first layer.
     """

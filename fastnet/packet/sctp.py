@@ -6,7 +6,7 @@ from fastnet.packet.layer import Layer
 
 
 class SCTP(Layer, kind=_core.SCTP):
-    """An SCTP header: ``tag`` is the verification tag, ``checksum`` a CRC32c of all."""
+    """An SCTP header: ``tag`` is the verification tag, ``checksum`` a CRC32c of the whole packet."""
 
     __slots__ = ()
 

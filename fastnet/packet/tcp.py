@@ -6,25 +6,25 @@ from fastnet.packet.layer import Layer
 from fastnet.packet.options import Option
 
 _EXPERIMENTS = 0x10000
-"""Added to an experiment's number, so that none is that of a kind."""
+"""Added to the number of an experiment, so that it differs from every kind."""
 
 
 class TCPOption(Option, family=True):
-    """An option of a TCP header: its kind, then, but for two of them, its length and its value."""
+    """An option of a TCP header: its kind, and, except for kinds 0 and 1, its length and value."""
 
     __slots__ = ()
 
     @classmethod
     def number_of(cls, data: bytes) -> int:
-        """Its kind, or for experiments the number of the experiment (RFC 6994), apart from the kinds."""
+        """Its kind, or for an experiment (RFC 6994) its number plus an offset beyond all kinds."""
         experimental = data[0] in (253, 254) and len(data) >= 4
         return _EXPERIMENTS + int.from_bytes(data[2:4], "big") if experimental else data[0]
 
 
 class TCPEnd(TCPOption, number=0):
-    """The end of the options (RFC 9293). Needed only where the padding would not mark it.
+    """The end of the options (RFC 9293). Needed only if padding does not mark it.
 
-    Bytes behind it are no options, whatever they look like: ``ignored``.
+    Bytes after it are not options, even if they look so: they are in ``ignored``.
     """
 
     __slots__ = ()
@@ -34,7 +34,7 @@ class TCPEnd(TCPOption, number=0):
 
 
 class TCPNop(TCPOption, number=1):
-    """No operation: aligns the option behind it (RFC 9293)."""
+    """No operation: aligns the option after it (RFC 9293)."""
 
     __slots__ = ()
 
@@ -42,7 +42,7 @@ class TCPNop(TCPOption, number=1):
 
 
 class MSS(TCPOption, number=2):
-    """The maximum segment size that the sender takes, in bytes (RFC 9293)."""
+    """The maximum segment size that the sender accepts, in bytes (RFC 9293)."""
 
     __slots__ = ()
 
@@ -62,7 +62,7 @@ class WindowScale(TCPOption, number=3):
 
 
 class SACKPermitted(TCPOption, number=4):
-    """The sender takes selective acknowledgements (RFC 2018)."""
+    """The sender accepts selective acknowledgements (RFC 2018)."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ class SACKPermitted(TCPOption, number=4):
 
 
 class SACK(TCPOption, number=5):
-    """Selective acknowledgement (RFC 2018): ``edges`` are the left and right edge of each block in turn."""
+    """Selective acknowledgement (RFC 2018): ``edges`` has the left and right edge of each block in turn."""
 
     __slots__ = ()
 
@@ -80,12 +80,12 @@ class SACK(TCPOption, number=5):
     edges: Numbers = Numbers(16, default=())
 
     def is_whole(self) -> bool:
-        """Whether there is nothing but pairs of edges."""
+        """Whether the value consists of pairs of edges."""
         return len(self.header) % 8 == 2
 
 
 class Timestamps(TCPOption, number=8):
-    """The sender's time ``value`` and the ``echo`` of the other side's latest (RFC 7323)."""
+    """The sender's timestamp ``value``, and the ``echo`` of the peer's latest one (RFC 7323)."""
 
     __slots__ = ()
 
@@ -110,7 +110,7 @@ class MD5Signature(TCPOption, number=19):
 
 
 class UserTimeout(TCPOption, number=28):
-    """How long data may stay unacknowledged (RFC 5482): minutes where ``granularity`` is 1, else seconds."""
+    """How long data may stay unacknowledged (RFC 5482): minutes if ``granularity`` is 1, else seconds."""
 
     __slots__ = ()
 
@@ -133,7 +133,7 @@ class AuthenticationOption(TCPOption, number=29):
 
 
 class FastOpen(TCPOption, number=34):
-    """The fast-open cookie, or a request for one where it is empty (RFC 7413)."""
+    """The fast-open cookie, or a request for one if it is empty (RFC 7413)."""
 
     __slots__ = ()
 
@@ -143,7 +143,7 @@ class FastOpen(TCPOption, number=34):
 
 
 class ExperimentalFastOpen(TCPOption, number=_EXPERIMENTS + 0xF989):
-    """``FastOpen`` as before RFC 7413: of an experimental kind, 254 or 253, with that experiment's number."""
+    """``FastOpen`` before RFC 7413: an experimental kind, 254 or 253, with the number of the experiment."""
 
     __slots__ = ()
 
@@ -154,7 +154,7 @@ class ExperimentalFastOpen(TCPOption, number=_EXPERIMENTS + 0xF989):
 
 
 class UnknownTCPOption(TCPOption, role="unknown"):
-    """An option of another kind, or of a known kind with a length that is not its own."""
+    """An option of another kind, or of a known kind with a wrong length."""
 
     __slots__ = ()
 
@@ -164,7 +164,7 @@ class UnknownTCPOption(TCPOption, role="unknown"):
 
 
 class MalformedTCPOptions(TCPOption, role="malformed"):
-    """The bytes from where no option can begin."""
+    """The rest of the options, from the first invalid one on."""
 
     __slots__ = ()
 
@@ -172,7 +172,7 @@ class MalformedTCPOptions(TCPOption, role="malformed"):
 
 
 class TCP(Layer, kind=_core.TCP):
-    """A TCP header. ``flags`` are some of FSRPAUEC (``"SA"``); ``data_offset`` counts words of four bytes."""
+    """A TCP header. ``flags`` are from FSRPAUEC (``"SA"``); ``data_offset`` is in words of four bytes."""
 
     __slots__ = ()
 

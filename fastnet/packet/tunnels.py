@@ -1,4 +1,4 @@
-"""What carries packets between links and through networks: MPLS, PPPoE, PPP and GRE."""
+"""Encapsulations: MPLS, PPPoE, PPP and GRE."""
 
 from fastnet._backend import packet as _core
 from fastnet.packet.fields import Auto, Data, UInt
@@ -8,7 +8,7 @@ from fastnet.packet.layer import Layer
 class MPLS(Layer, kind=_core.MPLS):
     """One label of an MPLS stack (RFC 3032); ``bottom`` is 1 on the last one.
 
-    No field names what lies behind that: it is parsed where its first four bits are those of IPv4 or IPv6.
+    No field names the protocol after it: parsing reads IPv4 or IPv6 if its first four bits are 4 or 6.
     """
 
     __slots__ = ()
@@ -20,7 +20,7 @@ class MPLS(Layer, kind=_core.MPLS):
 
 
 class PPPoE(Layer, kind=_core.PPPOE):
-    """A PPPoE session's header (RFC 2516), behind which a ``PPP`` follows; ``length`` counts from there."""
+    """A PPPoE session's header (RFC 2516); a ``PPP`` follows, and ``length`` counts from there."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ class PPPoE(Layer, kind=_core.PPPOE):
 
 
 class PPP(Layer, kind=_core.PPP):
-    """The protocol field of PPP (RFC 1661), of two bytes."""
+    """The protocol field of PPP (RFC 1661), two bytes."""
 
     __slots__ = ()
 
@@ -42,9 +42,9 @@ class PPP(Layer, kind=_core.PPP):
 class GRE(Layer, kind=_core.GRE):
     """Generic routing encapsulation (RFC 2784, 2890; version 1 is RFC 2637's).
 
-    ``protocol`` is an Ethernet type. ``optional`` has the fields that the flags name: checksum and offset,
-    key, sequence and acknowledgment number, four bytes each. ``checksum``, ``key`` and ``sequence`` read
-    them, and are None where they are not there. A checksum whose bytes in ``optional`` are 0 is computed.
+    ``protocol`` is an Ethernet type. ``optional`` has the fields for which the flags are set: checksum and
+    offset, key, sequence number, acknowledgment number, four bytes each. ``checksum``, ``key`` and
+    ``sequence`` read them; they are None if absent. Building computes a checksum that is 0 in ``optional``.
     """
 
     __slots__ = ()
@@ -67,13 +67,13 @@ class GRE(Layer, kind=_core.GRE):
 
     @property
     def checksum(self) -> int | None:
-        """The checksum of this header and of all behind it."""
+        """The checksum of this header and of everything after it."""
         word = self._word(self.checksum_present, 0)
         return None if word is None else word >> 16
 
     @property
     def key(self) -> int | None:
-        """The key; in version 1 the payload's length and the call's number."""
+        """The key; in version 1 the payload's length and the call ID."""
         return self._word(self.key_present, self.checksum_present | self.routing_present)
 
     @property

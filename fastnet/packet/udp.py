@@ -6,7 +6,7 @@ from fastnet.packet.layer import Layer
 
 
 class UDP(Layer, kind=_core.UDP):
-    """A UDP header; ``length`` counts it too. ``checksum=0`` sends without one (over IPv4 only)."""
+    """A UDP header; ``length`` includes it. ``checksum=0`` sends without a checksum (over IPv4 only)."""
 
     __slots__ = ()
 

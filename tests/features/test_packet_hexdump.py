@@ -138,7 +138,7 @@ def test_a_space_may_be_shown_as_a_dot(column: str) -> None:
 
 @pytest.mark.parametrize("behind", ["0002  zz 0", "0002  11 2", "0002  11 22 junk", "*", "1 packet captured"])
 def test_what_stands_behind_a_dump_is_refused(behind: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"^line 2: .* is no line of a dump"):
+    with pytest.raises(InvalidArgument, match=r"^line 2: .* is not a line of a dump"):
         from_hex(f"0000  45 00\n{behind}\n\n")
     assert from_hex("0000  45 00\n\n \n") == b"E\0"
 
@@ -213,7 +213,7 @@ def test_forms(text: str, data: str) -> None:
         ("0010 4500\n0012 0021", "the first column counts up"),
         ("0000  45 00\n0010  00 21", "offset 0010 after 2 bytes"),
         ("0x0000:  4500\n\n0x0000:  4500", "line 3: another packet begins"),
-        ("0000  45 00\nhello\n0002  00", "'hello' is no line of a dump"),
+        ("0000  45 00\nhello\n0002  00", "'hello' is not a line of a dump"),
         ("{0x45} {0x00}", "another array begins"),
         ("0x45, 0x100", "'0x100': expected the bytes of an array"),
         ("69, 0", "'69': expected"),

@@ -1,4 +1,4 @@
-"""Packets in Python: fields over bytes, where each header lies, and building with lengths and checksums."""
+"""Packets in Python: fields in bytes, offsets of headers, and building with lengths and checksums."""
 
 from fastnet._pure.packet._fields import (
     Auto,

@@ -1,4 +1,4 @@
-"""Bytes made of headers, automatic fields and checksums included; ``csrc/packet.h`` has the rules."""
+"""Builds bytes from headers, with automatic fields and checksums; ``csrc/packet.h`` has the rules."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _NETWORK_SIZE = {IPV4: 20, IPV6: 40}
 
 
 class Headed(Protocol):
-    """A part of a packet, or a layer: what has a kind and an encoded header."""
+    """A part of a packet, or a layer: it has a kind and an encoded header."""
 
     @property
     def kind(self) -> int: ...
@@ -67,7 +67,7 @@ class Headed(Protocol):
 
 
 class Part(NamedTuple):
-    """A header that is encoded already, and which of its fields are computed."""
+    """An encoded header, and the bits of its computed fields."""
 
     kind: int
     header: bytes
@@ -75,7 +75,7 @@ class Part(NamedTuple):
 
 
 def _ipv4_destination(header: bytes) -> int:
-    """Where the last address of a source route is that the packet still follows (RFC 791, section 3.1)."""
+    """The offset of the final destination: in an incomplete source route (RFC 791, section 3.1), or 16."""
     at = 20
     while at + 3 <= len(header) and header[at]:
         if header[at] == 1:
@@ -91,7 +91,7 @@ def _ipv4_destination(header: bytes) -> int:
 
 
 def _ipv6_destination(routing: bytes) -> int | None:
-    """Where in a routing header that has segments left the last address is (RFC 8200, 8.1; RFC 8754)."""
+    """The offset of the last address in a routing header with segments left (RFC 8200, 8.1; RFC 8754)."""
     if len(routing) >= 24 and routing[3]:
         if routing[2] == 4:
             return 8
@@ -101,10 +101,10 @@ def _ipv6_destination(routing: bytes) -> int | None:
 
 
 def _destination(parts: Sequence[Headed], network: int) -> tuple[int, int]:
-    """The part, and the place in it, of the address that a pseudo-header has as its destination."""
+    """The part with the destination address of a pseudo-header, and the address's offset in it."""
     if parts[network].kind == IPV4:
         return network, _ipv4_destination(parts[network].header)
-    for i in range(len(parts) - 1, network, -1):  # of several the innermost one that has segments left
+    for i in range(len(parts) - 1, network, -1):  # the innermost routing header with segments left counts
         at = _ipv6_destination(parts[i].header) if parts[i].kind == ROUTING else None
         if at is not None:
             return i, at
@@ -112,12 +112,12 @@ def _destination(parts: Sequence[Headed], network: int) -> tuple[int, int]:
 
 
 def _source(parts: Sequence[Headed], network: int, i: int) -> tuple[int, int]:
-    """The part, and the place in it, of the address that part i's pseudo-header has as its source."""
+    """The part with the source address of part i's pseudo-header, and the address's offset in it."""
     if parts[network].kind == IPV4:
         return network, 12
     for carrier in range(network + 1, i):
         if parts[carrier].kind == DESTINATION:
-            # A mobile node's packet counts as sent from its home (RFC 6275, section 11.3.1).
+            # A mobile node's pseudo-header has its home address as the source (RFC 6275, section 11.3.1).
             home = find_ipv6_option(parts[carrier].header, 0xC9, 16)
             if home is not None:
                 return carrier, home
@@ -125,7 +125,7 @@ def _source(parts: Sequence[Headed], network: int, i: int) -> tuple[int, int]:
 
 
 def _network(parts: Sequence[Headed], i: int) -> int:
-    """The network header that encloses part i, past extension headers; -1 where there is none."""
+    """The network header of part i, with only extension headers between them; -1 if there is none."""
     for network in range(i - 1, -1, -1):
         if parts[network].kind in (IPV4, IPV6):
             return network if len(parts[network].header) >= _NETWORK_SIZE[parts[network].kind] else -1
@@ -135,7 +135,7 @@ def _network(parts: Sequence[Headed], i: int) -> int:
 
 
 def pseudo_header(parts: Sequence[Headed], i: int, length: int) -> int | None:
-    """The sum of the pseudo-header over part i, or None where no network header encloses it."""
+    """The sum of part i's pseudo-header, or None if part i has no network header."""
     if parts[i].kind not in NEEDS_PSEUDO:
         return 0
     network = _network(parts, i)
@@ -147,18 +147,18 @@ def pseudo_header(parts: Sequence[Headed], i: int, length: int) -> int | None:
     src, dst = (parts[carrier].header[at : at + size] for carrier, at in places)
     if size == 16:
         return pseudo_header_ipv6(src, dst, protocol, length)
-    # A length that no IPv4 header can hold still has its sum.
+    # The sum of a length that is too large for an IPv4 header is defined too.
     folded = length if length <= 0xFFFF else length % 0xFFFF or 0xFFFF
     return pseudo_header_ipv4(src, dst, protocol, folded)
 
 
 def has_pseudo_header(parts: Sequence[Headed], i: int) -> bool:
-    """Whether a network header encloses part i."""
+    """Whether part i has a network header."""
     return _network(parts, i) >= 0
 
 
 def covers(parts: Sequence[Headed], owner: int, i: int, at: int) -> bool:
-    """Whether part ``owner``'s checksum covers byte ``at`` of part i, by itself or by its pseudo-header."""
+    """Whether part ``owner``'s checksum, pseudo-header included, covers byte ``at`` of part i."""
     if parts[owner].kind in SUMS_ITSELF:
         return i == owner
     if i >= owner:
@@ -230,17 +230,17 @@ def _checksum(parts: Sequence[Part], i: int, header: bytearray, below: bytes) ->
 
 
 def too_big() -> PacketError:
-    """The error of a packet whose offsets would not fit into 32 bits."""
+    """The error for a packet whose offsets do not fit into 32 bits."""
     return PacketError(f"a packet has at most {MAX_BYTES} bytes")
 
 
 def build(parts: Sequence[Part]) -> bytes:
-    """The packet of these parts. Raises PacketError where one holds more than its length field can hold."""
+    """The packet of these parts. Raises PacketError if one is longer than its length field allows."""
     if sum(len(part.header) for part in parts) > MAX_BYTES:
         raise too_big()
     padding = b""
     below = b""
-    beyond = b""  # UDP's length, which counts all up to here
+    beyond = b""  # UDP's length counts the bytes up to here
     following = PAYLOAD
     for i in range(len(parts) - 1, -1, -1):
         kind, encoded, automatic = parts[i]

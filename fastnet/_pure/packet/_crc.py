@@ -17,7 +17,7 @@ _STEPS = [_step(byte) for byte in range(256)]
 
 
 def crc32c(data: Iterable[int]) -> int:
-    """The check of these bytes, as the header has it: its least significant byte comes first."""
+    """The CRC of these bytes as in the header: its least significant byte comes first."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ _STEPS[(crc ^ byte) & 0xFF]

@@ -1,4 +1,4 @@
-"""Fields: where a value lies in a record's bytes, how it is read and how it is written."""
+"""Fields: the offset of a value in a record's bytes, and how to read and write it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Packed(Protocol):
-    """What ``ipaddress`` makes: an object that knows its own bytes."""
+    """An address object of ``ipaddress``, which has its own bytes."""
 
     @property
     def packed(self) -> bytes: ...
@@ -24,12 +24,11 @@ Address = str | bytes | int | Packed
 
 
 class Field:
-    """One field of a record, a descriptor: reading it on a record decodes it, on the class gives the field.
+    """One field of a record, a descriptor: on a record it decodes the value, on the class it is the field.
 
-    ``offset`` and ``width`` are in bits, as RFC diagrams count them. ``default`` is the value that a new
-    record has, or Ellipsis where one must be given. ``automatic`` is the bit (LENGTH, PROTOCOL or
-    CHECKSUM) of a field that building computes unless a value is given; ``show`` is the format in which a
-    value is shown.
+    ``offset`` and ``width`` are in bits, as in RFC diagrams. ``default`` is the value in a new record, or
+    Ellipsis if a value is required. ``automatic`` is the bit (LENGTH, PROTOCOL or CHECKSUM) of a field that
+    building computes unless it is set. ``show`` is the format in which a value is shown.
     """
 
     __slots__ = ("automatic", "default", "name", "offset", "show", "width")
@@ -58,7 +57,7 @@ class Field:
         raise AttributeError(f"{type(record).__name__}.{self.name} can't be deleted")
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
         raise NotImplementedError
 
     def _check(self, header: bytearray) -> None:
@@ -106,7 +105,7 @@ class UInt(Field):
         def __set__(self, record: Record, value: int) -> None: ...
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
         if not isinstance(value, int):
             raise TypeError(f"{self.name} must be an int, not {type(value).__name__}")
         limit = (1 << self.width) - 1
@@ -120,7 +119,7 @@ class UInt(Field):
 
 
 class Auto(UInt):
-    """An unsigned integer that building computes where it is None; until then it reads as 0."""
+    """An unsigned integer that building computes if it is None; until then it reads as 0."""
 
     __slots__ = ()
 
@@ -130,7 +129,7 @@ class Auto(UInt):
 
 
 class HeaderLength(UInt):
-    """The record's own length, less ``less`` units of ``unit`` bytes; computed unless given."""
+    """The record's length in units of ``unit`` bytes, minus ``less`` units; computed unless set."""
 
     __slots__ = ("less", "unit")
 
@@ -144,12 +143,12 @@ class HeaderLength(UInt):
         def __set__(self, record: Record, value: int | None) -> None: ...
 
     def measure(self, length: int) -> int:
-        """The field's value for a record of so many bytes."""
+        """The field's value for a record of ``length`` bytes."""
         return -(-length // self.unit) - self.less
 
 
 def _packed(name: str, value: Any, size: int, what: str) -> bytes | None:
-    """The address as bytes; None for text, which each field reads by itself."""
+    """The address as bytes; None for text, which each field parses itself."""
     if isinstance(value, str):
         return None
     if isinstance(value, int):
@@ -190,7 +189,7 @@ class _AddressField(Field):
         raise NotImplementedError
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
         data = _packed(self.name, value, self._size, self._what)
         if data is None:
             try:
@@ -201,7 +200,7 @@ class _AddressField(Field):
 
 
 class IPv4Field(_AddressField):
-    """An IPv4 address: read as str, given as str, 4 bytes, int or ipaddress.IPv4Address."""
+    """An IPv4 address: read as str, set as str, 4 bytes, int or ipaddress.IPv4Address."""
 
     __slots__ = ()
     _size = 4
@@ -215,7 +214,7 @@ class IPv4Field(_AddressField):
 
 
 class IPv6Field(_AddressField):
-    """An IPv6 address: read as str, given as str, 16 bytes, int or ipaddress.IPv6Address."""
+    """An IPv6 address: read as str, set as str, 16 bytes, int or ipaddress.IPv6Address."""
 
     __slots__ = ()
     _size = 16
@@ -229,7 +228,7 @@ class IPv6Field(_AddressField):
 
 
 class MACField(_AddressField):
-    """An Ethernet address: read as str with colons, given as str with colons or hyphens, 6 bytes or int."""
+    """An Ethernet address: read as str with colons, set as str with colons or hyphens, 6 bytes or int."""
 
     __slots__ = ()
     _size = 6
@@ -251,7 +250,7 @@ class MACField(_AddressField):
 class Tail(Field, Generic[T]):
     """All bytes from ``offset`` to the record's end, as one value that ``decode`` and ``encode`` convert.
 
-    Of one that is ``automatic`` the first two bytes are what building computes, unless they are given.
+    If it is ``automatic``, building computes its first two bytes unless they are set.
     """
 
     __slots__ = ()
@@ -260,7 +259,7 @@ class Tail(Field, Generic[T]):
         super().__init__(offset, 0, default=default, automatic=automatic)
 
     def is_given(self, data: bytes | bytearray) -> bool:
-        """Whether these bytes begin with a value of their own: 0 is left to building."""
+        """Whether the first two bytes are set: building computes them if they are 0."""
         return data[:2] != b"\0\0"
 
     @overload
@@ -282,10 +281,10 @@ class Tail(Field, Generic[T]):
         raise NotImplementedError
 
     def encode(self, value: T) -> bytes:
-        """The bytes that stand for the value. Raises PacketError or TypeError for one that can't be there."""
+        """The bytes that stand for the value. Raises PacketError or TypeError for an invalid one."""
         raise NotImplementedError
 
     def put(self, header: bytearray, value: T) -> None:
-        """Write a value into a header. Raises PacketError or TypeError for one that can't be there."""
+        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
         self._check(header)
         header[self.offset // 8 :] = self.encode(value)

@@ -1,4 +1,4 @@
-"""The kinds of layers, and where each has its automatic fields; ``csrc/packet.h`` numbers them the same."""
+"""The kinds of layers, and the offsets of their automatic fields; numbered as in ``csrc/packet.h``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = [
 
 MAX_LAYERS = 20
 MAX_HEADERS = 17
-"""The most that scanning takes for headers; the rest is for payload and padding."""
+"""Maximum number of headers that scanning finds; the other layers are for payload and padding."""
 MAX_8023_LENGTH = 1500
 
 LENGTH, PROTOCOL, CHECKSUM = 1, 2, 4
@@ -32,17 +32,17 @@ LINK_KINDS: dict[str | int, int] = {
     "ip": IPV4, "raw": IPV4, 12: IPV4, 14: IPV4, 101: IPV4, "null": NULL_LINK, 0: NULL_LINK,
     "loop": LOOP, 108: LOOP, "sll": SLL, 113: SLL, "sll2": SLL2, 276: SLL2,
 }  # fmt: skip
-"""The first header of each link; IPv4 may be IPv6 where the link has no type."""
+"""The first header of each link; IPv4 may be IPv6 if the link has no type field."""
 EITHER_IP = ("ip", "raw", 12, 14, 101)
 
 ETHERTYPES = {
     0x0800: IPV4, 0x86DD: IPV6, 0x0806: ARP, 0x8100: DOT1Q, 0x88A8: DOT1AD, 0x8847: MPLS, 0x8864: PPPOE,
 }  # fmt: skip
 OLD_ETHERTYPES = {0x9100: DOT1Q, 0x9200: DOT1Q, 0x9300: DOT1Q, 0x8848: MPLS}
-"""QinQ before IEEE 802.1ad had a number for it, MPLS multicast before RFC 5332: parsed, never built."""
+"""QinQ from before IEEE 802.1ad, MPLS multicast from before RFC 5332: parsed, never built."""
 GRE_ETHERNET = 0x6558
 COOKED_LLC = 4
-"""Instead of an Ethernet type, in a Linux cooked capture."""
+"""Used instead of an Ethernet type in a Linux cooked capture."""
 PPP_NUMBERS = {0x0021: IPV4, 0x0057: IPV6, 0x0281: MPLS}
 PROTOCOLS_IPV4 = {
     1: ICMP, 4: IPV4, 6: TCP, 17: UDP, 33: DCCP, 41: IPV6, 47: GRE, 50: ESP, 51: AH, 132: SCTP, 137: MPLS,
@@ -58,7 +58,7 @@ PROTOCOL_OF = {kind: number for number, kind in (PROTOCOLS_IPV6 | PROTOCOLS_IPV4
 
 
 class Automatic(NamedTuple):
-    """The offsets of a kind's automatic fields, and the protocol field's size in bytes."""
+    """The offsets of a kind's automatic fields, and the size of its protocol field in bytes."""
 
     length: int | None = None
     protocol: int | None = None
@@ -98,15 +98,15 @@ AUTOMATIC = {kind: Automatic() for kind in range(len(NAMES))} | {
 
 CHECKSUM_SIZE = [4 if kind == SCTP else 2 for kind in range(len(NAMES))]
 SUMS_ITSELF = frozenset({IPV4, ICMP_EXTENSIONS})
-"""Checksums of their own header alone."""
+"""Kinds whose checksum covers only their own header."""
 NEEDS_PSEUDO = frozenset({UDP, TCP, ICMPV6, MOBILITY, DCCP})
-"""Checksums that cover a pseudo-header."""
+"""Kinds whose checksum covers a pseudo-header."""
 FRAMED = frozenset({ETHERNET, DOT1Q, DOT1AD, SNAP})
-"""Headers whose Ethernet type may be a length instead."""
+"""Kinds whose Ethernet type field may be a length instead."""
 
 
 def checksum_at(kind: int, header: bytes) -> int | None:
-    """The offset of a header's checksum, None where it has none or ends before it."""
+    """The offset of a header's checksum; None if it has none or ends before it."""
     if kind == GRE and (len(header) < 8 or not header[0] & 0x80):
         return None
     at = AUTOMATIC[kind].checksum
@@ -114,13 +114,13 @@ def checksum_at(kind: int, header: bytes) -> int | None:
 
 
 def dccp_coverage(header: bytes | bytearray, length: int) -> int:
-    """How many bytes a DCCP checksum covers of a packet of this length (RFC 4340, section 9.2)."""
+    """The number of bytes that a DCCP checksum covers in a packet of this length (RFC 4340, 9.2)."""
     coverage = header[5] & 15
     return min(len(header) + (coverage - 1) * 4, length) if coverage else length
 
 
 def automatic_within(kind: int, header: bytes, automatic: int) -> int:
-    """Those of these automatic bits whose fields this header has."""
+    """The automatic bits whose fields are in this header."""
     fields = AUTOMATIC[kind]
     for bit, at, size in ((LENGTH, fields.length, 2), (PROTOCOL, fields.protocol, fields.protocol_size)):
         if at is None or at + size > len(header):
@@ -134,4 +134,4 @@ PORTS = frozenset({UDP, TCP, SCTP, DCCP})
 ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 ICMPV6_ERRORS = frozenset({1, 2, 3, 4})
 DISCOVERY = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}
-"""Router and neighbour discovery (RFC 4861): the bytes of the fixed part, behind which all are options."""
+"""Router and neighbour discovery (RFC 4861): the size of the fixed part; options follow it."""

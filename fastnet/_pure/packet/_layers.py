@@ -41,7 +41,7 @@ L = TypeVar("L", bound="Layer")
 
 
 class Schema:
-    """What a class of records knows of its fields; built once, when the class is defined."""
+    """The fields of a class of records, in lookup tables; built once, when the class is defined."""
 
     __slots__ = ("automatic", "fields", "length", "required", "tail", "template")
 
@@ -73,11 +73,11 @@ class Schema:
 
 
 class Record:
-    """Fields over bytes: an immutable value whose fields are read from ``header``, its encoded form.
+    """An immutable value whose fields are read from ``header``, its encoded form.
 
-    A subclass names its fields as class attributes. A record is made of fields by name; those that are
-    not given have their defaults. Raises TypeError for an unknown or missing field or a value of a wrong
-    type, PacketError for a value that the field can't hold.
+    A subclass has its fields as class attributes. The constructor takes fields by name; the others have
+    their defaults. Raises TypeError for an unknown or missing field or a value of a wrong type, PacketError
+    for a value that does not fit the field.
     """
 
     __slots__ = ("_automatic", "_header")
@@ -129,10 +129,10 @@ class Record:
 
     @classmethod
     def from_header(cls, header: Buffer, automatic: int = 0, cut: bool = False, /) -> Self:
-        """A record around encoded bytes, the fields of ``automatic``'s bits being left to building.
+        """A record of encoded bytes; building computes the fields of the bits in ``automatic``.
 
-        Raises TruncatedPacket where they end before the fixed fields do, unless with ``cut``: then reading a
-        field does whose bytes are not there.
+        Raises TruncatedPacket if the bytes end before the fixed fields do. With ``cut`` it accepts them: then
+        reading a field whose bytes are missing raises TruncatedPacket.
         """
         data = bytes(header)
         if not cut:
@@ -148,7 +148,7 @@ class Record:
 
     @property
     def header(self) -> bytes:
-        """The encoded form; fields that building computes hold what they held last, or 0."""
+        """The encoded form; a field that building computes has its last value, or 0."""
         return self._header
 
     @property
@@ -157,9 +157,9 @@ class Record:
         return self._automatic
 
     def replace(self, **fields: Any) -> Self:
-        """The same record with other values for these fields; None makes a computed field automatic again.
+        """The same record with new values for these fields; None makes a computed field automatic again.
 
-        Raises what making the record does.
+        Raises the same errors as the constructor.
         """
         record = type(self).__new__(type(self))
         record._assemble(bytearray(self._header), self._automatic, fields)
@@ -183,7 +183,7 @@ def _check_size(cls: type[Record], header: bytes, least: int) -> None:
 
 
 def define_record(record_type: type[Record], /) -> None:
-    """Let a class of records know its fields; called once, when the class is defined."""
+    """Register the fields of a class of records; called once, when the class is defined."""
     record_type._schema = Schema(record_type)
 
 
@@ -192,7 +192,7 @@ _message_types: dict[tuple[int, int], type[Layer]] = {}
 
 
 class Layer(Record):
-    """One header, or a payload. ``/`` puts a layer, a packet or bytes behind it and gives a packet."""
+    """One header, or a payload. ``/`` appends a layer, a packet or bytes and returns a packet."""
 
     __slots__ = ()
     kind: ClassVar[int] = PAYLOAD
@@ -215,14 +215,14 @@ class Layer(Record):
 
 
 def _check_kind(layer_type: type[Layer], kind: int) -> None:
-    """A header of a kind is written to where that kind has its fields."""
+    """Check that a class has its fields where building writes those of its kind."""
     if not 0 <= kind < len(NAMES):
         raise ValueError(f"kind {kind}: expected 0 to {len(NAMES) - 1}")
     schema, automatic = layer_type._schema, AUTOMATIC[kind]
     least = {IPV4: 20, IPV6: 40, SCTP: 12}.get(kind, 0)
     for bit, at in zip((LENGTH, PROTOCOL, CHECKSUM), automatic, strict=False):
         if kind == GRE and bit == CHECKSUM:
-            continue  # behind the fixed part, where there is one
+            continue  # after the fixed part, if present
         if at is not None:
             least = max(least, at + 2)
         elif schema.automatic & bit:
@@ -235,11 +235,10 @@ def _check_kind(layer_type: type[Layer], kind: int) -> None:
 
 
 def define_layer(layer_type: type[Layer], kind: int | None, message: int | None = None, /) -> None:
-    """Let a class of layers be what parsing makes of this kind, or of its messages of one type only.
+    """Register the class of layers that parsing returns for a kind, or for its messages of one type.
 
-    ``kind`` None leaves the class the kind that it inherits; with ``message`` it is for those ICMP or ICMPv6
-    messages whose type is this number. Raises ValueError for a class whose fixed fields no header of its kind
-    can have.
+    With ``kind`` None the class keeps the kind that it inherits. With ``message`` it is for ICMP or ICMPv6
+    messages of this type. Raises ValueError for a class whose fixed fields do not fit its kind of header.
     """
     _check_kind(layer_type, layer_type.kind if kind is None else kind)
     if kind is not None:
@@ -258,7 +257,7 @@ def _layer_type(kind: int, header: bytes) -> type[Layer]:
 
 
 def _read(layer: Layer, field: Any) -> Any:
-    """A field's value, None where the layer is cut before it."""
+    """A field's value; None if the layer is cut short before it."""
     try:
         return field.__get__(layer, type(layer))
     except TruncatedPacket:
@@ -273,11 +272,11 @@ _SPORT, _DPORT = UInt(0, 16), UInt(16, 16)
 class Packet:
     """Layers, outermost first: an immutable stack, made by ``/`` or by ``parse``.
 
-    Iterating gives the layers; ``packet[0]`` one by its place, ``packet[IPv4]`` the first of a class,
-    ``packet[IPv4, 2]`` the second. A payload, padding or surplus without a byte is no layer. A packet that
-    was put together computes its automatic fields when it is built, and its layers, taken out of it, show
-    them. ``bytes(packet)`` builds it. Two packets are equal where the classes of their layers and their built
-    bytes are. Raises PacketError for more than 20 layers or padding that is not last.
+    Iteration yields the layers. ``packet[0]`` is a layer by position, ``packet[IPv4]`` the first of a class,
+    ``packet[IPv4, 2]`` the second. An empty payload, padding or surplus is not a layer. ``bytes(packet)``
+    builds a packet made by ``/`` and computes its automatic fields; layers taken from it have those values.
+    Two packets are equal if the classes of their layers and their built bytes are. Raises PacketError for
+    more than 20 layers or padding that is not last.
     """
 
     __slots__ = ("_data", "_layers", "_link", "_scan")
@@ -317,7 +316,7 @@ class Packet:
         return build([Part(layer.kind, layer._header, layer._automatic) for layer in self._layers])
 
     def _resolve(self) -> tuple[bytes, Scan]:
-        """The bytes and where the layers lie in them; built once where the packet was put together."""
+        """The bytes, and the offsets of the layers in them; a packet made by ``/`` is built once."""
         if self._data is None or self._scan is None:
             assert self._layers is not None
             self._data = self._build()
@@ -363,10 +362,10 @@ class Packet:
         return self._layer_at(self.place(key))
 
     def place(self, key: int | type[Layer] | tuple[type[Layer], int], /) -> int:
-        """Where the layer is that ``packet[key]`` gives: counted from 0, the outermost first.
+        """The position of the layer ``packet[key]``, counted from 0, the outermost first.
 
-        ``key`` is such a place (below 0 counts from the end), a class of layers, or ``(IPv4, 2)``, the second
-        layer of a class. Raises IndexError or KeyError where there is none, TypeError for another key.
+        ``key`` is a position (a negative one counts from the end), a class of layers, or ``(IPv4, 2)``, the
+        second layer of a class. Raises IndexError or KeyError if there is none, TypeError for another key.
         """
         if isinstance(key, int):
             i = key + len(self) if key < 0 else key
@@ -385,7 +384,7 @@ class Packet:
         return i
 
     def get(self, layer_type: type[L], number: int = 1, /) -> L | None:
-        """The first layer of a class, or that of this number, counted from 1; None where there is none."""
+        """The first layer of a class, or the one with this number, counted from 1; None if there is none."""
         if not isinstance(layer_type, type) or not isinstance(number, int):
             raise TypeError(f"expected a class of layers and a number, not {layer_type!r}, {number!r}")
         i = self._find(layer_type, max(number, 1))
@@ -419,26 +418,26 @@ class Packet:
         return _packet_text(self)
 
     def replace(self, key: int | type[Layer] | tuple[type[Layer], int], /, **fields: Any) -> Packet:
-        """The same packet with other values for fields of the layer that ``packet[key]`` gives.
+        """The same packet with new values for fields of the layer ``packet[key]``.
 
-        In a packet that was parsed, lengths and checksums that were right are computed anew. Raises
-        KeyError or IndexError where there is no such layer, and what the layer's own ``replace`` raises.
+        In a parsed packet, lengths and checksums that were right are recomputed. Raises KeyError or
+        IndexError if there is no such layer, and the errors of the layer's own ``replace``.
         """
         return _packet_replace(self, key, **fields)
 
     @property
     def parsed(self) -> bool:
-        """Whether the packet was parsed, all its fields being as the bytes had them."""
+        """Whether the packet was parsed, with all its fields as in the bytes."""
         return self._layers is None
 
     @property
     def error(self) -> PacketError | None:
-        """What stopped parsing, or None: TruncatedPacket, or PacketError for a header that can't be."""
+        """The error that stopped parsing, or None: TruncatedPacket, or PacketError for an invalid header."""
         return self._resolve()[1].error
 
     @property
     def payload(self) -> bytes:
-        """The bytes of the first payload layer, b"" where there is none."""
+        """The bytes of the first payload layer; b"" if there is none."""
         data, scan = self._resolve()
         if PAYLOAD not in scan.kinds:
             return b""
@@ -478,17 +477,17 @@ class Packet:
 
     @property
     def src(self) -> str | None:
-        """The outermost network header's source address; None where it is not there."""
+        """The source address of the outermost network header; None if there is none."""
         return self._address(_IPV4_SRC, _IPV6_SRC)
 
     @property
     def dst(self) -> str | None:
-        """The outermost network header's destination address; None where it is not there."""
+        """The destination address of the outermost network header; None if there is none."""
         return self._address(_IPV4_DST, _IPV6_DST)
 
     @property
     def protocol(self) -> int | None:
-        """The protocol number behind the outermost network header and its extension headers, or None."""
+        """The protocol number after the outermost network header and its extension headers, or None."""
         i = self._chain_end()
         if i < 0:
             return None
@@ -500,12 +499,12 @@ class Packet:
 
     @property
     def sport(self) -> int | None:
-        """The source port behind the outermost IP header, of UDP, TCP, SCTP or DCCP, or None."""
+        """The source port of UDP, TCP, SCTP or DCCP after the outermost IP header, or None."""
         return self._port(_SPORT)
 
     @property
     def dport(self) -> int | None:
-        """The destination port behind the outermost IP header, of UDP, TCP, SCTP or DCCP, or None."""
+        """The destination port of UDP, TCP, SCTP or DCCP after the outermost IP header, or None."""
         return self._port(_DPORT)
 
 
@@ -514,21 +513,21 @@ _packet_replace: Callable[..., Packet]
 
 
 def define_packet(text: Callable[[Packet], str], replace: Callable[..., Packet], /) -> None:
-    """Let packets be shown by ``text`` and changed by ``replace``, functions of a packet; called once."""
+    """Set the functions that show (``text``) and change (``replace``) packets; called once."""
     global _packet_text, _packet_replace
     _packet_text, _packet_replace = text, replace
 
 
 def parse(data: Buffer, link: str | int = "ethernet", strict: bool = False) -> Packet:
-    """The packet that these bytes hold, its layers found and no more than that read.
+    """Parse a packet: find its layers. Fields are decoded only when they are read.
 
-    ``link`` is what they start with: "ethernet", "ipv4", "ipv6", "ip" or "raw" for IPv4 or IPv6 as the
-    first four bits are, "null" or "loop" (BSD's loopback), "sll" or "sll2" (Linux's cooked captures), or
-    pcap's number for it (DLT). What is cut short or malformed gives what could be read, the rest as payload,
-    and the reason as ``packet.error``. A header that is cut short is a layer: reading one of its fields whose
-    bytes are not there raises TruncatedPacket. With ``strict`` the reason is raised (TruncatedPacket,
-    PacketError), as are BadChecksum where a checksum is wrong and PacketError for malformed options.
-    Raises TypeError where data is no buffer, PacketError for another link or more than 4294967295 bytes.
+    ``link`` is the first header: "ethernet", "ipv4", "ipv6", "ip" or "raw" (IPv4 or IPv6, by the first four
+    bits), "null" or "loop" (BSD's loopback), "sll" or "sll2" (Linux's cooked captures), or its number in pcap
+    (DLT). If data is cut short or malformed, the packet has the layers before that, the rest as payload, and
+    the reason as ``packet.error``. A header that is cut short is a layer: reading a field whose bytes are
+    missing raises TruncatedPacket. With ``strict`` the reason is raised (TruncatedPacket, PacketError), and
+    also BadChecksum for a wrong checksum and PacketError for malformed options. Raises TypeError if data is
+    not a buffer, PacketError for an unknown link or more than 4294967295 bytes.
     """
     packet = Packet.__new__(Packet)
     view = memoryview(data)

@@ -1,4 +1,4 @@
-"""Where each header of a packet lies; ``csrc/packet.h`` has the rules."""
+"""Finds the offset of each header of a packet; ``csrc/packet.h`` has the rules."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ from fastnet.errors import PacketError, TruncatedPacket
 _ETHERTYPES = ETHERTYPES | OLD_ETHERTYPES
 _IPV4_ETHERTYPE = 0x0800
 _EXTENDED_HEADERS = MAX_LAYERS - 5
-"""Behind more headers than this there is no layer left for UDP's surplus and ICMP's extensions."""
+"""Maximum number of headers that leaves a layer for UDP's surplus and one for ICMP's extensions."""
 _EXTENDED = {3: 4, 11: 4, 12: 4}
-"""ICMP errors that may have extensions (RFC 4884), and the unit of their length field."""
+"""ICMP errors that may have extensions (RFC 4884), and the units of their length fields."""
 _EXTENDED_V6 = {1: 8, 3: 8}
 _FAMILIES = {2: IPV4} | dict.fromkeys((10, 23, 24, 28, 30), IPV6)
-"""Address families: that of IPv6 on Linux, Windows, NetBSD and OpenBSD, FreeBSD, macOS."""
+"""Address families of IPv6 on Linux, Windows, NetBSD and OpenBSD, FreeBSD, macOS."""
 _NOT_ETHERNET = (770, 803, 824)
-"""What Linux cooked captures have other types for: Frame Relay, 802.11 with radiotap, netlink."""
+"""Links for which a Linux cooked capture has other types: Frame Relay, 802.11 with radiotap, netlink."""
 
 
 def first_kind(data: bytes, link: str | int) -> int:
@@ -84,7 +84,7 @@ def first_kind(data: bytes, link: str | int) -> int:
 
 
 def find_ipv6_option(header: bytes, number: int, size: int) -> int | None:
-    """Where the value of the first such option lies in a hop-by-hop or destination header."""
+    """The offset of the value of the first such option in a hop-by-hop or destination header."""
     at = 2
     while at + 2 <= len(header):
         if header[at] == number and header[at + 1] == size and at + 2 + size <= len(header):
@@ -94,7 +94,7 @@ def find_ipv6_option(header: bytes, number: int, size: int) -> int | None:
 
 
 class Scan:
-    """Kinds and offsets of the layers of data, the last offset being the data's end."""
+    """The kinds and offsets of the layers of data; the last offset is the end of the data."""
 
     __slots__ = (
         *(
@@ -131,7 +131,7 @@ class Scan:
         self.offsets.append(len(data))
 
     def _push_rest(self) -> None:
-        """What lies behind the headers, each part up to its own end."""
+        """Add the layers after the headers, each up to its own end."""
         roomy = len(self.kinds) <= _EXTENDED_HEADERS
         extensions = self._extensions if roomy else 0
         quote_end = self._outer_end or 0
@@ -158,7 +158,7 @@ class Scan:
         )
 
     def _cut(self, kind: int) -> int:
-        """A header that ends too early is a layer of what is there."""
+        """Push a header that is cut short as a layer of the bytes that it has."""
         self._truncated(kind)
         if self._left():
             self._push(kind, self._left())
@@ -173,7 +173,7 @@ class Scan:
         return self._end - self._offset
 
     def _whole(self, kind: int, need: int) -> bool:
-        """Whether the next header has so many bytes; else it is pushed as it is."""
+        """Whether the next header has ``need`` bytes; if not, push it as cut short."""
         if self._left() >= need:
             return True
         self._cut(kind)
@@ -185,7 +185,7 @@ class Scan:
         self._offset += length
 
     def _narrow(self, kind: int, start: int, length: int, offset: int | None = None) -> None:
-        """Narrow the end by the header that is pushed next, or the one at this offset."""
+        """Move the end to the one that the next pushed header, or the one at this offset, announces."""
         if length <= self._end - start:
             self._end = start + length
             place = self._offset if offset is None else offset
@@ -207,9 +207,9 @@ class Scan:
         return (PROTOCOLS_IPV6 if self._ipv6 else PROTOCOLS_IPV4).get(number, PAYLOAD)
 
     def _find_extensions(self, size: int) -> int:
-        """Where the extensions of an ICMP error begin that quotes so many bytes (RFC 4884), or 0.
+        """The offset of the extensions of an ICMP error that quotes ``size`` bytes (RFC 4884), or 0.
 
-        A router that gives no size (section 5.5) quotes 128, and is believed where the extensions'
+        A router that sends no size (section 5.5) quotes 128 bytes; the extensions count if their
         checksum is right.
         """
         start = self._offset + (size or 128)
@@ -219,7 +219,7 @@ class Scan:
         return start if size or (found[2:4] != b"\0\0" and checksum(found) == 0) else 0
 
     def _quote(self, kind: int, unit: int, length: int) -> int:
-        """What an ICMP error quotes; messages with a unit have a length field."""
+        """Continue with the packet that an ICMP error quotes; messages with a unit have a length field."""
         if self._outer_end is None:
             self._outer_end = self._end
             self._extensions = self._find_extensions(unit * length) if unit else 0
@@ -277,7 +277,7 @@ class Scan:
         return _FAMILIES.get(family, PAYLOAD)
 
     def mpls(self, kind: int) -> int:
-        """No field names what lies behind the last label: where it looks like IP it is taken for that."""
+        """No field names the protocol after the last label: it is IP if its first four bits are 4 or 6."""
         if not self._whole(kind, 4):
             return PAYLOAD
         last = self._data[self._offset + 2] & 1
@@ -295,7 +295,7 @@ class Scan:
         return PPP if code == 0 and self._left() else PAYLOAD
 
     def ppp(self, kind: int) -> int:
-        if self._left() and self._data[self._offset] & 1:  # a compressed protocol field, of one byte
+        if self._left() and self._data[self._offset] & 1:  # a compressed protocol field: one byte
             return PAYLOAD
         if not self._whole(kind, 2):
             return PAYLOAD
@@ -304,7 +304,7 @@ class Scan:
         return (PPP_NUMBERS | {0x0283: MPLS}).get(number, PAYLOAD)
 
     def _gre_length(self) -> int:
-        """The bytes of a GRE header (RFC 2784, 2890, 2637); 0 where routing entries (RFC 1701) do not end."""
+        """The size of a GRE header (RFC 2784, 2890, 2637); 0 if its routing entries (RFC 1701) do not end."""
         flags = self._word(0)
         if flags & 7 > 1:
             return 4
@@ -331,13 +331,13 @@ class Scan:
         return ETHERNET if ethertype == GRE_ETHERNET else _ETHERTYPES.get(ethertype, PAYLOAD)
 
     def arp(self, kind: int) -> int:
-        if self._left() < 8:  # whose addresses it has is not known
+        if self._left() < 8:  # the types of its addresses are missing
             return self._truncated(kind)
         if self._word(2) != _IPV4_ETHERTYPE or self._word(4) != 0x0604:
             return PAYLOAD
         if self._whole(kind, 28):
             self._push(kind, 28)
-            self._end = self._offset  # it has no payload: what fills the frame is padding
+            self._end = self._offset  # it has no payload: the rest of the frame is padding
         return PAYLOAD
 
     def ipv4(self, kind: int) -> int:
@@ -452,7 +452,7 @@ class Scan:
         length = (self._data[self._offset + 12] >> 4) * 4
         if length < 20:
             self._bad_length(kind)
-            length = 20  # its fixed part has the rest
+            length = 20  # the fixed part includes the rest
         if self._whole(kind, length):
             self._push(kind, length)
         return PAYLOAD

@@ -1,4 +1,4 @@
-"""Templates: many packets out of one."""
+"""Templates: many packets from one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_FIELDS = 8
 
 
 class _Piece:
-    """Bytes that vary: where they lie, and which checksums cover them (and from an odd byte on)."""
+    """Bytes that vary: their offset, and the checksums that cover them (each with: from an odd byte)."""
 
     __slots__ = ("covered", "offset", "size")
 
@@ -49,7 +49,7 @@ class _Piece:
 
 
 class _Checksum:
-    """One checksum that is updated: whose it is, and the sum of what it covers besides the fields."""
+    """One updated checksum: its owner, and the sum of the bytes that it covers except the fields."""
 
     __slots__ = ("at", "never_zero", "owner", "piece", "sum")
 
@@ -98,14 +98,14 @@ def _updated(packet: Packet, layer: Layer) -> bool:
 
 
 def _chooses_destination(layers: list[Layer], owner: int, i: int, field: Field) -> bool:
-    """Whether this field of a routing header decides which address the owner's pseudo-header has."""
+    """Whether this field of a routing header selects the address in the owner's pseudo-header."""
     if layers[owner].kind not in NEEDS_PSEUDO or layers[i].kind != ROUTING or not 16 <= field.offset < 32:
         return False
     return all(layer.kind in EXTENSIONS for layer in layers[i + 1 : owner])
 
 
 def _refuses(layers: list[Layer], owner: int, i: int, field: Field) -> bool:
-    """Whether a CRC or a checksum of a part covers this field of layer i, or it decides what is covered."""
+    """Whether the owner's checksum can't be updated if this field of layer i changes."""
     kind, header = layers[owner].kind, layers[owner].header
     if i < owner:
         return _chooses_destination(layers, owner, i, field)
@@ -115,20 +115,20 @@ def _refuses(layers: list[Layer], owner: int, i: int, field: Field) -> bool:
 
 
 def _check_followed(layers: list[Layer], owner: int, places: list[int], fields: tuple[Field, ...]) -> None:
-    """Refuse fields that the owner's checksum can't follow."""
+    """Refuse fields for which the owner's checksum can't be updated."""
     for place, field in zip(places, fields, strict=True):
         if _refuses(layers, owner, place, field):
             raise PacketError(f"{field.name} can't vary: a checksum that can't be updated depends on it")
 
 
 class Template:
-    """Many packets out of one: all alike but for some fields, their checksums updated (RFC 1624).
+    """Many packets from one, equal except in some fields; checksums are updated (RFC 1624).
 
-    ``fields`` are given as the classes have them, up to 8: ``Template(packet, IPv4.dst, UDP.sport)``;
-    each is that of the first layer that has it. In a packet that was put together, automatic checksums are
-    kept right; in one that was parsed all are, but for UDP's 0: right ones stay right and wrong ones wrong.
-    Raises PacketError for a field that no layer has, that is computed, that is given twice or whose size
-    varies, TypeError for what is no field or for none at all.
+    ``fields`` are up to 8 fields of classes: ``Template(packet, IPv4.dst, UDP.sport)``; each is in the first
+    layer that has it. In a packet made by ``/``, automatic checksums are updated; in a parsed packet all are,
+    except a UDP checksum of 0: right ones stay right and wrong ones wrong. Raises PacketError for a field
+    that no layer has, that is computed, that is given twice or whose size varies; TypeError for an argument
+    that is not a field, or without fields.
     """
 
     __slots__ = ("_checksums", "_data", "_fields", "_pieces")
@@ -185,7 +185,7 @@ class Template:
         return _Piece(starts[place] + first, size, covered)
 
     def _remove(self, piece: _Piece, mask: int = -1) -> None:
-        """Take what a piece holds out of the sums, and under a mask, its bits out of the data."""
+        """Subtract a piece's value from the sums; with a mask, only its bits, and clear them in the data."""
         where = slice(piece.offset, piece.offset + piece.size)
         held = int.from_bytes(self._data[where], "big")
         for checksum, odd in piece.covered:
@@ -196,16 +196,16 @@ class Template:
 
     @property
     def size(self) -> int:
-        """The bytes of each packet."""
+        """The size of each packet in bytes."""
         return len(self._data)
 
     def __repr__(self) -> str:
         return f"<Template: {self.size} bytes, varying {', '.join(field.name for field in self._fields)}>"
 
     def build(self, *values: Any) -> bytes:
-        """The packet with these values, one for each field in their order.
+        """The packet with these values, one for each field, in the order of the fields.
 
-        Raises TypeError for another number of values, and what the fields raise for a value.
+        Raises TypeError for a wrong number of values, and the errors of the fields for a value.
         """
         if len(values) != len(self._fields):
             raise TypeError(f"expected {len(self._fields)} values, one for each field: got {len(values)}")
@@ -225,10 +225,10 @@ class Template:
         return bytes(data)
 
     def build_many(self, *columns: Iterable[Any]) -> bytes:
-        """All packets of these columns, one behind the other.
+        """All packets of these columns, concatenated.
 
-        A column has the values of one field: any iterable, fastest as ``array("Q")`` where the field is of
-        at most 64 bits. Raises ValueError where columns differ in length, and what ``build`` raises.
+        A column has the values of one field. It is any iterable; ``array("Q")`` is fastest for a field of at
+        most 64 bits. Raises ValueError if columns differ in length, and the errors of ``build``.
         """
         if len(columns) != len(self._fields):
             raise TypeError(f"expected {len(self._fields)} columns, one for each field: got {len(columns)}")
@@ -240,9 +240,9 @@ class Template:
         return b"".join(map(self.build, *lists))
 
     def build_into(self, buffer: Buffer, *columns: Iterable[Any]) -> int:
-        """Write what ``build_many`` gives to a buffer, from its start; returns how many packets that are.
+        """Write the result of ``build_many`` to the start of a buffer; return the number of packets.
 
-        Raises BufferError where the buffer can't be written or is too small.
+        Raises BufferError if the buffer is read-only or too small.
         """
         data = self.build_many(*columns)
         view = memoryview(buffer)

@@ -1,4 +1,4 @@
-"""Checksums and options of scanned data; ``csrc/packet.h`` has the rules."""
+"""Verifies checksums and options of scanned data; ``csrc/packet.h`` has the rules."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _quotes(kind: int, header: bytes) -> bool:
 
 
 def _unsummed(parts: Sequence[Part], i: int) -> bool:
-    """UDP over IPv4 may go without a checksum (RFC 768), as may ICMP extensions (RFC 4884, section 7)."""
+    """UDP over IPv4 (RFC 768) and ICMP extensions (RFC 4884, section 7) may have no checksum."""
     if parts[i].kind == ICMP_EXTENSIONS:
         return parts[i].header[2:4] == b"\0\0"
     if parts[i].kind != UDP or parts[i].header[6:8] != b"\0\0":
@@ -78,7 +78,7 @@ def _verify_layer(parts: Sequence[Part], i: int, at: int, offset: int, covered: 
 
 
 def _end_of(scan: Scan, i: int) -> int:
-    """Where the bytes end that layer i's checksum covers: UDP's not its surplus."""
+    """The end of the bytes that layer i's checksum covers: a UDP checksum excludes the surplus."""
     if scan.kinds[i] == UDP and SURPLUS in scan.kinds[i:]:
         return scan.offsets[scan.kinds.index(SURPLUS, i)]
     return scan.offsets[-2 if scan.kinds[-1] == PADDING else -1]
@@ -105,14 +105,14 @@ _OPTIONS_AT = {IPV4: 20, TCP: 20, HOP_BY_HOP: 2, DESTINATION: 2, ICMP_EXTENSIONS
 
 
 def _options_at(kind: int, header: bytes) -> int:
-    """Where the options of a header begin, its length where it has none."""
+    """The offset of the options in a header; the header's length if it has none."""
     if kind == ICMPV6:
         return DISCOVERY.get(header[0], len(header))
     return _OPTIONS_AT.get(kind, len(header))
 
 
 def _option_size(kind: int, data: bytes) -> int:
-    """The bytes of the option that these bytes start with; 0 where that can't be."""
+    """The size of the option at the start of these bytes; 0 if it is invalid."""
     if kind == ICMP_EXTENSIONS:
         size = int.from_bytes(data[:2], "big")
         return size if 4 <= size <= len(data) else 0
@@ -128,10 +128,10 @@ def _option_size(kind: int, data: bytes) -> int:
 
 
 _FAST_OPEN = 34
-"""A TCP option that without a cookie asks for one (RFC 7413)."""
+"""A TCP option that requests a cookie if it has none (RFC 7413)."""
 
-# The name of a known option, the least bytes that it may have, the step to more, 0: no more, and the most, 0:
-# any. One that may have any size is none here, as link-layer addresses (RFC 4861).
+# The name of a known option, its minimum size, the step to larger sizes (0: none), and its maximum size (0:
+# none). Options of any size, such as link-layer addresses (RFC 4861), are not listed.
 _FORMS = {
     (TCP, 2): ("MSS", 4, 0, 0),
     (TCP, 3): ("WindowScale", 3, 0, 0),
@@ -158,7 +158,7 @@ _FORMS = {
 
 
 def _missed_form(kind: int, option: bytes) -> str:
-    """What is wrong with an option of a known kind; empty where it is right, or of no known kind."""
+    """The error of an option of a known kind; empty if it is right, or of an unknown kind."""
     family = HOP_BY_HOP if kind == DESTINATION else kind
     number = int.from_bytes(option[2:4], "big") if kind == ICMP_EXTENSIONS else option[0]
     name, least, step, most = _FORMS.get((family, number), ("", len(option), 0, 0))
@@ -172,7 +172,7 @@ def _missed_form(kind: int, option: bytes) -> str:
 
 
 def check_options(data: bytes, scan: Scan) -> None:
-    """Raise PacketError for the first layer with what can't be an option, or has not the form of its kind."""
+    """Raise PacketError for the first layer with an invalid option, or one of a wrong size for its kind."""
     quoted = False
     for kind, start, end in zip(scan.kinds, scan.offsets, scan.offsets[1:], strict=False):
         if quoted and kind != ICMP_EXTENSIONS:
