@@ -9,7 +9,7 @@ words. A checksum that covers a pseudo-header starts from that header's sum::
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the pure twin is typed, and the native one has the same types
+if TYPE_CHECKING:  # type checkers see the pure twin; the native one has the same types
     from fastnet._pure.checksum import checksum as checksum
     from fastnet._pure.checksum import checksum_many as checksum_many
     from fastnet._pure.checksum import kernel as kernel

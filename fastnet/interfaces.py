@@ -1,9 +1,9 @@
 """The network interfaces: their names, their addresses, and whether they are up.
 
-``get_ip_address`` and its siblings ask the kernel one thing about one interface (netdevice(7)), over one
-socket kept open a thread. They answer for the network namespace that the calling thread is in, also after
-``setns`` and fork. ``list_addresses`` gives every address of every interface, and
-``get_interface_status`` sums an interface up.
+``get_ip_address`` and its siblings query one value of one interface from the kernel (netdevice(7)), through
+one open socket per thread. They query the network namespace of the calling thread, also after ``setns`` and
+fork. ``list_addresses`` returns every address of every interface, and ``get_interface_status`` whether an
+interface is up.
 """
 
 import enum
@@ -18,7 +18,7 @@ from fastnet.errors import NoAddress, NoSuchInterface
 if TYPE_CHECKING:
     from fastnet._portscan import PortState
 
-if TYPE_CHECKING:  # the pure twin is typed, and the native one has the same types
+if TYPE_CHECKING:  # type checkers see the pure twin; the native one has the same types
     from fastnet._pure.netif import get_broadcast as get_broadcast
     from fastnet._pure.netif import get_hardware_address as get_hardware_address
     from fastnet._pure.netif import get_index as get_index
@@ -85,8 +85,8 @@ class InterfaceAddress(NamedTuple):
     """One address of an interface.
 
     ``label`` is the interface, or the alias label (``eth0:1``) of an IPv4 address. ``network`` is the
-    address with its host bits cleared. ``scope`` is ``host``, ``link``, ``site`` or ``global`` (RFC 4007):
-    what follows from the address itself, as no ioctl returns IPv4's scope.
+    address with its host bits cleared. ``scope`` is ``host``, ``link``, ``site`` or ``global`` (RFC 4007). It
+    is derived from the address, because no ioctl returns the scope of an IPv4 address.
     """
 
     interface: str
@@ -112,7 +112,7 @@ class InterfaceAddress(NamedTuple):
 
 
 class InterfaceStatus(NamedTuple):
-    """Whether an interface is up, and why not; see ``get_interface_status``."""
+    """Whether an interface is up, and the reason; see ``get_interface_status``."""
 
     interface: str
     state: str
@@ -145,7 +145,7 @@ def _parse(address: str) -> tuple[socket.AddressFamily, int]:
 
 
 def network_of(address: str, prefix_length: int) -> str:
-    """An IPv4 or IPv6 address with all bits behind the prefix cleared."""
+    """An IPv4 or IPv6 address with all bits after the prefix cleared."""
     family, number = _parse(address)
     size = 16 if family == socket.AF_INET6 else 4
     host_bits = 8 * size - prefix_length
@@ -160,7 +160,7 @@ def scope_of(address: str) -> str:
 
 
 def describe_address(label: str, address: str, prefix_length: int) -> InterfaceAddress:
-    """An address of an interface, or of its alias label, with all that follows from it."""
+    """An address of an interface, or of its alias label, with its network and scope."""
     network = network_of(address, prefix_length)
     return InterfaceAddress(
         label.partition(":")[0], label, address, prefix_length, network, scope_of(address)
@@ -187,11 +187,11 @@ def _ipv6_addresses() -> Iterable[InterfaceAddress]:
 
 
 def list_addresses(ifname: str | None = None) -> list[InterfaceAddress]:
-    """Every IPv4 and IPv6 address of all interfaces, or of one, with its true prefix length.
+    """Every IPv4 and IPv6 address of all interfaces, or of one, with its prefix length.
 
-    IPv4 comes first, by SIOCGIFCONF and SIOCGIFNETMASK and in the kernel's order; IPv6 comes from
-    /proc/net/if_inet6, which has no order, and is sorted. An interface without an address adds nothing.
-    Raises NoSuchInterface for a name that is not there.
+    IPv4 comes first, from SIOCGIFCONF and SIOCGIFNETMASK, in the kernel's order; IPv6 comes from
+    /proc/net/if_inet6, which has no order, and is sorted. An interface without an address is left out.
+    Raises NoSuchInterface for an unknown name.
     """
     if ifname is not None:
         get_index(ifname)
@@ -204,7 +204,7 @@ def list_addresses(ifname: str | None = None) -> list[InterfaceAddress]:
 
 
 def list_status() -> list[InterfaceStatus]:
-    """The status of every interface, also of those without an address, in the order of their indexes."""
+    """The status of every interface, including those without an address, in the order of their indexes."""
     addresses = list_addresses()
     found = []
     for _, name in socket.if_nameindex():
@@ -222,17 +222,17 @@ def get_interface_status(
 ) -> InterfaceStatus:
     """Whether an interface is up: turned on by its administrator, and running.
 
-    ``state`` is ``"up"`` or ``"down"``, and ``reason`` is why. Running (IFF_RUNNING) means that the
-    kernel's operational state (RFC 2863) is up, or unknown as on loopback: there is a carrier. An address
-    is not asked for: interfaces without one have a status too.
+    ``state`` is ``"up"`` or ``"down"``, and ``reason`` explains it. Running (IFF_RUNNING) means that the
+    kernel's operational state (RFC 2863) is up, or unknown as on loopback: there is a carrier. The
+    interface needs no address.
 
     ``ports`` (``"21-23,80"``) also scans those ports of the interface's first address, as
-    ``fastnet.portscan`` does with this engine and timeout. That is what listens on the address, not
-    whether the interface is up: a host answers itself through loopback. Without an address, or with the
-    interface turned off, nothing is scanned and ``ports`` of the result is empty; it is None where no scan
-    was asked for.
+    ``fastnet.portscan`` does with this engine and timeout. The scan finds the listeners on the address, not
+    whether the interface is up: a host connects to its own address through loopback. Without an address, or
+    if the interface is turned off, nothing is scanned and ``ports`` of the result is empty; it is None if no
+    scan was requested.
 
-    Raises NoSuchInterface, and what ``portscan`` raises.
+    Raises NoSuchInterface, and the errors of ``portscan``.
     """
     status = _judge(ifname, get_flags(ifname), tuple(list_addresses(ifname)))
     return status if ports is None else status._replace(ports=_scan(status, ports, engine, timeout))

@@ -1,4 +1,4 @@
-"""The Internet checksum (RFC 1071) in C; ``fastnet._pure.checksum`` is its contract."""
+"""The Internet checksum (RFC 1071) in C; ``fastnet._pure.checksum`` documents it."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
@@ -17,7 +17,7 @@ cdef extern from "checksum.h":
     uint16_t fn_checksum_pseudo_ipv4(const uint8_t *src, const uint8_t *dst, uint8_t protocol, uint16_t length) noexcept nogil
     uint16_t fn_checksum_pseudo_ipv6(const uint8_t *src, const uint8_t *dst, uint8_t protocol, uint32_t length) noexcept nogil
 
-# Letting other threads run costs more than it gives below this.
+# For smaller buffers, releasing the GIL costs more time than it saves.
 cdef enum:
     RELEASE_GIL_ABOVE = 65536
 
@@ -25,7 +25,7 @@ cdef const fn_checksum_kernel *available[FN_CHECKSUM_KERNELS]
 cdef size_t available_count = fn_checksum_kernels(available)
 cdef const fn_checksum_kernel *chosen = available[available_count - 1]
 
-# The default initial sum, known by identity: checking it would be a tenth of a short buffer's time.
+# The default initial sum, compared by identity: checking its value would take a tenth of a short buffer's time.
 cdef object NOTHING = 0
 
 
@@ -77,8 +77,8 @@ def checksum(data, initial=0, /):
     """The Internet checksum of a buffer (RFC 1071), 0 to 0xffff.
 
     ``data`` is any contiguous buffer (bytes, bytearray, memoryview, mmap, array); an odd last byte
-    counts as the high half of a word. ``initial`` is a sum to start from, as a pseudo-header's. Raises
-    TypeError where data is no buffer, BufferError where it is not contiguous, ValueError where initial
+    counts as the high half of a word. ``initial`` is a sum to start from, such as a pseudo-header's. Raises
+    TypeError if data is not a buffer, BufferError if it is not contiguous, ValueError if initial
     is out of range.
     """
     return 0xffff ^ sum_buffer(data, sum_argument(initial))
@@ -87,21 +87,21 @@ def checksum(data, initial=0, /):
 def verify(data, initial=0, /):
     """Whether data that contains its own checksum is intact: its sum is 0xffff (RFC 1071, section 1).
 
-    Takes and raises what ``checksum`` does.
+    Takes the same arguments and raises the same errors as ``checksum``.
     """
     return sum_buffer(data, sum_argument(initial)) == 0xffff
 
 
 def checksum_many(buffers, /):
-    """The checksum of each buffer, in order. Raises what ``checksum`` does, at the first bad one."""
+    """The checksum of each buffer, in order. Raises the errors of ``checksum`` at the first bad buffer."""
     return [0xffff ^ sum_buffer(data, 0) for data in buffers]
 
 
 def update(checksum, before, after, /):
-    """The checksum after one aligned field went from ``before`` to ``after`` (RFC 1624, equation 3).
+    """The checksum after one aligned field changed from ``before`` to ``after`` (RFC 1624, equation 3).
 
-    The field is of 16 or of 32 bits: values up to 0xffffffff. Data that becomes all zeros gets 0 where
-    computing it anew gives 0xffff; both verify. Raises ValueError for a value out of range.
+    The field has 16 or 32 bits: values up to 0xffffffff. For data that becomes all zeros it returns 0;
+    ``checksum`` returns 0xffff. Both verify. Raises ValueError for a value out of range.
     """
     cdef long long old_sum, old, new
     bounded(checksum, 0xffff, "checksum", &old_sum)
@@ -120,7 +120,7 @@ def pseudo_header_ipv4(src, dst, protocol, length, /):
     """The sum of an IPv4 pseudo-header (RFC 9293, section 3.1; RFC 768), for ``checksum``'s initial.
 
     ``src`` and ``dst`` are packed addresses of 4 bytes, ``length`` is the segment's in bytes, 0 to
-    65535. Raises ValueError for what is out of range.
+    65535. Raises ValueError for a value out of range.
     """
     cdef long long number, size
     src, dst = bytes(memoryview(src)), bytes(memoryview(dst))
@@ -133,7 +133,7 @@ def pseudo_header_ipv6(src, dst, protocol, length, /):
     """The sum of an IPv6 pseudo-header (RFC 8200, section 8.1), for ``checksum``'s initial.
 
     ``src`` and ``dst`` are packed addresses of 16 bytes, ``length`` is the upper layer's in bytes, 0 to
-    4294967295. Raises ValueError for what is out of range.
+    4294967295. Raises ValueError for a value out of range.
     """
     cdef long long number, size
     src, dst = bytes(memoryview(src)), bytes(memoryview(dst))
@@ -143,17 +143,17 @@ def pseudo_header_ipv6(src, dst, protocol, length, /):
 
 
 def kernels():
-    """The ways to compute a sum that this machine runs, slowest first. The last one is the default."""
+    """The names of the kernels that this machine supports, slowest first. The last one is the default."""
     return tuple([available[i].name.decode() for i in range(available_count)])
 
 
 def kernel():
-    """The name of the kernel that computes sums now."""
+    """The name of the current kernel."""
     return chosen.name.decode()
 
 
 def use_kernel(name, /):
-    """Compute sums by the kernel of this name from now on. Raises ValueError for one not in ``kernels()``."""
+    """Select the kernel that computes sums. Raises ValueError for a name that is not in ``kernels()``."""
     global chosen
     for i in range(available_count):
         if available[i].name.decode() == name:

@@ -1,4 +1,4 @@
-"""HTTP/1 message heads found in a byte stream, in C; ``fastnet._pure.http_head`` documents it."""
+"""Finds HTTP/1 message heads in a byte stream, in C; ``fastnet._pure.http_head`` documents it."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -116,7 +116,7 @@ cdef class Exchange:
         fn_http_free(self.http)
 
     cdef object run(self, direction step_on, bytes data):
-        """What the steps give together; data itself where that is the same."""
+        """The joined output of the steps; data itself if they are equal."""
         cdef fn_http_step step
         cdef const char *begin = PyBytes_AS_STRING(data)
         cdef size_t left = PyBytes_GET_SIZE(data)

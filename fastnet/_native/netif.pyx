@@ -1,4 +1,4 @@
-"""The kernel's answers about its network interfaces, in C; ``fastnet._pure.netif`` is its contract."""
+"""Queries about network interfaces, in C; ``fastnet._pure.netif`` documents it."""
 
 import os
 import socket
@@ -73,7 +73,7 @@ cdef str KEPT = "fastnet._native.netif"
 
 
 cdef class _Kept:
-    """A thread's socket; the thread's own dictionary holds it until the thread ends."""
+    """A thread's socket; the dictionary of the thread owns it until the thread ends."""
 
     cdef fn_netif netif
 
@@ -97,7 +97,7 @@ cdef _Kept kept():
 
 
 def _forget():
-    """In a forked child: what the parent's thread keeps is the parent's."""
+    """In a forked child: drop the copy of the parent's socket."""
     cdef PyObject *mine = PyThreadState_GetDict()
     if mine is not NULL:
         (<dict>mine).pop(KEPT, None)
@@ -136,7 +136,7 @@ cdef const uint8_t *ipv4(ifreq *answer) noexcept:
 
 
 cdef str dotted(const uint8_t *octets):
-    """inet_ntop(3) takes three times as long."""
+    """The address as text; inet_ntop(3) takes three times as long."""
     cdef char text[16]
     cdef int i, size = 0
     for i in range(4):
@@ -236,25 +236,25 @@ def list_ipv4():
 def list_interfaces():
     """The names of the interfaces that have an IPv4 address, each once, in the kernel's order (SIOCGIFCONF).
 
-    Two limits are the call's own: an interface without an IPv4 address is missing, and an address with
-    an alias label (``eth0:1``) is listed by that label as if it were an interface. ``socket.if_nameindex()``
-    names every interface.
+    The system call has two limits: an interface without an IPv4 address is missing, and an address with
+    an alias label (``eth0:1``) is listed by that label like an interface. ``socket.if_nameindex()``
+    returns every interface.
     """
     cdef _Answers answers = _Answers()
     cdef dict names = {}
     cdef ssize_t i
     for i in range(answers.count):
-        # The addresses of one interface stand together: most repeated labels need no decoding.
+        # The addresses of one interface are consecutive: most repeated labels need no decoding.
         if i == 0 or strcmp(answers.at(i).ifr_name, answers.at(i - 1).ifr_name):
             names[decoded(answers.at(i).ifr_name)] = None
     return list(names)
 
 
 def get_ip_address(ifname, /):
-    """The first IPv4 address of an interface, or the one of an alias label such as ``eth0:1`` (SIOCGIFADDR).
+    """The first IPv4 address of an interface, or of an alias label such as ``eth0:1`` (SIOCGIFADDR).
 
-    Raises NoSuchInterface for a name that is not there or can't be (it lists those there are), NoAddress
-    where the interface has no IPv4 address.
+    Raises NoSuchInterface for an unknown or invalid name (the message lists the interfaces), NoAddress
+    if the interface has no IPv4 address.
     """
     cdef ifreq answer
     ask_ipv4(SIOCGIFADDR, ifname, None, &answer, "IPv4 address")
@@ -262,9 +262,9 @@ def get_ip_address(ifname, /):
 
 
 def get_netmask(ifname, address=None, /):
-    """The netmask of an interface's first IPv4 address, or of that one of its addresses (SIOCGIFNETMASK).
+    """The netmask of an interface's first IPv4 address, or of ``address`` (SIOCGIFNETMASK).
 
-    Raises what ``get_ip_address`` does, and ValueError where address is not IPv4.
+    Raises the errors of ``get_ip_address``, and ValueError if ``address`` is not IPv4.
     """
     cdef ifreq answer
     ask_ipv4(SIOCGIFNETMASK, ifname, address, &answer, "IPv4 address")
@@ -272,9 +272,9 @@ def get_netmask(ifname, address=None, /):
 
 
 def get_broadcast(ifname, address=None, /):
-    """The broadcast address beside an interface's first IPv4 address, or beside that one (SIOCGIFBRDADDR).
+    """The broadcast address of an interface's first IPv4 address, or of ``address`` (SIOCGIFBRDADDR).
 
-    Raises what ``get_netmask`` does; NoAddress also where the address has no broadcast address, as
+    Raises the errors of ``get_netmask``; NoAddress also if the address has no broadcast address, as
     on loopback and on point-to-point links.
     """
     cdef ifreq answer
@@ -296,14 +296,14 @@ def get_flags(ifname, /):
 
 
 def get_mtu(ifname, /):
-    """The largest packet that an interface takes, in bytes (SIOCGIFMTU). Raises NoSuchInterface."""
+    """The MTU of an interface in bytes (SIOCGIFMTU). Raises NoSuchInterface."""
     cdef ifreq answer
     ask(SIOCGIFMTU, ifname, &answer, "MTU")
     return answer.ifr_mtu
 
 
 def get_index(ifname, /):
-    """The number of an interface (SIOCGIFINDEX). Raises NoSuchInterface."""
+    """The index of an interface (SIOCGIFINDEX). Raises NoSuchInterface."""
     cdef ifreq answer
     ask(SIOCGIFINDEX, ifname, &answer, "index")
     return answer.ifr_ifindex
@@ -312,7 +312,7 @@ def get_index(ifname, /):
 def get_hardware_address(ifname, /):
     """The MAC address of an interface, as ``02:00:00:00:00:01`` (SIOCGIFHWADDR).
 
-    Raises NoSuchInterface, and NoAddress where the kind of interface has no MAC address, as a tunnel.
+    Raises NoSuchInterface, and NoAddress for a kind of interface without MAC addresses, such as a tunnel.
     """
     cdef ifreq answer
     ask(SIOCGIFHWADDR, ifname, &answer, "MAC address")
@@ -324,12 +324,12 @@ def get_hardware_address(ifname, /):
 def list_ipv6():
     """Every IPv6 address: interface, address, prefix length, flags (/proc/net/if_inet6).
 
-    The flags are those of linux/if_addr.h: IFA_F_TENTATIVE 0x40, IFA_F_DADFAILED 0x08, ... Empty where
-    the kernel has no IPv6. Raises OSError where /proc is not there.
+    The flags are those of linux/if_addr.h: IFA_F_TENTATIVE 0x40, IFA_F_DADFAILED 0x08, ... Empty if
+    the kernel has no IPv6. Raises OSError if /proc is not mounted.
     """
     os.stat("/proc/thread-self/net")
     try:
-        # The thread's own: /proc/net is the main thread's.
+        # thread-self, since /proc/net is for the main thread's namespace.
         with open("/proc/thread-self/net/if_inet6", "rb") as file:
             return parse_ipv6(file.read())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The probe engine: conversations and sweeps in C; ``fastnet._pure.probe`` documents it."""
+"""The probe engine: probers and sweeps in C; ``fastnet._pure.probe`` documents it."""
 
 import errno
 import os
@@ -163,7 +163,7 @@ cdef int64_t gap_of(rate) except? -1:
 
 
 cdef uint64_t checked_seed(object seed) except? 0:
-    from fastnet._native.permute import Permutation  # which a ping has no use for
+    from fastnet._native.permute import Permutation  # a ping does not use it
 
     return Permutation(1, seed).seed
 
@@ -177,7 +177,7 @@ cdef object number_of(fn_number number):
 
 
 cdef bytes packed(addresses):
-    """Addresses as C has them."""
+    """Addresses as an array of fn_number."""
     cdef fn_number each
     cdef list parts = []
     for address in addresses:
@@ -194,7 +194,7 @@ include "probe_prober.pxi"
 
 
 cdef class _Turbo:
-    """What open_turbo() opens: it takes the prober's place."""
+    """The object that open_turbo() returns; it replaces the prober."""
 
     cdef fn_turbo *turbo
     cdef object prober
@@ -234,7 +234,7 @@ def open_turbo(prober, route):
 
 
 cdef class _Column:
-    """One value a target, in the sweep's own memory."""
+    """One value per target, in the sweep's own memory."""
 
     cdef _Sweep sweep
     cdef void *data
@@ -244,7 +244,7 @@ cdef class _Column:
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         if flags & PyBUF_WRITABLE:
             raise BufferError("a sweep's results can't be written to")
-        if self.format is None:  # by nobody's hand; a size of 0 is a division by zero
+        if self.format is None:  # a column that _Sweep did not make; a size of 0 would divide by zero
             raise BufferError("a column is a sweep's")
         buffer.obj = self
         buffer.buf = self.data
@@ -280,7 +280,7 @@ cdef class _Sweep:
 
     cdef int begin(self, fn_sweep_options *options, channel, spans, timeout, retries, window, rate, shard, seed,
                    decided, adaptive) except -1:
-        """Start a sweep over a channel, whose own options are already there."""
+        """Start a sweep on a channel; the caller has set the options of the channel."""
         cdef bytes key = os.urandom(16)
         spans = tuple(spans)
         bits = None if decided is None else memoryview(decided)
@@ -365,7 +365,7 @@ cdef class _Sweep:
         return socket.inet_ntop(family, number_of(address).to_bytes(size, "big"))
 
     cdef bint read_reason(self, uint64_t target, fn_reason *out) noexcept:
-        """A copy of a target's reason; False where it has none."""
+        """Copy a target's reason; False if it has none."""
         cdef uint8_t state = fn_sweep_states(self.sweep)[target]
         cdef const fn_reason *reason
         if state != FN_PENDING and state != FN_UNREACHABLE:
@@ -405,7 +405,7 @@ cdef class _Sweep:
         return index
 
     cdef int stop_unless_idle(self) except -1:
-        """What another thread's run() writes can't be read, nor a sweep be run twice at once."""
+        """Refuse to read results during another thread's run(), or to run a sweep twice at once."""
         if self.at_work:
             raise RuntimeError("the sweep runs in another thread")
         return 0

@@ -1,4 +1,4 @@
-# The conversation: csrc/probe/prober.h is the contract of what is C here.
+# The prober: csrc/probe/prober.h documents its C functions.
 
 cdef extern from "<netinet/in.h>" nogil:
     enum:
@@ -72,8 +72,8 @@ cdef object refusal_to_send(int code):
     return OSError(-code, os.strerror(-code))
 
 
-# What is called here never waits: giving up the GIL and asking for it again would take longer. Where there is none,
-# threads that share a prober take turns (critical sections).
+# The C functions called here never block: releasing and taking the GIL would take longer. Without a GIL, critical
+# sections serialise the threads that share a prober.
 cdef class Prober:
     cdef fn_prober *prober
     cdef object socket
@@ -172,5 +172,5 @@ cdef class Prober:
             responder = host_by_system((responder, 0, 0, heard.scope), socket.NI_NUMERICHOST)
         ttl = None if heard.ttl < 0 else heard.ttl
         error = (heard.type, heard.code) if heard.is_error else None
-        # As Answer() does, which is Python, and takes three times as long.
+        # Like Answer(), which is Python and takes three times as long.
         return tuple.__new__(Answer, (heard.tag, responder, heard.rtt, ttl, error, heard.info))

@@ -23,7 +23,7 @@ cdef enum:
     UNIX_PATH = 108
     CONGESTION = 16
     RECORDS = 64
-    OWN = 2  # references to a rule: that of the Rule and of its Counters
+    OWN = 2  # references to a rule: those of the Rule and of its Counters
     MOST = 0x7fffffff
 
 cdef int64_t FOREVER = 1 << 60
@@ -66,13 +66,13 @@ cdef int read_address(object address, fn_address *out) except -1:
         memcpy((<sockaddr_un *>&out.at).sun_path, <const char *>packed, len(packed))
         # An abstract name is as long as given; a path ends with a NUL.
         out.len = sizeof(unsigned short) + len(packed) + (not packed.startswith(b"\0"))
-    else:  # One that this machine may not know: connecting will show it.
+    else:  # This machine may not support the family: then connecting fails.
         out.len = sizeof(unsigned short)
     return 0
 
 
 cdef object ip_address(const fn_client *address):
-    """A socket address of IPv4 or IPv6; of another only the family is known."""
+    """A socket address of IPv4 or IPv6; only the family for others."""
     if address.any.sa_family == AF_INET:
         packed = (<const char *>&address.in_.sin_addr)[:4]
         return int(AF_INET), (socket.inet_ntop(AF_INET, packed), ntohs(address.in_.sin_port))
@@ -95,7 +95,7 @@ include "relay_rule.pxi"
 
 
 cdef object record_of(fn_record *record):
-    """Takes the record's references."""
+    """Convert a record. Takes ownership of its references."""
     cdef object upstream = None
     cdef object rule = <object><PyObject *>fn_rule_owner(record.rule)
     if record.upstream is not NULL:
@@ -115,7 +115,7 @@ cdef object record_of(fn_record *record):
 
 
 cdef int report_failure(fn_rule *rule) except -1:
-    """A connect has failed: call whoever wants to know. Takes the reference."""
+    """Call the rule's watcher after a failed connect. Takes ownership of the reference."""
     cdef Rule its = <object><PyObject *>fn_rule_owner(rule)
     fn_rule_release(rule)
     its.report_failure()
@@ -125,7 +125,7 @@ cdef int report_failure(fn_rule *rule) except -1:
 cdef class Loop:
     cdef fn_relay *relay
     cdef object _warn
-    cdef set _rules  # The owners of those that the relay or a record refers to.
+    cdef set _rules  # The Rules that the relay or a record refers to.
     cdef object __weakref__
 
     def __cinit__(self, *, spin=0.0, warn=lambda text: None):
@@ -165,7 +165,7 @@ cdef class Loop:
             fail(code)
 
     cdef int _keep(self, Rule rule) except -1:
-        """Keep this rule, of which the caller has a reference in C, and forget those that only Python has."""
+        """Keep this rule, to which the caller has a C reference, and drop those that only Python refers to."""
         with cython.critical_section(self):
             self._rules = {kept for kept in self._rules if fn_rule_references((<Rule>kept).rule) > OWN}
             self._rules.add(rule)
@@ -222,7 +222,7 @@ cdef class Loop:
         cdef size_t count = RECORDS, number
         ended = []
         while count == RECORDS:
-            with cython.critical_section(self):  # a ring with one reader
+            with cython.critical_section(self):  # the ring has a single reader
                 count = fn_relay_records(self.relay, some, RECORDS)
             for number in range(count):
                 ended.append(record_of(&some[number]))
@@ -245,7 +245,7 @@ cdef class Loop:
             free(some)
 
     def _abandon(self):
-        """In a forked child: close the copies, and touch nothing that is shared with the parent."""
+        """In a forked child: close the copies, and change nothing that is shared with the parent."""
         fn_relay_abandon(self.relay)
 
 

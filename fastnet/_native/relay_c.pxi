@@ -1,4 +1,4 @@
-# What the C of the relay offers: csrc/relay.h and csrc/http_head.h are the contract.
+# The C functions of the relay: csrc/relay.h and csrc/http_head.h document them.
 
 cdef extern from "<netinet/in.h>" nogil:
     enum:

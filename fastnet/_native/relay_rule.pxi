@@ -1,4 +1,4 @@
-# Upstreams, rules and what they count.
+# Upstreams, rules and their counters.
 
 cdef class Rule
 
@@ -111,7 +111,7 @@ cdef class Counters:
 
 
 cdef class _Prefixes:
-    """Prefixes as the rule wants them."""
+    """Prefixes as a C array for a rule."""
 
     cdef fn_prefix *list
     cdef fn_prefixes view
@@ -132,7 +132,7 @@ cdef class _Prefixes:
 
 
 cdef class _Upstreams:
-    """Upstreams as the rule wants them."""
+    """Upstreams as a C array for a rule."""
 
     cdef fn_upstream **list
     cdef unsigned count
@@ -156,7 +156,7 @@ cdef fn_http_text text_of(bytes value):
 
 
 cdef fn_http_rewrite *rewrite_of(object rewrite) except? NULL:
-    """A copy in C; NULL where there is none."""
+    """A copy in C; NULL for None."""
     cdef fn_http_text *names
     cdef fn_http_rewrite *made
     if rewrite is None:
@@ -180,7 +180,7 @@ cdef fn_http_rewrite *rewrite_of(object rewrite) except? NULL:
 cdef class Rule:
     cdef fn_rule *rule
     cdef Counters _counters
-    cdef object _watcher  # One callback or none, for any threads at once.
+    cdef object _watcher  # One callback or None; any number of threads may read it at once.
     cdef object __weakref__
 
     def __cinit__(self, upstreams, options=DEFAULTS):

@@ -50,8 +50,8 @@ def checksum(data: Buffer, initial: int = 0, /) -> int:
     """The Internet checksum of a buffer (RFC 1071), 0 to 0xffff.
 
     ``data`` is any contiguous buffer (bytes, bytearray, memoryview, mmap, array); an odd last byte
-    counts as the high half of a word. ``initial`` is a sum to start from, as a pseudo-header's. Raises
-    TypeError where data is no buffer, BufferError where it is not contiguous, ValueError where initial
+    counts as the high half of a word. ``initial`` is a sum to start from, such as a pseudo-header's. Raises
+    TypeError if data is not a buffer, BufferError if it is not contiguous, ValueError if initial
     is out of range.
     """
     return 0xFFFF ^ _sum(data, initial)
@@ -60,21 +60,21 @@ def checksum(data: Buffer, initial: int = 0, /) -> int:
 def verify(data: Buffer, initial: int = 0, /) -> bool:
     """Whether data that contains its own checksum is intact: its sum is 0xffff (RFC 1071, section 1).
 
-    Takes and raises what ``checksum`` does.
+    Takes the same arguments and raises the same errors as ``checksum``.
     """
     return _sum(data, initial) == 0xFFFF
 
 
 def checksum_many(buffers: Iterable[Buffer], /) -> list[int]:
-    """The checksum of each buffer, in order. Raises what ``checksum`` does, at the first bad one."""
+    """The checksum of each buffer, in order. Raises the errors of ``checksum`` at the first bad buffer."""
     return [checksum(data) for data in buffers]
 
 
 def update(checksum: int, before: int, after: int, /) -> int:
-    """The checksum after one aligned field went from ``before`` to ``after`` (RFC 1624, equation 3).
+    """The checksum after one aligned field changed from ``before`` to ``after`` (RFC 1624, equation 3).
 
-    The field is of 16 or of 32 bits: values up to 0xffffffff. Data that becomes all zeros gets 0 where
-    computing it anew gives 0xffff; both verify. Raises ValueError for a value out of range.
+    The field has 16 or 32 bits: values up to 0xffffffff. For data that becomes all zeros it returns 0;
+    ``checksum`` returns 0xffff. Both verify. Raises ValueError for a value out of range.
     """
     total = 0xFFFF ^ _check(checksum, 0xFFFF, "checksum")
     for change in (0xFFFFFFFF ^ _check(before, 0xFFFFFFFF, "before"), _check(after, 0xFFFFFFFF, "after")):
@@ -96,7 +96,7 @@ def pseudo_header_ipv4(src: Buffer, dst: Buffer, protocol: int, length: int, /) 
     """The sum of an IPv4 pseudo-header (RFC 9293, section 3.1; RFC 768), for ``checksum``'s initial.
 
     ``src`` and ``dst`` are packed addresses of 4 bytes, ``length`` is the segment's in bytes, 0 to
-    65535. Raises ValueError for what is out of range.
+    65535. Raises ValueError for a value out of range.
     """
     return _pseudo_header(src, dst, 4, protocol, length, 0xFFFF)
 
@@ -105,22 +105,22 @@ def pseudo_header_ipv6(src: Buffer, dst: Buffer, protocol: int, length: int, /) 
     """The sum of an IPv6 pseudo-header (RFC 8200, section 8.1), for ``checksum``'s initial.
 
     ``src`` and ``dst`` are packed addresses of 16 bytes, ``length`` is the upper layer's in bytes, 0 to
-    4294967295. Raises ValueError for what is out of range.
+    4294967295. Raises ValueError for a value out of range.
     """
     return _pseudo_header(src, dst, 16, protocol, length, 0xFFFFFFFF)
 
 
 def kernels() -> tuple[str, ...]:
-    """The ways to compute a sum that this machine runs, slowest first. The last one is the default."""
+    """The names of the kernels that this machine supports, slowest first. The last one is the default."""
     return ("python",)
 
 
 def kernel() -> str:
-    """The name of the kernel that computes sums now."""
+    """The name of the current kernel."""
     return "python"
 
 
 def use_kernel(name: str, /) -> None:
-    """Compute sums by the kernel of this name from now on. Raises ValueError for one not in ``kernels()``."""
+    """Select the kernel that computes sums. Raises ValueError for a name that is not in ``kernels()``."""
     if name not in kernels():
         raise ValueError(f"no checksum kernel {name!r} here: there are {', '.join(kernels())}")

@@ -65,7 +65,7 @@ class _Kept:
             return False
 
     def __del__(self) -> None:
-        # What somebody else has closed (a daemon that closes everything) is not ours to close again.
+        # A descriptor that other code closed (a daemon closes all of them) must not be closed again.
         try:
             ours = self._identity() == self.identity
         except (OSError, AttributeError):
@@ -153,34 +153,34 @@ def list_ipv4() -> list[tuple[str, str]]:
 def list_interfaces() -> list[str]:
     """The names of the interfaces that have an IPv4 address, each once, in the kernel's order (SIOCGIFCONF).
 
-    Two limits are the call's own: an interface without an IPv4 address is missing, and an address with
-    an alias label (``eth0:1``) is listed by that label as if it were an interface. ``socket.if_nameindex()``
-    names every interface.
+    The system call has two limits: an interface without an IPv4 address is missing, and an address with
+    an alias label (``eth0:1``) is listed by that label like an interface. ``socket.if_nameindex()``
+    returns every interface.
     """
     return list(dict.fromkeys(label for label, _ in list_ipv4()))
 
 
 def get_ip_address(ifname: str, /) -> str:
-    """The first IPv4 address of an interface, or the one of an alias label such as ``eth0:1`` (SIOCGIFADDR).
+    """The first IPv4 address of an interface, or of an alias label such as ``eth0:1`` (SIOCGIFADDR).
 
-    Raises NoSuchInterface for a name that is not there or can't be (it lists those there are), NoAddress
-    where the interface has no IPv4 address.
+    Raises NoSuchInterface for an unknown or invalid name (the message lists the interfaces), NoAddress
+    if the interface has no IPv4 address.
     """
     return socket.inet_ntoa(_ask_ipv4(_SIOCGIFADDR, ifname, "IPv4 address"))
 
 
 def get_netmask(ifname: str, address: str | None = None, /) -> str:
-    """The netmask of an interface's first IPv4 address, or of that one of its addresses (SIOCGIFNETMASK).
+    """The netmask of an interface's first IPv4 address, or of ``address`` (SIOCGIFNETMASK).
 
-    Raises what ``get_ip_address`` does, and ValueError where address is not IPv4.
+    Raises the errors of ``get_ip_address``, and ValueError if ``address`` is not IPv4.
     """
     return socket.inet_ntoa(_ask_ipv4(_SIOCGIFNETMASK, ifname, "IPv4 address", address))
 
 
 def get_broadcast(ifname: str, address: str | None = None, /) -> str:
-    """The broadcast address beside an interface's first IPv4 address, or beside that one (SIOCGIFBRDADDR).
+    """The broadcast address of an interface's first IPv4 address, or of ``address`` (SIOCGIFBRDADDR).
 
-    Raises what ``get_netmask`` does; NoAddress also where the address has no broadcast address, as
+    Raises the errors of ``get_netmask``; NoAddress also if the address has no broadcast address, as
     on loopback and on point-to-point links.
     """
     packed = _ask_ipv4(_SIOCGIFBRDADDR, ifname, "broadcast address", address)
@@ -199,13 +199,13 @@ def get_flags(ifname: str, /) -> int:
 
 
 def get_mtu(ifname: str, /) -> int:
-    """The largest packet that an interface takes, in bytes (SIOCGIFMTU). Raises NoSuchInterface."""
+    """The MTU of an interface in bytes (SIOCGIFMTU). Raises NoSuchInterface."""
     mtu: int = struct.unpack_from("i", _ask(_SIOCGIFMTU, ifname, "MTU"))[0]
     return mtu
 
 
 def get_index(ifname: str, /) -> int:
-    """The number of an interface (SIOCGIFINDEX). Raises NoSuchInterface."""
+    """The index of an interface (SIOCGIFINDEX). Raises NoSuchInterface."""
     index: int = struct.unpack_from("i", _ask(_SIOCGIFINDEX, ifname, "index"))[0]
     return index
 
@@ -213,7 +213,7 @@ def get_index(ifname: str, /) -> int:
 def get_hardware_address(ifname: str, /) -> str:
     """The MAC address of an interface, as ``02:00:00:00:00:01`` (SIOCGIFHWADDR).
 
-    Raises NoSuchInterface, and NoAddress where the kind of interface has no MAC address, as a tunnel.
+    Raises NoSuchInterface, and NoAddress for a kind of interface without MAC addresses, such as a tunnel.
     """
     union = _ask(_SIOCGIFHWADDR, ifname, "MAC address")
     if struct.unpack_from("H", union)[0] not in MAC_TYPES:
@@ -230,12 +230,12 @@ def _parse_ipv6(line: bytes) -> tuple[str, str, int, int]:
 def list_ipv6() -> list[tuple[str, str, int, int]]:
     """Every IPv6 address: interface, address, prefix length, flags (/proc/net/if_inet6).
 
-    The flags are those of linux/if_addr.h: IFA_F_TENTATIVE 0x40, IFA_F_DADFAILED 0x08, ... Empty where
-    the kernel has no IPv6. Raises OSError where /proc is not there.
+    The flags are those of linux/if_addr.h: IFA_F_TENTATIVE 0x40, IFA_F_DADFAILED 0x08, ... Empty if
+    the kernel has no IPv6. Raises OSError if /proc is not mounted.
     """
     os.stat("/proc/thread-self/net")
     try:
-        # The thread's own: /proc/net is the main thread's.
+        # thread-self, since /proc/net is for the main thread's namespace.
         with open("/proc/thread-self/net/if_inet6", "rb") as file:
             return [_parse_ipv6(line) for line in file]
     except FileNotFoundError:

@@ -228,7 +228,7 @@ class Sweep(Generic[Over]):
         self._gap_ns = _gap_ns(rate)
 
     def _stop_unless_idle(self) -> None:
-        """What another thread's run() writes can't be read, nor a sweep be run twice at once."""
+        """Refuse to read results during another thread's run(), or to run a sweep twice at once."""
         if self._at_work.locked():
             raise _at_work_elsewhere()
 
