@@ -1,6 +1,6 @@
-"""Where a connection goes: ``HOST:PORT`` texts, and the socket addresses that they resolve to.
+"""Endpoints of connections: ``HOST:PORT`` texts, and the socket addresses that they resolve to.
 
-Also ``unix:/path`` and ``unix:@abstract``, and for what is listened on ``systemd:NAME``.
+Also ``unix:/path`` and ``unix:@abstract``, and, to listen on, ``systemd:NAME``.
 """
 
 import errno
@@ -17,7 +17,7 @@ from fastnet._system.names import host_by_system
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved, NotPermitted
 
 SocketAddress = tuple[Any, ...]
-"""What ``socket.bind`` and ``connect`` take: (host, port) or (host, port, flow, scope)."""
+"""An argument of ``socket.bind`` and ``connect``: (host, port) or (host, port, flow, scope)."""
 
 
 _LOOPBACK = {socket.AF_INET6: b"::1", socket.AF_INET: b"127.0.0.1"}
@@ -39,22 +39,22 @@ _SERVICES = {
     "redis": 6379,
     "http-alt": 8080,
 }
-"""Ports by name where there is no ``/etc/services`` (Debian's netbase)."""
+"""Ports by name, used without ``/etc/services`` (Debian's netbase)."""
 _HOSTS_FILE = "/etc/hosts"
 _IPV4_NUMBER = "(?:0[xX][0-9a-fA-F]*|[0-9]+)"
 _AMBIGUOUS_IPV4 = re.compile(
     rf"(?!(?:(?:0|[1-9][0-9]*)\.){{3}}(?:0|[1-9][0-9]*)$){_IPV4_NUMBER}(?:\.{_IPV4_NUMBER}){{0,3}}"
 )
-"""What inet_aton(3) takes, or might, besides four decimal octets."""
+"""IPv4 forms that inet_aton(3) accepts, or may accept, besides four decimal octets."""
 _NUMBERS = re.compile(rf"{_IPV4_NUMBER}(?:\.{_IPV4_NUMBER})*")
-"""What no name is: some resolvers read it as an address, behind a dot at its end too."""
+"""Texts that are not names: some resolvers read them as an address, also with a dot at the end."""
 _NOT_OF_HOSTS = frozenset(" /?#@*[]%\\")
-"""glibc takes ``*`` for the loopback."""
+"""Characters that are not in hosts; glibc resolves ``*`` to the loopback."""
 MAPPED = bytes(10) + b"\xff\xff"
-"""How an IPv6 address begins that stands for an IPv4 one (RFC 4291, section 2.5.5.2)."""
+"""The prefix of IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2)."""
 _LONGEST_LABEL = 63
 _LONGEST_NAME = 254
-"""With the dot at its end (RFC 1035, section 2.3.4)."""
+"""Including the dot at its end (RFC 1035, section 2.3.4)."""
 
 
 class Endpoint(NamedTuple):
@@ -68,7 +68,7 @@ class Endpoint(NamedTuple):
 
 
 class UnixEndpoint(NamedTuple):
-    """A socket of the Unix domain: its path, or ``@`` and a name of the abstract namespace (unix(7))."""
+    """A Unix domain socket: its path, or ``@`` and a name in the abstract namespace (unix(7))."""
 
     path: str
 
@@ -89,14 +89,14 @@ Place: TypeAlias = Endpoint | UnixEndpoint | InheritedEndpoint
 
 
 class Resolved(NamedTuple):
-    """One socket address that a host name stands for."""
+    """One socket address that a host name resolves to."""
 
     family: socket.AddressFamily
     address: SocketAddress
 
     @property
     def host(self) -> str:
-        """The numeric address, with its scope where it has one (``fe80::1%eth0``)."""
+        """The numeric address, with its scope if it has one (``fe80::1%eth0``)."""
         return host_by_system(self.address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,16 +115,16 @@ def parse_port(text: str) -> int:
         return int(text)
     try:
         return socket.getservbyname(text)
-    except (OSError, ValueError):  # ValueError: what can't be a name at all, as a NUL
+    except (OSError, ValueError):  # ValueError: for a text that can't be a name, such as a NUL
         if text in _SERVICES:
             return _SERVICES[text]
         raise InvalidArgument(f"port {text!r}: expected a number or a service name") from None
 
 
 def parse_endpoint(text: str, default_host: str | None = None) -> Endpoint:
-    """``host:port``, ``1.2.3.4:port`` or ``[v6]:port``; only ``port`` where there is a default host.
+    """Parse ``host:port``, ``1.2.3.4:port`` or ``[v6]:port``; only ``port`` if there is a default host.
 
-    Raises InvalidArgument, with what the form is.
+    Raises InvalidArgument; the message has the expected form.
     """
     check_text("text", text)
     host, colon, port = text.rpartition(":")
@@ -145,7 +145,7 @@ def ascii_host(host: str) -> str:
     """A host in ASCII, as it is resolved and sent: an international name is encoded (RFC 5891).
 
     Raises InvalidArgument for a name that IDNA 2003 and 2008 encode differently, and for an IPv4 address in
-    a form that programs read differently. What is no host at all is returned as it is.
+    a form that programs read differently. A text that is not a host is returned unchanged.
     """
     if not host.isascii() and ":" not in host:
         host = _encoded(host)
@@ -154,8 +154,8 @@ def ascii_host(host: str) -> str:
 
 
 def _encoded(host: str) -> str:
-    """The ASCII form of a host name; the name itself where it has none."""
-    from fastnet import _idna  # here, since its tables are large and few names need them
+    """The ASCII form of a host name; the name itself if it has none."""
+    from fastnet import _idna  # imported here: its tables are large and few names need them
 
     new, old = _idna.encode_2008(host), _idna.encode_2003(host)
     if new == old:
@@ -177,7 +177,7 @@ def check_ipv4_form(text: str) -> None:
 
 
 def is_host(host: str) -> bool:
-    """Whether this can be a numeric address or a name in ASCII at all."""
+    """Whether this is a valid numeric address, or can be a name in ASCII."""
     if ":" in host:
         address, percent, scope = host.partition("%")
         return _is_address(socket.AF_INET6, address) and bool(scope) == bool(percent)
@@ -198,7 +198,7 @@ def _is_address(family: int, text: str) -> bool:
 
 
 def check_not_mapped(host: str, found: "Resolved") -> None:
-    """Refuse an IPv4-mapped IPv6 address, which no IPv6 packet is for. Raises InvalidArgument."""
+    """Refuse an IPv4-mapped IPv6 address: no IPv6 packet is sent to one. Raises InvalidArgument."""
     if found.family == socket.AF_INET6:
         packed = socket.inet_pton(socket.AF_INET6, found.address[0].partition("%")[0])
         if packed.startswith(MAPPED):
@@ -206,9 +206,9 @@ def check_not_mapped(host: str, found: "Resolved") -> None:
 
 
 def parse_place(text: str, default_host: str | None = None) -> Place:
-    """``unix:/path``, ``unix:@abstract``, ``systemd:NAME``, or what ``parse_endpoint`` takes.
+    """Parse ``unix:/path``, ``unix:@abstract``, ``systemd:NAME``, or a text for ``parse_endpoint``.
 
-    Raises InvalidArgument, with what the form is.
+    Raises InvalidArgument; the message has the expected form.
     """
     check_text("text", text)
     kind, colon, rest = text.partition(":")
@@ -220,7 +220,7 @@ def parse_place(text: str, default_host: str | None = None) -> Place:
 
 
 def parse_unix(path: str) -> UnixEndpoint:
-    """A path, or ``@`` and an abstract name. Raises InvalidArgument for what can't be one."""
+    """Parse a path, or ``@`` and an abstract name. Raises InvalidArgument for an invalid one."""
     if path in ("", "@"):
         raise InvalidArgument(f"'unix:{path}': expected unix:/path or unix:@name")
     _unix.unix_address(path)
@@ -228,7 +228,7 @@ def parse_unix(path: str) -> UnixEndpoint:
 
 
 def place_of(family: int, address: Any) -> Endpoint | UnixEndpoint:
-    """Where a socket address is: what ``getsockname`` and ``getpeername`` give, to be written as text."""
+    """The endpoint for a socket address that ``getsockname`` or ``getpeername`` returned."""
     if family == socket.AF_UNIX:
         path = os.fsdecode(address)
         return UnixEndpoint(f"@{path[1:]}" if path.startswith("\0") else path)
@@ -245,12 +245,12 @@ def resolve(
 ) -> list[Resolved]:
     """Every address of a host, in the resolver's order.
 
-    ``localhost`` and names below it, as ``app.localhost``, are the loopback addresses unless ``/etc/hosts``
-    has others; no resolver is asked for them, nor for names below ``invalid``, which do not exist
-    (RFC 6761, sections 6.3 and 6.4). With ``passive``, to listen on them: ``*`` is every local address, and
-    ``localhost`` both loopbacks, even where the file names only one.
+    ``localhost`` and names below it, such as ``app.localhost``, are the loopback addresses unless
+    ``/etc/hosts`` has others. Names below ``invalid`` do not exist. No resolver is queried for either
+    (RFC 6761, sections 6.3 and 6.4). With ``passive``, which is for listening, ``*`` is every local address,
+    and ``localhost`` is both loopback addresses, even if the file has only one.
 
-    Raises NameNotResolved, naming the host, and InvalidArgument as ``ascii_host`` does.
+    Raises NameNotResolved with the host in the message, and the InvalidArgument of ``ascii_host``.
     """
     everywhere = passive and host == "*"
     names = [None] if everywhere else _names_to_ask_for(host, family, passive)
@@ -274,7 +274,7 @@ def _not_resolved(message: str, code: int | None = socket.EAI_NONAME) -> NameNot
 
 
 def _names_to_ask_for(host: str, family: int, passive: bool) -> list[bytes]:
-    """As bytes, since for text Python would load its IDNA codec."""
+    """The names to resolve, as bytes: for text Python would load its IDNA codec."""
     name = ascii_host(host)
     if not is_host(name):
         raise _not_resolved(f"{host or repr(host)}: not a host name or an address")
@@ -290,19 +290,19 @@ def _names_to_ask_for(host: str, family: int, passive: bool) -> list[bytes]:
 
 
 def _with_number(host: str) -> str:
-    """An address with its interface's number for its name.
+    """An address with the name of its interface replaced by the index.
 
-    The C library knows the names for link-local addresses only, others take them for all, as curl does.
+    The C library accepts names only for link-local addresses; programs such as curl accept them for all.
     """
     address, percent, interface = host.partition("%")
     if percent:
-        with suppress(OSError):  # it is a number, or there is no such interface
+        with suppress(OSError):  # it is an index already, or there is no such interface
             return f"{address}%{socket.if_nametoindex(interface)}"
     return host
 
 
 def _in_hosts_file(name: str, family: int) -> bool:
-    """Whether the C library finds an address of this family there, and so asks no resolver."""
+    """Whether ``/etc/hosts`` has an address of this family: then the C library queries no resolver."""
     try:
         with open(_HOSTS_FILE, encoding="utf-8", errors="replace") as file:
             lines = [line.partition("#")[0].lower().split() for line in file]
@@ -314,7 +314,7 @@ def _in_hosts_file(name: str, family: int) -> bool:
 
 
 def has_no_route(resolved: Resolved) -> bool:
-    """Whether nothing can be sent there from here, for want of a route or of an address to send from."""
+    """Whether this machine has no route to the address, or no source address for it."""
     try:
         with socket.socket(resolved.family, socket.SOCK_DGRAM) as sock:
             sock.connect((resolved.host, 9))  # sends nothing
@@ -343,10 +343,10 @@ def listen(
 ) -> list[socket.socket]:
     """Listening TCP sockets for every address of an endpoint, all on one port; port 0 takes a free one.
 
-    ``localhost`` and ``*`` listen on both families, or on the one that this machine has. With the type
-    ``SOCK_DGRAM`` they are UDP sockets. ``reuse_port`` lets other programs of the same user that ask for
-    that too listen there beside this one (SO_REUSEPORT, socket(7)). Raises NameNotResolved, AddressInUse,
-    NotPermitted for a privileged port, or OSError.
+    ``localhost`` and ``*`` listen on both families, or on the only one that this machine has. With the type
+    ``SOCK_DGRAM`` they are UDP sockets. With ``reuse_port``, other programs of the same user that also set
+    SO_REUSEPORT (socket(7)) may listen on the same port. Raises NameNotResolved, AddressInUse, NotPermitted
+    for a privileged port, or OSError.
     """
     addresses = resolve(endpoint.host, endpoint.port, family=family, type=type, passive=True)
     tries = 1 if endpoint.port else _FREE_PORT_TRIES
@@ -355,20 +355,20 @@ def listen(
         try:
             return _listen(addresses, type, reuse_port)
         except AddressInUse:
-            # A port that was free in one family may be taken in the other.
+            # A port that is free in one family may be in use in the other.
             if not tries:
                 raise
 
 
 def listen_beside(listeners: list[socket.socket]) -> list[socket.socket]:
-    """Further sockets at the addresses of these, among which the kernel spreads who connects (SO_REUSEPORT).
+    """More sockets on the same addresses; the kernel distributes connections among them (SO_REUSEPORT).
 
-    Whoever else asks for one of these addresses later is refused as before, unless by SO_REUSEPORT.
+    A later bind to one of these addresses still fails, unless it uses SO_REUSEPORT.
     """
     with ExitStack() as undo:
         beside = []
         for sock in listeners:
-            # Only now: at first it had to be alone there, or another program's port would be shared.
+            # Not set before the first bind, which must fail if another program uses the port.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             resolved = Resolved(sock.family, sock.getsockname())
             beside.append(_listener(resolved, resolved.address[1], sock.type, reuse_port=True))
@@ -399,7 +399,7 @@ def _listen(addresses: list[Resolved], type: int, reuse_port: bool) -> list[sock
 def _listener(resolved: Resolved, port: int, type: int, reuse_port: bool) -> socket.socket:
     sock = socket.socket(resolved.family, type)
     try:
-        if type == socket.SOCK_STREAM:  # For datagrams it would let others take the port.
+        if type == socket.SOCK_STREAM:  # For datagrams it would let other sockets use the port.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

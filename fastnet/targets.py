@@ -1,4 +1,4 @@
-"""Which addresses to probe: hosts, prefixes, ranges and exclusions, held as intervals and never expanded.
+"""Sets of addresses to probe: hosts, prefixes, ranges and exclusions, stored as intervals, never expanded.
 
 A target is written as one of::
 
@@ -8,7 +8,7 @@ A target is written as one of::
     10.0.2.2-4                a range in an octet (any of them): 10.0.0-1.1,3-5, 10.0.2.*
     www.example.com           a name: the first address that it resolves to
 
-A text that looks like numbers is never looked up as a name: errors are refused with the reason.
+A text that looks like numbers is never resolved as a name: InvalidArgument has the reason.
 """
 
 import socket
@@ -25,7 +25,7 @@ from fastnet.endpoints import MAPPED, resolve
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 
 MAX_SPANS = 1 << 20
-"""A text that falls apart into more separate intervals than this is refused (``*.*.*.1``)."""
+"""Maximum number of separate intervals in one text; ``*.*.*.1`` has more and is refused."""
 
 _BITS: dict[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
@@ -38,7 +38,7 @@ class Span(NamedTuple):
 
 
 _MAPPED = Span(int.from_bytes(MAPPED, "big") << 32, (int.from_bytes(MAPPED, "big") + 1 << 32) - 1)
-"""IPv6 addresses that stand for IPv4 ones."""
+"""IPv4-mapped IPv6 addresses."""
 
 
 class Prefix(NamedTuple):
@@ -50,14 +50,14 @@ class Prefix(NamedTuple):
 
 
 class Unresolved(NamedTuple):
-    """A text among targets that stands for no address, as a name that does not resolve, and why not."""
+    """A text among targets without an address, such as a name that does not resolve, and the reason."""
 
     name: str
     reason: str
     error: type[FastnetError] = NameNotResolved
-    """What is raised where nothing else is among the targets."""
+    """The error to raise if there are no other targets."""
     errno: int | None = None
-    """The resolver's code, as of NameNotResolved."""
+    """The resolver's error code, as in NameNotResolved."""
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -71,8 +71,8 @@ class Targets:
     """A set of addresses of both families, in ascending order, IPv4 before IPv6.
 
     ``Targets("10.0.2.2-4", "::1", exclude=["10.0.2.3"])``. It has a length, membership, equality, lazy
-    iteration and indexing, all of them over the textual addresses. ``family`` restricts what a name
-    resolves to. Raises InvalidArgument for what is no target, NameNotResolved for an unknown name; with
+    iteration and indexing, all of them with addresses as text. ``family`` restricts the addresses of
+    names. Raises InvalidArgument for a text that is not a target, NameNotResolved for an unknown name; with
     ``strict`` False such ``texts`` are left out, and ``unresolved`` has them.
     """
 
@@ -105,7 +105,7 @@ class Targets:
 
     @property
     def size(self) -> int:
-        """The number of addresses: that of ``len`` gives, without its limit of 2^63 - 1."""
+        """The number of addresses, as from ``len``, but without its limit of 2^63 - 1."""
         return self._starts[-1]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -132,7 +132,7 @@ class Targets:
         return address_text(*self.at(index))
 
     def at(self, index: int) -> tuple[int, int]:
-        """The family and the number of the address at an index. Raises IndexError."""
+        """The family and the integer of the address at an index. Raises IndexError."""
         if index < 0:
             index += self.size
         if not 0 <= index < self.size:
@@ -144,7 +144,7 @@ class Targets:
         return socket.AF_INET6, self.ipv6[which - len(self.ipv4)].first + index - before
 
     def before(self, family: int, number: int) -> int:
-        """How many of the targets come before an address, be it one of them or not."""
+        """The number of targets before an address, which may be a target or not."""
         spans = self.spans(family)
         which = bisect_right(spans, number, key=lambda span: span.first)
         behind = max(0, spans[which - 1].last + 1 - number) if which else 0
@@ -173,7 +173,7 @@ class Targets:
         return hash((self.ipv4, self.ipv6))
 
     def texts(self) -> Iterator[str]:
-        """The intervals as texts that make these targets again: an address, or a range with both ends."""
+        """The intervals as texts for Targets to make the same set: an address, or a range with both ends."""
         for family in _BITS:
             for first, last in self.spans(family):
                 text = address_text(family, first)
@@ -184,7 +184,7 @@ class Targets:
 
 
 def read_targets(lines: Iterable[str]) -> list[str]:
-    """The targets that a file lists: any number a line, blanks between them; ``#`` begins a remark."""
+    """The targets in the lines of a file, separated by blanks; ``#`` begins a comment."""
     words: list[str] = []
     for line in several("lines", lines, "lines of text"):
         check_text("lines", line)
@@ -193,9 +193,9 @@ def read_targets(lines: Iterable[str]) -> list[str]:
 
 
 def parse_prefix(text: Given) -> Prefix:
-    """``10.0.0.0/8``, ``2001:db8::/32``, or an address, which is a prefix of its own.
+    """Parse ``10.0.0.0/8``, ``2001:db8::/32``, or an address, which is a prefix of full length.
 
-    Raises InvalidArgument for anything else, and where there are bits set behind the prefix.
+    Raises InvalidArgument for any other text, and if a bit after the prefix is set.
     """
     text = prefix_text("text", text)
     family = socket.AF_INET6 if ":" in text else socket.AF_INET
@@ -209,12 +209,12 @@ def parse_prefix(text: Given) -> Prefix:
 
 
 def address_text(family: int, number: int) -> str:
-    """An address as text, from its number."""
+    """An address as text, from its integer."""
     return socket.inet_ntop(family, number.to_bytes(_BITS[family] // 8, "big"))
 
 
 def _check_not_mapped(span: Span) -> None:
-    """Refuse IPv4-mapped addresses, which no IPv6 packet is for. Raises InvalidArgument."""
+    """Refuse IPv4-mapped addresses: no IPv6 packet is sent to them. Raises InvalidArgument."""
     if _MAPPED.first <= span.first and span.last <= _MAPPED.last:
         ends = [address_text(socket.AF_INET, number - _MAPPED.first) for number in span]
         meant = "-".join(dict.fromkeys(ends))
@@ -224,9 +224,10 @@ def _check_not_mapped(span: Span) -> None:
 
 
 def _check_exclusion(unwanted: Span, wanted: list[Span]) -> None:
-    """Refuse a mapped exclusion that would have to leave out IPv4 targets. Raises InvalidArgument.
+    """Refuse an IPv4-mapped exclusion if it matches IPv4 targets. Raises InvalidArgument.
 
-    Lists of what nobody sends to have all of them in one prefix, and those of others' networks do no harm.
+    Lists of reserved networks have all mapped addresses in one prefix, and mapped addresses of other networks
+    change nothing: both are accepted.
     """
     if unwanted == _MAPPED or not _MAPPED.first <= unwanted.first <= unwanted.last <= _MAPPED.last:
         return
@@ -242,11 +243,11 @@ def _collect(
     check: Callable[[Span], None],
     unresolved: dict[str, Unresolved] | None = None,
 ) -> dict[int, list[Span]]:
-    """The intervals by family. What is no target is put into ``unresolved``, where there is one."""
+    """The intervals by family. A text that is not a target is added to ``unresolved``, if that is given."""
     spans: dict[int, list[Span]] = {key: [] for key in _BITS}
     for text in texts:
         try:
-            # A long list is mostly plain addresses, which this reads faster than what can name what is wrong.
+            # Most texts of a long list are addresses; this is faster than _parse, which explains errors.
             number = int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
             spans[socket.AF_INET].append(Span(number, number))
         except (OSError, ValueError, TypeError):
@@ -266,7 +267,7 @@ def _collect(
 
 
 def _parse(text: str, family: int) -> tuple[int, list[Span]]:
-    """The family and the intervals that one text stands for."""
+    """The family and the intervals of one text."""
     if not text or text != text.strip():
         raise InvalidArgument(f"{text!r}: expected a host, a prefix or a range of addresses")
     if "%" in text:
@@ -288,8 +289,8 @@ def _parse(text: str, family: int) -> tuple[int, list[Span]]:
 
 
 def _is_numeric(text: str) -> bool:
-    """Whether numbers are meant: a name never ends in a number, nor has any of these characters."""
-    last = text.removesuffix(".").rpartition(".")[2].lower()  # a full name may end in a dot
+    """Whether a text means numbers: a name never ends in a number, nor has any of these characters."""
+    last = text.removesuffix(".").rpartition(".")[2].lower()  # a fully qualified name may end in a dot
     return any(mark in text for mark in ":/*,") or last.startswith("0x") or not last.strip("0123456789-")
 
 
@@ -327,12 +328,12 @@ def _range(family: int, text: str, first: str, last: str) -> Span:
 
 
 def _octets(text: str) -> list[Span]:
-    """nmap's form: each octet a number, a range, a list of them, or ``*``."""
+    """Parse nmap's form: each octet is a number, a range, a list of them, or ``*``."""
     parts = text.split(".")
     if len(parts) != 4:
         raise InvalidArgument(f"{text}: expected an address of four octets")
     choices = [_octet_spans(part, text) for part in parts]
-    # Octets that are whole at the end join into one interval; only those before them multiply.
+    # Full octets (0-255) at the end join into one interval; only the octets before them multiply.
     depth = 3
     while depth and choices[depth] == [Span(0, 255)]:
         depth -= 1
@@ -370,7 +371,7 @@ def _octet(text: str, within: str) -> int:
     if not text:
         raise InvalidArgument(f"{within}: an empty octet or an open range; expected 0 to 255")
     plain = text.lstrip("0") or "0"
-    # Counted first: a number of thousands of digits would take int() long.
+    # The digits are counted first: int() is slow for thousands of them.
     if not (text.isascii() and text.isdigit()) or len(plain) > 3 or int(plain) > 255:
         raise InvalidArgument(f"{within}: octet {text}: expected 0 to 255")
     if text != plain:
@@ -379,7 +380,7 @@ def _octet(text: str, within: str) -> int:
 
 
 def _merge(spans: Iterable[Span]) -> list[Span]:
-    """Ascending, and apart: what overlaps or touches is joined."""
+    """The intervals in ascending order; those that overlap or touch are joined."""
     merged: list[Span] = []
     for span in sorted(spans):
         if merged and span.first <= merged[-1].last + 1:
@@ -390,7 +391,7 @@ def _merge(spans: Iterable[Span]) -> list[Span]:
 
 
 def _subtract(wanted: list[Span], unwanted: list[Span]) -> Iterator[Span]:
-    """What remains of merged spans without the others, in one walk over both."""
+    """Merged spans without the others, in one pass over both."""
     holes = iter(unwanted)
     hole = next(holes, None)
     for first, last in wanted:
@@ -399,7 +400,7 @@ def _subtract(wanted: list[Span], unwanted: list[Span]) -> Iterator[Span]:
                 yield Span(first, hole.first - 1)
             first = max(first, hole.last + 1)
             if hole.last > last:
-                break  # it reaches into the next ones
+                break  # it may overlap the next spans too
             hole = next(holes, None)
         if first <= last:
             yield Span(first, last)

@@ -1,1 +1,1 @@
-"""The types that both implementations of a core topic take, return and raise; it imports neither."""
+"""The types that both implementations of a core topic take, return and raise. It imports neither."""

@@ -9,11 +9,11 @@ CHUNK_LINE_LIMIT = 4096
 PIPELINE_LIMIT = 256
 """Maximum requests without a response; no more are read then."""
 ALL = (1 << 63) - 1
-"""What ``request_passes`` and ``response_passes`` are where everything that follows may pass."""
+"""The value of ``request_passes`` and ``response_passes`` if all following bytes may pass."""
 
 
 class BadMessage(ValueError):
-    """A head or a framing that must not be passed on; the message names the error."""
+    """A head or a framing that must not be forwarded; the message has the reason."""
 
     before: bytes | memoryview = b""
-    """The bytes before it, which are to be sent on."""
+    """The bytes before it, which are valid and to be forwarded."""

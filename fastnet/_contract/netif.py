@@ -9,13 +9,13 @@ import socket
 from fastnet.errors import NoAddress, NoSuchInterface
 
 NAME_SIZE = 16
-"""Bytes of an interface's name, its last NUL included (IFNAMSIZ)."""
+"""Maximum bytes of an interface's name, including its final NUL (IFNAMSIZ)."""
 MAC_TYPES = frozenset({1, 6, 772, 774, 801, 802, 803})
 """Types of if_arp.h with a MAC of six bytes; for others the length and meaning are unknown."""
 
 
 def failure(ifname: str, code: int, what: str) -> OSError:
-    """The error for a question about an interface that failed with this errno; ``what`` was asked for."""
+    """The error for a query of an interface that failed with this errno; ``what`` is the queried value."""
     if code == errno.EADDRNOTAVAIL:
         return NoAddress(code, f"{ifname} has no {what}")
     if code == errno.ENODEV:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 ENGINES = ("raw", "datagram")
-"""The ICMP sockets that there are, in the order in which ``auto`` tries them. A Prober also knows ``udp``."""
+"""The kinds of ICMP sockets, in the order in which ``auto`` tries them. A Prober also has ``udp``."""
 
 PENDING, SILENT, UNREACHABLE, ALIVE, DECIDED = range(5)
 """A target's state: not (yet) sent to, sent to, an error came back, answered, decided by an earlier sweep."""
 
 NOT_A_HOST = errno.EDESTADDRREQ
-"""The errno of a target that is never sent to: unspecified or multicast, since no single host has it."""
+"""The errno of a target that gets no probe: unspecified or multicast, which is not one host's address."""
 
 MULTICAST = {
     socket.AF_INET: (0xE0000000, 0xEFFFFFFF),
@@ -36,18 +36,18 @@ MAX_PAYLOAD = 65_535 - 8
 """Maximum payload of ICMP or UDP in an IPv6 packet; in IPv4 20 bytes less."""
 MAX_RETRIES = 65_535
 MAX_WINDOW = 32_767
-"""Fewer than half of the sequence numbers."""
+"""Maximum window: less than half of the sequence numbers."""
 MAX_SECONDS = 1_000_000
 
 
 def is_host(family: int, number: int) -> bool:
-    """Whether an address, given as a number, can be one host's: neither unspecified nor multicast."""
+    """Whether an integer address can be one host's: neither unspecified nor multicast."""
     first, last = MULTICAST[socket.AddressFamily(family)]
     return number != 0 and not first <= number <= last
 
 
 def is_link_local(address: str) -> bool:
-    """Whether a numeric address, with its scope or without, is of fe80::/10 (RFC 4291, section 2.5.6)."""
+    """Whether a numeric address, with or without a scope, is in fe80::/10 (RFC 4291, section 2.5.6)."""
     if ":" not in address:
         return False
     first, second, *_ = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
@@ -55,10 +55,10 @@ def is_link_local(address: str) -> bool:
 
 
 class Answer(NamedTuple):
-    """What came back for one probe: a reply, or an error where ``error`` is not None."""
+    """The answer to one probe: a reply, or an error if ``error`` is not None."""
 
     tag: int
-    """The number under which the probe was sent."""
+    """The number of the probe."""
     responder: str
     """The numeric source address: for an error, the router or host that reported it."""
     rtt_ns: int
@@ -130,7 +130,7 @@ def _bounded(name: str, value: float, low: float, high: float) -> None:
 
 
 def has_host(destination: object) -> bool:
-    """Whether it can be a socket address: a tuple that begins with a text."""
+    """Whether it can be a socket address: a tuple that begins with a str."""
     return isinstance(destination, tuple) and len(destination) > 0 and isinstance(destination[0], str)
 
 
@@ -141,7 +141,7 @@ def not_numeric(destination: Any) -> InvalidArgument:
 
 
 def turbo_refusal(code: int) -> OSError | EngineMissing:
-    """The error for an errno with which the kernel refused the engine turbo."""
+    """The error for the errno with which the kernel refused the turbo engine."""
     if code in (errno.EPERM, errno.EACCES):
         return NotPermitted(
             code, "engine turbo: needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF (root has them); raw needs less"

@@ -12,15 +12,15 @@ Prefix = tuple[int, bytes, int]
 """An address family, a network's bytes in network order, and its prefix length."""
 
 ENGINES = ("auto", "copy", "splice")
-"""The ways to move bytes that a rule can select; ``auto`` takes the best one there is."""
+"""The engines that a rule can select; ``auto`` selects the best one available."""
 
 POLICIES = ("round-robin", "least-connections")
-"""Which upstream a connection takes: each in turn, or the one with the fewest open connections."""
+"""The policies for selecting an upstream: each in turn, or the one with the fewest open connections."""
 ENDED = (
     *("", "closed", "client reset", "upstream reset", "unreachable", "refused", "denied", "idle"),
     *("half-closed", "late head", "bad response", "stopped"),
 )
-"""Why a connection ended; empty while it is open, ``closed`` by both sides."""
+"""The reasons for a connection's end; empty while it is open, ``closed`` if both sides closed it."""
 COUNTED = (
     *("accepted", "active", "unreachable", "refused", "denied", "resets", "timed_out"),
     *("sent_up", "sent_down", "connects_retried"),
@@ -39,7 +39,7 @@ _BITS: dict[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
 class Options(NamedTuple):
     """The options of a rule.
 
-    Times are in seconds, 0 is none.
+    Times are in seconds; 0 disables one.
 
     ``policy`` chooses the upstream, in turn or by the fewest open connections; if a connect fails
     or takes longer than ``connect_timeout``, the next one is tried. ``engine`` is the

@@ -1,9 +1,9 @@
 """Divides the targets among workers.
 
-The targets in ascending order are cut into segments, each of which one worker sweeps: the addresses of one
-family that are on one link, or behind one router (for ``turbo``), or neither. A segment extends from its
-first address to its last one, without those of other segments between them. So a shard has the same targets
-on every machine.
+The targets are cut into segments in ascending order. One worker sweeps each segment: the addresses of one
+family that are on one link, or reached through one router (for ``turbo``), or neither. A segment extends
+from its first address to its last one, without the addresses of other segments between them. So a shard has
+the same targets on every machine.
 """
 
 import socket
@@ -27,7 +27,7 @@ class Segment(NamedTuple):
     targets: Targets
     family: int
     interface: str
-    """The interface for our own frames to them; empty if the kernel routes, or any interface will do."""
+    """The interface for our own frames to them; empty if the kernel routes, or no interface is required."""
     source: str
     """This machine's address on that link."""
     gateway: str
@@ -35,7 +35,7 @@ class Segment(NamedTuple):
     own: tuple[range, ...]
     """Their indexes in the result, ascending and disjoint."""
     indices: range
-    """The index among all targets of each address from the first to the last of them."""
+    """The indexes among all targets of the addresses from the first to the last one."""
 
     @property
     def on_link(self) -> bool:
@@ -66,7 +66,7 @@ class Segment(NamedTuple):
         return self.targets.at(self.indices[place])
 
     def left_out(self, decided: bytes | None) -> bytes | None:
-        """A bit for each address that is not to be probed: of another segment, or set in a bitmap of all."""
+        """A bit for each address not to probe: in another segment, or set in a bitmap of all targets."""
         if decided is None and len(self.own) == 1:
             return None
         size = len(self.indices)
@@ -76,7 +76,7 @@ class Segment(NamedTuple):
         return bits.to_bytes((size + 7) // 8, "little")
 
     def order(self, seed: int | None, left_out: bytes | None) -> Iterator[int]:
-        """The indexes of the addresses in the order of a seed, or ascending, without those left out."""
+        """The indexes of the addresses in the order of a seed, or ascending, without the excluded ones."""
         size = len(self.indices)
         numbers: Iterator[int] = iter(range(size))
         if seed is not None:
@@ -85,7 +85,7 @@ class Segment(NamedTuple):
 
 
 class Worker(Protocol):
-    """The protocol of a worker, which sweeps a segment; the core's ``Sweeper`` documents each member."""
+    """The protocol of a worker that sweeps a segment; the core's ``Sweeper`` documents each member."""
 
     @property
     def states(self) -> Any: ...
@@ -127,9 +127,9 @@ def shard_size(targets: Targets, shard: tuple[int, int]) -> int:
 def segments(
     targets: Targets, shard: tuple[int, int], routes: "Iterable[tuple[int, Route]]" = ()
 ) -> list[Segment]:
-    """The targets of shard i of n (from 1): those at i - 1, i - 1 + n, ... of all, cut into segments.
+    """The targets of shard i of n (from 1), at the indexes i - 1, i - 1 + n, ... of all, cut into segments.
 
-    ``routes``, each with its family, are those whose targets form segments of their own.
+    ``routes``, each with its family, are the routes whose targets form segments of their own.
     """
     owned: dict[_Way, list[range]] = {}
     for family, route in routes:
@@ -160,7 +160,7 @@ def _of_shard(begin: int, end: int, shard: tuple[int, int]) -> range:
 
 
 def _gaps(places: range, taken: Iterable[range]) -> Iterator[range]:
-    """The rest of a range without some ascending, disjoint ranges within it."""
+    """A range without some ascending, disjoint ranges within it."""
     begin = places.start
     for own in taken:
         if own.start > begin:

@@ -1,14 +1,14 @@
-"""HTTP/1 message heads found in a byte stream, and the Host in them rewritten (RFC 9112).
+"""Finds HTTP/1 message heads in a byte stream and rewrites the Host in them (RFC 9112).
 
-An ``Exchange`` follows one connection, both directions. Request heads are read as they come, at any
-split, each byte once; bodies are only counted (Content-Length) or framed (chunked), so that the next
-head is found. Responses are followed too, because after CONNECT or Upgrade the bytes are no longer HTTP once
-the answer is so; they pass untouched, unless names in them are to be rewritten, but for a Content-Length
-beside a Transfer-Encoding.
+An ``Exchange`` parses both directions of one connection. It reads request heads as they arrive, at any
+split, each byte once. It only counts bodies (Content-Length) or parses their framing (chunked), to find the
+next head. It parses responses too, because a successful CONNECT or Upgrade ends HTTP on the connection.
+Responses pass unchanged, unless names in them are to be rewritten, except that a Content-Length beside a
+Transfer-Encoding is removed.
 
-Requests are read strictly: what two readers could frame differently is refused, since behind that hides
-request smuggling. Responses are read leniently (a bare LF ends a line, a bare CR is refused), except for
-status and framing.
+Requests are parsed strictly: a request that two readers could frame differently is refused, because it
+enables request smuggling. Responses are parsed leniently (a bare LF ends a line, a bare CR is refused),
+except for status and framing.
 """
 
 from fastnet._contract.http_head import ALL, CHUNK_LINE_LIMIT, HEAD_LIMIT, PIPELINE_LIMIT, BadMessage

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Pending = deque[tuple[int, bytes]]
-    """What each request that waits for its response asks for, and the name that the upstream replaced."""
+    """For each request without a response: its kind, and the name that the upstream's name replaced."""
 
 
 class _Requests(Reader):
@@ -36,7 +36,7 @@ class _Requests(Reader):
 
     @property
     def held(self) -> bool:
-        """Whether no more may be read now: a response must come first, or the client sent nonsense."""
+        """Whether to stop reading: a response must come first, or the client sent an invalid request."""
         waits = self._state == self._head and (self.switched is None or len(self._pending) >= PIPELINE_LIMIT)
         return waits or self.bad is not None
 
@@ -53,13 +53,13 @@ class _Requests(Reader):
         except BadMessage as error:
             self.bad = str(error)
             if self._state != self._head and self._pending:
-                # Its own response can't be waited for: the upstream has only a part of the request.
+                # This request gets no response: the upstream has only a part of it.
                 self._pending.pop()
         self._backlog = b"" if self.bad else data[position:]
         return self._taken_out()
 
     def decide(self, switched: bool) -> None:
-        """The response to CONNECT or Upgrade has come."""
+        """Continue after the response to CONNECT or Upgrade."""
         self.switched = switched
         if switched and self._state == self._head:
             self._state = self._raw
@@ -93,12 +93,12 @@ class _Responses(Reader):
 
     @property
     def unanswered(self) -> bool:
-        """Whether a response is due and none of it was sent on."""
+        """Whether a response is due and no part of it was forwarded."""
         return bool(self._pending) and self.between_bodies
 
     @property
     def between_bodies(self) -> bool:
-        """Whether the response that was sent on last is complete."""
+        """Whether the response that was forwarded last is complete."""
         return self._state == self._head
 
     def feed(self, data: bytes) -> bytes | memoryview:
@@ -148,8 +148,8 @@ class _Responses(Reader):
 class Exchange:
     """The requests and responses of one connection.
 
-    ``rewrite`` is which Host is replaced; ``reached_at`` is the local address at which the client
-    reached us, one more name of the listener.
+    ``rewrite`` has the Host to replace and its replacement. ``reached_at`` is the local address to which the
+    client connected; it also names the listener.
     """
 
     __slots__ = ("_pending", "_requests", "_responses")
@@ -162,83 +162,83 @@ class Exchange:
         self._responses = _Responses(rewrite, self._pending, self._requests.decide)
 
     def request(self, data: bytes = b"") -> bytes | memoryview:
-        """What to send upstream for these bytes from the client: whole heads and whatever of bodies there is.
+        """Parse bytes from the client; return the bytes to send upstream: complete heads and parts of bodies.
 
-        What comes while ``held`` is kept, and goes out with a later call, as ``request()`` without data.
+        While ``held``, data is kept and returned by a later call, such as ``request()`` without data.
         Never raises: ``refusal`` has the reason.
         """
         return self._requests.feed(data)
 
     def response(self, data: bytes) -> bytes | memoryview:
-        """What to send to the client for these bytes from the upstream: whole heads, and what came of bodies.
+        """Parse bytes from the upstream; return the bytes for the client: complete heads and parts of bodies.
 
-        Raises BadMessage where they can't be followed, with what came before that.
+        Raises BadMessage if they are invalid; its ``before`` has the valid bytes before the error.
         """
         return self._responses.feed(data)
 
     @property
     def request_passes(self) -> int:
-        """How many of the client's next bytes may be relayed without being shown here; ALL for ever.
+        """The number of the client's next bytes that may bypass ``request``; ALL if all may.
 
-        They are a body's, a chunk's, or no HTTP any more. 0: they must go through ``request``.
+        They belong to a body or a chunk, or are no longer HTTP. With 0 they must go through ``request``.
         """
         return self._requests.passes
 
     @property
     def response_passes(self) -> int:
-        """How many of the upstream's next bytes may be relayed without being shown here; ALL for ever."""
+        """The number of the upstream's next bytes that may bypass ``response``; ALL if all may."""
         return self._responses.passes
 
     def request_passed(self, n: int) -> None:
-        """So many bytes of ``request_passes`` were relayed. Raises ValueError for more than those."""
+        """Record that n bytes of ``request_passes`` were relayed. Raises ValueError for more than those."""
         self._requests.passed(n)
 
     def response_passed(self, n: int) -> None:
-        """So many bytes of ``response_passes`` were relayed. Raises ValueError for more than those."""
+        """Record that n bytes of ``response_passes`` were relayed. Raises ValueError for more than those."""
         self._responses.passed(n)
 
     @property
     def held(self) -> bool:
-        """Whether to read no more from the client before the next response."""
+        """Whether to stop reading from the client until the next response."""
         return self._requests.held
 
     @property
     def head_pending(self) -> bool:
-        """Whether a request's head has begun and not ended: the time for it is running."""
+        """Whether a request's head has begun and not ended: its time limit applies."""
         return self._requests.in_head and not self._requests.held
 
     @property
     def awaits_request(self) -> bool:
-        """Whether all requests are answered, and the next one has not begun."""
+        """Whether all requests have their responses, and the next one has not begun."""
         answered = not self._pending and self._responses.between_bodies
         return answered and self._requests.at_start and not self._requests.bad
 
     @property
     def refusal(self) -> str | None:
-        """The error of the client's last request, which was not passed on; None if there is none."""
+        """The error in the client's last request, which was not forwarded; None without an error."""
         return self._requests.bad
 
     @property
     def idle(self) -> bool:
-        """Whether no response is due or under way: one of our own may be sent."""
+        """Whether no response is due or incomplete: one of our own may be sent."""
         return not self._pending and self._responses.at_start
 
     @property
     def unfollowed(self) -> str | None:
-        """The error of the upstream's bytes, which can't be followed; None if there is none."""
+        """The error in the upstream's bytes; None without an error."""
         return self._responses.bad
 
     @property
     def unanswered(self) -> bool:
-        """Whether a response is due and none of it was sent on: one of our own may replace it."""
+        """Whether a response is due and no part of it was forwarded: one of our own may replace it."""
         return self._responses.unanswered
 
     @property
     def in_answer(self) -> bool:
-        """Whether what the upstream sent so far ends within the head of such a response."""
+        """Whether the upstream's bytes so far end within the head of such a response."""
         return self._responses.unanswered and self._responses.in_head
 
     @property
     def has_answered(self) -> bool:
-        """Whether a response, not only interim ones, was sent on."""
+        """Whether a response, not only interim ones, was forwarded."""
         return self._responses.has_answered

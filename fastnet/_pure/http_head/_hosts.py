@@ -1,4 +1,4 @@
-"""Hosts and authorities: which name the listener, which the upstream."""
+"""Hosts and authorities: whether they name the listener or the upstream."""
 
 import socket
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ _HTTP_PORT = 80
 _PORTS = {b"http": _HTTP_PORT, b"https": 443}
 _MAPPED = bytes(10) + b"\xff\xff"
 _NO_HOST = "a host that is no name and no address"
-# RFC 3986's reg-name without percent-encoding, which some decode, and without commas, which make a list.
+# RFC 3986's reg-name without percent-encoding, which some readers decode, and commas, which form a list.
 _NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+;="
 
 
 def canonical(host: bytes) -> bytes:
-    """A host in one spelling: lower case without the last dot, or the shortest form of an address.
+    """A host in canonical form: lower case without the last dot, or the shortest form of an address.
 
-    An IPv4 address mapped into IPv6 is the IPv4 address. Empty where it is too long to be a host.
+    An IPv4-mapped IPv6 address becomes the IPv4 address. Empty if it is too long for a host.
     """
     if len(host) > _HOST_MAX:
         return b""
@@ -28,7 +28,7 @@ def canonical(host: bytes) -> bytes:
 
 
 def _shortest(host: bytes) -> bytes | None:
-    """The text of an IPv6 address as the system writes it, None if it is not an address."""
+    """The text of an IPv6 address as the system writes it; None if it is not an address."""
     try:
         packed = socket.inet_pton(socket.AF_INET6, host.partition(b"%")[0].decode("latin-1"))
     except (OSError, ValueError):
@@ -39,7 +39,7 @@ def _shortest(host: bytes) -> bytes | None:
 
 
 def is_name(host: bytes) -> bool:
-    """Whether a host is a name, which may have names below it, and no address."""
+    """Whether a host is a name, which may have subdomains, and not an address."""
     try:
         socket.inet_pton(socket.AF_INET, host.decode("latin-1"))
     except (OSError, ValueError):
@@ -48,14 +48,14 @@ def is_name(host: bytes) -> bool:
 
 
 def authority_end(rest: bytes) -> int:
-    """Where in what follows ``scheme://`` the authority ends."""
+    """The end of the authority in the text after ``scheme://``."""
     return min((at for at in map(rest.find, (b"/", b"?", b"#")) if at >= 0), default=len(rest))
 
 
 def cookie_domain(authority: bytes) -> bytes:
-    """What Set-Cookie's Domain is for a client that asked for this authority; empty where there can be none.
+    """Set-Cookie's Domain for a client that requested this authority; empty if there is none.
 
-    An address is no domain, nor is a name without a dot, such as localhost (RFC 6265, section 5.3, step 5).
+    An address is not a domain, nor is a name without a dot, such as localhost (RFC 6265, 5.3, step 5).
     """
     name = authority.partition(b":")[0]
     host = canonical(name)
@@ -63,14 +63,14 @@ def cookie_domain(authority: bytes) -> bytes:
 
 
 class Authority(NamedTuple):
-    """``host[:port]`` in which all readers see the same: the host in one spelling, and the port's text."""
+    """An unambiguous ``host[:port]``: the host in canonical form, and the port's text."""
 
     host: bytes
     port: bytes
 
     @classmethod
     def read(cls, text: bytes) -> "Authority":
-        """Raises BadMessage for what some take for a part of the host and others for its end."""
+        """Parse an authority. Raises BadMessage if readers could disagree on where its host ends."""
         try:
             return cls._read(text)
         except BadMessage:
@@ -102,13 +102,13 @@ class Authority(NamedTuple):
 
 
 def _is_registered_name(name: bytes) -> bool:
-    """Labels with one dot between them, and perhaps one behind the last."""
+    """Whether these are labels with one dot between them, and optionally one after the last."""
     dots = name.startswith(b".") or b".." in name
     return not (dots or len(name) > _HOST_MAX or name.translate(None, _NAME_BYTES))
 
 
 def _is_literal(host: bytes) -> bool:
-    """What stands in brackets: an address, which may have a zone (``%eth0``, or encoded ``%25eth0``)."""
+    """Whether the text in brackets is an address, optionally with a zone (``%eth0``, encoded ``%25eth0``)."""
     _, percent, zone = host.partition(b"%")
     return _shortest(host) is not None and (not percent or bool(zone and _is_registered_name(zone)))
 
@@ -131,11 +131,11 @@ def _port_number(port: bytes, scheme: bytes = b"http") -> int:
 class HostRewrite:
     """The Host to replace, and its replacement.
 
-    A Host that is one of ``names`` (``localhost``, ``127.0.0.1``, ``::1``; any case), or the address at
-    which the client reached us, with ``port`` or without a port, becomes ``upstream``; with ``always``
-    every Host does. With ``origin`` so do Origin and Referer, where they name the listener or that Host. With
-    ``responses`` the upstream's name goes back to what the client asked for, in Location, Content-Location,
-    Refresh, Link, Access-Control-Allow-Origin and in Set-Cookie's Domain.
+    A Host becomes ``upstream`` if it is one of ``names`` (``localhost``, ``127.0.0.1``, ``::1``; any case) or
+    the address to which the client connected, with ``port`` or without a port; with ``always`` every Host
+    does. With ``origin``, Origin and Referer are rewritten too if they name the listener or that Host. With
+    ``responses``, the upstream's name is replaced by the one that the client requested, in Location,
+    Content-Location, Refresh, Link, Access-Control-Allow-Origin and in Set-Cookie's Domain.
     """
 
     __slots__ = ("_hosts", "_own", "_port", "always", "names", "origin", "port", "responses", "upstream")
@@ -161,11 +161,11 @@ class HostRewrite:
 
     @property
     def _upstream_and_port(self) -> str:
-        """The upstream with its port in any case, as CONNECT needs it."""
+        """The upstream, always with its port, as CONNECT requires."""
         return self.upstream + (f":{_HTTP_PORT}" if self._own and not self._own.port else "")
 
     def _replaces(self, authority: Authority, reached_at: bytes) -> bool:
-        """Whether an authority names the local listener; ``reached_at`` in the one spelling."""
+        """Whether an authority names the local listener; ``reached_at`` is in canonical form."""
         if self.always:
             return True
         if authority.port not in (b"", self._port):
@@ -173,7 +173,7 @@ class HostRewrite:
         return authority.host in self._hosts or authority.host == reached_at
 
     def _is_client_side(self, scheme: bytes, text: bytes, asked: Authority, reached_at: bytes) -> bool:
-        """Whether the authority of such a URI is where the client is: the listener, or what it asked for."""
+        """Whether the authority of such a URI is the listener, or the one that the client requested."""
         named = _read(text)
         if named is None:
             return False
@@ -189,6 +189,6 @@ class HostRewrite:
         return (named.host, _port_number(named.port)) == (own.host, _port_number(own.port))
 
     def _is_upstream_domain(self, domain: bytes) -> bool:
-        """Whether a cookie of this Domain would go back to the upstream (RFC 6265, section 5.1.3)."""
+        """Whether a client would send a cookie with this Domain to the upstream (RFC 6265, section 5.1.3)."""
         host, own = canonical(domain.removeprefix(b".")), self._own.host if self._own else b""
         return bool(host) and (host == own or (own.endswith(b"." + host) and is_name(own)))

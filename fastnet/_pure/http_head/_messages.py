@@ -1,4 +1,4 @@
-"""What a head has of its message, gathered line by line, and the names in it rewritten."""
+"""Parses message heads line by line and rewrites the names in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CONTROLS = bytes(code for code in (*range(32), 127) if code != 9)
 
-# What a request asks for, as far as its response's framing depends on it.
+# Kinds of requests that change the framing of the response.
 HEAD, CONNECT, UPGRADE = 1, 2, 4
 SWITCHES = CONNECT | UPGRADE
 
@@ -26,7 +26,7 @@ SWITCHES = CONNECT | UPGRADE
 def refusal(status: int, reason: str) -> bytes:
     """The whole response that refuses a request (400, 408, 502) and announces that the connection closes.
 
-    Raises ValueError for another status, or a reason that is not a few words.
+    Raises ValueError for another status, or a reason that is too long or not ASCII.
     """
     body = f"{reason}\n"
     text = (
@@ -53,7 +53,7 @@ def has_control(text: bytes) -> bool:
 
 
 def text_of(line: bytes) -> bytes:
-    """The line without its end."""
+    """The line without its line ending."""
     return line[:-2] if line.endswith(b"\r\n") else line[:-1]
 
 
@@ -70,7 +70,7 @@ def field_of(text: bytes) -> tuple[bytes, bytes]:
 
 
 class _Facts:
-    """Both kinds of heads: the framing."""
+    """Common code of both kinds of heads: the framing."""
 
     __slots__ = ("_codings", "_lengths")
 
@@ -85,7 +85,7 @@ class _Facts:
             self._codings += [item.strip(b" \t").lower() for item in value.split(b",")]
 
     def _length(self) -> int:
-        """The value of Content-Length (RFC 9112, section 6.3): one number, however often it is repeated."""
+        """The value of Content-Length (RFC 9112, section 6.3): one number, which may be repeated."""
         if not all(text.isdigit() and len(text) <= _DIGITS_LIMIT for text in self._lengths):
             raise BadMessage("a Content-Length that is no number")
         numbers = {int(text) for text in self._lengths} or {0}
@@ -109,7 +109,7 @@ class RequestHead(_Facts):
         self._authority: tuple[int, int] | None = None
 
     def add(self, line: bytes) -> None:
-        """The next line, with its end. Raises BadMessage."""
+        """Add the next line, with its line ending. Raises BadMessage."""
         text = text_of(line)
         if not self._lines:
             self._begin(text)
@@ -139,7 +139,7 @@ class RequestHead(_Facts):
         self._find_authority(method, target)
 
     def _find_authority(self, method: bytes, target: bytes) -> None:
-        """Note where the authority stands, if the target has one of those forms (RFC 9112, section 3.2)."""
+        """Record the place of the authority, if the target has one (RFC 9112, section 3.2)."""
         at = len(method) + 1
         if self.asks == CONNECT:
             self._authority = (at, at + len(target))
@@ -154,14 +154,14 @@ class RequestHead(_Facts):
             self._authority = (at, at + length)
 
     def framing(self) -> tuple[int, bool]:
-        """The body's length, or whether it is chunked. Raises BadMessage for what has two readings."""
+        """The body's length, or whether it is chunked. Raises BadMessage for an ambiguous framing."""
         if len(self._hosts) > 1:
             raise BadMessage("two Hosts")
         if self._codings and self._lengths:
             raise BadMessage("both Content-Length and Transfer-Encoding")
         if self._codings and self._version == b"HTTP/1.0":
             raise BadMessage("a Transfer-Encoding in HTTP/1.0")
-        # Whoever reads the first or the last element only would frame these otherwise.
+        # A reader of only the first or the last element would frame the message differently.
         if self._codings and self._codings != [b"chunked"]:
             raise BadMessage("a Transfer-Encoding other than chunked")
         if len(self._lengths) > 1:
@@ -173,7 +173,7 @@ class RequestHead(_Facts):
     def rewritten(self, rewrite: HostRewrite, reached_at: bytes) -> tuple[bytes, bytes]:
         """The lines with the listener's name replaced by the upstream's, and that name (empty if absent).
 
-        Raises BadMessage for names that have two readings.
+        Raises BadMessage for ambiguous names.
         """
         lines = self._lines
         target = lines[0][slice(*self._authority)] if self._authority else b""
@@ -187,16 +187,16 @@ class RequestHead(_Facts):
             first, last = self._authority
             lines[0] = lines[0][:first] + named + lines[0][last:]
         if self._hosts:
-            # Beside a target that names a host, Host is replaced by that (RFC 9112, section 3.2.2).
+            # A target with a host replaces the Host field (RFC 9112, section 3.2.2).
             lines[self._hosts[0]] = before + named + after
         if authority and ours and rewrite.origin:
             for places in self._places.values():
-                if len(places) == 1:  # Of several each reader could take another.
+                if len(places) == 1:  # With several, readers could choose different ones.
                     lines[places[0]] = _uri_rewritten(lines[places[0]], rewrite, authority, reached_at)
         return b"".join(lines), asked if ours else b""
 
     def _named(self, target: bytes, host: bytes) -> Authority | None:
-        """The authority that counts: the target's, or else Host's; None without one. Raises BadMessage."""
+        """The effective authority: the target's, or else Host's; None without one. Raises BadMessage."""
         if not self._hosts and self._version == b"HTTP/1.1":
             raise BadMessage("no Host in HTTP/1.1")
         beside = Authority.read(host) if self._hosts else None
@@ -212,7 +212,7 @@ class RequestHead(_Facts):
 
 
 def _uri_rewritten(line: bytes, rewrite: HostRewrite, asked: Authority, reached_at: bytes) -> bytes:
-    """A field line with the upstream where its value is a URI, or begins with one, where the client is."""
+    """A field line; if its value begins with a URI of the listener or that Host, the upstream replaces it."""
     before, value, after = _parted(line)
     scheme, separator, rest = value.partition(b"://")
     if separator and scheme.lower() in (b"http", b"https"):
@@ -223,7 +223,7 @@ def _uri_rewritten(line: bytes, rewrite: HostRewrite, asked: Authority, reached_
 
 
 class ResponseHead(_Facts):
-    """A response's head, read leniently, except for its status and its framing."""
+    """A response's head, parsed leniently, except for its status and its framing."""
 
     __slots__ = ("_in_framing", "_lines", "status")
 
@@ -234,7 +234,7 @@ class ResponseHead(_Facts):
         self._in_framing = False
 
     def add(self, line: bytes) -> None:
-        """The next line, with its end. Raises BadMessage."""
+        """Add the next line, with its line ending. Raises BadMessage."""
         if not self._lines:
             self._begin(text_of(line))
         elif _is_folded(line):
@@ -264,7 +264,7 @@ class ResponseHead(_Facts):
             self._add(bare, value.strip(b" \t"))
 
     def framing(self) -> tuple[int, bool] | None:
-        """The body's length, or whether it is chunked; None: until the end (RFC 9112, section 6.3)."""
+        """The body's length, or whether it is chunked; None if it lasts until the end (RFC 9112, 6.3)."""
         if self._codings and self._codings[-1] == b"chunked":
             return 0, True
         if self._codings or not self._lengths:
@@ -272,9 +272,9 @@ class ResponseHead(_Facts):
         return self._length(), False
 
     def rewritten(self, rewrite: HostRewrite, asked: bytes) -> list[bytes]:
-        """The lines with the upstream's names replaced by ``asked``, the client's, if that is not empty.
+        """The lines with the upstream's names replaced by ``asked``, the client's name, if that is not empty.
 
-        Without Content-Length if there is a Transfer-Encoding, which has precedence (RFC 9112, section 6.3).
+        Content-Length is left out beside a Transfer-Encoding, which has precedence (RFC 9112, section 6.3).
         """
         lines = self._lines
         if self._codings and self._lengths:
@@ -294,13 +294,13 @@ def _is_folded(line: bytes) -> bool:
 
 
 def _name_of(line: bytes) -> bytes:
-    """The name of a response's field line, empty if it has none."""
+    """The name of a response's field line; empty if it has none."""
     name, colon, _ = line.partition(b":")
     return b"" if _is_folded(line) or not colon else name.strip(b" \t").lower()
 
 
 def _parted(line: bytes) -> tuple[bytes, bytes, bytes]:
-    """A field line's value, without white space around it, between what stands before and behind it."""
+    """A field line's text before its value, the value without surrounding white space, and the rest."""
     text = text_of(line)
     start = len(text) - len(text.partition(b":")[2].lstrip(b" \t"))
     value = text[start:].rstrip(b" \t")
@@ -308,7 +308,7 @@ def _parted(line: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _uri(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
-    """A URI with an authority, which may begin with its scheme, ``http:``."""
+    """Rewrite a URI with an authority, optionally with a scheme, ``http:``."""
     scheme, slashes, rest = value.partition(b"//")
     if not slashes or scheme.lower() not in (b"", b"http:"):
         return value
@@ -320,7 +320,7 @@ def _uri(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
 
 
 def _origin(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
-    """An origin; that of a page behind TLS begins with ``https:``."""
+    """Rewrite an origin; the one of a page served with TLS begins with ``https:``."""
     scheme, slashes, rest = value.partition(b"//")
     if scheme.lower() == b"https:":
         return scheme + _uri(slashes + rest, rewrite, asked)
@@ -332,7 +332,7 @@ _LINK = re.compile(rb'"(?:[^"\\]|\\.)*+"?|<([^>]*)', re.DOTALL)
 
 
 def _refresh(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
-    """``5; url=URI``, also with a comma, in quotes, or without ``url=``."""
+    """Rewrite ``5; url=URI``, also with a comma, in quotes, or without ``url=``."""
     match = _REFRESH.match(value)
     assert match
     start, quote = match.end(), match[1]
@@ -342,7 +342,7 @@ def _refresh(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
 
 
 def _links(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
-    """Each target, which stands in angle brackets; in quoted parameters these mean nothing."""
+    """Rewrite each target in angle brackets, except in quoted parameters."""
 
     def replaced(match: re.Match[bytes]) -> bytes:
         return match[0] if match[1] is None else b"<" + _uri(match[1], rewrite, asked)
@@ -357,7 +357,7 @@ def _cookie(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
 
 
 def _attribute(text: bytes, rewrite: HostRewrite, domain: bytes) -> bytes:
-    """A cookie's attribute behind its semicolon, or nothing."""
+    """Rewrite an attribute of a cookie, after its semicolon; empty if it is removed."""
     name, _, value = text.partition(b"=")
     bare = value.strip(b" \t")
     if name.strip(b" \t").lower() != b"domain" or not rewrite._is_upstream_domain(bare):

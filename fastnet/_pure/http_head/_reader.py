@@ -16,10 +16,10 @@ _IN_THE_HEAD = (b"content-length", b"transfer-encoding", b"host")
 
 
 class Reader:
-    """One direction of the stream, each byte looked at once.
+    """Reads one direction of the stream, each byte once.
 
-    A state takes the data and a position, and returns the position behind what it took; it may set the next
-    state.
+    A state is a method that takes the data and a position, and returns the position after the bytes that it
+    read. It may set the next state.
     """
 
     strict = True
@@ -47,7 +47,7 @@ class Reader:
 
     @property
     def passes(self) -> int:
-        """How many of the next bytes may be relayed without being read; ALL for ever."""
+        """The number of next bytes that may be relayed without being read; ALL if all may."""
         if self.bad:
             return 0
         if self._state == self._counted:
@@ -55,26 +55,26 @@ class Reader:
         return ALL if self._state == self._raw else 0
 
     def passed(self, n: int) -> None:
-        """So many bytes of ``passes`` were relayed."""
+        """Record that n bytes of ``passes`` were relayed."""
         if not 0 <= n <= self.passes:
             raise ValueError(f"{n} bytes passed: expected 0 to {self.passes}")
         if self._state == self._counted:
             self._count(n)
 
     def _add(self, line: bytes) -> None:
-        """A line of a head."""
+        """Handle a line of a head."""
         raise NotImplementedError
 
     def _message(self, end: bytes) -> None:
-        """A head is complete, by this blank line: set how its body is framed (``_body``) or set a state."""
+        """Handle the blank line that completes a head: set the framing of the body (``_body``) or a state."""
         raise NotImplementedError
 
     def _ended(self) -> None:
-        """The message is complete, body and all."""
+        """Handle the end of a message, body included."""
         self._state = self._head
 
     def _emit(self, data: bytes, start: int, end: int) -> None:
-        """These bytes are sent on as they are."""
+        """Forward these bytes unchanged."""
         self._out.append(data if end - start == len(data) else memoryview(data)[start:end])
 
     def _taken_out(self) -> bytes | memoryview:
@@ -82,7 +82,7 @@ class Reader:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _line(self, data: bytes, position: int, limit: int) -> tuple[bytes | None, int]:
-        """The next line with its end, None while it has not come whole, and the position behind it."""
+        """The next line with its line ending, None if it is incomplete, and the position after it."""
         newline = data.find(b"\n", position)
         end = newline + 1 or len(data)
         if len(self._kept) + end - position > limit:
@@ -95,7 +95,7 @@ class Reader:
         self._kept.clear()
         if self.strict and not line.endswith(b"\r\n"):
             raise BadMessage("a line that ends in a bare LF")
-        # A request's are refused by what the line is. Some readers end a line there (RFC 9112, section 2.2).
+        # RequestHead refuses them in a request's line. Some readers end a line there (RFC 9112, section 2.2).
         if not self.strict and (b"\r" in text_of(line) or b"\0" in line):
             raise BadMessage("a bare CR or a NUL in a response's line")
         return line, end
@@ -107,7 +107,7 @@ class Reader:
         if text_of(line):
             self._add(line)
             self._size += len(line)
-        elif self._size:  # Blank lines before a head mean nothing and are dropped (RFC 9112, section 2.2).
+        elif self._size:  # Blank lines before a head are dropped (RFC 9112, section 2.2).
             self._size = 0
             self._message(line)
         return position
@@ -167,7 +167,7 @@ class Reader:
             return position
         self._size += len(line)
         text = text_of(line)
-        # Who merges trailers into the head would frame or route the message otherwise (RFC 9110, 6.5.1).
+        # A reader that merges trailers into the head would frame or route it differently (RFC 9110, 6.5.1).
         if text and self.strict and field_of(text)[0] in _IN_THE_HEAD:
             raise BadMessage("a trailer that belongs into the head")
         self._emit(line, 0, len(line))
@@ -177,13 +177,13 @@ class Reader:
         return position
 
     def _raw(self, data: bytes, position: int) -> int:
-        """No more HTTP from here on."""
+        """Forward all bytes from here on: they are no longer HTTP."""
         self._emit(data, position, len(data))
         return len(data)
 
 
 def _open_quote(extension: bytes) -> bool:
-    """Whether a quoted string has not ended: some would look for its end in the next lines."""
+    """Whether a quoted string has not ended: some readers would look for its end in the next lines."""
     quoted = escaped = False
     for byte in extension:
         if escaped:
