@@ -104,7 +104,7 @@ def host_text(name: str, value: object) -> str:
         return value
     if not _is_of("Address", value):
         raise InvalidArgument(f"{name} {quoted(value)}: expected a host or an address")
-    return str(getattr(value, "ip", value))
+    return str(value).partition("/")[0]  # ``ip`` of an IPv6Interface is without its zone
 
 
 def prefix_text(name: str, value: object) -> str:

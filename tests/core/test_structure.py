@@ -147,7 +147,9 @@ def test_every_command_is_documented_and_tested(command: str) -> None:
     assert re.search(rf'(fastnet|command|run\w*)\(\s*"{command}"', tests)
 
 
-@pytest.mark.parametrize("path", [*modules(".", "_forward", "packet", "_ping", "_sweep", "_wait")], ids=label)
+@pytest.mark.parametrize(
+    "path", [*modules(".", "_forward", "ipv6", "packet", "_ping", "_sweep", "_wait")], ids=label
+)
 def test_a_feature_knows_no_floor_above_it_and_no_system_below(path: Path) -> None:
     if path.stem != "__main__":
         assert fastnet_modules(path) & {"cli", "tour"} == set()

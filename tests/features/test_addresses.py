@@ -121,6 +121,7 @@ TAKERS: dict[str, Callable[[str], object]] = {
     "allow": lambda text: Rule("80", "192.0.2.1:80", allow=(text,)),
     "deny": lambda text: Rule("80", "192.0.2.1:80", deny=(f"{text}/8",)),
     "trust_proxy": lambda text: Rule("80", "192.0.2.1:80", trust_proxy=(text,)),
+    "ipv6.explain": ipv6.explain,
     "ipv6.prefix": lambda text: ipv6.prefix(f"{text}/8"),
     "ipv6.prefix netaddr": lambda text: ipv6.prefix(f"{text}/8", engine="netaddr"),
     "aio.ping": lambda text: asyncio.run(aio.ping(text)),

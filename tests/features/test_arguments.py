@@ -192,6 +192,7 @@ CALLS: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {
     "parse_endpoint": (parse_endpoint, ("text",)),
     "parse_place": (parse_place, ("text",)),
     "ipv6.prefix": (lambda **given: ipv6.prefix(**{"text": "::1/64", **given}), ("text", "engine")),
+    "ipv6.explain": (lambda **given: ipv6.explain(**{"address": "::1", **given}), ("address", "engine")),
     "ipv6.addresses": (ipv6.addresses, ("engine",)),
 }
 """The calls of the modules, and their arguments for which None and the like are wrong."""

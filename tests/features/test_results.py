@@ -51,6 +51,7 @@ RESULTS: list[Any] = [
     interfaces.InterfaceStatus("lo", "up", "turned on and running", True, True, (ADDRESS,) * 9, PORTS),
     ipv6.Ipv6Support(True, True, (), True, ("2001:db8::1",), True),
     ipv6.Prefix("fe80::1", "eth0", 64, "fe80::"),
+    *(ipv6.explain("2001:0:4136:e378:8000:63bf:3fff:fdd2"), ipv6.EmbeddedIPv4("6to4", "192.0.2.1")),
     targets.Unresolved("h.invalid", "Name or service not known"),
     echo.Reply(0, 64, 1.23456, None),
     echo.EchoStats(1, 2, 3, 4, 5),
