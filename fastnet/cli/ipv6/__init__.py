@@ -1,5 +1,6 @@
 """Show which IPv6 support works, and the prefix of every address; or compute the prefix of one
-address. The exit code is 0 if IPv6 works: loopback, an address beyond the link, and a default route."""
+address; or explain addresses ("fastnet ipv6 explain"). The exit code is 0 if IPv6 works: loopback, an
+address beyond the link, and a default route."""
 
 import argparse
 from collections.abc import Iterable
@@ -8,8 +9,10 @@ from typing import TYPE_CHECKING
 from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
+from fastnet.cli.ipv6 import explained
 from fastnet.cli.output import print_json, print_line, print_table
 from fastnet.cli.parts import interface_address
+from fastnet.errors import InvalidArgument
 from fastnet.interfaces import InterfaceAddress
 from fastnet.ipv6 import ENGINES, Ipv6Support, Prefix, addresses, prefix, support
 
@@ -30,9 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="source of the addresses (fastnet, netifaces) and of the prefixes (fastnet, netaddr)",
     )
     add_json(parser)
+    explained.configure(parser.add_subparsers(dest="action", metavar="ACTION"))
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.action == "explain":
+        if args.prefix is not None:
+            raise InvalidArgument("--prefix: not with explain, which takes addresses itself")
+        return explained.run(args)
     return show_support(args) if args.prefix is None else show_prefix(args)
 
 
