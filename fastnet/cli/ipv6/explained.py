@@ -1,6 +1,5 @@
 """``fastnet ipv6 explain``: what addresses are."""
 
-import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -8,6 +7,7 @@ from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_line
+from fastnet.cli.quick_parser import SUPPRESS, Actions, Arguments
 from fastnet.ipv6 import PREFIX_ENGINES, EmbeddedIPv4, Explanation, explain
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ addresses, the name in the DNS, and the interfaces of this machine that have the
 _REACHABLE = {True: "globally", False: "not globally", None: "unknown"}
 
 
-def configure(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def configure(actions: Actions) -> None:
     parser = actions.add_parser("explain", help="what addresses are", description=EXPLAIN)
     parser.add_argument(
         "addresses", nargs="+", metavar="ADDRESS", help="address, as fe80::1 or fe80::1%%eth0"
@@ -27,13 +27,13 @@ def configure(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--engine",
         choices=PREFIX_ENGINES,
-        default=argparse.SUPPRESS,  # what the command was given before this action stays
+        default=SUPPRESS,  # what the command was given before this action stays
         help="what computes (default fastnet)",
     )
-    add_json(parser, default=argparse.SUPPRESS)
+    add_json(parser, default=SUPPRESS)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     explained = [explain(address, engine=args.engine) for address in args.addresses]
     for number, found in enumerate(explained):
         if args.json:

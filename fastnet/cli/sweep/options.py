@@ -1,17 +1,17 @@
 """The command's options, and which of them go together."""
 
-import argparse
 import re
 from typing import Any
 
 from fastnet._sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
 from fastnet.cli.arguments import add_family, duration, integer, interface, number
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
 
 _SHARD = re.compile(r"([0-9]{1,10})/([0-9]{1,10})")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.usage = "%(prog)s [options] [TARGETS ...]"
     parser.add_argument("targets", nargs="*", metavar="TARGETS")
     _add_targets(parser.add_argument_group("which targets"))
@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_output(parser.add_argument_group("what is printed"))
 
 
-def check_together(args: argparse.Namespace) -> None:
+def check_together(args: Arguments) -> None:
     """Raises InvalidArgument for options that exclude each other."""
     if args.count and args.every is None:
         raise InvalidArgument("--count: only with --every")
@@ -116,5 +116,5 @@ def shard(text: str) -> tuple[int, int]:
     match = _SHARD.fullmatch(text)
     which, of = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= which <= of <= MAX_SHARDS:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N, as 1/3, the first of three")
+        raise InvalidArgument(f"{text!r}: expected I/N, as 1/3, the first of three")
     return which, of
