@@ -24,6 +24,10 @@ _MODULES = frozenset(
 
 _NAMES = {
     "_backend": ("implementation",),
+    "_distributed": (
+        *("Comparison", "DistributedResult", "DistributedSweep", "Sighting", "SweepPlan", "Vantage"),
+        "sweep_distributed",
+    ),
     "_forward": ("Forwarder", "Record", "Relayed", "Rule", "Stats", "UpstreamState", "relay"),
     "_forward.rules_file": ("load_rules",),
     "_ping": ("PingResult", "Pinger", "Reply", "Summary", "multiping", "ping"),

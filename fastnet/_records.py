@@ -133,6 +133,66 @@ class Verdict(Record):
     """The sender of a reply for an anycast address; null if it is ``address`` itself."""
 
 
+class SweepPlan(Record):
+    """sweep --distributed --dry-run: what the sweep will do; requests and bytes if no target answers."""
+
+    kind: Literal["sweep_plan"]
+    targets: int
+    """Number of addresses."""
+    left_out: int
+    """Number of special-purpose addresses that are left out."""
+    vantages: list[str]
+    shards: int
+    """In mode ``compare``, from each vantage."""
+    rate: float | None
+    """Requests per second of each vantage at most; null without a limit."""
+    requests: int
+    bytes: int
+    """On Ethernet."""
+    seconds: float
+    """At the limit; without one a guess."""
+
+
+class VantageVerdict(TypedDict):
+    """What one vantage sees of a target."""
+
+    vantage: str
+    """The name of its Dask worker."""
+    state: str
+    """As of a ``verdict``, or ``unknown`` if the vantage was not there."""
+    rtt_ms: float | None
+    reason: str | None
+
+
+class Sighting(Record):
+    """sweep --distributed --mode compare: what each vantage sees of one target."""
+
+    kind: Literal["sighting"]
+    address: str
+    """Numeric; of a name that did not resolve, the name."""
+    differs: bool
+    """Whether two vantages that have probed it see different states."""
+    seen_by: list[str]
+    """The vantages for which it is alive."""
+    verdicts: list[VantageVerdict]
+
+
+class Vantage(Record):
+    """sweep --distributed: a vantage, and what it did."""
+
+    kind: Literal["vantage"]
+    name: str
+    """The name of its Dask worker."""
+    labels: dict[str, Any]
+    """From ``FASTNET_LABELS`` in its environment."""
+    problem: str | None
+    """Why it was left out."""
+    shards: int
+    """Number of shards whose results came from it."""
+    sent: int
+    alive: int
+
+
 class HopResponse(TypedDict):
     """The result of one probe."""
 
@@ -392,57 +452,6 @@ class Prefix(Record):
     prefix_length: int
     network: str
     version: int
-
-
-class SpecialBlock(TypedDict):
-    """A block of special-purpose addresses; the flags are those of RFC 6890, null if IANA has no value."""
-
-    prefix: str
-    type: str
-    name: str
-    """The registry's."""
-    rfc: int
-    source: bool | None
-    destination: bool | None
-    forwardable: bool | None
-    globally_reachable: bool | None
-    reserved_by_protocol: bool | None
-
-
-class EmbeddedIPv4(TypedDict):
-    """An IPv4 address in an IPv6 address."""
-
-    form: str
-    """``ipv4-mapped``, ``nat64/96``, ``6to4``, ``teredo-client``, ..."""
-    address: str
-    port: int | None
-    """The UDP port of a Teredo client."""
-
-
-class Explanation(Record):
-    """ipv6 explain: what an address is."""
-
-    kind: Literal["explanation"]
-    address: str
-    zone: str | None
-    """What stood after ``%``."""
-    version: int
-    type: str
-    """``global``, ``link-local``, ``unique-local``, ``documentation``, ..."""
-    scope: str | None
-    """Null of the unspecified address."""
-    globally_reachable: bool | None
-    """By IANA's registries; null if they have no value."""
-    special: SpecialBlock | None
-    """The most specific block that contains the address; null for plain global unicast."""
-    mac: str | None
-    """Of an EUI-64 interface identifier."""
-    ipv4: list[EmbeddedIPv4]
-    reverse_name: str
-    interfaces: list[str]
-    """Those of this machine that have the address."""
-    temporary: bool | None
-    """Null if no interface has it."""
 
 
 class Pair(Record):

@@ -12,6 +12,7 @@ _HOME = {
     "portscan": "_portscan",
     "relay": "_forward",
     "sweep": "_sweep",
+    "sweep_distributed": "_distributed",
     "sweep_every": "_sweep",
     "sweep_stream": "_sweep",
     "trace": "_trace",

@@ -1,5 +1,6 @@
 """What type checkers and editors read: every coroutine, where it is defined."""
 
+from fastnet._distributed import sweep_distributed_async as sweep_distributed
 from fastnet._forward import relay_async as relay
 from fastnet._ping import multiping_async as multiping
 from fastnet._ping import ping_async as ping
@@ -20,6 +21,7 @@ __all__ = [
     "portscan",
     "relay",
     "sweep",
+    "sweep_distributed",
     "sweep_every",
     "sweep_stream",
     "trace",

@@ -14,6 +14,7 @@ Each kind is also the standard library's type that a caller would already catch:
     ├── AddressInUse           OSError          the listening address is in use
     ├── BadMessage             ConnectionError  a message that is too long or incomplete
     ├── ChildFailed            ChildProcessError  a forked child raised, was killed, or ended with a status
+    ├── VantagesLost           ConnectionError  no vantage of a distributed sweep can be used any more
     ├── WaitTimeout            TimeoutError     a timeout
     ├── EngineMissing          ImportError      an engine= whose package or program is not installed
     └── ImplementationMissing  ImportError      FASTNET_IMPL names what this build lacks
@@ -75,6 +76,10 @@ class BadMessage(FastnetError, ConnectionError):
 
 class ChildFailed(FastnetError, ChildProcessError):
     """A forked child raised, was killed, or ended with a status; a note holds its traceback."""
+
+
+class VantagesLost(FastnetError, ConnectionError):
+    """The scheduler, or every vantage, has been away for too long, or no vantage can be used."""
 
 
 class WaitTimeout(FastnetError, TimeoutError):

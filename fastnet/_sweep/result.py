@@ -199,6 +199,13 @@ class SweepResult(Sequence[Verdict]):
                     changed.add(index)
         return (self[index] for index in sorted(changed) if self._is_known(index))
 
+    def reason(self, index: int) -> str | None:
+        """Why a target is unreachable or was not probed, without the rest of its verdict; None for others."""
+        if index >= self._resolved:
+            return self._unresolved[index - self._resolved].reason
+        owner = self._owner(index)
+        return _why(owner, index - owner.begin, self.states[index])
+
     def _is_known(self, index: int) -> bool:
         state = self.states[index]
         if state == _core.PENDING and not self.complete and index < self._resolved:

@@ -4,6 +4,7 @@ A message follows its length in 4 bytes, big-endian. PATH may be @NAME, in the a
 sends each message back and stops after DONE, on Ctrl-C or on SIGTERM; it refuses the path of a live server.
 """
 
+import argparse
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -13,10 +14,8 @@ from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, duration, integer
 from fastnet.cli.output import print_json, print_line, remark
-from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.serving import Ending, use_all_descriptors
 from fastnet.cli.streams import queued_streams
-from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from fastnet import _records as records
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 DONE = b"DONE"
 
 
-def configure(parser: Parser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     pair = actions.add_parser("pair", help="message to a forked child over a socket pair, and its reply")
@@ -57,7 +56,7 @@ def configure(parser: Parser) -> None:
     add_json(send)
 
 
-def add_max_message(parser: Parser) -> None:
+def add_max_message(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-message",
         type=integer(1, (1 << 32) - 1),
@@ -69,15 +68,15 @@ def add_max_message(parser: Parser) -> None:
 
 def _mode(text: str) -> int:
     if not text or len(text) > 4 or set(text) - set("01234567") or int(text, 8) > 0o777:
-        raise InvalidArgument(f"{text!r}: expected an octal mode, as 600 or 0660")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected an octal mode, as 600 or 0660")
     return int(text, 8)
 
 
-def run(args: Arguments) -> int:
+def run(args: argparse.Namespace) -> int:
     return {"pair": run_pair, "serve": run_serve, "send": run_send}[args.action](args)
 
 
-def run_pair(args: Arguments) -> int:
+def run_pair(args: argparse.Namespace) -> int:
     def answer(channel: ipc.Channel) -> None:
         for message in channel:
             channel.send(b"The child got: " + message)
@@ -103,7 +102,7 @@ def run_pair(args: Arguments) -> int:
     return exits.YES
 
 
-def run_serve(args: Arguments) -> int:
+def run_serve(args: argparse.Namespace) -> int:
     ending = Ending()
     use_all_descriptors()
 
@@ -150,7 +149,7 @@ def _print_message(as_json: bool, peer: ipc.Credentials, message: bytes) -> None
     print_json(record)
 
 
-def run_send(args: Arguments) -> int:
+def run_send(args: argparse.Namespace) -> int:
     with ipc.connect(args.path, max_message=args.max_message, timeout=args.timeout) as channel:
         for text in args.message:
             message = os.fsencode(text)

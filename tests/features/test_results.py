@@ -43,6 +43,11 @@ RESULTS: list[Any] = [
         fastnet.Outcome("h:1", False, None, "refused", 3, 1.2),
     ),
     *(fastnet.Verdict("192.0.2.1", "alive", 1.2345, None, "02:00:00:00:00:02"), fastnet.Counts(1, 2, 3, 4)),
+    *(
+        fastnet.Vantage("fra", (("site", "fra"),), None, 1, 2, 3),
+        fastnet.Sighting("192.0.2.1", (("fra", fastnet.Verdict("192.0.2.1", "alive", 1.2345, None)),)),
+        fastnet.SweepPlan(1, 0, ("fra",), 1, None, 2, 196, 0.1),
+    ),
     fastnet.Stats(*range(10)),
     fastnet.UpstreamState("192.0.2.1:80", True, 1, 0),
     fastnet.Record(RULE, 1, CLIENT, None, 1700000000.123456, 1.23456, 10, 20, "closed"),

@@ -4,6 +4,7 @@ TARGETS are hosts, prefixes (10.0.2.0/24, fd00::/120), ranges (10.0.2.2-10.0.2.9
 in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in all, or in a shard of them.
 """
 
+import argparse
 import sys
 from collections.abc import Iterable
 
@@ -13,7 +14,6 @@ from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
 from fastnet.cli.output import remark
-from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.sweep.listing import Listing
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
@@ -24,22 +24,26 @@ from fastnet.targets import Targets
 INTERMIXED = True
 
 
-def configure(parser: Parser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
 
 
-def run(args: Arguments) -> int:
+def run(args: argparse.Namespace) -> int:
     check_together(args)
     targets = collect_targets(args)
     if not targets:
         return exits.USAGE
+    if args.distributed is not None:
+        from fastnet.cli.sweep.distributed import run_distributed
+
+        return run_distributed(args, targets)
     if args.resume is None:
         return sweep(args, targets)
     with StateFile(args.resume, targets, args.shard) as state:
         return sweep(args, targets, state)
 
 
-def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> int:
+def sweep(args: argparse.Namespace, targets: Targets, state: StateFile | None = None) -> int:
     with open_sweep(targets, args, state) as running:
         command = Command(args, running, state, output_for(args, targets))
         _core.drop_capabilities()
@@ -54,7 +58,7 @@ def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> 
         return exits.YES if running.result().counts.alive else exits.NO
 
 
-def collect_targets(args: Arguments) -> Targets:
+def collect_targets(args: argparse.Namespace) -> Targets:
     """The targets of the arguments and files. An error in a file names the file and the line."""
     wanted, unwanted = Listing(args.targets, args.file), Listing(args.exclude, args.exclude_file)
     if not wanted.texts:
@@ -71,7 +75,7 @@ def collect_targets(args: Arguments) -> Targets:
     return targets
 
 
-def open_sweep(targets: Targets, args: Arguments, state: StateFile | None) -> Sweep:
+def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | None) -> Sweep:
     names = ("timeout", "retries", "rate", "engine", "seed", "shard", "interface")
     decided, repeated = state.decided if state else None, args.every is not None
     return Sweep(targets, decided=decided, repeated=repeated, **chosen(args, names))
@@ -80,7 +84,9 @@ def open_sweep(targets: Targets, args: Arguments, state: StateFile | None) -> Sw
 class Command:
     """State shared by the rounds of one command."""
 
-    def __init__(self, args: Arguments, running: Sweep, state: StateFile | None, output: Output) -> None:
+    def __init__(
+        self, args: argparse.Namespace, running: Sweep, state: StateFile | None, output: Output
+    ) -> None:
         self._args, self._running, self._state, self._output = args, running, state, output
         self._before: SweepResult | None = None
         self._interrupted = False

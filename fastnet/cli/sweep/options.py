@@ -1,25 +1,31 @@
 """The command's options, and which of them go together."""
 
+import argparse
 import re
 from typing import Any
 
 from fastnet._sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
 from fastnet.cli.arguments import add_family, duration, integer, interface, number
-from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
 
+_ONLY_DISTRIBUTED = (
+    *("mode", "vantages", "vantage-rate", "output", "absence", "tls-ca", "tls-cert", "tls-key"),
+    *("dry-run", "include-special", "differing"),
+)
+_NEVER_DISTRIBUTED = ("shard", "resume", "every", "xml", "stream")
 _SHARD = re.compile(r"([0-9]{1,10})/([0-9]{1,10})")
 
 
-def add_options(parser: Parser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [options] [TARGETS ...]"
     parser.add_argument("targets", nargs="*", metavar="TARGETS")
     _add_targets(parser.add_argument_group("which targets"))
     _add_probing(parser.add_argument_group("how they are probed"))
     _add_output(parser.add_argument_group("what is printed"))
+    _add_distributed(parser.add_argument_group("from many vantages, with --distributed"))
 
 
-def check_together(args: Arguments) -> None:
+def check_together(args: argparse.Namespace) -> None:
     """Raises InvalidArgument for options that exclude each other."""
     if args.count and args.every is None:
         raise InvalidArgument("--count: only with --every")
@@ -27,6 +33,15 @@ def check_together(args: Arguments) -> None:
         raise InvalidArgument("--resume: not with --every")
     if args.xml and args.every is not None:
         raise InvalidArgument("--xml: not with --every: it is one document")
+    wrong, word = (_ONLY_DISTRIBUTED, "only") if args.distributed is None else (_NEVER_DISTRIBUTED, "not")
+    for name in wrong:
+        if getattr(args, name.replace("-", "_")) not in (None, False, (), (1, 1)):
+            raise InvalidArgument(f"--{name}: {word} with --distributed")
+    args.mode = args.mode or "share"
+    if args.differing and args.mode != "compare":
+        raise InvalidArgument("--differing: only with --mode compare")
+    if 0 < sum(each is not None for each in (args.tls_ca, args.tls_cert, args.tls_key)) < 3:
+        raise InvalidArgument("--tls-ca, --tls-cert, --tls-key: all three, or none")
 
 
 def _add_targets(group: Any) -> None:
@@ -107,6 +122,53 @@ def _add_output(group: Any) -> None:
     group.add_argument("--stream", action="store_true", help="verdicts as they are known, in no order")
 
 
+def _add_distributed(group: Any) -> None:
+    group.add_argument("--distributed", metavar="ADDRESS", help="Dask scheduler, as tcp://10.0.0.1:8786")
+    group.add_argument(
+        "--mode",
+        choices=("share", "compare"),
+        help="each target from one vantage (share, default), or from every one (compare)",
+    )
+    group.add_argument(
+        "--vantages",
+        type=names,
+        default=(),
+        metavar="NAMES",
+        help="names of the Dask workers to use, separated by commas (all)",
+    )
+    group.add_argument(
+        "--vantage-rate",
+        type=number(MIN_RATE, MAX_RATE),
+        metavar="N",
+        help="maximum requests per second of each vantage; --max-rate is that of all together",
+    )
+    group.add_argument(
+        "-o", "--output", metavar="DIRECTORY", help="directory for the results as Parquet files; resumable"
+    )
+    group.add_argument(
+        "--absence",
+        type=duration,
+        metavar="TIME",
+        help="time that the scheduler or all vantages may be away (60s)",
+    )
+    for name, what in ("ca", "authority's certificate"), ("cert", "certificate"), ("key", "private key"):
+        group.add_argument(f"--tls-{name}", metavar="FILE", help=f"{what} in PEM, for a tls:// scheduler")
+    for name, text in (
+        ("dry-run", "shards, requests, bytes and duration; nothing is sent"),
+        ("include-special", "special-purpose addresses too, of more than 2^20 public targets"),
+        ("differing", "targets of which vantages see different states only"),
+    ):
+        group.add_argument(f"--{name}", action="store_true", help=text)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """``a,b``: two names."""
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names separated by commas")
+    return found
+
+
 def timeout(text: str) -> float | str:
     return text if text == "auto" else duration(text)
 
@@ -116,5 +178,5 @@ def shard(text: str) -> tuple[int, int]:
     match = _SHARD.fullmatch(text)
     which, of = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= which <= of <= MAX_SHARDS:
-        raise InvalidArgument(f"{text!r}: expected I/N, as 1/3, the first of three")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N, as 1/3, the first of three")
     return which, of

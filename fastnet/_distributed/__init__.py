@@ -1,0 +1,87 @@
+"""Sweeps and pings from many vantages: the workers of a Dask cluster (extra ``distributed``).
+
+Dask moves and runs the work; a shard is a pure function of its targets, seed, place and options, so that any
+worker may run it again.
+"""
+
+from typing import Any, Literal, Unpack, overload
+
+from fastnet._coroutines import coroutine_of
+from fastnet._distributed.compared import Comparison, Sighting
+from fastnet._distributed.merged import DistributedResult
+from fastnet._distributed.sums import SweepPlan
+from fastnet._distributed.sweeping import MODES, DistributedOptions, DistributedSweep, Progress
+from fastnet._distributed.vantages import Vantage
+from fastnet._sweep.running import Swept
+
+__all__ = [
+    "MODES",
+    "Comparison",
+    "DistributedResult",
+    "DistributedSweep",
+    "Progress",
+    "Sighting",
+    "SweepPlan",
+    "Vantage",
+    "sweep_distributed",
+    "sweep_distributed_async",
+]
+
+
+@overload
+def sweep_distributed(
+    targets: Swept, *, client: Any, mode: Literal["share"] = "share", **options: Unpack[DistributedOptions]
+) -> DistributedResult: ...
+@overload
+def sweep_distributed(
+    targets: Swept, *, client: Any, mode: Literal["compare"], **options: Unpack[DistributedOptions]
+) -> Comparison: ...
+def sweep_distributed(
+    targets: Swept, *, client: Any, mode: str = "share", **options: Unpack[DistributedOptions]
+) -> DistributedResult | Comparison:
+    """Sweep from the workers of a Dask cluster: each target once, or each from every worker.
+
+    ``client`` is a ``distributed.Client`` or a scheduler's address, as ``"tcp://10.0.0.1:8786"``. In ``mode``
+    ``"share"`` each target is probed once, in shards of about 10 s that any vantage may run; what one has no
+    route to, another probes. In ``"compare"`` every vantage probes every target; the result is a Comparison,
+    where a vantage that was missing has ``unknown``. ``rate`` limits the requests per second of all vantages
+    together, ``vantage_rate`` those of each. ``vantages`` are the names of the Dask workers to use; all by
+    default. One without fastnet, with another version, or without the privilege is left out, with the reason
+    in ``vantages`` of the result.
+
+    Of more than 2^20 public targets, special-purpose addresses (IANA's registries) are left out unless
+    ``include_special``. ``absence`` is the number of seconds that the scheduler or all vantages may be away.
+    ``output`` is a directory for the results, one Parquet file per shard (extra ``arrow``); the same sweep to
+    the same directory goes on with the shards that it lacks. ``tls`` are the paths of an authority's
+    certificate, a certificate and its key, for an address ``tls://``. The others are those of ``sweep``.
+
+    Raises VantagesLost, EngineMissing, InvalidArgument, NameNotResolved, OSError if there is no scheduler.
+    """
+    with DistributedSweep(targets, client=client, mode=mode, **options) as running:
+        while not running.run():
+            pass
+        return running.result()
+
+
+@overload
+async def sweep_distributed_async(
+    targets: Swept, *, client: Any, mode: Literal["share"] = "share", **options: Unpack[DistributedOptions]
+) -> DistributedResult: ...
+@overload
+async def sweep_distributed_async(
+    targets: Swept, *, client: Any, mode: Literal["compare"], **options: Unpack[DistributedOptions]
+) -> Comparison: ...
+@coroutine_of(sweep_distributed)
+async def sweep_distributed_async(
+    targets: Swept, *, client: Any, mode: str = "share", **options: Unpack[DistributedOptions]
+) -> DistributedResult | Comparison:
+    """``fastnet.sweep_distributed`` as a coroutine, which works in short steps in a thread."""
+    import asyncio
+
+    running = await asyncio.to_thread(DistributedSweep, targets, client=client, mode=mode, **options)
+    try:
+        while not await asyncio.to_thread(running.run):
+            pass
+        return running.result()
+    finally:
+        await asyncio.to_thread(running.close)

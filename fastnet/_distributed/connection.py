@@ -1,0 +1,70 @@
+"""The client's side of a Dask scheduler, which may go and come back."""
+
+from typing import Any
+
+from fastnet._limits import check_text, quoted
+from fastnet._reference import reference
+from fastnet.errors import InvalidArgument
+
+_CONNECT_SECONDS = 5.0
+_AGAIN_SECONDS = 2.0
+
+
+class Connection:
+    """A Dask client, or one of our own at a scheduler's address; close it only if it is ours.
+
+    A client ends when its scheduler does, and does not come back with it: then a new one is made.
+    """
+
+    def __init__(self, client: Any, tls: tuple[str, str, str] | None = None) -> None:
+        self._module = reference("distributed", "distributed")
+        self.killed_worker: type[Exception] = self._module.KilledWorker
+        self._security, self._is_ours = None, True
+        if isinstance(client, self._module.Client):
+            self._address, self._security = client.scheduler.address, client.security
+            # An event loop's client can't be waited for from a thread.
+            self._is_ours = bool(client.asynchronous)
+        else:
+            check_text("client", client)
+            self._address = client
+            if tls:
+                authority, certificate, key = tls
+                self._security = self._module.Security(
+                    tls_ca_file=authority,
+                    tls_client_cert=certificate,
+                    tls_client_key=key,
+                    require_encryption=True,
+                )
+        self.client: Any = self._opened(_CONNECT_SECONDS) if self._is_ours else client
+
+    def is_up(self) -> bool:
+        """Whether the scheduler is there; connects again if the client has given up."""
+        if self.client.status == "closed":
+            try:
+                self.client, self._is_ours = self._opened(_AGAIN_SECONDS), True
+            except OSError:
+                return False
+        return bool(self.client.status == "running")
+
+    def close(self) -> None:
+        if self._is_ours:
+            self.client.close(timeout=_AGAIN_SECONDS)
+
+    def limits(self) -> tuple[int, float | None]:
+        """The scheduler's ``allowed-failures`` and ``worker-ttl`` in seconds."""
+        found: tuple[int, float | None] = self.client.run_on_scheduler(_limits)
+        return found
+
+    def _opened(self, seconds: float) -> Any:
+        try:
+            return self._module.Client(
+                self._address, security=self._security, timeout=seconds, set_as_default=False
+            )
+        except ValueError as error:
+            raise InvalidArgument(f"scheduler {quoted(self._address)}: {error}") from None
+        except TypeError as error:  # tls:// without a certificate
+            raise InvalidArgument(f"scheduler {quoted(self._address)}: {error}") from None
+
+
+def _limits(dask_scheduler: Any) -> tuple[int, float | None]:
+    return dask_scheduler.allowed_failures, dask_scheduler.worker_ttl

@@ -1,0 +1,243 @@
+"""Has shards run by a Dask cluster until each has its result, whatever workers and scheduler do meanwhile.
+
+Dask assigns tasks and runs those of a lost worker again. What is left to do here: a bounded number of tasks
+is submitted, and what a cluster forgets (its scheduler was restarted, the only workers for a task are gone, a
+task whose workers were killed one after the other) is submitted again.
+"""
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from fastnet._distributed.connection import Connection
+from fastnet._distributed.shard import Refusal
+from fastnet._distributed.vantages import Vantages
+from fastnet.errors import VantagesLost
+
+REFRESH_SECONDS = 1.0
+_FETCH_SECONDS = 30.0
+_MOST_KILLS = 5
+"""How often a shard may end the worker that runs it: more is no accident."""
+
+
+class Lane:
+    """Shards to run at one vantage, or at any."""
+
+    def __init__(self, vantage: str | None, shards: Iterable[int]) -> None:
+        self.vantage = vantage
+        self.todo = deque(shards)
+        self.under_way = 0
+        self.last_there = time.monotonic()
+        """When a vantage for it was last there."""
+
+    @property
+    def finished(self) -> bool:
+        return not self.todo and not self.under_way
+
+    def among(self, usable: dict[str, str]) -> dict[str, str]:
+        """Those of the vantages, with their addresses, that may run its shards."""
+        if self.vantage is None:
+            return usable
+        return {name: address for name, address in usable.items() if name == self.vantage}
+
+
+class Work(NamedTuple):
+    """What a dispatch runs, for its owner."""
+
+    function: Callable[[Any], Any]
+    """Runs on the worker."""
+    job: Callable[[Lane, int, float | None], Any]
+    """The job of a shard, at a rate."""
+    take: Callable[[Lane, int, Any], bool]
+    """Takes a result; False if the shard is to be run once more, by a vantage that has not tried it."""
+    tried: Callable[[int], set[str]]
+    """The vantages that have tried a shard."""
+    rate: Callable[[int], float | None]
+    """The limit of each of so many vantages."""
+
+
+class _Task(NamedTuple):
+    lane: Lane
+    shard: int
+    future: Any
+    addresses: frozenset[str]
+    rate: float
+
+
+class Dispatch:
+    """Runs the shards of some lanes, step by step; the total of all rates is never above ``total_rate``."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        vantages: Vantages,
+        lanes: list[Lane],
+        work: Work,
+        total_rate: float | None,
+        absence: float,
+    ) -> None:
+        self._connection, self._vantages, self._lanes, self._work = connection, vantages, lanes, work
+        self._total_rate, self._absence = total_rate, absence
+        self._tasks: dict[str, _Task] = {}
+        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._kills: dict[tuple[int, int], int] = {}
+        self._run = uuid4().hex
+        self._submitted = 0
+        self._refresh_at = 0.0
+
+    def run(self, seconds: float) -> bool:
+        """Work for about so many seconds. True once every lane is finished.
+
+        Raises VantagesLost if the scheduler, or every vantage of a lane of all, is away for too long.
+        """
+        until = time.monotonic() + seconds
+        while not all(lane.finished for lane in self._lanes):
+            self._tend()
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            with suppress(queue.Empty):
+                self._end(self._ended.get(timeout=min(left, REFRESH_SECONDS)))
+        return True
+
+    def cancel(self) -> None:
+        """Stop what runs: the workers notice within a tenth of a second."""
+        for key in [*self._tasks]:
+            self._drop(key)
+
+    def _tend(self) -> None:
+        """Look at the cluster, and submit what there is room for."""
+        if time.monotonic() >= self._refresh_at:
+            self._refresh()
+            self._refresh_at = time.monotonic() + REFRESH_SECONDS
+        if self._connection.client.status == "running":
+            usable = self._vantages.usable()
+            for lane in self._lanes:
+                self._fill(lane, lane.among(usable), len(usable))
+
+    def _refresh(self) -> None:
+        there = False
+        with suppress(OSError, TimeoutError):
+            there = self._connection.is_up()
+            if there:
+                self._vantages.refresh(self._connection.client)
+        now, usable = time.monotonic(), self._vantages.usable() if there else {}
+        if there:
+            self._give_back_stranded()
+        for lane in self._lanes:
+            if lane.among(usable) or lane.finished:
+                lane.last_there = now
+            elif now - lane.last_there > self._absence or (there and self._is_left_out(lane)):
+                self._give_up(lane, there)
+
+    def _is_left_out(self, lane: Lane) -> bool:
+        """Whether no vantage for a lane can come back: those that are there are all left out."""
+        known = self._vantages.known
+        names = [lane.vantage] if lane.vantage is not None else [*known]
+        return bool(names) and all(name in known and known[name].problem for name in names)
+
+    def _give_up(self, lane: Lane, scheduler_is_there: bool) -> None:
+        if lane.vantage is not None and scheduler_is_there:
+            lane.todo.clear()
+            for key in [key for key, task in self._tasks.items() if task.lane is lane]:
+                self._drop(key)
+            return
+        if not scheduler_is_there:
+            raise VantagesLost(f"the scheduler has been away for {self._absence:g} s")
+        problems = {f"{name}: {each.problem}" for name, each in self._vantages.known.items() if each.problem}
+        if problems:
+            raise VantagesLost(f"no vantage can be used: {'; '.join(sorted(problems))}")
+        raise VantagesLost(f"no vantage has been there for {self._absence:g} s")
+
+    def _give_back_stranded(self) -> None:
+        """Take back the tasks that only workers which are gone might run."""
+        there = self._vantages.addresses()
+        for key, task in [*self._tasks.items()]:
+            if task.future.status == "pending" and not task.addresses & there:
+                self._again(key)
+
+    def _fill(self, lane: Lane, there: dict[str, str], vantages: int) -> None:
+        rate = self._work.rate(vantages)
+        depth = 1 if self._total_rate else 2
+        while lane.todo and there and lane.under_way < depth * len(there) and self._has_room(rate):
+            shard = lane.todo.popleft()
+            tried = self._work.tried(shard)
+            able = frozenset(address for name, address in there.items() if name not in tried)
+            self._submit(lane, shard, able or frozenset(there.values()), rate)
+
+    def _has_room(self, rate: float | None) -> bool:
+        """Whether one more task at this rate keeps the total."""
+        if not self._total_rate:
+            return True
+        used = sum(task.rate for task in self._tasks.values())
+        return used + (rate or 0.0) <= self._total_rate * (1 + 1e-9)
+
+    def _submit(self, lane: Lane, shard: int, addresses: frozenset[str], rate: float | None) -> None:
+        self._submitted += 1
+        key = f"fastnet-{self._run}-{self._submitted}"
+        future = self._connection.client.submit(
+            self._work.function,
+            self._work.job(lane, shard, rate),
+            key=key,
+            workers=sorted(addresses),
+            pure=False,
+        )
+        self._tasks[key] = _Task(lane, shard, future, addresses, rate or 0.0)
+        lane.under_way += 1
+        self._watch(key, future)
+
+    def _watch(self, key: str, future: Any) -> None:
+        future.add_done_callback(lambda _: self._ended.put(key))
+
+    def _end(self, key: str) -> None:
+        """Take the result of a task that has ended, or have the shard run again."""
+        task = self._tasks.get(key)
+        if task is None:
+            return
+        try:
+            result = task.future.result(timeout=_FETCH_SECONDS)
+        except self._connection.killed_worker as error:
+            self._count_kill(task, error)
+            self._again(key)
+        except TimeoutError:
+            if task.future.status == "pending":  # the worker that had the result is gone: it runs again
+                self._watch(key, task.future)
+            else:
+                self._again(key)
+        except (CancelledError, OSError):
+            self._again(key)
+        else:
+            self._take(key, task, result)
+
+    def _take(self, key: str, task: _Task, result: Any) -> None:
+        self._drop(key)
+        if isinstance(result, Refusal):
+            self._vantages.leave_out(result.vantage, result.reason)
+            self._refresh_at = 0.0
+            task.lane.todo.appendleft(task.shard)
+        elif not self._work.take(task.lane, task.shard, result):
+            task.lane.todo.appendleft(task.shard)
+
+    def _count_kill(self, task: _Task, error: Exception) -> None:
+        which = (self._lanes.index(task.lane), task.shard)
+        self._kills[which] = self._kills.get(which, 0) + 1
+        if self._kills[which] >= _MOST_KILLS:
+            raise VantagesLost(
+                f"shard {task.shard + 1} ended {_MOST_KILLS} times the workers that ran it: {error}"
+            )
+
+    def _again(self, key: str) -> None:
+        task = self._drop(key)
+        task.lane.todo.appendleft(task.shard)
+
+    def _drop(self, key: str) -> _Task:
+        task = self._tasks.pop(key)
+        task.lane.under_way -= 1
+        with suppress(Exception):  # the client has lost its scheduler: there is nothing to cancel
+            task.future.cancel() if task.future.status == "pending" else task.future.release()
+        return task

@@ -1,0 +1,202 @@
+"""The results of a sweep in a directory: one Parquet file per shard, and what the sweep was.
+
+The files have the columns ``address``, ``state``, ``rtt_ms``, ``reason`` and ``vantage``; any reader of
+Parquet takes them as one table. A file is there only when it is whole. Files of mode ``compare`` are in one
+directory per vantage, ``vantage=NAME``.
+"""
+
+import json
+import os
+import re
+import socket
+from array import array
+from collections.abc import Iterator
+from math import nan
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastnet._backend import probe as _core
+from fastnet._distributed.columns import STATE_OF, STATES, Columns
+from fastnet._limits import path_text
+from fastnet._reference import reference
+from fastnet.errors import InvalidArgument
+from fastnet.targets import Targets, address_text
+
+_FORMAT = "fastnet distributed sweep 1"
+_ABOUT = "sweep.json"
+_FILE = re.compile(r"shard-([0-9]{10})\.parquet")
+_METADATA = b"fastnet"
+_IS_ALIVE = bytes(value == _core.ALIVE for value in range(256))
+
+
+class Spool:
+    """The directory, new or of the same sweep. Raises InvalidArgument if it is another's, EngineMissing.
+
+    ``shards`` is the number of shards that it was begun with, for a new one the given number.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        targets: Targets,
+        mode: str,
+        options: dict[str, Any],
+        shards: int,
+    ) -> None:
+        reference("pyarrow.parquet", "arrow")
+        self._path, self._targets = Path(path_text("output", directory)), targets
+        about = {"format": _FORMAT, "mode": mode, "targets": [*targets.texts()], "options": options}
+        self._path.mkdir(parents=True, exist_ok=True)
+        file = self._path / _ABOUT
+        if file.exists():
+            self.shards = _checked(file, about)
+        else:
+            if any(self._path.iterdir()):
+                raise InvalidArgument(f"{self._path}: not empty, and not the directory of a sweep")
+            self.shards = shards
+            _write(file, json.dumps({**about, "shards": shards}, indent=1).encode())
+
+    def store(self, vantage: str | None) -> "Files":
+        """The files of one vantage, or of all together."""
+        folder = self._path if vantage is None else self._path / f"vantage={quote(vantage, safe='')}"
+        folder.mkdir(exist_ok=True)
+        return Files(folder, self._targets, self.shards)
+
+
+class Files:
+    """The shards of one directory."""
+
+    def __init__(self, folder: Path, targets: Targets, of: int) -> None:
+        self._folder, self._targets, self._of = folder, targets, of
+        found = (_FILE.fullmatch(path.name) for path in folder.iterdir())
+        self._done = {int(match[1]) - 1 for match in found if match}
+
+    def done(self) -> set[int]:
+        return self._done
+
+    def put(self, shard: int, columns: Columns) -> None:
+        parquet = reference("pyarrow.parquet", "arrow")
+        table = _table(self._targets, (shard, self._of), columns)
+        part = self._path(shard).with_suffix(".part")
+        parquet.write_table(table, part, compression="zstd")
+        os.replace(part, self._path(shard))
+        self._done.add(shard)
+
+    def get(self, shard: int) -> Columns | None:
+        if shard not in self._done:
+            return None
+        return _columns(
+            reference("pyarrow.parquet", "arrow").read_table(self._path(shard), partitioning=None)
+        )
+
+    def _path(self, shard: int) -> Path:
+        return self._folder / f"shard-{shard + 1:010}.parquet"
+
+
+def _checked(file: Path, about: dict[str, Any]) -> int:
+    """The number of shards of a directory's sweep, which must be this one."""
+    try:
+        saved = json.loads(file.read_bytes())
+    except ValueError:
+        saved = None
+    if (
+        not isinstance(saved, dict)
+        or saved.get("format") != _FORMAT
+        or not isinstance(saved.get("shards"), int)
+    ):
+        raise InvalidArgument(f"{file}: not the file of a sweep")
+    for name, value in about.items():
+        if saved.get(name) != value:
+            raise InvalidArgument(f"{file.parent}: it is the directory of a sweep with other {name}")
+    shards: int = saved["shards"]
+    return shards
+
+
+def _write(file: Path, content: bytes) -> None:
+    part = file.with_suffix(".part")
+    part.write_bytes(content)
+    os.replace(part, file)
+
+
+def _table(targets: Targets, shard: tuple[int, int], columns: Columns) -> Any:
+    arrow = reference("pyarrow", "arrow")
+    compute = reference("pyarrow.compute", "arrow")
+    size = len(columns.verdicts)
+    states = columns.verdicts.translate(STATE_OF)
+    rtts = arrow.Array.from_buffers(
+        arrow.float32(), len(columns.rtts_ms) // 4, [None, arrow.py_buffer(columns.rtts_ms)]
+    )
+    is_alive = _bytes_array(arrow, states.translate(_IS_ALIVE)).cast(arrow.bool_())
+    rtts = compute.if_else(compute.is_nan(rtts), None, rtts)
+    reasons = compute.subtract(compute.shift_right(_bytes_array(arrow, columns.verdicts), 3).cast("int8"), 1)
+    reasons = compute.if_else(compute.less(reasons, 0), None, reasons)
+    made = {
+        "address": arrow.chunked_array([*_addresses(targets, shard)], arrow.string()),
+        "state": arrow.DictionaryArray.from_arrays(_bytes_array(arrow, states).cast("int8"), [*STATES]),
+        "rtt_ms": compute.replace_with_mask(arrow.nulls(size, arrow.float32()), is_alive, rtts),
+        "reason": arrow.DictionaryArray.from_arrays(reasons, arrow.array(columns.reasons, arrow.string())),
+        "vantage": arrow.DictionaryArray.from_arrays(
+            arrow.nulls(size, "int8").fill_null(0), [columns.vantage]
+        ),
+    }
+    about = {name: getattr(columns, name) for name in ("vantage", "engine", "sent", "seconds", "reasons")}
+    return arrow.table(made).replace_schema_metadata({_METADATA: json.dumps(about)})
+
+
+def _columns(table: Any) -> Columns:
+    """The columns of a shard's table."""
+    arrow, compute = reference("pyarrow", "arrow"), reference("pyarrow.compute", "arrow")
+    about = json.loads(table.schema.metadata[_METADATA])
+    states = compute.index_in(table["state"].cast("string"), arrow.array(STATES)).cast("uint8")
+    which = compute.index_in(table["reason"].cast("string"), arrow.array(about["reasons"], arrow.string()))
+    reasons = compute.add(which, 1).fill_null(0).cast("uint8")
+    verdicts = compute.bit_wise_or(states, compute.shift_left(reasons, arrow.scalar(3, "uint8")))
+    alive = compute.equal(states, _core.ALIVE)
+    rtts = table["rtt_ms"].filter(alive).fill_null(nan)
+    return Columns(
+        about["vantage"],
+        about["engine"],
+        about["sent"],
+        about["seconds"],
+        tuple(about["reasons"]),
+        _content(verdicts, 1),
+        _content(rtts, 4),
+    )
+
+
+def _content(chunked: Any, width: int) -> bytes:
+    """The values of an array without nulls."""
+    joined = chunked.combine_chunks()
+    begin = joined.offset * width
+    values = joined.buffers()[1]
+    return values.to_pybytes()[begin : begin + len(joined) * width] if values else b""
+
+
+def _bytes_array(arrow: Any, values: bytes) -> Any:
+    return arrow.Array.from_buffers(arrow.uint8(), len(values), [None, arrow.py_buffer(values)])
+
+
+def _addresses(targets: Targets, shard: tuple[int, int]) -> Iterator[Any]:
+    """The addresses of a shard as text, an array for each interval of the targets."""
+    arrow, compute = reference("pyarrow", "arrow"), reference("pyarrow.compute", "arrow")
+    which, of = shard
+    before = 0
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for first, last in targets.spans(family):
+            skipped = (which - before) % of
+            before += last - first + 1
+            numbers = range(first + skipped, last + 1, of)
+            if not numbers:
+                continue
+            if family == socket.AF_INET6:
+                yield arrow.array([address_text(family, number) for number in numbers])
+                continue
+            found = arrow.array(array("Q", numbers))
+            octets = (
+                compute.bit_wise_and(compute.shift_right(found, arrow.scalar(shift, "uint64")), 255).cast(
+                    "string"
+                )
+                for shift in (24, 16, 8, 0)
+            )
+            yield compute.binary_join_element_wise(*octets, ".")

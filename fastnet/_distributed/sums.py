@@ -1,0 +1,88 @@
+"""How a sweep is divided into shards, and what it will send: known before anything is sent."""
+
+import socket
+from typing import Any, NamedTuple
+
+from fastnet._results import as_dict, shown
+from fastnet._sweep.running import MAX_SHARDS, MAX_TARGETS
+from fastnet.errors import InvalidArgument
+from fastnet.targets import Targets
+
+SHARD_SECONDS = 10.0
+"""How long a shard should last: what a lost vantage costs at most, and long beside what a shard costs."""
+UNLIMITED_RATE = 50_000.0
+"""Assumed requests per second of a vantage without a limit."""
+_LEAST_SHARD = 256
+"""Targets below which a shard is not cut smaller for the sake of more vantages."""
+_BYTES = {socket.AF_INET: 14 + 20 + 8 + 56, socket.AF_INET6: 14 + 40 + 8 + 56}
+"""Bytes of a request on Ethernet."""
+
+
+class SweepPlan(NamedTuple):
+    """What a sweep from many vantages will do; requests and bytes if no target answers."""
+
+    targets: int
+    """The number of addresses."""
+    left_out: int
+    """The number of special-purpose addresses that are left out."""
+    vantages: tuple[str, ...]
+    """The names of the vantages in use."""
+    shards: int
+    """The number of shards, from each vantage in mode ``compare``."""
+    rate: float | None
+    """The limit in requests per second of each vantage."""
+    requests: int
+    bytes: int
+    """On Ethernet."""
+    seconds: float
+    """At the limit; without one at 50,000 requests per second and vantage, which is a guess."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
+
+def rate_of_each(rate: float | None, vantage_rate: float | None, vantages: int) -> float | None:
+    """The limit of one vantage: its own, and its share of the total."""
+    shares = [rate / max(vantages, 1)] if rate else []
+    return min([*shares, *([vantage_rate] if vantage_rate else [])], default=None)
+
+
+def shard_count(size: int, rate: float | None, retries: int, vantages: int) -> int:
+    """Into how many shards so many targets are cut, each to last ``SHARD_SECONDS`` if no target answers."""
+    targets = (rate or UNLIMITED_RATE) * SHARD_SECONDS / (1 + retries)
+    each = max(1, min(int(targets), MAX_TARGETS))
+    wanted = max(-(-size // each), min(vantages, size // _LEAST_SHARD), 1)
+    if wanted > MAX_SHARDS:
+        raise InvalidArgument(f"{size} targets: at this rate more than 2^32 shards; name fewer")
+    return wanted
+
+
+def plan_of(
+    targets: Targets,
+    left_out: int,
+    vantages: tuple[str, ...],
+    shards: int,
+    rate: float | None,
+    retries: int,
+    from_each: bool,
+) -> SweepPlan:
+    """The sums of a sweep; ``from_each`` if every vantage probes every target."""
+    times = (1 + retries) * (len(vantages) if from_each else 1)
+    v4 = targets.before(socket.AF_INET6, 0)
+    sizes = {socket.AF_INET: v4, socket.AF_INET6: targets.size - v4}
+    requests = targets.size * times
+    pace = (rate or UNLIMITED_RATE) * max(len(vantages), 1)
+    return SweepPlan(
+        targets.size,
+        left_out,
+        vantages,
+        shards,
+        rate,
+        requests,
+        sum(sizes[family] * each for family, each in _BYTES.items()) * times,
+        requests / pace,
+    )

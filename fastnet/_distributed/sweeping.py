@@ -1,0 +1,313 @@
+"""A running sweep from many vantages: its shards, the vantages, and the results so far."""
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypedDict
+
+from fastnet._backend import probe as _core
+from fastnet._distributed.columns import UNKNOWN, Columns
+from fastnet._distributed.compared import Comparison
+from fastnet._distributed.connection import Connection
+from fastnet._distributed.dispatch import Dispatch, Lane, Work
+from fastnet._distributed.merged import DistributedResult, Memory, Store, counts_of
+from fastnet._distributed.shard import Job, sweep_shard
+from fastnet._distributed.sums import SweepPlan, plan_of, rate_of_each, shard_count
+from fastnet._distributed.vantages import Vantages
+from fastnet._limits import (
+    Prefix,
+    bounded,
+    check_choice,
+    check_family,
+    check_flag,
+    check_seconds,
+    check_text,
+    several,
+)
+from fastnet._log import WARNING, log
+from fastnet._ping import explain_refusal
+from fastnet._special import OTHER_BLOCKS, REGISTERED
+from fastnet._sweep.running import (
+    ENGINES,
+    MAX_RATE,
+    MIN_RATE,
+    SweepOptions,
+    Swept,
+    as_targets,
+    checked_options,
+)
+from fastnet.errors import VantagesLost
+from fastnet.targets import Targets
+
+MODES = ("share", "compare")
+PUBLIC = 1 << 20
+"""The number of public targets above which special-purpose addresses are left out."""
+_NO_ROUTE = explain_refusal(errno.ENETUNREACH)
+_STATES = (_core.ALIVE, _core.SILENT, _core.UNREACHABLE)
+_MOST_TTL = 60.0
+"""A scheduler's ``worker-ttl`` in seconds, above which a worker that hangs is noticed late."""
+
+
+class DistributedOptions(TypedDict, total=False):
+    """The keyword arguments of ``sweep_distributed``, which documents them."""
+
+    exclude: Iterable[Prefix]
+    timeout: float | str
+    retries: int
+    window: int
+    rate: float | None
+    vantage_rate: float | None
+    family: int
+    engine: str
+    seed: int | None
+    interface: str
+    vantages: Iterable[str]
+    include_special: bool
+    absence: float
+    output: str | os.PathLike[str] | None
+    tls: tuple[str, str, str] | None
+
+
+class Progress(NamedTuple):
+    """How far a sweep is."""
+
+    done: int
+    """Shards, of all vantages in mode ``compare``."""
+    of: int
+    alive: dict[str, int]
+    """The number of alive targets that each vantage has found."""
+    seconds_left: float | None
+    """None before the first shard is done."""
+
+
+class DistributedSweep:
+    """A sweep from many vantages that runs step by step: ``run`` until it is True, then ``result``.
+
+    Takes and raises what ``sweep_distributed`` does. A context manager, which stops what runs.
+    """
+
+    def __init__(
+        self,
+        targets: Swept,
+        *,
+        client: Any,
+        mode: str = "share",
+        exclude: Iterable[Prefix] = (),
+        timeout: float | str = 1.0,
+        retries: int = 1,
+        window: int = 128,
+        rate: float | None = None,
+        vantage_rate: float | None = None,
+        family: int = socket.AF_UNSPEC,
+        engine: str = "auto",
+        seed: int | None = None,
+        interface: str = "",
+        vantages: Iterable[str] = (),
+        include_special: bool = False,
+        absence: float = 60.0,
+        output: str | os.PathLike[str] | None = None,
+        tls: tuple[str, str, str] | None = None,
+    ) -> None:
+        checked_options(timeout, retries, window, rate, seed)
+        check_choice("mode", mode, MODES)
+        check_choice("engine", engine, ENGINES)
+        check_family(family)
+        check_text("interface", interface)
+        check_flag("include_special", include_special)
+        check_seconds("absence", absence)
+        if vantage_rate is not None:
+            bounded("vantage_rate", vantage_rate, MIN_RATE, MAX_RATE)
+        wanted = _names(vantages)
+        self.mode, self._rate, self._vantage_rate, self._retries = mode, rate, vantage_rate, retries
+        self._absence = absence
+        self.targets, self._left_out = without_special(as_targets(targets, exclude, family), include_special)
+        self._options: SweepOptions = {
+            "timeout": timeout,
+            "retries": retries,
+            "window": window,
+            "engine": engine,
+            "seed": seed,
+            "interface": interface,
+        }
+        self._vantages = Vantages(wanted)
+        self._connection = Connection(client, tls)
+        try:
+            self._begin(wanted, output)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _begin(self, wanted: tuple[str, ...], output: str | os.PathLike[str] | None) -> None:
+        self.notes = [*limit_notes(self._connection)]
+        _wait_for_first(self._connection, self._vantages, self._absence)
+        usable = (*sorted(self._vantages.usable()),)
+        names = wanted or usable
+        vantage_rate = rate_of_each(self._rate, self._vantage_rate, len(names))
+        spool, self._stores = None, dict[str | None, Store]()
+        of = shard_count(self.targets.size, vantage_rate, self._retries, len(names))
+        if output is not None:
+            from fastnet._distributed.spool import Spool
+
+            spool = Spool(output, self._bare(), self.mode, {**self._options}, of)
+            of = spool.shards
+        self.shards = of
+        compared = self.mode == "compare"
+        self.plan: SweepPlan = plan_of(
+            self.targets, self._left_out, names, of, vantage_rate, self._retries, compared
+        )
+        lanes = []
+        for name in names if compared else [None]:
+            store = self._stores[name] = spool.store(name) if spool else Memory()
+            done = store.done()
+            lanes.append(Lane(name, (shard for shard in range(of) if shard not in done)))
+        self._already = sum(len(store.done()) for store in self._stores.values())
+        self._counts = {name: [*_counted(store)] for name, store in self._stores.items()}
+        self._partial: dict[int, tuple[Columns, set[str]]] = {}
+        self._begun = time.monotonic()
+        self._dispatch = Dispatch(
+            self._connection,
+            self._vantages,
+            lanes,
+            Work(sweep_shard, self._job, self._take, self._tried, self._rate_of_each),
+            self._rate,
+            self._absence,
+        )
+
+    def run(self, seconds: float = 0.1) -> bool:
+        """Work for at most about so many seconds. True once every shard has its result.
+
+        Raises VantagesLost if the scheduler or all vantages are away for too long.
+        """
+        return self._dispatch.run(seconds)
+
+    def result(self) -> "DistributedResult | Comparison":
+        """The verdicts so far."""
+        vantages = self._vantages.report()
+        if self.mode == "share":
+            return self._result_of(None, _core.PENDING)
+        results = {str(name): self._result_of(name, UNKNOWN) for name in self._stores}
+        return Comparison(self.targets, results, vantages)
+
+    def progress(self) -> Progress:
+        done, everything = (
+            sum(len(store.done()) for store in self._stores.values()),
+            self.shards * len(self._stores),
+        )
+        alive = {each.name: each.alive for each in self._vantages.report() if each.shards}
+        seconds = time.monotonic() - self._begun
+        ours = done - self._already
+        return Progress(done, everything, alive, seconds / ours * (everything - done) if ours else None)
+
+    def close(self) -> None:
+        self._dispatch.cancel()
+        self._connection.close()
+
+    def __enter__(self) -> "DistributedSweep":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _result_of(self, name: str | None, absent: int) -> DistributedResult:
+        counts = counts_of(self.targets, self._counts[name])
+        return DistributedResult(
+            self.targets, self.shards, self._stores[name], counts, self._vantages.report(), absent
+        )
+
+    def _bare(self) -> Targets:
+        """The targets without the names that did not resolve: what the workers need."""
+        bare = Targets.__new__(Targets)
+        for name in Targets.__slots__:
+            setattr(bare, name, getattr(self.targets, name))
+        bare.unresolved = ()
+        return bare
+
+    def _rate_of_each(self, vantages: int) -> float | None:
+        return rate_of_each(self._rate, self._vantage_rate, vantages)
+
+    def _job(self, lane: Lane, shard: int, rate: float | None) -> Job:
+        partial = self._partial.get(shard) if lane.vantage is None else None
+        options: SweepOptions = {**self._options, "rate": rate}
+        return Job(self._bare(), (shard + 1, self.shards), options, partial[0].decided() if partial else None)
+
+    def _tried(self, shard: int) -> set[str]:
+        return self._partial[shard][1] if shard in self._partial else set()
+
+    def _take(self, lane: Lane, shard: int, columns: Columns) -> bool:
+        """Keep a result, unless another vantage may have the route that this one lacks."""
+        vantage, store = columns.vantage, self._stores[lane.vantage]
+        if shard in store.done():
+            return True
+        self._vantages.count(vantage, columns.sent, columns.count(_core.ALIVE))
+        if self.mode == "share":
+            before, tried = self._partial.pop(shard, (None, set[str]()))
+            columns, tried = before.filled(columns) if before else columns, {*tried, vantage}
+            if columns.undecided(_NO_ROUTE) and {*self._vantages.usable()} - tried:
+                self._partial[shard] = columns, tried
+                return False
+        store.put(shard, columns)
+        counts = self._counts[lane.vantage]
+        for which, state in enumerate(_STATES):
+            counts[which] += columns.count(state)
+        return True
+
+
+def without_special(targets: Targets, include: bool) -> tuple[Targets, int]:
+    """The targets without special-purpose addresses if there are many others, and how many were left out.
+
+    Left out is what IANA's registries have as not globally reachable, multicast and unassigned IPv6 too.
+    """
+    if include or targets.size <= PUBLIC:
+        return targets, 0
+    reachable = [block.prefix for block in REGISTERED if block.globally_reachable]
+    # An IPv4-mapped address is no target.
+    blocks = (block for block in (*REGISTERED, *OTHER_BLOCKS) if block.type != "ipv4-mapped")
+    special = [block.prefix for block in blocks if not block.globally_reachable]
+    public = Targets(*targets.texts(), exclude=Targets(*special, exclude=reachable).texts())
+    public.unresolved = targets.unresolved
+    return (public, targets.size - public.size) if public.size > PUBLIC else (targets, 0)
+
+
+def limit_notes(connection: Connection) -> Iterator[str]:
+    """What the scheduler's settings mean for a sweep, if it is not what ``docs/scale.md`` promises."""
+    failures, ttl = connection.limits()
+    if failures < 1:
+        yield "the scheduler's allowed-failures is 0: the client submits the shard of a killed worker again"
+    if ttl is None or ttl > _MOST_TTL:
+        late = "never" if ttl is None else f"after {ttl:g} s"
+        yield f"the scheduler's worker-ttl: a worker that hangs is noticed {late}; 30s is better"
+
+
+def _wait_for_first(connection: Connection, vantages: Vantages, absence: float) -> None:
+    """Wait until there is a vantage that can be used. Raises VantagesLost."""
+    until = time.monotonic() + absence
+    vantages.refresh(connection.client)
+    while not vantages.usable():
+        problems = [f"{each.name}: {each.problem}" for each in vantages.report() if each.problem]
+        if problems:
+            raise VantagesLost(f"no vantage can be used: {'; '.join(problems)}")
+        if time.monotonic() >= until:
+            raise VantagesLost(f"the scheduler has had no worker for {absence:g} s")
+        time.sleep(0.1)
+        vantages.refresh(connection.client)
+    for each in vantages.report():
+        if each.problem:
+            log("distributed", WARNING, f"vantage {each.name} is left out: {each.problem}")
+
+
+def _names(vantages: Iterable[str]) -> tuple[str, ...]:
+    names = tuple(several("vantages", vantages, "names of vantages"))
+    for name in names:
+        check_text("vantages", name)
+    return names
+
+
+def _counted(store: Store) -> Iterator[int]:
+    """The number of targets in each state, of what an earlier sweep left in a directory."""
+    found = [0] * len(_STATES)
+    for shard in store.done():
+        if columns := store.get(shard):
+            found = [before + columns.count(state) for before, state in zip(found, _STATES, strict=True)]
+    return iter(found)

@@ -1,0 +1,113 @@
+"""Vantages: the workers of a Dask cluster from which packets are sent, and which of them can be used."""
+
+import os
+from typing import Any, NamedTuple
+
+from fastnet import __version__
+from fastnet._results import as_dict, shown
+
+LABELS = "FASTNET_LABELS"
+"""The environment variable of a worker with its labels, as ``site=fra,as=64500``."""
+
+
+class Vantage(NamedTuple):
+    """A vantage, and what it has done so far."""
+
+    name: str
+    """The name of its Dask worker."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """From ``FASTNET_LABELS`` in the worker's environment."""
+    problem: str | None = None
+    """Why it is not used, or is no longer."""
+    shards: int = 0
+    """The number of shards whose results came from it."""
+    sent: int = 0
+    alive: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field and property, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
+
+def about() -> tuple[str, str]:
+    """On a worker: the version of its fastnet, and its labels as text."""
+    return __version__, os.environ.get(LABELS, "")
+
+
+def parse_labels(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = (each.partition("=") for each in text.split(",") if each.strip())
+    return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+class Vantages:
+    """The workers of a cluster by name, as the scheduler last listed them."""
+
+    def __init__(self, wanted: tuple[str, ...] = ()) -> None:
+        self._wanted = wanted
+        self._asked: dict[str, bool] = {}
+        """Each worker's address that was asked for its version, and whether it can be used."""
+        self._names: dict[str, str] = {}
+        """The name of each address that the scheduler now lists."""
+        self.known: dict[str, Vantage] = {}
+
+    def refresh(self, client: Any) -> None:
+        """Ask the scheduler for its workers, and those that are new for their version."""
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        names = {address: str(worker["name"]) for address, worker in workers.items()}
+        self._names = {
+            address: name for address, name in names.items() if not self._wanted or name in self._wanted
+        }
+        new = [address for address in self._names if address not in self._asked]
+        if new:
+            for address, answer in client.run(about, workers=new, on_error="return").items():
+                self._note(address, answer)
+
+    def _note(self, address: str, answer: Any) -> None:
+        name, problem = self._names[address], None
+        labels: tuple[tuple[str, str], ...] = ()
+        if isinstance(answer, OSError):
+            return  # it has gone meanwhile
+        if isinstance(answer, Exception):
+            lacks = "No module named" in str(answer)
+            problem = "its Python has no fastnet" if lacks else f"fastnet does not start on it: {answer}"
+        else:
+            version, text = answer
+            labels = parse_labels(text)
+            if version != __version__:
+                problem = f"its fastnet is {version}, ours {__version__}"
+        before = self.known.get(name, Vantage(name))
+        self._asked[address] = problem is None
+        self.known[name] = before._replace(labels=labels, problem=problem)
+
+    def leave_out(self, name: str, problem: str) -> None:
+        """Do not use a vantage any more."""
+        self.known[name] = self.known.get(name, Vantage(name))._replace(problem=problem)
+
+    def count(self, name: str, sent: int, alive: int) -> None:
+        """Add a shard to what a vantage has done."""
+        done = self.known.get(name, Vantage(name))
+        self.known[name] = done._replace(
+            shards=done.shards + 1, sent=done.sent + sent, alive=done.alive + alive
+        )
+
+    def usable(self) -> dict[str, str]:
+        """The address of each vantage that is there and can be used, by name."""
+        return {
+            name: address
+            for address, name in self._names.items()
+            if self._asked.get(address) and self.known[name].problem is None
+        }
+
+    def addresses(self) -> set[str]:
+        """Those of all workers that are there."""
+        return {*self._names}
+
+    def missing(self) -> tuple[str, ...]:
+        """The names that were asked for and are not there."""
+        return tuple(name for name in self._wanted if name not in self._names.values())
+
+    def report(self) -> tuple[Vantage, ...]:
+        return tuple(sorted(self.known.values()))

@@ -1,0 +1,221 @@
+"""The command's sweep from many vantages: its outputs, and its progress."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fastnet._clock import now
+from fastnet._distributed import Comparison, DistributedResult, DistributedSweep, Sighting, SweepPlan, Vantage
+from fastnet._sweep import ALIVE, INACTIVE
+from fastnet.cli import exits
+from fastnet.cli.arguments import chosen
+from fastnet.cli.interrupts import NoticedInterrupt
+from fastnet.cli.output import clear_drawn, draw, escaped, print_json, print_line, print_table, remark
+from fastnet.cli.sweep.outputs import output_for
+from fastnet.targets import Targets
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
+
+_DRAWN_SECONDS = 0.5
+
+
+def run_distributed(args: argparse.Namespace, targets: Targets) -> int:
+    probing = ("timeout", "retries", "rate", "vantage_rate", "engine", "seed", "interface")
+    files = (args.tls_ca, args.tls_cert, args.tls_key)
+    with DistributedSweep(
+        targets,
+        client=args.distributed,
+        vantages=args.vantages,
+        include_special=args.include_special,
+        tls=files if any(files) else None,
+        **chosen(args, (*probing, "mode", "output", "absence")),
+    ) as running:
+        for note in running.notes:
+            remark(note)
+        if running.plan.left_out:
+            remark(f"{running.plan.left_out} special-purpose addresses are left out (--include-special)")
+        if args.dry_run:
+            return print_plan(running.plan, args.json)
+        return _sweep(args, running, targets)
+
+
+def _sweep(args: argparse.Namespace, running: DistributedSweep, targets: Targets) -> int:
+    failure: OSError | None = None
+    finished, due = False, 0.0
+    with NoticedInterrupt() as interrupt:
+        while not (finished or interrupt.came or failure):
+            try:
+                finished = running.run()
+            except OSError as error:
+                failure = error
+            if time.monotonic() >= due and sys.stderr.isatty():
+                draw(progress_line(running))
+                due = time.monotonic() + _DRAWN_SECONDS
+    clear_drawn()
+    if interrupt.came and not finished:
+        remark("interrupted")
+    result = running.result()
+    if args.output is None:
+        _print(args, result, running.targets)
+    if args.json:
+        for vantage in result.vantages:
+            print_json(record_of(vantage))
+    _sum_up(args, result, finished)
+    if failure:
+        raise failure
+    if interrupt.came:
+        return exits.INTERRUPTED
+    if targets.unresolved:
+        return exits.USAGE
+    return exits.YES if alive_in(result) else exits.NO
+
+
+def alive_in(result: DistributedResult | Comparison) -> int:
+    """The number of alive targets; of a comparison, at the vantage that sees the most."""
+    if isinstance(result, DistributedResult):
+        return result.counts.alive
+    return max((each.counts.alive for each in result.by_vantage.values()), default=0)
+
+
+def print_plan(plan: SweepPlan, as_json: bool) -> int:
+    if as_json:
+        values = plan.as_dict()
+        record: records.SweepPlan = {
+            "kind": "sweep_plan",
+            "time": now(),
+            "targets": plan.targets,
+            "left_out": plan.left_out,
+            "vantages": values["vantages"],
+            "shards": plan.shards,
+            "rate": plan.rate,
+            "requests": plan.requests,
+            "bytes": plan.bytes,
+            "seconds": plan.seconds,
+        }
+        print_json(record)
+        return exits.YES
+    rate = f"{plan.rate:,.0f} requests/s each" if plan.rate else "no limit"
+    print_line(f"targets    {plan.targets:,}" + (f" ({plan.left_out:,} left out)" if plan.left_out else ""))
+    print_line(f"vantages   {len(plan.vantages)}: {', '.join(plan.vantages)} ({rate})")
+    print_line(f"shards     {plan.shards:,}")
+    print_line(f"requests   at most {plan.requests:,}")
+    print_line(f"bytes      at most {plan.bytes:,}")
+    about = "" if plan.rate else " (a guess: 50,000 requests/s each)"
+    print_line(f"duration   at most {duration_text(plan.seconds)}{about}")
+    return exits.YES
+
+
+def duration_text(seconds: float) -> str:
+    """``1 d 3:25:07``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return (f"{days} d " if days else "") + f"{hours}:{minutes:02}:{rest:02}"
+
+
+def progress_line(running: DistributedSweep) -> str:
+    """``12 of 40 shards; alive: fra 310, iad 298; 0:01:20 left``."""
+    done, of, alive, left = running.progress()
+    by_vantage = ", ".join(f"{name} {count:,}" for name, count in alive.items())
+    end = "" if left is None else f"; {duration_text(left)} left"
+    return f"{done:,} of {of:,} shards; alive: {by_vantage or 0}{end}"
+
+
+def record_of(vantage: Vantage) -> "records.Vantage":
+    return {
+        "kind": "vantage",
+        "time": now(),
+        "name": vantage.name,
+        "labels": dict(vantage.labels),
+        "problem": vantage.problem,
+        "shards": vantage.shards,
+        "sent": vantage.sent,
+        "alive": vantage.alive,
+    }
+
+
+def _print(args: argparse.Namespace, result: DistributedResult | Comparison, targets: Targets) -> None:
+    if isinstance(result, Comparison):
+        _print_sightings(args, result)
+        return
+    output = output_for(args, targets)
+    lists = {ALIVE: result.alive, INACTIVE: result.inactive}
+    for verdict in lists.get(args.only, result.known):
+        output.verdict(verdict, 0)
+    sys.stdout.flush()
+
+
+def _print_sightings(args: argparse.Namespace, result: Comparison) -> None:
+    sightings = _chosen_sightings(args, result)
+    names = [*result.by_vantage]
+    if args.json:
+        for sighting in sightings:
+            print_json(_sighting_record(sighting), at_once=False)
+    elif args.csv:
+        import csv
+
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(
+            ("address", "differs", *(f"{name} {column}" for name in names for column in ("state", "rtt_ms")))
+        )
+        for address, verdicts in sightings:
+            cells = [value for _, each in verdicts for value in (each.state, each.rtt_ms)]
+            writer.writerow((escaped(address), Sighting(address, verdicts).differs, *cells))
+    else:
+        print_table(("ADDRESS", *names, ""), (_row(sighting) for sighting in sightings))
+    sys.stdout.flush()
+
+
+def _chosen_sightings(args: argparse.Namespace, result: Comparison) -> Iterable[Sighting]:
+    if args.differing:
+        return result.differing
+    if args.only == ALIVE:
+        return result.alive
+    if args.only == INACTIVE:
+        return (each for each in result if all(verdict.state == INACTIVE for _, verdict in each.verdicts))
+    return result
+
+
+def _row(sighting: Sighting) -> tuple[str, ...]:
+    cells = (each.state if each.rtt_ms is None else f"{each.rtt_ms:.3f} ms" for _, each in sighting.verdicts)
+    return sighting.address, *cells, "differs" if sighting.differs else ""
+
+
+def _sighting_record(sighting: Sighting) -> "records.Sighting":
+    return {
+        "kind": "sighting",
+        "time": now(),
+        "address": sighting.address,
+        "differs": sighting.differs,
+        "seen_by": [*sighting.seen_by],
+        "verdicts": [
+            {"vantage": name, "state": each.state, "rtt_ms": each.rtt_ms, "reason": each.reason}
+            for name, each in sighting.verdicts
+        ],
+    }
+
+
+def _sum_up(args: argparse.Namespace, result: DistributedResult | Comparison, finished: bool) -> None:
+    for vantage in result.vantages:
+        if vantage.problem:
+            remark(f"vantage {vantage.name} is left out: {vantage.problem}")
+        elif args.verbose:
+            remark(
+                f"vantage {vantage.name}: {vantage.shards} shards, {vantage.sent} sent, {vantage.alive} alive"
+            )
+    if isinstance(result, DistributedResult):
+        words = ", ".join(
+            f"{value} {name.replace('_', ' ')}" for name, value in result.counts._asdict().items()
+        )
+    else:
+        counts = {name: each.counts.alive for name, each in result.by_vantage.items()}
+        words = ", ".join(f"{count} alive from {name}" for name, count in counts.items())
+        if not result.complete:
+            words += "; what a missing vantage did not probe is unknown"
+    remark(f"{len(result)} targets: {words} ({args.mode}, {len(result.vantages)} vantages)")
+    if args.output is not None:
+        where = f"the results are in {args.output}"
+        remark(where if finished else f"{where}, and the same command goes on from there")
