@@ -15,7 +15,12 @@ from setuptools.errors import BaseError, CCompilerError
 CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-missing-field-initializers"]
 """What Cython writes leaves out the fields that a newer Python's types end with."""
 BUILD_MODES = ("native", "pure")
-NEEDS = {"packet": ("checksum",), "relay": ("http_head",), "probe": ("permute", "checksum")}
+NEEDS = {
+    "monitor": ("netif",),
+    "packet": ("checksum",),
+    "relay": ("http_head",),
+    "probe": ("permute", "checksum"),
+}
 """Topics whose C calls another topic's."""
 
 

@@ -53,11 +53,16 @@ void fn_netif_close(struct fn_netif *netif)
     netif->socket = netif->thread_namespace = -1;
 }
 
-static int open_netif(struct fn_netif *netif)
+int fn_netif_is_current(const struct fn_netif *netif)
+{
+    return is_current(netif) && is_ours(netif);
+}
+
+int fn_netif_open(struct fn_netif *netif, int family, int type, int protocol)
 {
     struct stat identity;
 
-    netif->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    netif->socket = socket(family, type | SOCK_CLOEXEC, protocol);
     if (netif->socket < 0)
         return -errno;
     if (fstat(netif->socket, &identity) != 0) {
@@ -82,7 +87,7 @@ static int current_socket(struct fn_netif *netif)
 {
     if (!is_current(netif)) {
         fn_netif_close(netif);
-        const int failure = open_netif(netif);
+        const int failure = fn_netif_open(netif, AF_INET, SOCK_DGRAM, 0);
         if (failure < 0)
             return failure;
     }

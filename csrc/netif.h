@@ -43,6 +43,15 @@ void fn_netif_init(struct fn_netif *netif);
 void fn_netif_close(struct fn_netif *netif);
 
 /*
+ * For sockets of other kinds, which are watched in the same way (csrc/monitor.h): fn_netif_open() opens one in
+ * the namespace of the thread, where `netif` has none open, and returns 0 or -errno. fn_netif_is_current()
+ * returns 1 while that socket is open and its thread still in its namespace, else 0: without /proc always 0.
+ */
+int fn_netif_open(struct fn_netif *netif, int family, int type, int protocol);
+
+int fn_netif_is_current(const struct fn_netif *netif);
+
+/*
  * Calls one SIOCGIF... ioctl on the interface of this name, which need not end with a NUL. The rest of
  * `answer` is passed to the kernel unchanged: an AF_INET address in it selects one of the interface's
  * addresses (its netmask, its broadcast address), zeros select the first. An invalid name

@@ -1,21 +1,47 @@
 """The program: ``python -m fastnet``, and what is installed as ``fastnet``."""
 
+import atexit
 import gc
+import os
 import signal
 import sys
+from typing import NoReturn
 
 
-def main() -> int:
+def run() -> int:
     """Run the command. Until that installs its handler, Ctrl-C kills the process silently."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a background job ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from fastnet import cli
 
-    try:
-        return cli.main()
-    finally:
-        gc.freeze()  # The process ends here: a last garbage collection would take milliseconds.
+    return cli.main()
+
+
+def main() -> NoReturn:
+    """Run the command and end the process."""
+    code = run()
+    if is_alone():
+        from fastnet.cli import settle_output
+
+        # To take the interpreter apart as well would take a millisecond.
+        atexit._run_exitfuncs()
+        settle_output()
+        os._exit(code)
+    gc.freeze()  # At least without a last garbage collection.
+    sys.exit(code)
+
+
+def is_alone() -> bool:
+    """Whether nothing waits for the interpreter's end: a thread, a profiler, or a person (``python -i``)."""
+    threading = sys.modules.get("threading")
+    monitoring = getattr(sys, "monitoring", None)
+    return not (
+        (threading and threading.active_count() > 1)
+        or (sys.gettrace() or sys.getprofile())
+        or (monitoring and any(map(monitoring.get_tool, range(6))))
+        or sys.flags.inspect
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     # The pure twin is typed, and the native one has the same types.
     from fastnet._pure import checksum as checksum
     from fastnet._pure import http_head as http_head
+    from fastnet._pure import monitor as monitor
     from fastnet._pure import netif as netif
     from fastnet._pure import packet as packet
     from fastnet._pure import permute as permute
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fastnet._pure import relay as relay
 
 IMPLEMENTATIONS = ("native", "pure")
-TOPICS = frozenset({"checksum", "http_head", "netif", "packet", "permute", "probe", "relay"})
+TOPICS = frozenset({"checksum", "http_head", "monitor", "netif", "packet", "permute", "probe", "relay"})
 
 _failure: str | None = None
 """The reason if native could not be loaded."""

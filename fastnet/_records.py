@@ -454,6 +454,57 @@ class Prefix(Record):
     version: int
 
 
+class SpecialBlock(TypedDict):
+    """A block of special-purpose addresses; the flags are those of RFC 6890, null if IANA has no value."""
+
+    prefix: str
+    type: str
+    name: str
+    """The registry's."""
+    rfc: int
+    source: bool | None
+    destination: bool | None
+    forwardable: bool | None
+    globally_reachable: bool | None
+    reserved_by_protocol: bool | None
+
+
+class EmbeddedIPv4(TypedDict):
+    """An IPv4 address in an IPv6 address."""
+
+    form: str
+    """``ipv4-mapped``, ``nat64/96``, ``6to4``, ``teredo-client``, ..."""
+    address: str
+    port: int | None
+    """The UDP port of a Teredo client."""
+
+
+class Explanation(Record):
+    """ipv6 explain: what an address is."""
+
+    kind: Literal["explanation"]
+    address: str
+    zone: str | None
+    """What stood after ``%``."""
+    version: int
+    type: str
+    """``global``, ``link-local``, ``unique-local``, ``documentation``, ..."""
+    scope: str | None
+    """Null of the unspecified address."""
+    globally_reachable: bool | None
+    """By IANA's registries; null if they have no value."""
+    special: SpecialBlock | None
+    """The most specific block that contains the address; null for plain global unicast."""
+    mac: str | None
+    """Of an EUI-64 interface identifier."""
+    ipv4: list[EmbeddedIPv4]
+    reverse_name: str
+    interfaces: list[str]
+    """Those of this machine that have the address."""
+    temporary: bool | None
+    """Null if no interface has it."""
+
+
 class Pair(Record):
     """ipc pair: a message to a child, and its reply."""
 

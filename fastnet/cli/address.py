@@ -1,6 +1,5 @@
 """Show every IPv4 and IPv6 address of one interface. The exit code is 1 if it has none."""
 
-import argparse
 from typing import TYPE_CHECKING
 
 from fastnet._clock import now
@@ -8,6 +7,7 @@ from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_table, remark
 from fastnet.cli.parts import interface_address
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import NoAddress
 from fastnet.interfaces import InterfaceAddress, get_broadcast, list_addresses
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from fastnet import _records as records
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument(
         "interface", metavar="IFACE", help="interface name, such as eth0, or alias label, such as eth0:1"
     )
     add_json(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     addresses = list_addresses(args.interface)
     if not addresses:
         remark(f"{args.interface} has no address")

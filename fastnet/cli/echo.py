@@ -3,16 +3,16 @@
 The client's exit code is 0 if all replies were right, 1 if one was wrong or missing.
 """
 
-import argparse
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from fastnet._clock import now
 from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, argument, duration, integer
+from fastnet.cli.arguments import add_family, add_json, duration, integer
 from fastnet.cli.output import print_json, print_line
 from fastnet.cli.parts import rounded
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.serving import Ending, use_all_descriptors
 from fastnet.cli.streams import queued_streams
 from fastnet.echo import MAX_COUNT, MAX_SIZE, EchoResult, EchoServer, EchoStats, Reply, echo
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TIMES = ("min", "avg", "max", "p50", "p90", "p99")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     serve = actions.add_parser("serve", help="echo server, until Ctrl-C or SIGTERM")
@@ -48,9 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(serve)
 
     client = actions.add_parser("client", help="echo client that measures round-trip times")
-    client.add_argument(
-        "endpoint", type=argument(parse_endpoint), metavar="HOST:PORT", help="server, such as [::1]:7"
-    )
+    client.add_argument("endpoint", type=parse_endpoint, metavar="HOST:PORT", help="server, such as [::1]:7")
     client.add_argument(
         "-c", "--count", type=integer(1, MAX_COUNT), default=4, metavar="N", help="number of messages (4)"
     )
@@ -84,11 +82,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(client)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     return run_server(args) if args.action == "serve" else run_client(args)
 
 
-def run_server(args: argparse.Namespace) -> int:
+def run_server(args: Arguments) -> int:
     ending = Ending()
     use_all_descriptors()
     server = EchoServer(
@@ -142,7 +140,7 @@ def print_stats(stats: EchoStats, as_json: bool) -> None:
     )
 
 
-def run_client(args: argparse.Namespace) -> int:
+def run_client(args: Arguments) -> int:
     endpoint: Endpoint = args.endpoint
     replies: list[Reply] = []
 

@@ -1,12 +1,12 @@
 """List every network interface: whether it is up, its MTU, its MAC address, its IPv4 and IPv6 addresses."""
 
-import argparse
 from typing import TYPE_CHECKING
 
 from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_table
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import NoAddress, NoSuchInterface
 from fastnet.interfaces import InterfaceStatus, get_hardware_address, get_index, get_mtu, list_status
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from fastnet import _records as records
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     add_json(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     found = [record for status in list_status() if (record := describe(status))]
     if args.json:
         for record in found:

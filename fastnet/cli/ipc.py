@@ -4,7 +4,6 @@ A message follows its length in 4 bytes, big-endian. PATH may be @NAME, in the a
 sends each message back and stops after DONE, on Ctrl-C or on SIGTERM; it refuses the path of a live server.
 """
 
-import argparse
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -14,8 +13,10 @@ from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, duration, integer
 from fastnet.cli.output import print_json, print_line, remark
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.serving import Ending, use_all_descriptors
 from fastnet.cli.streams import queued_streams
+from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from fastnet import _records as records
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 DONE = b"DONE"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     pair = actions.add_parser("pair", help="message to a forked child over a socket pair, and its reply")
@@ -56,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(send)
 
 
-def add_max_message(parser: argparse.ArgumentParser) -> None:
+def add_max_message(parser: Parser) -> None:
     parser.add_argument(
         "--max-message",
         type=integer(1, (1 << 32) - 1),
@@ -68,15 +69,15 @@ def add_max_message(parser: argparse.ArgumentParser) -> None:
 
 def _mode(text: str) -> int:
     if not text or len(text) > 4 or set(text) - set("01234567") or int(text, 8) > 0o777:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected an octal mode, as 600 or 0660")
+        raise InvalidArgument(f"{text!r}: expected an octal mode, as 600 or 0660")
     return int(text, 8)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     return {"pair": run_pair, "serve": run_serve, "send": run_send}[args.action](args)
 
 
-def run_pair(args: argparse.Namespace) -> int:
+def run_pair(args: Arguments) -> int:
     def answer(channel: ipc.Channel) -> None:
         for message in channel:
             channel.send(b"The child got: " + message)
@@ -102,7 +103,7 @@ def run_pair(args: argparse.Namespace) -> int:
     return exits.YES
 
 
-def run_serve(args: argparse.Namespace) -> int:
+def run_serve(args: Arguments) -> int:
     ending = Ending()
     use_all_descriptors()
 
@@ -149,7 +150,7 @@ def _print_message(as_json: bool, peer: ipc.Credentials, message: bytes) -> None
     print_json(record)
 
 
-def run_send(args: argparse.Namespace) -> int:
+def run_send(args: Arguments) -> int:
     with ipc.connect(args.path, max_message=args.max_message, timeout=args.timeout) as channel:
         for text in args.message:
             message = os.fsencode(text)

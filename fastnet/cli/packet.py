@@ -1,6 +1,5 @@
 """Parse packets: "fastnet packet parse" shows one packet's layers, their fields and all its bytes."""
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_line
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
 from fastnet.packet import LINK_NUMBERS, LINKS, Packet, as_dict, dump, from_hex, parse
 
@@ -31,7 +31,7 @@ array; with --raw it is the bytes themselves. At most 16 MiB are read. The exit 
 --strict, the packet is cut short, malformed or has a wrong checksum, 2 for input that is not hexadecimal."""
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     parse_parser = actions.add_parser(
         "parse", help="layers, fields and bytes of one packet", description=PARSE
@@ -61,9 +61,7 @@ def link(text: str) -> str | int:
     named = int(text) if text.isascii() and text.isdigit() else text
     if named not in LINKS and named not in LINK_NUMBERS:
         numbers = ", ".join(map(str, LINK_NUMBERS))
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: expected one of {', '.join(LINKS)}, or a DLT number of {numbers}"
-        )
+        raise InvalidArgument(f"{text!r}: expected one of {', '.join(LINKS)}, or a DLT number of {numbers}")
     return named
 
 
@@ -95,7 +93,7 @@ def refuse_capture(data: bytes) -> None:
         )
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     data = read(args.file)
     if not args.raw:
         refuse_capture(data)

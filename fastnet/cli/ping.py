@@ -1,6 +1,5 @@
 """Ping hosts: ICMP echo by a raw socket, or an unprivileged datagram socket."""
 
-import argparse
 import re
 import time
 from collections import Counter
@@ -36,6 +35,7 @@ from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duratio
 from fastnet.cli.interrupts import HeldInterrupt
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu, rounded
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument, NameNotResolved
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ Key = tuple[str, str]
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.usage = "%(prog)s [options] HOST [HOST ...]"
     parser.add_argument("hosts", nargs="+", metavar="HOST", help="name or address, such as fe80::1%%eth0")
     add_timing(parser)
@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def add_timing(parser: argparse.ArgumentParser) -> None:
+def add_timing(parser: Parser) -> None:
     count = parser.add_mutually_exclusive_group()
     count.add_argument(
         "-c",
@@ -117,7 +117,7 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_packet(parser: argparse.ArgumentParser) -> None:
+def add_packet(parser: Parser) -> None:
     parser.add_argument(
         "-s", "--size", type=integer(0, MAX_SIZE), default=56, metavar="BYTES", help="payload size (56)"
     )
@@ -142,7 +142,7 @@ def add_packet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="kind of socket (default auto)")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: Parser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="summary only")
     parser.add_argument(
         "-Q",
@@ -161,7 +161,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def pattern(text: str) -> bytes:
     """Up to 16 bytes in hex, as ping(8) takes them."""
     if not PATTERN.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 to 16 bytes in hex, as ff00")
+        raise InvalidArgument(f"{text!r}: expected 1 to 16 bytes in hex, as ff00")
     return bytes.fromhex(text)
 
 
@@ -170,7 +170,7 @@ def patience(text: str) -> Timeout:
     return "auto" if text == "auto" else duration(text)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     if args.mtu:
         return find_mtus(args)
     options = chosen(args, OPTIONS)
@@ -181,9 +181,7 @@ def run(args: argparse.Namespace) -> int:
         return converse(pinger, destinations, args)
 
 
-def begin(
-    args: argparse.Namespace, hosts: Sequence[Destination | MTUSearch | PathMTU], notes: Sequence[str]
-) -> None:
+def begin(args: Arguments, hosts: Sequence[Destination | MTUSearch | PathMTU], notes: Sequence[str]) -> None:
     """Drop the capabilities, which nothing needs once the sockets are open, and print the kind of sockets.
 
     Also which hosts there is none for.
@@ -200,7 +198,7 @@ def begin(
         remark(note)
 
 
-def find_mtus(args: argparse.Namespace) -> int:
+def find_mtus(args: Arguments) -> int:
     """Find the path MTU of one host after the other."""
     seconds = 1.0 if args.timeout == "auto" else args.timeout
     options = chosen(args, ("tos", "source", "interface", "mark", "family", "engine"))
@@ -235,7 +233,7 @@ def print_mtu_json(found: PathMTU) -> None:
     print_json(record)
 
 
-def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Namespace) -> int:
+def converse(pinger: Pinger, destinations: list[Destination], args: Arguments) -> int:
     """Ping to the end, printing each reply and then the summary."""
     printer = Printer(destinations, args)
     session = pinger.begin(
@@ -273,7 +271,7 @@ def converse(pinger: Pinger, destinations: list[Destination], args: argparse.Nam
 class Printer:
     """Prints replies as they come, intervals, and the summary."""
 
-    def __init__(self, destinations: list[Destination], args: argparse.Namespace) -> None:
+    def __init__(self, destinations: list[Destination], args: Arguments) -> None:
         self._destinations = destinations
         self._interval = 0.0 if args.flood else args.interval
         self._json = args.json

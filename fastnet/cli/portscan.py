@@ -3,7 +3,6 @@
 It is 3 if this system could not send to some ports: these are unknown.
 """
 
-import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -19,20 +18,21 @@ from fastnet._portscan import (
     parse_ports,
 )
 from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, argument, duration, integer
+from fastnet.cli.arguments import add_family, add_json, duration, integer
 from fastnet.cli.output import print_json, print_table, remark
 from fastnet.cli.parts import scanned_port
+from fastnet.cli.quick_parser import Arguments, Parser
 
 if TYPE_CHECKING:
     from fastnet import _records as records
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("host", metavar="HOST", help="name or address")
     parser.add_argument(
         "-p",
         "--ports",
-        type=argument(parse_ports),
+        type=parse_ports,
         default=DEFAULT_PORTS,
         metavar="PORTS",
         help=f"ports and ranges (default {DEFAULT_PORTS})",
@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     scan = Scan(
         args.host,
         args.ports,
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     return exits.YES if scan.result().open else exits.NO
 
 
-def print_result(scan: PortScan, args: argparse.Namespace) -> None:
+def print_result(scan: PortScan, args: Arguments) -> None:
     shown = [port for port in scan.ports if port.state == "open" or not args.open]
     if args.json:
         for port in shown:

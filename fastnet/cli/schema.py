@@ -1,20 +1,20 @@
 """Print the JSON Schema of one kind of the records that --json prints; without KIND, list the kinds."""
 
-import argparse
 import os
 
 import fastnet
 from fastnet.cli import exits
 from fastnet.cli.output import print_line, print_table
+from fastnet.cli.quick_parser import Arguments, Parser
 
 FOLDER = os.path.join(os.path.dirname(fastnet.__file__), "schemas")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("kind", nargs="?", choices=kinds(), metavar="KIND", help="kind of record, as reply")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     if args.kind is None:
         print_table(("KIND", "RECORD"), ((kind, description(kind)) for kind in kinds()))
     else:

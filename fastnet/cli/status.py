@@ -1,25 +1,25 @@
 """Show whether an interface is up: turned on, and running. The exit code is 0 for up, 1 for down."""
 
-import argparse
 from typing import TYPE_CHECKING
 
 from fastnet._clock import now
 from fastnet._portscan import DEFAULT_TIMEOUT, ENGINES, parse_ports
 from fastnet.cli import exits
-from fastnet.cli.arguments import add_json, argument, duration
+from fastnet.cli.arguments import add_json, duration
 from fastnet.cli.output import print_json, print_line, print_table, remark
 from fastnet.cli.parts import scanned_port
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.interfaces import InterfaceStatus, get_interface_status
 
 if TYPE_CHECKING:
     from fastnet import _records as records
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("interface", metavar="IFACE", help="interface name, such as eth0")
     parser.add_argument(
         "--ports",
-        type=argument(parse_ports),
+        type=parse_ports,
         metavar="PORTS",
         help="ports to scan on its address, such as 21-23,80",
     )
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     status = get_interface_status(args.interface, ports=args.ports, engine=args.engine, timeout=args.timeout)
     code = exits.YES if status.up else exits.NO
     if args.json:

@@ -1,23 +1,23 @@
 """Walk through every feature on this machine's own interfaces and loopback, with real sockets."""
 
-import argparse
 from typing import TYPE_CHECKING
 
 from fastnet._clock import now
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_heading, print_json, print_line
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.tour import Visit, tour
 
 if TYPE_CHECKING:
     from fastnet import _records as records
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     add_json(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     failed = 0
     stop = ""
     for visit in tour():

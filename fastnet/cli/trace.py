@@ -1,6 +1,5 @@
 """Show each hop on the way to a host: by UDP, which needs no privilege, or by ICMP if permitted."""
 
-import argparse
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu
+from fastnet.cli.quick_parser import Arguments, Parser
 
 if TYPE_CHECKING:
     from fastnet import _records as records
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OPTIONS = ("size", "tos", "source", "interface", "mark", "family", "engine")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("host", metavar="HOST", help="name or address")
     parser.add_argument(
         "--max-hops",
@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     options = chosen(args, OPTIONS)
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities

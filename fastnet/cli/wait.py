@@ -5,7 +5,6 @@ A TARGET is HOST:PORT, unix:/path, or http://HOST[:PORT]/path (ready when it ans
 command, 126 if it can't be run).
 """
 
-import argparse
 import os
 import signal
 import sys
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 from fastnet._clock import now
 from fastnet._wait import CHECKS, Outcome, check_target, raise_if_late, wait_stream
 from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, argument, duration
+from fastnet.cli.arguments import add_family, add_json, duration
 from fastnet.cli.output import clear_drawn, draw, print_json, remark
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ _NOT_RUNNABLE = 126
 _SILENT_SECONDS = 1.0
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.usage = "%(prog)s [options] TARGET [TARGET ...] [-- COMMAND [ARGUMENT ...]]"
     parser.add_argument(
         "targets",
         metavar="TARGET",
         nargs="+",
-        type=argument(check_target),
+        type=check_target,
         help="HOST:PORT, unix:PATH or http://HOST[:PORT]/PATH",
     )
     parser.add_argument(
@@ -67,7 +67,7 @@ def time_limit(text: str) -> float | None:
     return None if text == "none" else duration(text)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     if args.command and not args.command[0]:
         raise InvalidArgument("COMMAND is empty: expected the name of a program")
     outcomes: list[Outcome] = []

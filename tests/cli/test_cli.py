@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
 import os
@@ -20,7 +19,7 @@ import pytest
 from records import parse_all
 
 import fastnet as package
-from fastnet.__main__ import main as program
+from fastnet.__main__ import main
 from fastnet.cli import COMMANDS, arguments, describe, exit_code, exits, output
 from fastnet.errors import (
     BadChecksum,
@@ -105,25 +104,65 @@ def test_the_installed_command_is_the_module() -> None:
 
     for name in ("fastnet", "fastnet-toolkit"):
         (command,) = entry_points(group="console_scripts", name=name)
-        assert command.load() is program
+        assert command.load() is main
 
 
 @pytest.mark.parametrize(
-    "module", ["fastnet.cli", "argparse", "locale", "fastnet.cli.arguments", "fastnet._ping.pinger"]
+    "module", ["fastnet.cli", "fastnet.cli.output", "fastnet.cli.arguments", "fastnet._ping.pinger"]
 )
 def test_ctrl_c_while_it_begins(python: Run, module: str) -> None:
     code = (
         "import os, signal, sys\n"
-        "from fastnet.__main__ import main\n"
+        "from fastnet.__main__ import run\n"
         "def interrupt(event, args):\n"
         f"    if event == 'import' and args[0] == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.addaudithook(interrupt)\n"
         "sys.argv[1:] = ['ping', '-l', '127.0.0.1']\n"
-        "sys.exit(main())"
+        "sys.exit(run())"
     )
     ended = python("-c", code)
     assert (ended.stdout, ended.stderr) == ("", "")
     assert ended.returncode in (exits.INTERRUPTED, -signal.SIGINT)
+
+
+ENDS = """
+import atexit, sys, threading
+from fastnet.__main__ import main
+atexit.register(print, "at exit")
+{before}
+sys.argv[1:] = ["schema", "reply"]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "last"),
+    [
+        ("", "}\nat exit\n"),
+        ("threading.Thread(target=lambda: print(threading.main_thread().join())).start()", "None\nat exit\n"),
+        ("sys.setprofile(lambda *_: None)", "}\nat exit\n"),
+    ],
+    ids=["alone", "thread", "profiled"],
+)
+def test_nothing_is_lost_at_the_end(python: Run, before: str, last: str) -> None:
+    ended = python("-c", ENDS.format(before=before))
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert ended.stdout.endswith(last)
+
+
+def test_a_profile_of_the_command_is_printed(python: Run) -> None:
+    ended = python("-m", "cProfile", "-m", "fastnet", "schema")
+    assert "function calls" in ended.stdout
+
+
+def test_an_end_without_a_reader() -> None:
+    """What is printed at exit finds no reader either."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-c", ENDS.format(before="")]
+    ran = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, env=ENVIRONMENT, check=False)
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (exits.BROKEN_PIPE, b"")
 
 
 def test_interrupted_by_a_signal(root: None) -> None:
@@ -317,27 +356,18 @@ def test_durations(text: str, seconds: float) -> None:
     ],
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=r"expected a time, as 1\.5, 250ms, 10s or 2m"):
+    with pytest.raises(InvalidArgument, match=r"expected a time, as 1\.5, 250ms, 10s or 2m"):
         arguments.duration(text)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "11", "1.0", "x", "9" * 5000, " 1", "1_0", "٣"])
 def test_what_is_no_integer_in_range_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 0 to 10"):
+    with pytest.raises(InvalidArgument, match="expected a whole number from 0 to 10"):
         arguments.integer(0, 10)(text)
 
 
 def test_integers() -> None:
     assert [arguments.integer(-5, 10)(text) for text in ("-5", "0", "10")] == [-5, 0, 10]
-
-
-def test_a_parser_of_the_features_refuses_as_argparse_wants() -> None:
-    def refuse(text: str) -> str:
-        raise InvalidArgument(f"{text}: no")
-
-    with pytest.raises(argparse.ArgumentTypeError, match="x: no"):
-        arguments.argument(refuse)("x")
-    assert arguments.argument(str.upper)("x") == "X"
 
 
 def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:

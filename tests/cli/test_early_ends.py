@@ -17,7 +17,7 @@ STEPS = 16
 
 SIGNALLED = """
 import inspect, os, sys
-from fastnet.__main__ import main
+from fastnet.__main__ import run
 
 calls, number, when = [], int(sys.argv[1]), int(sys.argv[2])
 
@@ -33,7 +33,7 @@ def count(frame, event, given):
 sys.argv[1:] = sys.argv[3:]
 sys.setprofile(count)
 try:
-    code = main()
+    code = run()
 finally:
     sys.setprofile(None)
     print([*calls, "take"].index("take") + 1)
@@ -50,8 +50,8 @@ def slow(host, *given, **named):
     return resolve(host, *given, **named)
 
 socket.getaddrinfo = slow
-from fastnet.__main__ import main
-sys.exit(main())
+from fastnet.__main__ import run
+sys.exit(run())
 """
 
 RULES = """

@@ -36,6 +36,7 @@ ENDED = {
     "ipc pair": {"pair"},
     "ipv6": {"support", "ipv6_address"},
     "ipv6 --prefix fe80::1/64": {"prefix"},
+    "ipv6 explain 2002:c000:201::1": {"explanation"},
     "packet parse --link ipv4": {"packet"},
     "status --ports 1 lo": {"status"},
     "tour": {"visit"},

@@ -4,21 +4,20 @@ LISTEN is [HOST:]PORT, on loopback unless a HOST is given (`*` is every address)
 Several UPSTREAMs share the connections.
 """
 
-import argparse
-
 from fastnet.cli import exits
 from fastnet.cli.forward.options import add_options, given_rules
 from fastnet.cli.forward.printing import print_rules
 from fastnet.cli.forward.service import Service
+from fastnet.cli.quick_parser import Arguments, Parser
 
 INTERMIXED = True
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     add_options(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     rules = given_rules(args)
     service = Service(args, rules)
     if args.dry_run:

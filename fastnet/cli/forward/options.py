@@ -1,12 +1,12 @@
 """The command's options. A rule's option is named like the field of ``Rule``, which has its default."""
 
-import argparse
 from typing import Any
 
 from fastnet._forward import ENGINES, POLICIES, Rule
 from fastnet._forward.access_log import FORMATS
 from fastnet._forward.rules_file import load_rules
-from fastnet.cli.arguments import add_json, argument, duration, integer, size
+from fastnet.cli.arguments import add_json, duration, integer, size
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.endpoints import parse_endpoint
 from fastnet.errors import InvalidArgument
 
@@ -65,7 +65,7 @@ _ALIKE: list[tuple[dict[str, Any], dict[str, str]]] = [
 """Options of a rule that are parsed alike: how, and what their help is."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.usage = "%(prog)s [options] LISTEN UPSTREAM [UPSTREAM ...]\n       %(prog)s [options] -f FILE"
     parser.add_argument(
         "listen", metavar="LISTEN", nargs="?", help="[HOST:]PORT, unix:PATH or systemd:NAME to listen at"
@@ -78,10 +78,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_output(parser.add_argument_group("output"))
 
 
-def given_rules(args: argparse.Namespace) -> list[Rule]:
+def given_rules(args: Arguments) -> list[Rule]:
     """The rules of the file, or the one rule of the options. Raises InvalidArgument."""
-    options = {name: vars(args)[name] for name in Rule._fields if name in args}
-    places = (options.pop("listen"), options.pop("upstreams"))
+    given = vars(args)
+    options = {name: given[name] for name in Rule._fields if given.get(name) is not None}
+    places = (options.pop("listen", None), options.pop("upstreams"))
     if args.rules is None:
         if not all(places):
             raise InvalidArgument("expected LISTEN and UPSTREAM, or -f FILE")
@@ -95,7 +96,7 @@ def given_rules(args: argparse.Namespace) -> list[Rule]:
 
 def _add_rule(group: Any) -> None:
     def add(name: str, text: str, **settings: Any) -> None:
-        group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text, **settings)
+        group.add_argument(f"--{name}", default=None, help=text, **settings)
 
     add("udp", "UDP datagrams, one flow per client", dest="protocol", action="store_const", const="udp")
     add("policy", "choice of upstream for a connection (default round-robin)", choices=POLICIES)
@@ -109,7 +110,7 @@ def _add_rule(group: Any) -> None:
             dest="rewrite_host",
             action="store_const",
             const=value,
-            default=argparse.SUPPRESS,
+            default=None,
             help=text,
         )
     for settings, texts in _ALIKE:
@@ -175,7 +176,7 @@ def _add_output(group: Any) -> None:
     group.add_argument(
         "--metrics",
         metavar="[HOST:]PORT",
-        type=argument(lambda text: parse_endpoint(text, "localhost")),
+        type=lambda text: parse_endpoint(text, "localhost"),
         help="address of Prometheus metrics, loopback unless HOST is given",
     )
     shown = group.add_mutually_exclusive_group()

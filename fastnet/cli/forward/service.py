@@ -1,6 +1,5 @@
 """Runs a forwarder as a service: its log, metrics and table, and the signals that it handles."""
 
-import argparse
 import signal
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from fastnet.cli.forward.dump import dump_json, dump_text
 from fastnet.cli.forward.printing import print_listening, print_metrics, print_reloaded, print_summary
 from fastnet.cli.forward.top import REFRESH_SECONDS, Top
 from fastnet.cli.output import remark
+from fastnet.cli.quick_parser import Arguments
 from fastnet.cli.serving import Signals, use_all_descriptors
 from fastnet.cli.streams import queued_streams
 
@@ -52,7 +52,7 @@ class Service:
     without the package that an option needs.
     """
 
-    def __init__(self, args: argparse.Namespace, rules: list[Rule]) -> None:
+    def __init__(self, args: Arguments, rules: list[Rule]) -> None:
         self._args = args
         self._user = None
         if args.user is not None:

@@ -4,7 +4,6 @@ TARGETS are hosts, prefixes (10.0.2.0/24, fd00::/120), ranges (10.0.2.2-10.0.2.9
 in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in all, or in a shard of them.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable
 
@@ -14,6 +13,7 @@ from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
 from fastnet.cli.output import remark
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.sweep.listing import Listing
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
@@ -24,11 +24,11 @@ from fastnet.targets import Targets
 INTERMIXED = True
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     add_options(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     check_together(args)
     targets = collect_targets(args)
     if not targets:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         return sweep(args, targets, state)
 
 
-def sweep(args: argparse.Namespace, targets: Targets, state: StateFile | None = None) -> int:
+def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> int:
     with open_sweep(targets, args, state) as running:
         command = Command(args, running, state, output_for(args, targets))
         _core.drop_capabilities()
@@ -58,7 +58,7 @@ def sweep(args: argparse.Namespace, targets: Targets, state: StateFile | None = 
         return exits.YES if running.result().counts.alive else exits.NO
 
 
-def collect_targets(args: argparse.Namespace) -> Targets:
+def collect_targets(args: Arguments) -> Targets:
     """The targets of the arguments and files. An error in a file names the file and the line."""
     wanted, unwanted = Listing(args.targets, args.file), Listing(args.exclude, args.exclude_file)
     if not wanted.texts:
@@ -75,7 +75,7 @@ def collect_targets(args: argparse.Namespace) -> Targets:
     return targets
 
 
-def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | None) -> Sweep:
+def open_sweep(targets: Targets, args: Arguments, state: StateFile | None) -> Sweep:
     names = ("timeout", "retries", "rate", "engine", "seed", "shard", "interface")
     decided, repeated = state.decided if state else None, args.every is not None
     return Sweep(targets, decided=decided, repeated=repeated, **chosen(args, names))
@@ -84,9 +84,7 @@ def open_sweep(targets: Targets, args: argparse.Namespace, state: StateFile | No
 class Command:
     """State shared by the rounds of one command."""
 
-    def __init__(
-        self, args: argparse.Namespace, running: Sweep, state: StateFile | None, output: Output
-    ) -> None:
+    def __init__(self, args: Arguments, running: Sweep, state: StateFile | None, output: Output) -> None:
         self._args, self._running, self._state, self._output = args, running, state, output
         self._before: SweepResult | None = None
         self._interrupted = False

@@ -1,6 +1,5 @@
 """The command's sweep from many vantages: its outputs, and its progress."""
 
-import argparse
 import sys
 import time
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
 from fastnet.cli.output import clear_drawn, draw, escaped, print_json, print_line, print_table, remark
+from fastnet.cli.quick_parser import Arguments
 from fastnet.cli.sweep.outputs import output_for
 from fastnet.targets import Targets
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DRAWN_SECONDS = 0.5
 
 
-def run_distributed(args: argparse.Namespace, targets: Targets) -> int:
+def run_distributed(args: Arguments, targets: Targets) -> int:
     probing = ("timeout", "retries", "rate", "vantage_rate", "engine", "seed", "interface")
     files = (args.tls_ca, args.tls_cert, args.tls_key)
     with DistributedSweep(
@@ -42,7 +42,7 @@ def run_distributed(args: argparse.Namespace, targets: Targets) -> int:
         return _sweep(args, running, targets)
 
 
-def _sweep(args: argparse.Namespace, running: DistributedSweep, targets: Targets) -> int:
+def _sweep(args: Arguments, running: DistributedSweep, targets: Targets) -> int:
     failure: OSError | None = None
     finished, due = False, 0.0
     with NoticedInterrupt() as interrupt:
@@ -137,7 +137,7 @@ def record_of(vantage: Vantage) -> "records.Vantage":
     }
 
 
-def _print(args: argparse.Namespace, result: DistributedResult | Comparison, targets: Targets) -> None:
+def _print(args: Arguments, result: DistributedResult | Comparison, targets: Targets) -> None:
     if isinstance(result, Comparison):
         _print_sightings(args, result)
         return
@@ -148,7 +148,7 @@ def _print(args: argparse.Namespace, result: DistributedResult | Comparison, tar
     sys.stdout.flush()
 
 
-def _print_sightings(args: argparse.Namespace, result: Comparison) -> None:
+def _print_sightings(args: Arguments, result: Comparison) -> None:
     sightings = _chosen_sightings(args, result)
     names = [*result.by_vantage]
     if args.json:
@@ -169,7 +169,7 @@ def _print_sightings(args: argparse.Namespace, result: Comparison) -> None:
     sys.stdout.flush()
 
 
-def _chosen_sightings(args: argparse.Namespace, result: Comparison) -> Iterable[Sighting]:
+def _chosen_sightings(args: Arguments, result: Comparison) -> Iterable[Sighting]:
     if args.differing:
         return result.differing
     if args.only == ALIVE:
@@ -198,7 +198,7 @@ def _sighting_record(sighting: Sighting) -> "records.Sighting":
     }
 
 
-def _sum_up(args: argparse.Namespace, result: DistributedResult | Comparison, finished: bool) -> None:
+def _sum_up(args: Arguments, result: DistributedResult | Comparison, finished: bool) -> None:
     for vantage in result.vantages:
         if vantage.problem:
             remark(f"vantage {vantage.name} is left out: {vantage.problem}")
@@ -215,7 +215,7 @@ def _sum_up(args: argparse.Namespace, result: DistributedResult | Comparison, fi
         words = ", ".join(f"{count} alive from {name}" for name, count in counts.items())
         if not result.complete:
             words += "; what a missing vantage did not probe is unknown"
-    remark(f"{len(result)} targets: {words} ({args.mode}, {len(result.vantages)} vantages)")
+    remark(f"{len(result)} targets: {words} ({args.mode or 'share'}, {len(result.vantages)} vantages)")
     if args.output is not None:
         where = f"the results are in {args.output}"
         remark(where if finished else f"{where}, and the same command goes on from there")

@@ -1,11 +1,11 @@
 """The command's options, and which of them go together."""
 
-import argparse
 import re
 from typing import Any
 
 from fastnet._sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
 from fastnet.cli.arguments import add_family, duration, integer, interface, number
+from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
 
 _ONLY_DISTRIBUTED = (
@@ -16,7 +16,7 @@ _NEVER_DISTRIBUTED = ("shard", "resume", "every", "xml", "stream")
 _SHARD = re.compile(r"([0-9]{1,10})/([0-9]{1,10})")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.usage = "%(prog)s [options] [TARGETS ...]"
     parser.add_argument("targets", nargs="*", metavar="TARGETS")
     _add_targets(parser.add_argument_group("which targets"))
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_distributed(parser.add_argument_group("from many vantages, with --distributed"))
 
 
-def check_together(args: argparse.Namespace) -> None:
+def check_together(args: Arguments) -> None:
     """Raises InvalidArgument for options that exclude each other."""
     if args.count and args.every is None:
         raise InvalidArgument("--count: only with --every")
@@ -37,7 +37,6 @@ def check_together(args: argparse.Namespace) -> None:
     for name in wrong:
         if getattr(args, name.replace("-", "_")) not in (None, False, (), (1, 1)):
             raise InvalidArgument(f"--{name}: {word} with --distributed")
-    args.mode = args.mode or "share"
     if args.differing and args.mode != "compare":
         raise InvalidArgument("--differing: only with --mode compare")
     if 0 < sum(each is not None for each in (args.tls_ca, args.tls_cert, args.tls_key)) < 3:
@@ -165,7 +164,7 @@ def names(text: str) -> tuple[str, ...]:
     """``a,b``: two names."""
     found = tuple(each.strip() for each in text.split(","))
     if not all(found):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected names separated by commas")
+        raise InvalidArgument(f"{text!r}: expected names separated by commas")
     return found
 
 
@@ -178,5 +177,5 @@ def shard(text: str) -> tuple[int, int]:
     match = _SHARD.fullmatch(text)
     which, of = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= which <= of <= MAX_SHARDS:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N, as 1/3, the first of three")
+        raise InvalidArgument(f"{text!r}: expected I/N, as 1/3, the first of three")
     return which, of

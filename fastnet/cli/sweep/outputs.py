@@ -1,6 +1,5 @@
 """The forms in which verdicts are printed: on stdout, what ends with ``end`` after all of them."""
 
-import argparse
 import shlex
 import sys
 import time
@@ -10,6 +9,7 @@ from fastnet import __version__
 from fastnet._clock import now
 from fastnet._sweep import ALIVE, INACTIVE, NOT_PROBED, UNREACHABLE, SweepResult, Verdict
 from fastnet.cli.output import escaped, print_json, print_line
+from fastnet.cli.quick_parser import Arguments
 from fastnet.targets import Targets
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Xml:
 Output = Table | Json | Csv | Xml
 
 
-def output_for(args: argparse.Namespace, targets: Targets) -> Output:
+def output_for(args: Arguments, targets: Targets) -> Output:
     if args.json:
         return Json()
     if args.csv:

@@ -1,0 +1,151 @@
+"""argparse's parser: for help, for messages about mistakes, and for what ``quick_parser`` does not read."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any, NoReturn
+
+import fastnet
+from fastnet.cli.commands import COMMANDS
+from fastnet.cli.exits import USAGE
+from fastnet.cli.output import print_line, remark
+from fastnet.cli.quick_parser import SUPPRESS, Arguments
+from fastnet.errors import InvalidArgument
+
+
+class Help(argparse.HelpFormatter):
+    """argparse's help formatter, without the imports for colours when they are off."""
+
+    if sys.version_info[:2] == (3, 14):
+
+        def _set_color(self, color: bool) -> None:
+            """Python 3.14 loads dataclasses and inspect even for a theme without colours."""
+            self._theme, self._decolor = NoColours(), str
+
+
+class NoColours:
+    """argparse's theme without colours."""
+
+    def __getattr__(self, name: str) -> str:
+        return ""
+
+
+class TopHelp(Help, argparse.RawDescriptionHelpFormatter):
+    """With the list of commands as it is laid out."""
+
+
+class FullParser(argparse.ArgumentParser):
+    """Prints an error in one line, the same on every Python, without the whole usage.
+
+    argparse makes a formatter for each argument that is added, and each would ask how wide the terminal is,
+    for which shutil and three compression libraries are loaded: only that of the help asks.
+    """
+
+    def __init__(self, *, formatter_class: type[Help] = Help, **options: Any) -> None:
+        if sys.version_info >= (3, 14):
+            options["color"] = False
+        super().__init__(formatter_class=partial(formatter_class, width=80), **options)
+        self._help_formatter = formatter_class
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        if settings.get("default") is SUPPRESS:
+            settings["default"] = argparse.SUPPRESS
+        return super().add_argument(*names, **settings)
+
+    def format_help(self, *args: Any, **options: Any) -> str:  # a formatter, from Python 3.15 on
+        self.formatter_class = self._help_formatter
+        return super().format_help(*args, **options)
+
+    def print_help(self, file: Any = None) -> None:
+        """argparse would ignore a failed write."""
+        (file or sys.stdout).write(self.format_help())
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """argparse would print the name of the function instead of the form that it expected."""
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if isinstance(error.__context__, InvalidArgument):
+                raise argparse.ArgumentError(action, str(error.__context__)) from None
+            raise
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """argparse's message for this differs between Python versions."""
+        if action.choices is not None and value not in action.choices:
+            choices = ", ".join(map(repr, action.choices))
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {choices})")
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split()
+        if message.startswith("unrecognized") and unknown[0].startswith("-"):
+            message += suggestion(unknown[0].partition("=")[0], self._option_string_actions)
+        remark(f"{self.prog}: {message} (see {self.prog} --help)")
+        sys.exit(USAGE)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``: did you mean X?`` where one of the known words is nearly this one, else nothing."""
+    from difflib import get_close_matches  # only here: needed for a mistyped name only
+
+    plain = {each.lstrip("-"): each for each in known}
+    near = get_close_matches(word.lstrip("-"), plain, n=1)
+    return f": did you mean {plain[near[0]]}?" if near else ""
+
+
+class Version(argparse.Action):
+    """``--version``: the version, and which implementation runs (looked up only when it is asked for)."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from fastnet._backend import implementation, native_failure
+
+        failure = native_failure()
+        note = f" (no native: {failure})" if failure else ""
+        print_line(f"fastnet {fastnet.__version__} {implementation()}{note}")
+        parser.exit()
+
+
+def build_parser() -> FullParser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {line}" for name, line in COMMANDS.items())
+    parser = FullParser(
+        prog="fastnet",
+        description="A network toolkit whose inner loops are C.",
+        epilog=f"commands:\n{listing}\n\n`fastnet help COMMAND` has more of each.",
+        formatter_class=TopHelp,
+    )
+    about = "print the version and the implementation"
+    parser.add_argument("-V", "--version", action=Version, nargs=0, help=about)
+    parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
+    rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest.required = False  # Python 3.11 would report it as missing
+    return parser
+
+
+def command_in(words: Sequence[str]) -> list[str]:
+    """The name of the command and its words, where the name is not the first word."""
+    parser = build_parser()
+    found = parser.parse_args(words)
+    name: str = found.command
+    rest: list[str] = found.arguments
+    if name == "help":
+        name, *rest = *rest, "--help"
+    if name == "--help":
+        parser.parse_args([name])
+    if name not in COMMANDS:
+        near = suggestion(name, COMMANDS)
+        parser.error(f"no command {name!r}{near or ': there are ' + ', '.join(COMMANDS)}")
+    return [name, *rest]
+
+
+def parse(name: str, module: ModuleType, words: Sequence[str], command: list[str] | None) -> Arguments:
+    """The values of a subcommand's words. Prints help or a mistake, and exits."""
+    parser = FullParser(prog=f"fastnet {name}", description=module.__doc__)
+    module.configure(parser)
+    if command is not None:
+        parser.set_defaults(command=command)
+    intermixed = getattr(module, "INTERMIXED", False)
+    read = parser.parse_intermixed_args if intermixed else parser.parse_args
+    arguments: Arguments = read(words, Arguments())
+    return arguments
