@@ -9,6 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from fastnet._contract.values import quoted
 from fastnet.errors import ImplementationMissing, InvalidArgument
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def implementation(topic: str | None = None) -> str:
     InvalidArgument for an unknown one.
     """
     if topic is not None and topic not in (*TOPICS,):
-        raise InvalidArgument(f"topic {topic!r}: expected one of {', '.join(sorted(TOPICS))}")
+        raise InvalidArgument(f"topic {quoted(topic)}: expected one of {', '.join(sorted(TOPICS))}")
     return _chosen
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fastnet._contract.values import quoted as quoted
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -23,16 +24,6 @@ Prefix: TypeAlias = "Host | IPv4Network | IPv6Network"
 MAX_SECONDS = 1_000_000
 """The longest time, eleven days: poll(2) counts milliseconds in 31 bits."""
 FAMILIES = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
-_LONGEST = 200
-
-
-def quoted(value: object) -> str:
-    """A wrong value as a message shows it: its ``repr``, cut where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # an int of more than 4300 digits
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def bounded(name: str, value: float, low: float, high: float) -> None:

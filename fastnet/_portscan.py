@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 
 from fastnet._connect import explain
 from fastnet._coroutines import coroutine_of
-from fastnet._limits import Host, bounded, check_choice, check_family, check_seconds, host_text, several
+from fastnet._limits import (
+    Host,
+    bounded,
+    check_choice,
+    check_family,
+    check_seconds,
+    host_text,
+    quoted,
+    several,
+)
 from fastnet._reference import reference
 from fastnet._results import as_dict, shown
 from fastnet.endpoints import Resolved, check_not_mapped, resolve
@@ -93,7 +102,7 @@ def parse_ports(ports: str | int | Iterable[int]) -> tuple[int, ...]:
         ports = (ports,)
     elif not isinstance(ports, str):
         several("ports", ports, "ports and ranges, as 21-23,80")
-    for part in ports.split(",") if isinstance(ports, str) else map(str, ports):
+    for part in ports.split(",") if isinstance(ports, str) else map(_port_text, ports):
         first, dash, last = part.strip().partition("-")
         low = _port(first, part)
         high = _port(last, part) if dash else low
@@ -103,6 +112,10 @@ def parse_ports(ports: str | int | Iterable[int]) -> tuple[int, ...]:
     if not wanted:
         raise InvalidArgument("no ports: expected ports and ranges, as 21-23,80")
     return tuple(sorted(wanted))
+
+
+def _port_text(port: int | str) -> str:
+    return port if isinstance(port, str) else quoted(port)
 
 
 def _port(text: str, part: str) -> int:

@@ -14,7 +14,16 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
 from fastnet._escape import escaped
-from fastnet._limits import Host, bounded, check_callback, check_choice, check_flag, check_seconds, host_text
+from fastnet._limits import (
+    Host,
+    bounded,
+    check_callback,
+    check_choice,
+    check_flag,
+    check_seconds,
+    check_type,
+    host_text,
+)
 from fastnet._log import log_notes
 from fastnet._ping.lookup import MAX_SIZE, check_sending, one_host, source_of
 from fastnet._ping.mtu import MTUSearch, PathMTU
@@ -163,6 +172,8 @@ class Tracer:
         bounded("size", size, 0, MAX_SIZE)
         check_sending(interface, mark, tos)
         found = source_of(source, family)
+        if to is not None:
+            check_type("to", to, Resolved, "a resolved address")
         self._to = to or one_host(host, found, interface)
         self._tries, self._timeout_ns = tries, int(timeout * _NANOSECOND)
         self._max_hops = max_hops
@@ -222,10 +233,12 @@ class Tracer:
 
     def run(self, on_hop: Tell | None = None) -> TraceResult:
         """Trace, waiting in this thread."""
+        check_callback("on_hop", on_hop)
         return run(self.steps(on_hop))
 
     async def run_async(self, on_hop: Tell | None = None) -> TraceResult:
         """``run`` as a coroutine."""
+        check_callback("on_hop", on_hop)
         return await run_async(self.steps(on_hop))
 
     def steps(self, on_hop: Tell | None) -> Steps[TraceResult]:
@@ -243,6 +256,7 @@ class Tracer:
 
     def break_off(self, on_hop: Tell | None = None) -> TraceResult:
         """Wait for no more: what is known of hops behind one that has not answered is reported too."""
+        check_callback("on_hop", on_hop)
         self._read()
         self._max_hops = min(self._max_hops, self._furthest)
         awaited = {ticket for _, ticket in self._deadlines}

@@ -25,6 +25,7 @@ from fastnet._limits import (
     check_timeout,
     check_type,
     host_text,
+    quoted,
 )
 from fastnet._log import ERROR, WARNING, log
 from fastnet._results import as_dict, shown
@@ -32,6 +33,18 @@ from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, ru
 from fastnet._threads import Work, reason_of
 from fastnet.endpoints import Endpoint, Resolved, listen, resolve
 from fastnet.errors import InvalidArgument, WaitTimeout
+
+__all__ = [
+    "MAX_COUNT",
+    "MAX_SIZE",
+    "EchoClient",
+    "EchoResult",
+    "EchoServer",
+    "EchoStats",
+    "Reply",
+    "echo",
+    "echo_async",
+]
 
 MAX_COUNT = 1_000_000
 MAX_SIZE = 1 << 24
@@ -495,6 +508,9 @@ class EchoClient:
                 self._sock.close()
 
     def _exchange(self, message: bytes, seq: int) -> Steps[Reply]:
+        if not isinstance(message, bytes | bytearray | memoryview):
+            raise InvalidArgument(f"message {quoted(message)}: expected bytes")
+        bounded("seq", seq, 0, MAX_COUNT)
         deadline = deadline_in(self._timeout)
         started = time.perf_counter_ns()
         try:

@@ -10,16 +10,31 @@ import socket
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple, TypeAlias
 
-from fastnet._limits import check_text
+from fastnet._limits import Host, bounded, check_family, check_flag, check_text, check_type, host_text, quoted
 from fastnet._results import as_dict, shown
 from fastnet._system import unix as _unix
 from fastnet._system.names import host_by_system
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved, NotPermitted
 
+__all__ = [
+    "Endpoint",
+    "InheritedEndpoint",
+    "Place",
+    "Resolved",
+    "SocketAddress",
+    "UnixEndpoint",
+    "listen",
+    "parse_endpoint",
+    "parse_place",
+    "parse_port",
+    "resolve",
+]
+
 SocketAddress = tuple[Any, ...]
 """An argument of ``socket.bind`` and ``connect``: (host, port) or (host, port, flow, scope)."""
 
 
+_SOCKET_TYPES = (0, socket.SOCK_STREAM, socket.SOCK_DGRAM)
 _LOOPBACK = {socket.AF_INET6: b"::1", socket.AF_INET: b"127.0.0.1"}
 _SERVICES = {
     "ftp": 21,
@@ -109,6 +124,7 @@ class Resolved(NamedTuple):
 
 def parse_port(text: str) -> int:
     """A port's number or its service name (``http``). Raises InvalidArgument."""
+    check_text("text", text)
     if text.isascii() and text.isdigit():
         if len(text) > 5 or int(text) > 65535:
             raise InvalidArgument(f"port {text}: expected 0 to 65535")
@@ -127,6 +143,8 @@ def parse_endpoint(text: str, default_host: str | None = None) -> Endpoint:
     Raises InvalidArgument; the message has the expected form.
     """
     check_text("text", text)
+    if default_host is not None:
+        check_text("default_host", default_host)
     host, colon, port = text.rpartition(":")
     if not colon and default_host is not None:
         return Endpoint(default_host, parse_port(port))
@@ -211,6 +229,8 @@ def parse_place(text: str, default_host: str | None = None) -> Place:
     Raises InvalidArgument; the message has the expected form.
     """
     check_text("text", text)
+    if default_host is not None:
+        check_text("default_host", default_host)
     kind, colon, rest = text.partition(":")
     if colon and kind == "systemd":
         return InheritedEndpoint(rest)
@@ -235,8 +255,13 @@ def place_of(family: int, address: Any) -> Endpoint | UnixEndpoint:
     return Endpoint(Resolved(socket.AddressFamily(family), address).host, address[1])
 
 
+def _check_kind(kind: object) -> None:
+    if kind not in _SOCKET_TYPES:
+        raise InvalidArgument(f"type {quoted(kind)}: expected socket.SOCK_STREAM, SOCK_DGRAM or 0")
+
+
 def resolve(
-    host: str,
+    host: Host,
     port: int = 0,
     *,
     family: int = socket.AF_UNSPEC,
@@ -252,6 +277,11 @@ def resolve(
 
     Raises NameNotResolved with the host in the message, and the InvalidArgument of ``ascii_host``.
     """
+    host = host_text("host", host)
+    bounded("port", port, 0, 65535)
+    check_family(family)
+    _check_kind(type)
+    check_flag("passive", passive)
     everywhere = passive and host == "*"
     names = [None] if everywhere else _names_to_ask_for(host, family, passive)
     flags = socket.AI_PASSIVE if passive else 0
@@ -348,6 +378,8 @@ def listen(
     SO_REUSEPORT (socket(7)) may listen on the same port. Raises NameNotResolved, AddressInUse, NotPermitted
     for a privileged port, or OSError.
     """
+    check_type("endpoint", endpoint, Endpoint, "an Endpoint")
+    check_flag("reuse_port", reuse_port)
     addresses = resolve(endpoint.host, endpoint.port, family=family, type=type, passive=True)
     tries = 1 if endpoint.port else _FREE_PORT_TRIES
     while True:

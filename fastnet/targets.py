@@ -19,10 +19,20 @@ from itertools import accumulate, product
 from typing import Any, NamedTuple
 
 from fastnet._limits import Prefix as Given
-from fastnet._limits import check_family, check_flag, check_text, prefix_text, several
+from fastnet._limits import check_family, check_flag, check_text, is_prefix, prefix_text, quoted, several
 from fastnet._results import as_dict, shown
 from fastnet.endpoints import MAPPED, resolve
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
+
+__all__ = [
+    "MAX_SPANS",
+    "Prefix",
+    "Span",
+    "Targets",
+    "Unresolved",
+    "parse_prefix",
+    "read_targets",
+]
 
 MAX_SPANS = 1 << 20
 """Maximum number of separate intervals in one text; ``*.*.*.1`` has more and is refused."""
@@ -133,10 +143,12 @@ class Targets:
 
     def at(self, index: int) -> tuple[int, int]:
         """The family and the integer of the address at an index. Raises IndexError."""
+        if not isinstance(index, int):
+            raise InvalidArgument(f"index {quoted(index)}: expected an int")
         if index < 0:
             index += self.size
         if not 0 <= index < self.size:
-            raise IndexError(f"target {index}: there are {self.size}")
+            raise IndexError(f"target {quoted(index)}: there are {self.size}")
         which = bisect_right(self._starts, index) - 1
         before = self._starts[which]
         if which < len(self.ipv4):
@@ -152,12 +164,13 @@ class Targets:
         return self._starts[skipped + which] - behind
 
     def __contains__(self, address: object) -> bool:
-        if not isinstance(address, str):
+        if not is_prefix(address):
             return False
+        text = str(getattr(address, "ip", address))
         for family in _BITS:
             try:
-                number = int.from_bytes(socket.inet_pton(family, address), "big")
-            except OSError:
+                number = int.from_bytes(socket.inet_pton(family, text), "big")
+            except (OSError, ValueError):
                 continue
             spans = self.spans(family)
             which = bisect_right(spans, number, key=lambda span: span.first) - 1

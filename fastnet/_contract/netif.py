@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 
-from fastnet.errors import NoAddress, NoSuchInterface
+from fastnet.errors import InvalidArgument, NoAddress, NoSuchInterface
 
 NAME_SIZE = 16
 """Maximum bytes of an interface's name, including its final NUL (IFNAMSIZ)."""
@@ -39,3 +39,22 @@ def check_name(interface: str) -> bytes:
     if len(name) >= NAME_SIZE or 0 in name:
         raise failure(interface, errno.ENODEV, "")
     return name
+
+
+def check_ifname(ifname: object) -> None:
+    """Refuse a name that is not a str."""
+    if not isinstance(ifname, str):
+        raise InvalidArgument(f"ifname must be a str, not {type(ifname).__name__}")
+
+
+def packed_ipv4(address: object) -> bytes:
+    """An IPv4 address, as text or an object of ``ipaddress``, in its four bytes."""
+    packed = getattr(address, "packed", None)
+    if isinstance(packed, bytes) and len(packed) == 4:
+        return packed
+    if not isinstance(address, str):
+        raise InvalidArgument(f"address must be an IPv4 address, not {type(address).__name__}")
+    try:
+        return socket.inet_pton(socket.AF_INET, address)
+    except (OSError, ValueError):
+        raise InvalidArgument(f"address {address!r}: expected an IPv4 address, as 192.0.2.1") from None

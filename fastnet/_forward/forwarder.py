@@ -15,7 +15,7 @@ from fastnet._forward.records import NOTHING, Record, Stats, UpstreamState, stat
 from fastnet._forward.rule import Listen, Options, Rule, Upstreams
 from fastnet._forward.served import Served, Settings, Tap, refuse_circles
 from fastnet._forward.warner import Warner, log_warning
-from fastnet._limits import check_seconds
+from fastnet._limits import check_seconds, check_type, several
 from fastnet._log import ERROR, WARNING, log
 from fastnet._threads import Work
 from fastnet.endpoints import Endpoint, Place, UnixEndpoint
@@ -455,6 +455,8 @@ class Forwarder:
 
     def _find(self, rule: Rule | None) -> Served:
         self._check_started()
+        if rule is not None:
+            check_type("rule", rule, Rule, "a Rule")
         served = self._state.served
         if rule is None and len(served) > 1:
             raise InvalidArgument(f"rule None: expected one of the {len(served)} there are")
@@ -466,7 +468,9 @@ class Forwarder:
 
 def _distinct(rules: Iterable[Rule]) -> list[Rule]:
     """The rules as a list, if they can be served together."""
-    listed = [*rules]
+    listed = [*several("rules", rules, "a list of rules")]
+    for rule in listed:
+        check_type("rules", rule, Rule, "a list of rules")
     if not listed:
         raise InvalidArgument("no rules: expected one or more")
     seen = set()

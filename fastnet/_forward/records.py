@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnet._forward.rule import Rule
+from fastnet._limits import check_type
 from fastnet._results import as_dict, shown, shown_as
 from fastnet.endpoints import place_of
 
@@ -36,6 +37,7 @@ class Stats(NamedTuple):
 
     def plus(self, other: "Stats") -> "Stats":
         """Both together."""
+        check_type("other", other, Stats, "Stats")
         return Stats(*map(sum, zip(self, other, strict=True)))
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fastnet._contract.relay import Options as RelayOptions
 from fastnet._forward.listeners import Listeners
 from fastnet._forward.rule import PREFIXES, Rule
 from fastnet._forward.upstreams import Upstreams
-from fastnet._limits import bounded, check_callback, check_flag
+from fastnet._limits import bounded, check_callback, check_choice, check_flag
 from fastnet._system import unix as _unix
 from fastnet.endpoints import Endpoint, Resolved, UnixEndpoint
 from fastnet.errors import InvalidArgument
@@ -57,8 +57,7 @@ class Settings(NamedTuple):
         check_callback("tap", self.tap)
         check_callback("warn", self.warn)
         bounded("spin", self.spin, 0, _LONGEST_SPIN)
-        if self.engine not in ENGINES:
-            raise InvalidArgument(f"engine {self.engine!r}: expected one of {', '.join(ENGINES)}")
+        check_choice("engine", self.engine, ENGINES)
         if self.tap and self.engine not in ("auto", "pure"):
             raise InvalidArgument(f"tap with engine {self.engine!r}: only the engine 'pure' has it")
 

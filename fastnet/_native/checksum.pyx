@@ -5,6 +5,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
+from collections.abc import Iterable
+
+from fastnet._contract.values import quoted
+from fastnet.errors import InvalidArgument
+
 cdef extern from "checksum.h":
     ctypedef uint16_t fn_sum_fn(const uint8_t *data, size_t len, uint16_t initial) noexcept nogil
     struct fn_checksum_kernel:
@@ -32,16 +37,16 @@ cdef object NOTHING = 0
 cdef int bounded(value, long long limit, str name, long long *out) except -1:
     cdef int overflow
     if not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        raise InvalidArgument(f"{name} must be an int, not {type(value).__name__}")
     out[0] = PyLong_AsLongLongAndOverflow(value, &overflow)
     if overflow or not 0 <= out[0] <= limit:
-        raise ValueError(f"{name} {value}: expected 0 to {limit}")
+        raise InvalidArgument(f"{name} {quoted(value)}: expected 0 to {limit}")
     return 0
 
 
 cdef int view(object data, Py_buffer *buffer) except -1:
     if not PyObject_CheckBuffer(data):
-        raise TypeError(f"data must be a bytes-like object, not {type(data).__name__}")
+        raise InvalidArgument(f"data must be a bytes-like object, not {type(data).__name__}")
     try:
         PyObject_GetBuffer(data, buffer, PyBUF_SIMPLE)
     except BufferError:
@@ -78,8 +83,8 @@ def checksum(data, initial=0, /):
 
     ``data`` is any contiguous buffer (bytes, bytearray, memoryview, mmap, array); an odd last byte
     counts as the high half of a word. ``initial`` is a sum to start from, such as a pseudo-header's. Raises
-    TypeError if data is not a buffer, BufferError if it is not contiguous, ValueError if initial
-    is out of range.
+    InvalidArgument if data is not a buffer or initial is out of range, BufferError if data is not
+    contiguous.
     """
     return 0xffff ^ sum_buffer(data, sum_argument(initial))
 
@@ -94,6 +99,8 @@ def verify(data, initial=0, /):
 
 def checksum_many(buffers, /):
     """The checksum of each buffer, in order. Raises the errors of ``checksum`` at the first bad buffer."""
+    if not isinstance(buffers, Iterable):
+        raise InvalidArgument(f"buffers must be an iterable of buffers, not {type(buffers).__name__}")
     return [0xffff ^ sum_buffer(data, 0) for data in buffers]
 
 
@@ -101,7 +108,7 @@ def update(checksum, before, after, /):
     """The checksum after one aligned field changed from ``before`` to ``after`` (RFC 1624, equation 3).
 
     The field has 16 or 32 bits: values up to 0xffffffff. For data that becomes all zeros it returns 0;
-    ``checksum`` returns 0xffff. Both verify. Raises ValueError for a value out of range.
+    ``checksum`` returns 0xffff. Both verify. Raises InvalidArgument for a value out of range.
     """
     cdef long long old_sum, old, new
     bounded(checksum, 0xffff, "checksum", &old_sum)
@@ -110,36 +117,44 @@ def update(checksum, before, after, /):
     return fn_checksum_update(<uint16_t>old_sum, <uint32_t>old, <uint32_t>new)
 
 
-cdef const uint8_t *address(bytes packed, Py_ssize_t size, str name) except NULL:
-    if len(packed) != size:
-        raise ValueError(f"{name} has {len(packed)} bytes: expected {size}")
+cdef inline const uint8_t *address(bytes packed) noexcept:
     return <const uint8_t *>PyBytes_AS_STRING(packed)
+
+
+cdef bytes packed(value, Py_ssize_t size, str name):
+    try:
+        packed = bytes(memoryview(getattr(value, "packed", value)))
+    except TypeError:
+        raise InvalidArgument(f"{name} must be {size} bytes or an address object, not {type(value).__name__}") from None
+    if len(packed) != size:
+        raise InvalidArgument(f"{name} has {len(packed)} bytes: expected {size}")
+    return packed
 
 
 def pseudo_header_ipv4(src, dst, protocol, length, /):
     """The sum of an IPv4 pseudo-header (RFC 9293, section 3.1; RFC 768), for ``checksum``'s initial.
 
-    ``src`` and ``dst`` are packed addresses of 4 bytes, ``length`` is the segment's in bytes, 0 to
-    65535. Raises ValueError for a value out of range.
+    ``src`` and ``dst`` are addresses, of 4 bytes or of ``ipaddress``; ``length`` is the segment's in bytes, 0
+    to 65535. Raises InvalidArgument for a value out of range.
     """
     cdef long long number, size
-    src, dst = bytes(memoryview(src)), bytes(memoryview(dst))
+    cdef bytes first = packed(src, 4, "src"), second = packed(dst, 4, "dst")
     bounded(protocol, 0xff, "protocol", &number)
     bounded(length, 0xffff, "length", &size)
-    return fn_checksum_pseudo_ipv4(address(src, 4, "src"), address(dst, 4, "dst"), <uint8_t>number, <uint16_t>size)
+    return fn_checksum_pseudo_ipv4(address(first), address(second), <uint8_t>number, <uint16_t>size)
 
 
 def pseudo_header_ipv6(src, dst, protocol, length, /):
     """The sum of an IPv6 pseudo-header (RFC 8200, section 8.1), for ``checksum``'s initial.
 
-    ``src`` and ``dst`` are packed addresses of 16 bytes, ``length`` is the upper layer's in bytes, 0 to
-    4294967295. Raises ValueError for a value out of range.
+    ``src`` and ``dst`` are addresses, of 16 bytes or of ``ipaddress``; ``length`` is the upper layer's in
+    bytes, 0 to 4294967295. Raises InvalidArgument for a value out of range.
     """
     cdef long long number, size
-    src, dst = bytes(memoryview(src)), bytes(memoryview(dst))
+    cdef bytes first = packed(src, 16, "src"), second = packed(dst, 16, "dst")
     bounded(protocol, 0xff, "protocol", &number)
     bounded(length, 0xffffffff, "length", &size)
-    return fn_checksum_pseudo_ipv6(address(src, 16, "src"), address(dst, 16, "dst"), <uint8_t>number, <uint32_t>size)
+    return fn_checksum_pseudo_ipv6(address(first), address(second), <uint8_t>number, <uint32_t>size)
 
 
 def kernels():
@@ -153,10 +168,10 @@ def kernel():
 
 
 def use_kernel(name, /):
-    """Select the kernel that computes sums. Raises ValueError for a name that is not in ``kernels()``."""
+    """Select the kernel that computes sums. Raises InvalidArgument for a name not in ``kernels()``."""
     global chosen
     for i in range(available_count):
         if available[i].name.decode() == name:
             chosen = available[i]
             return
-    raise ValueError(f"no checksum kernel {name!r} here: there are {', '.join(kernels())}")
+    raise InvalidArgument(f"name {quoted(name)}: expected one of {', '.join(kernels())}")

@@ -1,7 +1,6 @@
 """Queries about network interfaces, in C; ``fastnet._pure.netif`` documents it."""
 
 import os
-import socket
 
 from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -10,7 +9,7 @@ from libc.errno cimport EADDRNOTAVAIL, ENOBUFS, ENODEV
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset, strcmp, strlen
 
-from fastnet._contract.netif import MAC_TYPES, failure
+from fastnet._contract.netif import MAC_TYPES, check_ifname, failure, packed_ipv4
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
@@ -113,7 +112,7 @@ cdef int ask(unsigned long question, object ifname, ifreq *answer, str what) exc
     cdef _Kept mine
     cdef bytes encoded
     if not isinstance(ifname, str):
-        raise TypeError(f"ifname must be a str, not {type(ifname).__name__}")
+        check_ifname(ifname)
     if PyUnicode_IS_COMPACT_ASCII(ifname):
         name = <const char *>PyUnicode_DATA(ifname)
         size = PyUnicode_GET_LENGTH(ifname)
@@ -155,12 +154,7 @@ cdef str dotted(const uint8_t *octets):
 cdef int ask_ipv4(unsigned long question, object ifname, object address, ifreq *answer, str what) except -1:
     memset(answer, 0, sizeof(ifreq))
     if address is not None:
-        if not isinstance(address, str):
-            raise TypeError(f"address must be a str, not {type(address).__name__}")
-        try:
-            packed = socket.inet_pton(AF_INET, address)
-        except (OSError, ValueError):
-            raise ValueError(f"{address!r} is not an IPv4 address") from None
+        packed = packed_ipv4(address)
         answer.ifr_addr.sa_family = AF_INET
         memcpy(<uint8_t *>ipv4(answer), <const uint8_t *>packed, 4)
     return ask(question, ifname, answer, what)
@@ -264,7 +258,7 @@ def get_ip_address(ifname, /):
 def get_netmask(ifname, address=None, /):
     """The netmask of an interface's first IPv4 address, or of ``address`` (SIOCGIFNETMASK).
 
-    Raises the errors of ``get_ip_address``, and ValueError if ``address`` is not IPv4.
+    Raises the errors of ``get_ip_address``, and InvalidArgument if ``address`` is not IPv4.
     """
     cdef ifreq answer
     ask_ipv4(SIOCGIFNETMASK, ifname, address, &answer, "IPv4 address")

@@ -8,9 +8,11 @@ from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from array import array
+from collections.abc import Iterable
 from types import GenericAlias
 
-from fastnet.errors import BadChecksum, PacketError, TruncatedPacket
+from fastnet._contract.values import quoted
+from fastnet.errors import BadChecksum, InvalidArgument, PacketError, TruncatedPacket
 
 include "packet_c.pxi"
 
@@ -88,8 +90,8 @@ cdef int link_of(object link) except -1:
         return FN_LINK_ETHERNET
     if isinstance(link, (str, int)) and link in links:
         return links[link]
-    raise PacketError(
-        f"link {link!r}: expected one of {', '.join(LINKS)}, or a DLT number of {', '.join(map(str, LINK_NUMBERS))}"
+    raise InvalidArgument(
+        f"link {quoted(link)}: expected one of {', '.join(LINKS)}, or a DLT number of {', '.join(map(str, LINK_NUMBERS))}"
     )
 
 
@@ -122,7 +124,7 @@ cdef class Packet:
             elif isinstance(layer, Packet):
                 stack.extend((<Packet>layer).stack())
             else:
-                stack.append(record_of(layer_type_of(FN_PAYLOAD, NULL), bytes(memoryview(layer)), 0, False))
+                stack.append(record_of(layer_type_of(FN_PAYLOAD, NULL), copied("layers", layer), 0, False))
         if len(stack) > FN_PACKET_LAYERS:
             raise PacketError(f"{len(stack)} layers: at most {FN_PACKET_LAYERS} make a packet")
         for i in range(len(stack) - 1):
@@ -201,7 +203,7 @@ cdef class Packet:
 
     def __contains__(self, layer_type):
         if not isinstance(layer_type, type):
-            raise TypeError(f"expected a class of layers, not {type(layer_type).__name__}")
+            raise InvalidArgument(f"layer_type must be a class of layers, not {type(layer_type).__name__}")
         return self.find(layer_type) >= 0
 
     def __getitem__(self, key):
@@ -211,7 +213,8 @@ cdef class Packet:
         """The position of the layer ``packet[key]``, counted from 0, the outermost first.
 
         ``key`` is a position (a negative one counts from the end), a class of layers, or ``(IPv4, 2)``, the
-        second layer of a class. Raises IndexError or KeyError if there is none, TypeError for another key.
+        second layer of a class. Raises IndexError or KeyError if there is none, InvalidArgument for another
+        key.
         """
         return self.place_of(key)
 
@@ -221,13 +224,13 @@ cdef class Packet:
         if isinstance(key, int):
             place = key + self.count() if key < 0 else key
             if not 0 <= place < self.count():
-                raise IndexError(f"no layer {key}: this packet has {self.count()}")
+                raise IndexError(f"no layer {quoted(key)}: this packet has {self.count()}")
             return place
         layer_type, number = key if isinstance(key, tuple) and len(key) == 2 else (key, 1)
         if not isinstance(layer_type, type) or not isinstance(number, int):
-            raise TypeError(f"expected a place, a class of layers, or (class, number), not {key!r}")
+            raise InvalidArgument(f"key {quoted(key)}: expected a place, a class of layers or (class, number)")
         if number < 1:
-            raise KeyError(f"{layer_type.__name__} {number}: layers of a class are counted from 1")
+            raise KeyError(f"{layer_type.__name__} {quoted(number)}: layers of a class are counted from 1")
         i = self.find(layer_type, number)
         if i < 0:
             which = f" {number}" if number > 1 else ""
@@ -237,8 +240,10 @@ cdef class Packet:
     def get(self, layer_type, number=1, /):
         """The first layer of a class, or the one with this number, counted from 1; None if there is none."""
         cdef Py_ssize_t i
-        if not isinstance(layer_type, type) or not isinstance(number, int):
-            raise TypeError(f"expected a class of layers and a number, not {layer_type!r}, {number!r}")
+        if not isinstance(layer_type, type):
+            raise InvalidArgument(f"layer_type must be a class of layers, not {type(layer_type).__name__}")
+        if not isinstance(number, int):
+            raise InvalidArgument(f"number must be an int, not {type(number).__name__}")
         i = self.find(layer_type, max(number, 1))
         return None if i < 0 else self.layer_at(i)
 
@@ -386,9 +391,14 @@ cdef int verify(const uint8_t *data, const fn_packet *scan) except -1:
     return 0
 
 
-cdef bytes copied(data):
-    """A copy of any buffer's bytes. The size is checked before the copy."""
-    view = memoryview(data)
+cdef bytes copied(str name, data):
+    """A copy of the bytes of an argument that is any buffer. The size is checked before the copy."""
+    if PyBytes_CheckExact(data):
+        return data
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise InvalidArgument(f"{name} must be bytes, not {type(data).__name__}") from None
     if view.nbytes > 0xffffffff:
         raise too_big()
     return bytes(view)
@@ -402,10 +412,12 @@ def parse(data, link="ethernet", strict=False):
     (DLT). If data is cut short or malformed, the packet has the layers before that, the rest as payload, and
     the reason as ``packet.error``. A header that is cut short is a layer: reading a field whose bytes are
     missing raises TruncatedPacket. With ``strict`` the reason is raised (TruncatedPacket, PacketError), and
-    also BadChecksum for a wrong checksum and PacketError for malformed options. Raises TypeError if data is
-    not a buffer, PacketError for an unknown link or more than 4294967295 bytes.
+    also BadChecksum for a wrong checksum and PacketError for malformed options. Raises InvalidArgument if
+    data is not a buffer and for an unknown link, PacketError for more than 4294967295 bytes.
     """
-    cdef bytes buffer = data if PyBytes_CheckExact(data) else copied(data)
+    if not isinstance(strict, bool):
+        raise InvalidArgument(f"strict must be True or False, not {type(strict).__name__}")
+    cdef bytes buffer = data if PyBytes_CheckExact(data) else copied("data", data)
     cdef Packet packet = Packet.__new__(Packet)
     cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(buffer)
     if PyBytes_GET_SIZE(buffer) > 0xffffffff:

@@ -11,6 +11,7 @@ cdef class Field:
 
     cdef readonly Py_ssize_t offset, width
     cdef readonly object default, name, show
+    cdef object owner
     cdef readonly int automatic
     cdef Py_ssize_t first, size
 
@@ -27,7 +28,11 @@ cdef class Field:
         self.size = (self.offset + self.width + 7) // 8 - self.first
 
     def __set_name__(self, owner, name):
+        self.owner = owner
         self.name = name
+
+    def __reduce__(self):
+        return getattr, (self.owner, self.name)
 
     def __set__(self, record, value):
         raise AttributeError(f"{type(record).__name__}.{self.name} can't be set: use replace({self.name}=...)")
@@ -36,7 +41,7 @@ cdef class Field:
         raise AttributeError(f"{type(record).__name__}.{self.name} can't be deleted")
 
     cpdef put(self, bytearray header, value):
-        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
+        """Write a value into a header. Raises PacketError, or InvalidArgument for a wrong type."""
         raise NotImplementedError
 
     cdef int check(self, bytearray header) except -1:
@@ -76,11 +81,11 @@ cdef class UInt(Field):
         return self.read(self.locate(<Record?>record))
 
     cpdef put(self, bytearray header, value):
-        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
+        """Write a value into a header. Raises PacketError, or InvalidArgument for a wrong type."""
         if not isinstance(value, int):
-            raise TypeError(f"{self.name} must be an int, not {type(value).__name__}")
+            raise InvalidArgument(f"{self.name} must be an int, not {type(value).__name__}")
         if not 0 <= value <= self.limit:
-            raise PacketError(f"{self.name} {value}: expected 0 to {self.limit}")
+            raise PacketError(f"{self.name} {quoted(value)}: expected 0 to {self.limit}")
         cdef uint64_t bits = <uint64_t>value << self.shift
         cdef uint64_t kept = ~(self.limit << self.shift)
         cdef Py_ssize_t i
@@ -125,23 +130,23 @@ cdef class _AddressField(Field):
     cdef bytes packed(self, value):
         if isinstance(value, int):
             if not 0 <= value < <object>1 << self.width:
-                raise PacketError(f"{self.name} {value}: expected {self.what}")
+                raise PacketError(f"{self.name} {quoted(value)}: expected {self.what}")
             return value.to_bytes(self.size, "big")
         data = value if isinstance(value, bytes) else getattr(value, "packed", None)
         if not isinstance(data, bytes):
-            raise TypeError(f"{self.name} must be a str, bytes, int or an address object, not {type(value).__name__}")
+            raise InvalidArgument(f"{self.name} must be a str, bytes, int or an address object, not {type(value).__name__}")
         if len(data) != self.size:
             raise PacketError(f"{self.name} has {len(data)} bytes: expected {self.what}")
         return bytes(data)
 
     cpdef put(self, bytearray header, value):
-        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
+        """Write a value into a header. Raises PacketError, or InvalidArgument for a wrong type."""
         cdef bytes data
         if isinstance(value, str):
             try:
                 data = self.parse_text(value)
             except ValueError:
-                raise PacketError(f"{self.name} {value!r}: expected {self.what}") from None
+                raise PacketError(f"{self.name} {quoted(value)}: expected {self.what}") from None
         else:
             data = self.packed(value)
         self.check(header)
@@ -231,10 +236,10 @@ cdef class Tail(Field):
         raise NotImplementedError
 
     def encode(self, value):
-        """The bytes that stand for the value. Raises PacketError or TypeError for an invalid one."""
+        """The bytes that stand for the value. Raises PacketError, or InvalidArgument for a wrong type."""
         raise NotImplementedError
 
     cpdef put(self, bytearray header, value):
-        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
+        """Write a value into a header. Raises PacketError, or InvalidArgument for a wrong type."""
         self.check(header)
         header[self.first:] = self.encode(value)

@@ -41,8 +41,8 @@ cdef class Record:
     """An immutable value whose fields are read from ``header``, its encoded form.
 
     A subclass has its fields as class attributes. The constructor takes fields by name; the others have
-    their defaults. Raises TypeError for an unknown or missing field or a value of a wrong type, PacketError
-    for a value that does not fit the field.
+    their defaults. Raises TypeError for an unknown or missing field, InvalidArgument for a value of a wrong
+    type, PacketError for one that does not fit the field.
     """
 
     cdef bytes _header
@@ -95,7 +95,9 @@ cdef class Record:
         Raises TruncatedPacket if the bytes end before the fixed fields do. With ``cut`` it accepts them: then
         reading a field whose bytes are missing raises TruncatedPacket.
         """
-        return record_of(cls, bytes(header), automatic & 0xFF, cut)
+        if not isinstance(automatic, int):
+            raise InvalidArgument(f"automatic must be an int, not {type(automatic).__name__}")
+        return record_of(cls, copied("header", header), automatic & 0xFF, cut)
 
     @classmethod
     def fields(cls):
@@ -218,7 +220,7 @@ cdef int check_kind(type layer_type, int kind) except -1:
     cdef _Schema schema = layer_type._schema
     cdef int at, bit
     if not 0 <= kind < FN_KINDS:
-        raise ValueError(f"kind {kind}: expected 0 to {FN_KINDS - 1}")
+        raise InvalidArgument(f"kind {kind}: expected 0 to {FN_KINDS - 1}")
     least = 20 if kind == FN_IPV4 else 40 if kind == FN_IPV6 else 12 if kind == FN_SCTP else 0
     for bit in (FN_AUTO_LENGTH, FN_AUTO_PROTOCOL, FN_AUTO_CHECKSUM):
         at = fn_part_field(kind, bit)
@@ -227,9 +229,9 @@ cdef int check_kind(type layer_type, int kind) except -1:
         if at >= 0:
             least = max(least, at + 2)
         elif schema.automatic & bit:
-            raise ValueError(f"{layer_type.__name__} computes a field that no {NAMES[kind]} header has")
+            raise InvalidArgument(f"{layer_type.__name__} computes a field that no {NAMES[kind]} header has")
     if len(schema.template) < least:
-        raise ValueError(
+        raise InvalidArgument(
             f"{layer_type.__name__} has {len(schema.template)} bytes: {NAMES[kind]} headers have at least {least}"
         )
     return 0
@@ -239,7 +241,7 @@ def define_layer(layer_type, kind, message=None, /):
     """Register the class of layers that parsing returns for a kind, or for its messages of one type.
 
     With ``kind`` None the class keeps the kind that it inherits. With ``message`` it is for ICMP or ICMPv6
-    messages of this type. Raises ValueError for a class whose fixed fields do not fit its kind of header.
+    messages of this type. Raises InvalidArgument if the class's fixed fields do not fit its kind of header.
     """
     check_kind(layer_type, layer_type.kind if kind is None else kind)
     if kind is not None:

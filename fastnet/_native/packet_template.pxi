@@ -3,12 +3,12 @@
 
 cdef int check_varying(tuple fields) except -1:
     if not fields:
-        raise TypeError("a template varies at least one field")
+        raise InvalidArgument("fields: a template varies at least one")
     if len(fields) > FN_TEMPLATE_FIELDS:
         raise PacketError(f"{len(fields)} fields: a template varies at most {FN_TEMPLATE_FIELDS}")
     for field in fields:
         if not isinstance(field, Field):
-            raise TypeError(f"expected a field, as IPv4.dst, not {type(field).__name__}")
+            raise InvalidArgument(f"fields must be fields, as IPv4.dst, not {type(field).__name__}")
         if field.automatic or isinstance(field, HeaderLength):
             raise PacketError(f"{field.name} can't vary: it is computed")
         if isinstance(field, Tail):
@@ -47,10 +47,11 @@ cdef class Template:
     ``fields`` are up to 8 fields of classes: ``Template(packet, IPv4.dst, UDP.sport)``; each is in the first
     layer that has it. In a packet made by ``/``, automatic checksums are updated; in a parsed packet all are,
     except a UDP checksum of 0: right ones stay right and wrong ones wrong. Raises PacketError for a field
-    that no layer has, that is computed, that is given twice or whose size varies; TypeError for an argument
-    that is not a field, or without fields.
+    that no layer has, that is computed, that is given twice or whose size varies; InvalidArgument for an
+    argument that is not a packet or not a field, or without fields.
     """
 
+    cdef Packet packet
     cdef tuple fields
     cdef bytes data
     cdef fn_template template
@@ -63,6 +64,8 @@ cdef class Template:
         cdef bytes data
         cdef Field field
         cdef Py_ssize_t i
+        if not isinstance(packet, Packet):
+            raise InvalidArgument(f"packet must be a packet, not {type(packet).__name__}")
         check_varying(fields)
         cdef list layers = list(packet)
         cdef list places = [place_of(layers, field) for field in fields]
@@ -92,6 +95,7 @@ cdef class Template:
         joined = b"".join([(<Layer>layer)._header for layer in layers])
         data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(joined), len(joined))  # modified below: a private copy
         fn_template_prepare(&self.template, parts, len(layers), updated, <uint8_t *>PyBytes_AS_STRING(data), len(data))
+        self.packet = packet
         self.fields = fields
         self.data = data
 
@@ -99,6 +103,9 @@ cdef class Template:
     def size(self):
         """The size of each packet in bytes."""
         return self.template.length
+
+    def __reduce__(self):
+        return type(self), (self.packet, *self.fields)
 
     def __repr__(self):
         return f"<Template: {self.size} bytes, varying {', '.join([(<Field>field).name for field in self.fields])}>"
@@ -125,12 +132,12 @@ cdef class Template:
     def build(self, *values):
         """The packet with these values, one for each field, in the order of the fields.
 
-        Raises TypeError for a wrong number of values, and the errors of the fields for a value.
+        Raises InvalidArgument for a wrong number of values, and the errors of the fields for a value.
         """
         cdef uint64_t words[2 * FN_TEMPLATE_FIELDS]
         cdef Py_ssize_t i, at = 0
         if len(values) != <Py_ssize_t>self.template.field_count:
-            raise TypeError(f"expected {self.template.field_count} values, one for each field: got {len(values)}")
+            raise InvalidArgument(f"{len(values)} values: expected {self.template.field_count}, one for each field")
         for i in range(len(values)):
             self.words(i, values[i], &words[at])
             at += 2 if self.template.fields[i].size == 16 else 1
@@ -153,6 +160,8 @@ cdef class Template:
                 if words[row] > limit:
                     self.words(i, words[row], words)
             return packed
+        if not isinstance(values, Iterable):
+            raise InvalidArgument(f"columns must be iterables of values, not {type(values).__name__}")
         cdef list rows = list(values)
         count[0] = len(rows)
         packed = PyBytes_FromStringAndSize(NULL, count[0] * 8 * (2 if wide else 1))
@@ -165,12 +174,12 @@ cdef class Template:
         cdef list counts = [], packed = []
         cdef Py_ssize_t i, rows
         if len(columns) != <Py_ssize_t>self.template.field_count:
-            raise TypeError(f"expected {self.template.field_count} columns, one for each field: got {len(columns)}")
+            raise InvalidArgument(f"{len(columns)} columns: expected {self.template.field_count}, one for each field")
         for i in range(len(columns)):
             packed.append(self.column(i, columns[i], &rows))
             counts.append(rows)
         if len(set(counts)) > 1:
-            raise ValueError(f"columns of {', '.join(map(str, counts))} values: expected one length")
+            raise InvalidArgument(f"columns of {', '.join(map(str, counts))} values: expected one length")
         count[0] = rows
         return packed
 
@@ -194,7 +203,7 @@ cdef class Template:
         """All packets of these columns, concatenated.
 
         A column has the values of one field. It is any iterable; ``array("Q")`` is fastest for a field of at
-        most 64 bits. Raises ValueError if columns differ in length, and the errors of ``build``.
+        most 64 bits. Raises InvalidArgument if columns differ in length, and the errors of ``build``.
         """
         cdef Py_ssize_t count
         cdef list packed = self.packed(columns, &count)
@@ -212,6 +221,8 @@ cdef class Template:
         cdef list packed = self.packed(columns, &count)
         try:
             PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        except TypeError:
+            raise InvalidArgument(f"buffer must be a buffer, not {type(buffer).__name__}") from None
         except BufferError:
             raise BufferError("buffer must be writable and contiguous") from None
         try:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
-from fastnet._limits import Host, bounded, check_seconds, host_text
+from fastnet._limits import Host, bounded, check_seconds, check_type, host_text
 from fastnet._log import log_notes
 from fastnet._ping.lookup import check_sending, one_host, source_of
 from fastnet._ping.reasons import TOO_BIG, explain, explain_refusal, has_arrived
@@ -79,6 +79,8 @@ class MTUSearch:
     ) -> None:
         found = source_of(source, family)
         check_sending(interface, mark, tos)
+        if to is not None:
+            check_type("to", to, Resolved, "a resolved address")
         self._to = to or one_host(host, found, interface)
         self._prober = _core.Prober(
             self._to.family,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from math import inf, sqrt
 from typing import Any, NamedTuple
 
-from fastnet._limits import bounded, check_seconds, check_text
+from fastnet._limits import bounded, check_flag, check_seconds, check_text, check_type, several
 from fastnet._ping.percentiles import Percentiles
 from fastnet._results import as_dict, shown, shown_as
 
@@ -119,6 +119,10 @@ class Summary:
 
     def add(self, reply: Reply, waiting: bool = False) -> None:
         """Count one more; ``waiting``: its reply is still awaited."""
+        if not isinstance(reply, Reply):
+            check_type("reply", reply, Reply, "a Reply")
+        if waiting is not False:
+            check_flag("waiting", waiting)
         if reply.duplicate:
             self._duplicates += 1
             return
@@ -170,7 +174,7 @@ class Summary:
             rtt_p99_ms=self._percentile(99),
             jitter_ms=self._differences / (self._received - 1) if self._received > 1 else None,
             outage_s=(lost + self._not_sent) * self._interval,
-            replies=tuple(replies),
+            replies=tuple(several("replies", replies, "a list of replies")),
         )
 
     def _percentile(self, percent: int) -> float | None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from fastnet._contract.values import quoted
+from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from ipaddress import IPv4Address, IPv6Address
+    from typing import TypeAlias
 
     from typing_extensions import Buffer
+
+    Address: TypeAlias = Buffer | IPv4Address | IPv6Address
 
 # A divisible chunk keeps the big integer of a huge buffer from doubling its memory.
 _CHUNK = 1 << 20
@@ -15,9 +22,9 @@ _CHUNK = 1 << 20
 
 def _check(value: int, limit: int, name: str) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        raise InvalidArgument(f"{name} must be an int, not {type(value).__name__}")
     if not 0 <= value <= limit:
-        raise ValueError(f"{name} {value}: expected 0 to {limit}")
+        raise InvalidArgument(f"{name} {quoted(value)}: expected 0 to {limit}")
     return value
 
 
@@ -25,7 +32,7 @@ def _view(data: Buffer) -> memoryview:
     try:
         view = memoryview(data)
     except TypeError:
-        raise TypeError(f"data must be a bytes-like object, not {type(data).__name__}") from None
+        raise InvalidArgument(f"data must be a bytes-like object, not {type(data).__name__}") from None
     if not view.c_contiguous:
         raise BufferError("data must be a contiguous buffer")
     return view.cast("B") if view.nbytes else memoryview(b"")
@@ -51,8 +58,8 @@ def checksum(data: Buffer, initial: int = 0, /) -> int:
 
     ``data`` is any contiguous buffer (bytes, bytearray, memoryview, mmap, array); an odd last byte
     counts as the high half of a word. ``initial`` is a sum to start from, such as a pseudo-header's. Raises
-    TypeError if data is not a buffer, BufferError if it is not contiguous, ValueError if initial
-    is out of range.
+    InvalidArgument if data is not a buffer or initial is out of range, BufferError if data is not
+    contiguous.
     """
     return 0xFFFF ^ _sum(data, initial)
 
@@ -67,6 +74,8 @@ def verify(data: Buffer, initial: int = 0, /) -> bool:
 
 def checksum_many(buffers: Iterable[Buffer], /) -> list[int]:
     """The checksum of each buffer, in order. Raises the errors of ``checksum`` at the first bad buffer."""
+    if not isinstance(buffers, Iterable):
+        raise InvalidArgument(f"buffers must be an iterable of buffers, not {type(buffers).__name__}")
     return [checksum(data) for data in buffers]
 
 
@@ -74,7 +83,7 @@ def update(checksum: int, before: int, after: int, /) -> int:
     """The checksum after one aligned field changed from ``before`` to ``after`` (RFC 1624, equation 3).
 
     The field has 16 or 32 bits: values up to 0xffffffff. For data that becomes all zeros it returns 0;
-    ``checksum`` returns 0xffff. Both verify. Raises ValueError for a value out of range.
+    ``checksum`` returns 0xffff. Both verify. Raises InvalidArgument for a value out of range.
     """
     total = 0xFFFF ^ _check(checksum, 0xFFFF, "checksum")
     for change in (0xFFFFFFFF ^ _check(before, 0xFFFFFFFF, "before"), _check(after, 0xFFFFFFFF, "after")):
@@ -82,30 +91,39 @@ def update(checksum: int, before: int, after: int, /) -> int:
     return 0xFFFF ^ _reduce(total)
 
 
-def _pseudo_header(src: Buffer, dst: Buffer, size: int, protocol: int, length: int, limit: int) -> int:
-    packed = [bytes(memoryview(address)) for address in (src, dst)]
+def _packed(value: Address, size: int, name: str) -> bytes:
+    given: Any = getattr(value, "packed", value)
+    try:
+        packed = bytes(memoryview(given))
+    except TypeError:
+        kind = type(value).__name__
+        raise InvalidArgument(f"{name} must be {size} bytes or an address object, not {kind}") from None
+    if len(packed) != size:
+        raise InvalidArgument(f"{name} has {len(packed)} bytes: expected {size}")
+    return packed
+
+
+def _pseudo_header(src: Address, dst: Address, size: int, protocol: int, length: int, limit: int) -> int:
+    addresses = _packed(src, size, "src") + _packed(dst, size, "dst")
     _check(protocol, 0xFF, "protocol")
     _check(length, limit, "length")
-    for name, address in zip(("src", "dst"), packed, strict=True):
-        if len(address) != size:
-            raise ValueError(f"{name} has {len(address)} bytes: expected {size}")
-    return _reduce(int.from_bytes(packed[0] + packed[1], "big") + protocol + length)
+    return _reduce(int.from_bytes(addresses, "big") + protocol + length)
 
 
-def pseudo_header_ipv4(src: Buffer, dst: Buffer, protocol: int, length: int, /) -> int:
+def pseudo_header_ipv4(src: Address, dst: Address, protocol: int, length: int, /) -> int:
     """The sum of an IPv4 pseudo-header (RFC 9293, section 3.1; RFC 768), for ``checksum``'s initial.
 
-    ``src`` and ``dst`` are packed addresses of 4 bytes, ``length`` is the segment's in bytes, 0 to
-    65535. Raises ValueError for a value out of range.
+    ``src`` and ``dst`` are addresses, of 4 bytes or of ``ipaddress``; ``length`` is the segment's in bytes, 0
+    to 65535. Raises InvalidArgument for a value out of range.
     """
     return _pseudo_header(src, dst, 4, protocol, length, 0xFFFF)
 
 
-def pseudo_header_ipv6(src: Buffer, dst: Buffer, protocol: int, length: int, /) -> int:
+def pseudo_header_ipv6(src: Address, dst: Address, protocol: int, length: int, /) -> int:
     """The sum of an IPv6 pseudo-header (RFC 8200, section 8.1), for ``checksum``'s initial.
 
-    ``src`` and ``dst`` are packed addresses of 16 bytes, ``length`` is the upper layer's in bytes, 0 to
-    4294967295. Raises ValueError for a value out of range.
+    ``src`` and ``dst`` are addresses, of 16 bytes or of ``ipaddress``; ``length`` is the upper layer's in
+    bytes, 0 to 4294967295. Raises InvalidArgument for a value out of range.
     """
     return _pseudo_header(src, dst, 16, protocol, length, 0xFFFFFFFF)
 
@@ -121,6 +139,6 @@ def kernel() -> str:
 
 
 def use_kernel(name: str, /) -> None:
-    """Select the kernel that computes sums. Raises ValueError for a name that is not in ``kernels()``."""
+    """Select the kernel that computes sums. Raises InvalidArgument for a name not in ``kernels()``."""
     if name not in kernels():
-        raise ValueError(f"no checksum kernel {name!r} here: there are {', '.join(kernels())}")
+        raise InvalidArgument(f"name {quoted(name)}: expected one of {', '.join(kernels())}")

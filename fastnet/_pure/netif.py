@@ -15,8 +15,12 @@ import os
 import socket
 import struct
 import threading
+from typing import TYPE_CHECKING
 
-from fastnet._contract.netif import MAC_TYPES, NAME_SIZE, failure
+from fastnet._contract.netif import MAC_TYPES, NAME_SIZE, check_ifname, failure, packed_ipv4
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address
 
 # linux/sockios.h
 _SIOCGIFCONF = 0x8912
@@ -96,8 +100,7 @@ def _socket() -> int:
 
 def _ask(question: int, ifname: str, what: str, selector: bytes = b"") -> bytes:
     """The union in the kernel's answer about an interface."""
-    if not isinstance(ifname, str):
-        raise TypeError(f"ifname must be a str, not {type(ifname).__name__}")
+    check_ifname(ifname)
     try:
         name = os.fsencode(ifname)
     except UnicodeEncodeError:
@@ -112,21 +115,12 @@ def _ask(question: int, ifname: str, what: str, selector: bytes = b"") -> bytes:
     return union
 
 
-def _ask_ipv4(question: int, ifname: str, what: str, address: str | None = None) -> bytes:
+def _ask_ipv4(question: int, ifname: str, what: str, address: str | IPv4Address | None = None) -> bytes:
     selector = b""
     if address is not None:
-        selector = _SOCKADDR_IN.pack(socket.AF_INET, 0, _pack_ipv4(address))
+        selector = _SOCKADDR_IN.pack(socket.AF_INET, 0, packed_ipv4(address))
     packed: bytes = _SOCKADDR_IN.unpack_from(_ask(question, ifname, what, selector))[2]
     return packed
-
-
-def _pack_ipv4(address: str) -> bytes:
-    if not isinstance(address, str):
-        raise TypeError(f"address must be a str, not {type(address).__name__}")
-    try:
-        return socket.inet_pton(socket.AF_INET, address)
-    except (OSError, ValueError):
-        raise ValueError(f"{address!r} is not an IPv4 address") from None
 
 
 def list_ipv4() -> list[tuple[str, str]]:
@@ -169,15 +163,15 @@ def get_ip_address(ifname: str, /) -> str:
     return socket.inet_ntoa(_ask_ipv4(_SIOCGIFADDR, ifname, "IPv4 address"))
 
 
-def get_netmask(ifname: str, address: str | None = None, /) -> str:
+def get_netmask(ifname: str, address: str | IPv4Address | None = None, /) -> str:
     """The netmask of an interface's first IPv4 address, or of ``address`` (SIOCGIFNETMASK).
 
-    Raises the errors of ``get_ip_address``, and ValueError if ``address`` is not IPv4.
+    Raises the errors of ``get_ip_address``, and InvalidArgument if ``address`` is not IPv4.
     """
     return socket.inet_ntoa(_ask_ipv4(_SIOCGIFNETMASK, ifname, "IPv4 address", address))
 
 
-def get_broadcast(ifname: str, address: str | None = None, /) -> str:
+def get_broadcast(ifname: str, address: str | IPv4Address | None = None, /) -> str:
     """The broadcast address of an interface's first IPv4 address, or of ``address`` (SIOCGIFBRDADDR).
 
     Raises the errors of ``get_netmask``; NoAddress also if the address has no broadcast address, as

@@ -9,9 +9,11 @@ from operator import eq
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast, overload
 
 from fastnet._backend import probe as _core
+from fastnet._limits import check_type
 from fastnet._ping import explain, explain_refusal
 from fastnet._results import as_dict, listed, shown
 from fastnet._sweep.plan import Part, Segment, Worker
+from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets, address_text
 
 NOT_PROBED, INACTIVE, UNREACHABLE, ALIVE, DECIDED = STATES = (
@@ -190,8 +192,12 @@ class SweepResult(Sequence[Verdict]):
     def changes(self, before: "SweepResult") -> Iterator[Verdict]:
         """The verdicts whose state or reason differs from an earlier result of the same targets.
 
-        Targets left open by an interruption are not among them.
+        Targets left open by an interruption are not among them. Raises InvalidArgument for a result of
+        other targets.
         """
+        check_type("before", before, SweepResult, "a SweepResult")
+        if len(before) != len(self) or before.targets != self.targets:
+            raise InvalidArgument("before: expected a result of the same targets")
         changed = {*differing(before.states, self.states)}
         for state in (_core.UNREACHABLE, _core.PENDING):
             for index in places(self.states, state):

@@ -47,6 +47,7 @@ class StateFile:
         import json
         import zlib
 
+        check_type("decided", decided, bytes, "bytes")
         bitmap = b2a_base64(zlib.compress(decided), newline=False).decode()
         text = json.dumps({**self._about, "decided": bitmap}, indent=1) + "\n"
         self._file.seek(0)

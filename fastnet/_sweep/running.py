@@ -13,6 +13,7 @@ from fastnet._limits import (
     bounded,
     check_choice,
     check_family,
+    check_flag,
     check_seconds,
     check_text,
     check_type,
@@ -117,6 +118,7 @@ class Sweep:
             check_type("decided", decided, bytes, "what a StateFile has")
         if decided is not None and len(decided) != (self.size + 7) // 8:
             raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
+        check_flag("repeated", repeated)
         self._repeated = repeated
         self._icmp_engine, self._interface = "raw" if engine == "turbo" else engine, interface
         self._sockets: dict[tuple[int, str, str, str], Any] = {}
@@ -149,6 +151,7 @@ class Sweep:
 
     def run(self, seconds: float = _SLICE_SECONDS) -> bool:
         """Work for at most about so many seconds. True once every target has its verdict."""
+        check_seconds("seconds", seconds)
         until = time.monotonic() + seconds
         left = self._unfinished()
         if len(left) > 1 and self._sockets:

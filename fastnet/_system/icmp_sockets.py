@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from fastnet._contract.netif import check_name, failure
 from fastnet._contract.probe import COOKIE, ENGINES, is_link_local
+from fastnet._contract.values import quoted
 from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
 
 # What Python's socket module does not name, from asm-generic/socket.h, linux/in.h, in6.h and icmp.h.
@@ -112,7 +113,7 @@ _CURES = {
 def open_socket(family: int, engine: str) -> tuple[socket.socket, str]:
     """The first permitted socket among the engines, and its engine."""
     if engine not in ("auto", *ENGINES, "udp"):
-        raise InvalidArgument(f"engine {engine!r}: expected auto, {', '.join(ENGINES)}, udp")
+        raise InvalidArgument(f"engine {quoted(engine)}: expected auto, {', '.join(ENGINES)}, udp")
     for name in ENGINES if engine == "auto" else (engine,):
         kind = socket.SOCK_RAW if name == "raw" else socket.SOCK_DGRAM
         protocol = 0 if name == "udp" else FAMILIES[socket.AddressFamily(family)].protocol

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, NamedTuple, Self, TypeAlias
 
-from fastnet._limits import bounded, check_timeout, check_type
+from fastnet._limits import bounded, check_timeout, check_type, quoted, several
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet._system import unix as _core
@@ -19,6 +19,7 @@ MAX_FDS = 253
 """Maximum descriptors in one message (SCM_MAX_FD)."""
 
 _LENGTH_BYTES = 4
+_LARGEST_FD = (1 << 31) - 1
 _READ_BYTES = 1 << 18
 _FULL_SECONDS = 0.01
 """Seconds between two connects to a server whose queue is full."""
@@ -142,6 +143,10 @@ class Channel:
             yield message
 
     def _send(self, message: Buffer, fds: Sequence[int]) -> Steps[None]:
+        if not isinstance(message, bytes | bytearray | memoryview):
+            raise InvalidArgument(f"message {quoted(message)}: expected bytes")
+        for fd in several("fds", fds, "a list of descriptors"):
+            bounded("fds", fd, 0, _LARGEST_FD)
         body = memoryview(message).cast("B")
         if len(body) > self.max_message:
             raise InvalidArgument(f"a message of {len(body)} bytes: at most {self.max_message} are allowed")
@@ -171,6 +176,7 @@ class Channel:
         return None if received is None else received[0]
 
     def _recv_fds(self, limit: int) -> Steps[tuple[bytes, list[int]] | None]:
+        bounded("limit", limit, 0, MAX_FDS)
         deadline = deadline_in(self.timeout)
         while missing := self._missing():
             try:

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastnet._backend import packet as _core
 from fastnet.packet.fields import Field, Flags
-from fastnet.packet.layer import Packet
+from fastnet.packet.layer import Packet, whole
 from fastnet.packet.record import held, shown
 
 _LINE = 16
@@ -45,15 +45,15 @@ def dump(packet: Packet | _core.Layer) -> str:
     If parsing stopped early, the error is printed between them. Fields beyond the end of a header that is cut
     short are left out. Raises PacketError if the packet can't be built.
     """
-    whole = packet if isinstance(packet, Packet) else Packet(packet)
+    packet = whole(packet)
     lines: list[str] = []
     start = 0
-    for layer in whole:
+    for layer in packet:
         lines += _layer_lines(layer, start)
         start += len(layer.header)
-    if whole.error is not None:
-        lines.append(f"error: {whole.error}")
-    return "\n".join((*lines, "", *_hex_lines(bytes(whole))))
+    if packet.error is not None:
+        lines.append(f"error: {packet.error}")
+    return "\n".join((*lines, "", *_hex_lines(bytes(packet))))
 
 
 def _plain(value: Any) -> Any:
@@ -70,12 +70,13 @@ def _fields(record: _core.Record) -> dict[str, Any]:
     return {name: _plain(getattr(record, name)) for name in held(record)}
 
 
-def as_dict(packet: Packet) -> dict[str, Any]:
+def as_dict(packet: Packet | _core.Layer) -> dict[str, Any]:
     """The packet as plain values: its length in bytes; its layers' names, offsets and fields; and the error.
 
     Bytes are hexadecimal text. Fields beyond the end of a header that is cut short are left out.
     Raises PacketError if the packet can't be built.
     """
+    packet = whole(packet)
     layers = []
     start = 0
     for layer in packet:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fastnet._backend import packet as _core
-from fastnet.packet.fields import Auto, Constant, Data, HeaderLength, Options, Tail, UInt
+from fastnet.errors import InvalidArgument
+from fastnet.packet.fields import Auto, Constant, Data, HeaderLength, Options, Tail, UInt, each_of
 from fastnet.packet.layer import Layer
 from fastnet.packet.options import Option
 from fastnet.packet.tunnels import MPLS
@@ -48,11 +49,11 @@ class Labels(Tail[tuple[MPLS, ...]]):
         return tuple(MPLS.from_header(data[at : at + _LABEL], 0, True) for at in range(0, len(data), _LABEL))
 
     def encode(self, value: Iterable[MPLS]) -> bytes:
-        """Encode each label as four bytes. Raises TypeError if one is not an MPLS."""
-        labels = tuple(value)
+        """Encode each label as four bytes. Raises InvalidArgument if one is not an MPLS."""
+        labels = each_of(self.name, value, "MPLS labels")
         for label in labels:
             if not isinstance(label, MPLS):
-                raise TypeError(f"{self.name} takes MPLS labels, not {type(label).__name__}")
+                raise InvalidArgument(f"{self.name} takes MPLS labels, not {type(label).__name__}")
         return b"".join(_with_bottom(label, label is labels[-1]) for label in labels)
 
 

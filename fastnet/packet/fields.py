@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastnet._backend import packet as _core
-from fastnet.errors import PacketError
+from fastnet._contract.values import quoted
+from fastnet.errors import InvalidArgument, PacketError
 
 if TYPE_CHECKING:
     from fastnet.packet.options import Option
@@ -18,7 +19,15 @@ MACField = _core.MACField
 Tail = _core.Tail
 UInt = _core.UInt
 
+T = TypeVar("T")
 O = TypeVar("O", bound="Option")  # noqa: E741
+
+
+def each_of(name: str, value: Iterable[T], words: str) -> tuple[T, ...]:
+    """The values of a field that takes several. Raises InvalidArgument for what is not iterable."""
+    if not isinstance(value, Iterable):
+        raise InvalidArgument(f"{name} takes {words}, not {type(value).__name__}")
+    return tuple(value)
 
 
 class Constant(UInt):
@@ -29,7 +38,7 @@ class Constant(UInt):
     def put(self, header: bytearray, value: Any) -> None:
         """Write the constant. Raises PacketError for any other value."""
         if value != self.default:
-            raise PacketError(f"{self.name} {value!r}: it is always {self.default}")
+            raise PacketError(f"{self.name} {quoted(value)}: it is always {self.default}")
         super().put(header, value)
 
 
@@ -60,7 +69,7 @@ class Flags(UInt):
         wanted = text.split(self._separator()) if self._separator() and text else list(text)
         unknown = [name for name in wanted if name not in self.names]
         if unknown:
-            raise PacketError(f"{self.name} {text!r}: expected some of {' '.join(self.names)}")
+            raise PacketError(f"{self.name} {quoted(text)}: expected some of {' '.join(self.names)}")
         return sum(1 << self.names.index(name) for name in set(wanted))
 
     def text(self, value: int) -> str:
@@ -86,9 +95,9 @@ class Data(Tail[bytes]):
         return data
 
     def encode(self, value: bytes | bytearray | memoryview) -> bytes:
-        """The buffer's bytes. Raises TypeError if it is not a buffer, PacketError for a wrong size."""
+        """The buffer's bytes. Raises InvalidArgument if it is not a buffer, PacketError for a wrong size."""
         if not isinstance(value, bytes | bytearray | memoryview):
-            raise TypeError(f"{self.name} must be bytes, not {type(value).__name__}")
+            raise InvalidArgument(f"{self.name} must be bytes, not {type(value).__name__}")
         if (self.offset // 8 + len(value)) % self._unit:
             raise PacketError(
                 f"{self.name} has {len(value)} bytes: the whole must be a multiple of {self._unit}"
@@ -110,13 +119,13 @@ class Numbers(Tail[tuple[int, ...]]):
         return tuple(int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4))
 
     def encode(self, value: Iterable[int]) -> bytes:
-        """Encode each as four bytes. Raises TypeError if one is not an int, PacketError if out of range."""
-        numbers = tuple(value)
+        """Encode each as four bytes. Raises InvalidArgument if one is no int, PacketError if out of range."""
+        numbers = each_of(self.name, value, "ints")
         for number in numbers:
             if not isinstance(number, int):
-                raise TypeError(f"{self.name} takes ints, not {type(number).__name__}")
+                raise InvalidArgument(f"{self.name} takes ints, not {type(number).__name__}")
             if not 0 <= number <= 0xFFFFFFFF:
-                raise PacketError(f"{self.name} {number}: expected 0 to {0xFFFFFFFF}")
+                raise PacketError(f"{self.name} {quoted(number)}: expected 0 to {0xFFFFFFFF}")
         return b"".join(number.to_bytes(4, "big") for number in numbers)
 
 
@@ -146,7 +155,7 @@ class Addresses(Tail[tuple[str, ...]]):
     def encode(self, value: Iterable[str | bytes]) -> bytes:
         """The addresses' bytes. Raises PacketError for an invalid address."""
         encoded = bytearray()
-        for address in (value,) if isinstance(value, str) else value:
+        for address in (value,) if isinstance(value, str) else each_of(self.name, value, "addresses"):
             self._address.__set_name__(_Carrier, self.name)
             data = bytearray(self._size)
             self._address.put(data, address)
@@ -181,10 +190,12 @@ class Options(Tail[tuple[O, ...]]):
         return self._family.parse_all(data, self.offset // 8)
 
     def encode(self, value: Iterable[O]) -> bytes:
-        """The options' bytes and their padding. Raises TypeError for an option of another family."""
-        options = tuple(value)
+        """The options' bytes and their padding. Raises InvalidArgument for an option of another family."""
+        options = each_of(self.name, value, f"{self._family.__name__}s")
         for option in options:
             if not isinstance(option, self._family):
-                raise TypeError(f"{self.name} takes {self._family.__name__}s, not {type(option).__name__}")
+                raise InvalidArgument(
+                    f"{self.name} takes {self._family.__name__}s, not {type(option).__name__}"
+                )
         offset = self.offset // 8
         return self._family.pad(self._family.join(options, offset), offset)

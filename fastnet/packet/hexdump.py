@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from fastnet._limits import check_text
 from fastnet.errors import InvalidArgument
 
 _SHOWN = 40
@@ -49,6 +50,7 @@ def from_hex(text: str) -> bytes:
     a C array; or ``\\x45`` escapes. Offsets are never read as bytes: they must count the bytes from 0. Raises
     InvalidArgument for any other text, for octal and decimal dumps, and for the dump of more than one packet.
     """
+    check_text("text", text)
     _refuse_numbers(text)
     lines = list(_dump_lines(text))
     if _is_dump(lines):

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from fastnet._backend import packet as _core
-from fastnet.errors import PacketError
+from fastnet.errors import InvalidArgument, PacketError
 from fastnet.packet.fields import Data
 from fastnet.packet.record import Typed, held
 
@@ -109,6 +109,15 @@ def _first_wrong(wrong: list[int]) -> list[int]:
         return [bits & ~_core.CHECKSUM for bits in wrong]
     innermost = max(place for place, bits in enumerate(wrong) if bits)
     return [bits if place == innermost else 0 for place, bits in enumerate(wrong)]
+
+
+def whole(packet: object) -> Packet:
+    """An argument that is a packet, or one layer. Raises InvalidArgument for anything else."""
+    if isinstance(packet, Packet):
+        return packet
+    if not isinstance(packet, _core.Layer):
+        raise InvalidArgument(f"packet must be a packet or a layer, not {type(packet).__name__}")
+    return _core.Packet(packet)
 
 
 def _composed(packet: Packet) -> list[_core.Layer]:

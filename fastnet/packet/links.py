@@ -27,7 +27,7 @@ class HostOrder(UInt):
         return _swapped(value) if isinstance(value, int) and value > _GREATEST_FAMILY else value
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write the number. Raises PacketError or TypeError for an invalid one."""
+        """Write the number. Raises PacketError, or InvalidArgument for a wrong type."""
         super().put(header, value)
         super().put(header, _swapped(value))
 

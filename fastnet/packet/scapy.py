@@ -4,8 +4,8 @@ from typing import Any
 
 from fastnet._backend import packet as _core
 from fastnet._reference import reference
-from fastnet.errors import PacketError
-from fastnet.packet.layer import Packet, parse
+from fastnet.errors import InvalidArgument, PacketError
+from fastnet.packet.layer import Packet, parse, whole
 
 _SCAPY_NAMES = {
     _core.ETHERNET: "Ether",
@@ -48,7 +48,10 @@ def to_scapy(packet: Packet | _core.Layer) -> Any:
 
     Raises EngineMissing if scapy is not installed, PacketError if scapy can't start with the first layer.
     """
-    first = packet[0] if isinstance(packet, Packet) else packet
+    packet = whole(packet)
+    if not len(packet):
+        raise PacketError("scapy can't start with an empty packet")
+    first = packet[0]
     if first.kind not in _SCAPY_NAMES:
         raise PacketError(f"scapy can't start with {type(first).__name__}")
     return getattr(reference("scapy.all"), _SCAPY_NAMES[first.kind])(bytes(packet))
@@ -57,9 +60,9 @@ def to_scapy(packet: Packet | _core.Layer) -> Any:
 def from_scapy(packet: Any) -> Packet:
     """Parse the bytes of a packet of scapy's that starts with a link layer, IP or IPv6.
 
-    Raises PacketError for another first layer.
+    Raises InvalidArgument for another first layer.
     """
     link = _LINKS.get(type(packet).__name__)
     if link is None:
-        raise PacketError(f"{type(packet).__name__}: expected one of scapy's {', '.join(_LINKS)}")
+        raise InvalidArgument(f"packet {type(packet).__name__}: expected one of scapy's {', '.join(_LINKS)}")
     return parse(bytes(packet), link)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastnet.errors import NoAddress, NoSuchInterface
+from fastnet.errors import InvalidArgument, NoAddress, NoSuchInterface
 
 TOPIC = "netif"
 
@@ -190,13 +190,13 @@ def test_no_such_interface_lists_all_that_exist(core: ModuleType, awkward: Any, 
 
 def test_arguments_of_another_type(core: ModuleType) -> None:
     for question in QUESTIONS:
-        with pytest.raises(TypeError, match="ifname must be a str, not bytes"):
+        with pytest.raises(InvalidArgument, match="ifname must be a str, not bytes"):
             getattr(core, question)(b"lo")
     for question in (core.get_netmask, core.get_broadcast):
-        with pytest.raises(TypeError, match="address must be a str, not int"):
+        with pytest.raises(InvalidArgument, match="address must be an IPv4 address, not int"):
             question("lo", 1)
         for wrong in ("1.2.3", "::1", "1.2.3.4\0", "\ud800"):
-            with pytest.raises(ValueError, match="is not an IPv4 address"):
+            with pytest.raises(InvalidArgument, match=r"address .*: expected an IPv4 address"):
                 question("lo", wrong)
 
 

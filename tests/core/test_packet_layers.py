@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastnet.errors import BadChecksum, PacketError, TruncatedPacket
+from fastnet.errors import BadChecksum, InvalidArgument, PacketError, TruncatedPacket
 
 TOPIC = "packet"
 
@@ -70,9 +70,9 @@ def test_what_cooked_captures_hold(packets: ModuleType) -> None:
         assert layers(packets.parse(netlink, link)) == [head.__name__, "Payload"]
 
 
-def test_an_unknown_link_is_a_packet_error_that_lists_them(packets: ModuleType) -> None:
+def test_an_unknown_link_is_refused_with_a_list_of_them(packets: ModuleType) -> None:
     for link in ("token", 147, -1, None, "1", b"ip"):
-        with pytest.raises(PacketError) as raised:
+        with pytest.raises(InvalidArgument) as raised:
             packets.parse(b"", link)
         assert str(raised.value) == (
             f"link {link!r}: expected one of ethernet, ipv4, ipv6, ip, raw, null, loop, sll, sll2, or a DLT "
@@ -344,7 +344,7 @@ def test_wrong_and_malformed_extensions(packets: ModuleType) -> None:
         bytes(packets.IPv4() / packets.ICMPTimeExceeded(length=60) / quote(packets, 128)), "ip"
     )
     assert (layers(cut)[-1], cut.error) == ("Payload", None)
-    with pytest.raises(TypeError, match="labels takes MPLS labels, not int"):
+    with pytest.raises(InvalidArgument, match="labels takes MPLS labels, not int"):
         packets.MPLSLabels(labels=[5])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastnet.errors import EngineMissing, PacketError
+from fastnet.errors import EngineMissing, InvalidArgument, PacketError
 from fastnet.packet import (
     AH,
     ARP,
@@ -478,7 +478,7 @@ def test_what_scapy_can_t_start_with(scapy: ModuleType) -> None:
     ):
         there = to_scapy(ours / ip / UDP(dport=9))
         assert (type(there).__name__, from_scapy(there)) == (name, ours / ip / UDP(dport=9))
-    with pytest.raises(PacketError, match="Raw: expected one of scapy's Ether, Dot3, IP, IPv6"):
+    with pytest.raises(InvalidArgument, match="packet Raw: expected one of scapy's Ether, Dot3, IP, IPv6"):
         from_scapy(scapy.Raw(b"x"))
     assert to_scapy(UDP(sport=9)).sport == 9
     assert isinstance(from_scapy(scapy.IP()), Packet)

@@ -16,7 +16,7 @@ from namespaces import Namespace
 import fastnet
 from fastnet import echo, endpoints, interfaces, ipc, ipv6, targets
 from fastnet._ping.results import result_of
-from fastnet.packet import UDP, IPv4, Template
+from fastnet.packet import UDP, IPv4, Template, parse
 
 LONGEST = 400
 """Characters of a text: five lines of a terminal."""
@@ -302,6 +302,16 @@ def test_a_pinger_shows_its_state(root: None) -> None:
 def test_a_template_shows_what_it_is() -> None:
     template = Template(IPv4(dst="192.0.2.1") / UDP(sport=1), IPv4.dst, UDP.sport)
     assert repr(template) == "<Template: 28 bytes, varying dst, sport>"
+
+
+def test_a_template_goes_to_other_processes_and_is_copied() -> None:
+    packet = IPv4(src="192.0.2.1") / UDP(sport=1) / b"x"
+    for given in (packet, parse(bytes(packet), "ipv4")):
+        template = Template(given, IPv4.dst, UDP.sport)
+        others = [pickle.loads(pickle.dumps(template, each)) for each in range(pickle.HIGHEST_PROTOCOL + 1)]
+        for other in (*others, copy.copy(template), copy.deepcopy(template)):
+            assert repr(other) == repr(template)
+            assert other.build("192.0.2.7", 9) == template.build("192.0.2.7", 9)
 
 
 def test_checkers_and_help_know_as_dict(capsys: pytest.CaptureFixture[str]) -> None:

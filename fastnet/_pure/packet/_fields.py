@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 
-from fastnet.errors import PacketError, TruncatedPacket
+from fastnet._contract.values import quoted
+from fastnet.errors import InvalidArgument, PacketError, TruncatedPacket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastnet._pure.packet._layers import Record
 
 T = TypeVar("T")
@@ -31,7 +34,7 @@ class Field:
     building computes unless it is set. ``show`` is the format in which a value is shown.
     """
 
-    __slots__ = ("automatic", "default", "name", "offset", "show", "width")
+    __slots__ = ("_owner", "automatic", "default", "name", "offset", "show", "width")
 
     def __init__(
         self, offset: int, width: int, *, default: Any = ..., automatic: int = 0, show: str = ""
@@ -46,7 +49,11 @@ class Field:
         self.name: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
+        self._owner = owner
         self.name = name
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[type, str]]:
+        return getattr, (self._owner, self.name)
 
     def __set__(self, record: Record, value: Any) -> None:
         raise AttributeError(
@@ -57,7 +64,7 @@ class Field:
         raise AttributeError(f"{type(record).__name__}.{self.name} can't be deleted")
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
+        """Write a value into a header. Raises PacketError, or InvalidArgument for a wrong type."""
         raise NotImplementedError
 
     def _check(self, header: bytearray) -> None:
@@ -105,12 +112,12 @@ class UInt(Field):
         def __set__(self, record: Record, value: int) -> None: ...
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
+        """Write a value into a header. Raises PacketError, or InvalidArgument for a wrong type."""
         if not isinstance(value, int):
-            raise TypeError(f"{self.name} must be an int, not {type(value).__name__}")
+            raise InvalidArgument(f"{self.name} must be an int, not {type(value).__name__}")
         limit = (1 << self.width) - 1
         if not 0 <= value <= limit:
-            raise PacketError(f"{self.name} {value}: expected 0 to {limit}")
+            raise PacketError(f"{self.name} {quoted(value)}: expected 0 to {limit}")
         self._check(header)
         first, end = self.offset // 8, (self.offset + self.width + 7) // 8
         shift = -(self.offset + self.width) % 8
@@ -153,11 +160,13 @@ def _packed(name: str, value: Any, size: int, what: str) -> bytes | None:
         return None
     if isinstance(value, int):
         if not 0 <= value < 1 << size * 8:
-            raise PacketError(f"{name} {value}: expected {what}")
+            raise PacketError(f"{name} {quoted(value)}: expected {what}")
         return value.to_bytes(size, "big")
     data = value if isinstance(value, bytes) else getattr(value, "packed", None)
     if not isinstance(data, bytes):
-        raise TypeError(f"{name} must be a str, bytes, int or an address object, not {type(value).__name__}")
+        raise InvalidArgument(
+            f"{name} must be a str, bytes, int or an address object, not {type(value).__name__}"
+        )
     if len(data) != size:
         raise PacketError(f"{name} has {len(data)} bytes: expected {what}")
     return data
@@ -189,13 +198,13 @@ class _AddressField(Field):
         raise NotImplementedError
 
     def put(self, header: bytearray, value: Any) -> None:
-        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
+        """Write a value into a header. Raises PacketError, or InvalidArgument for a wrong type."""
         data = _packed(self.name, value, self._size, self._what)
         if data is None:
             try:
                 data = self._parse(value)
             except (OSError, ValueError):
-                raise PacketError(f"{self.name} {value!r}: expected {self._what}") from None
+                raise PacketError(f"{self.name} {quoted(value)}: expected {self._what}") from None
         self._store(header, data)
 
 
@@ -281,10 +290,10 @@ class Tail(Field, Generic[T]):
         raise NotImplementedError
 
     def encode(self, value: T) -> bytes:
-        """The bytes that stand for the value. Raises PacketError or TypeError for an invalid one."""
+        """The bytes that stand for the value. Raises PacketError, or InvalidArgument for a wrong type."""
         raise NotImplementedError
 
     def put(self, header: bytearray, value: T) -> None:
-        """Write a value into a header. Raises PacketError or TypeError for an invalid one."""
+        """Write a value into a header. Raises PacketError, or InvalidArgument for a wrong type."""
         self._check(header)
         header[self.offset // 8 :] = self.encode(value)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
+from fastnet._contract.values import quoted
 from fastnet._pure.packet._build import MAX_BYTES, Part, build, too_big
 from fastnet._pure.packet._fields import Field, HeaderLength, IPv4Field, IPv6Field, Tail, UInt
 from fastnet._pure.packet._kinds import (
@@ -32,7 +33,7 @@ from fastnet._pure.packet._kinds import (
 )
 from fastnet._pure.packet._scan import Scan, first_kind
 from fastnet._pure.packet._verify import check_options, verify
-from fastnet.errors import PacketError, TruncatedPacket
+from fastnet.errors import InvalidArgument, PacketError, TruncatedPacket
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -72,12 +73,23 @@ class Schema:
         self.template = bytes(header)
 
 
+def _copied(name: str, data: object) -> bytes:
+    """A copy of the bytes of an argument that is any buffer. The size is checked before the copy."""
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidArgument(f"{name} must be bytes, not {type(data).__name__}") from None
+    if view.nbytes > MAX_BYTES:
+        raise too_big()
+    return data if type(data) is bytes else bytes(view)
+
+
 class Record:
     """An immutable value whose fields are read from ``header``, its encoded form.
 
     A subclass has its fields as class attributes. The constructor takes fields by name; the others have
-    their defaults. Raises TypeError for an unknown or missing field or a value of a wrong type, PacketError
-    for a value that does not fit the field.
+    their defaults. Raises TypeError for an unknown or missing field, InvalidArgument for a value of a wrong
+    type, PacketError for one that does not fit the field.
     """
 
     __slots__ = ("_automatic", "_header")
@@ -134,7 +146,9 @@ class Record:
         Raises TruncatedPacket if the bytes end before the fixed fields do. With ``cut`` it accepts them: then
         reading a field whose bytes are missing raises TruncatedPacket.
         """
-        data = bytes(header)
+        if not isinstance(automatic, int):
+            raise InvalidArgument(f"automatic must be an int, not {type(automatic).__name__}")
+        data = header if type(header) is bytes else _copied("header", header)
         if not cut:
             _check_size(cls, data, len(cls._schema.template))
         record = cls.__new__(cls)
@@ -217,7 +231,7 @@ class Layer(Record):
 def _check_kind(layer_type: type[Layer], kind: int) -> None:
     """Check that a class has its fields where building writes those of its kind."""
     if not 0 <= kind < len(NAMES):
-        raise ValueError(f"kind {kind}: expected 0 to {len(NAMES) - 1}")
+        raise InvalidArgument(f"kind {kind}: expected 0 to {len(NAMES) - 1}")
     schema, automatic = layer_type._schema, AUTOMATIC[kind]
     least = {IPV4: 20, IPV6: 40, SCTP: 12}.get(kind, 0)
     for bit, at in zip((LENGTH, PROTOCOL, CHECKSUM), automatic, strict=False):
@@ -226,9 +240,9 @@ def _check_kind(layer_type: type[Layer], kind: int) -> None:
         if at is not None:
             least = max(least, at + 2)
         elif schema.automatic & bit:
-            raise ValueError(f"{layer_type.__name__} computes a field that no {NAMES[kind]} header has")
+            raise InvalidArgument(f"{layer_type.__name__} computes a field that no {NAMES[kind]} header has")
     if len(schema.template) < least:
-        raise ValueError(
+        raise InvalidArgument(
             f"{layer_type.__name__} has {len(schema.template)} bytes: "
             f"{NAMES[kind]} headers have at least {least}"
         )
@@ -238,7 +252,7 @@ def define_layer(layer_type: type[Layer], kind: int | None, message: int | None 
     """Register the class of layers that parsing returns for a kind, or for its messages of one type.
 
     With ``kind`` None the class keeps the kind that it inherits. With ``message`` it is for ICMP or ICMPv6
-    messages of this type. Raises ValueError for a class whose fixed fields do not fit its kind of header.
+    messages of this type. Raises InvalidArgument if the class's fixed fields do not fit its kind of header.
     """
     _check_kind(layer_type, layer_type.kind if kind is None else kind)
     if kind is not None:
@@ -295,7 +309,7 @@ class Packet:
                 stack.extend(layer._stack())
             else:
                 payload = _layer_type(PAYLOAD, b"")
-                stack.append(payload.from_header(bytes(memoryview(layer))))
+                stack.append(payload.from_header(_copied("layers", layer)))
         if len(stack) > MAX_LAYERS:
             raise PacketError(f"{len(stack)} layers: at most {MAX_LAYERS} make a packet")
         if any(layer.kind == PADDING for layer in stack[:-1]):
@@ -351,7 +365,7 @@ class Packet:
 
     def __contains__(self, layer_type: object) -> bool:
         if not isinstance(layer_type, type):
-            raise TypeError(f"expected a class of layers, not {type(layer_type).__name__}")
+            raise InvalidArgument(f"layer_type must be a class of layers, not {type(layer_type).__name__}")
         return self._find(layer_type) >= 0
 
     @overload
@@ -365,18 +379,21 @@ class Packet:
         """The position of the layer ``packet[key]``, counted from 0, the outermost first.
 
         ``key`` is a position (a negative one counts from the end), a class of layers, or ``(IPv4, 2)``, the
-        second layer of a class. Raises IndexError or KeyError if there is none, TypeError for another key.
+        second layer of a class. Raises IndexError or KeyError if there is none, InvalidArgument for another
+        key.
         """
         if isinstance(key, int):
             i = key + len(self) if key < 0 else key
             if not 0 <= i < len(self):
-                raise IndexError(f"no layer {key}: this packet has {len(self)}")
+                raise IndexError(f"no layer {quoted(key)}: this packet has {len(self)}")
             return int(i)
         layer_type, number = key if isinstance(key, tuple) and len(key) == 2 else (key, 1)
         if not isinstance(layer_type, type) or not isinstance(number, int):
-            raise TypeError(f"expected a place, a class of layers, or (class, number), not {key!r}")
+            raise InvalidArgument(
+                f"key {quoted(key)}: expected a place, a class of layers or (class, number)"
+            )
         if number < 1:
-            raise KeyError(f"{layer_type.__name__} {number}: layers of a class are counted from 1")
+            raise KeyError(f"{layer_type.__name__} {quoted(number)}: layers of a class are counted from 1")
         i = self._find(layer_type, number)
         if i < 0:
             which = f" {number}" if number > 1 else ""
@@ -385,8 +402,10 @@ class Packet:
 
     def get(self, layer_type: type[L], number: int = 1, /) -> L | None:
         """The first layer of a class, or the one with this number, counted from 1; None if there is none."""
-        if not isinstance(layer_type, type) or not isinstance(number, int):
-            raise TypeError(f"expected a class of layers and a number, not {layer_type!r}, {number!r}")
+        if not isinstance(layer_type, type):
+            raise InvalidArgument(f"layer_type must be a class of layers, not {type(layer_type).__name__}")
+        if not isinstance(number, int):
+            raise InvalidArgument(f"number must be an int, not {type(number).__name__}")
         i = self._find(layer_type, max(number, 1))
         return None if i < 0 else self._layer_at(i)  # type: ignore[return-value]
 
@@ -526,14 +545,13 @@ def parse(data: Buffer, link: str | int = "ethernet", strict: bool = False) -> P
     (DLT). If data is cut short or malformed, the packet has the layers before that, the rest as payload, and
     the reason as ``packet.error``. A header that is cut short is a layer: reading a field whose bytes are
     missing raises TruncatedPacket. With ``strict`` the reason is raised (TruncatedPacket, PacketError), and
-    also BadChecksum for a wrong checksum and PacketError for malformed options. Raises TypeError if data is
-    not a buffer, PacketError for an unknown link or more than 4294967295 bytes.
+    also BadChecksum for a wrong checksum and PacketError for malformed options. Raises InvalidArgument if
+    data is not a buffer and for an unknown link, PacketError for more than 4294967295 bytes.
     """
     packet = Packet.__new__(Packet)
-    view = memoryview(data)
-    if view.nbytes > MAX_BYTES:
-        raise too_big()
-    packet._data = data if type(data) is bytes else bytes(view)
+    if not isinstance(strict, bool):
+        raise InvalidArgument(f"strict must be True or False, not {type(strict).__name__}")
+    packet._data = _copied("data", data)
     packet._layers = None
     packet._link = link
     packet._scan = Scan(packet._data, first_kind(packet._data, link))

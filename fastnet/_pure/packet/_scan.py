@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastnet._contract.values import quoted
 from fastnet._pure.checksum import checksum
 from fastnet._pure.packet._kinds import (
     AH,
@@ -58,7 +59,7 @@ from fastnet._pure.packet._kinds import (
     TCP,
     UDP,
 )  # fmt: skip
-from fastnet.errors import PacketError, TruncatedPacket
+from fastnet.errors import InvalidArgument, PacketError, TruncatedPacket
 
 _ETHERTYPES = ETHERTYPES | OLD_ETHERTYPES
 _IPV4_ETHERTYPE = 0x0800
@@ -74,10 +75,12 @@ _NOT_ETHERNET = (770, 803, 824)
 
 
 def first_kind(data: bytes, link: str | int) -> int:
-    """The kind of the first header. Raises PacketError for an unknown link."""
+    """The kind of the first header. Raises InvalidArgument for an unknown link."""
     if not isinstance(link, str | int) or link not in LINK_KINDS:
         numbers = ", ".join(map(str, LINK_NUMBERS))
-        raise PacketError(f"link {link!r}: expected one of {', '.join(LINKS)}, or a DLT number of {numbers}")
+        raise InvalidArgument(
+            f"link {quoted(link)}: expected one of {', '.join(LINKS)}, or a DLT number of {numbers}"
+        )
     if link in EITHER_IP and data and data[0] >> 4 == 6:
         return IPV6
     return LINK_KINDS[link]

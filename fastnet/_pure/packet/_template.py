@@ -20,7 +20,7 @@ from fastnet._pure.packet._kinds import (
     checksum_at,
 )
 from fastnet._pure.packet._layers import Layer, Packet
-from fastnet.errors import PacketError
+from fastnet.errors import InvalidArgument, PacketError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -68,12 +68,12 @@ class _Checksum:
 
 def _checked(fields: tuple[Any, ...]) -> tuple[Field, ...]:
     if not fields:
-        raise TypeError("a template varies at least one field")
+        raise InvalidArgument("fields: a template varies at least one")
     if len(fields) > MAX_FIELDS:
         raise PacketError(f"{len(fields)} fields: a template varies at most {MAX_FIELDS}")
     for field in fields:
         if not isinstance(field, Field):
-            raise TypeError(f"expected a field, as IPv4.dst, not {type(field).__name__}")
+            raise InvalidArgument(f"fields must be fields, as IPv4.dst, not {type(field).__name__}")
         if field.automatic or isinstance(field, HeaderLength):
             raise PacketError(f"{field.name} can't vary: it is computed")
         if isinstance(field, Tail):
@@ -121,19 +121,28 @@ def _check_followed(layers: list[Layer], owner: int, places: list[int], fields: 
             raise PacketError(f"{field.name} can't vary: a checksum that can't be updated depends on it")
 
 
+def _values(column: Iterable[Any]) -> list[Any]:
+    if not isinstance(column, Iterable):
+        raise InvalidArgument(f"columns must be iterables of values, not {type(column).__name__}")
+    return list(column)
+
+
 class Template:
     """Many packets from one, equal except in some fields; checksums are updated (RFC 1624).
 
     ``fields`` are up to 8 fields of classes: ``Template(packet, IPv4.dst, UDP.sport)``; each is in the first
     layer that has it. In a packet made by ``/``, automatic checksums are updated; in a parsed packet all are,
     except a UDP checksum of 0: right ones stay right and wrong ones wrong. Raises PacketError for a field
-    that no layer has, that is computed, that is given twice or whose size varies; TypeError for an argument
-    that is not a field, or without fields.
+    that no layer has, that is computed, that is given twice or whose size varies; InvalidArgument for an
+    argument that is not a packet or not a field, or without fields.
     """
 
-    __slots__ = ("_checksums", "_data", "_fields", "_pieces")
+    __slots__ = ("_checksums", "_data", "_fields", "_packet", "_pieces")
 
     def __init__(self, packet: Packet, *fields: Field) -> None:
+        if not isinstance(packet, Packet):
+            raise InvalidArgument(f"packet must be a packet, not {type(packet).__name__}")
+        self._packet = packet
         self._fields = _checked(fields)
         layers = list(packet)
         places = [_place(layers, field) for field in self._fields]
@@ -199,16 +208,19 @@ class Template:
         """The size of each packet in bytes."""
         return len(self._data)
 
+    def __reduce__(self) -> tuple[type[Template], tuple[Packet | Field, ...]]:
+        return type(self), (self._packet, *self._fields)
+
     def __repr__(self) -> str:
         return f"<Template: {self.size} bytes, varying {', '.join(field.name for field in self._fields)}>"
 
     def build(self, *values: Any) -> bytes:
         """The packet with these values, one for each field, in the order of the fields.
 
-        Raises TypeError for a wrong number of values, and the errors of the fields for a value.
+        Raises InvalidArgument for a wrong number of values, and the errors of the fields for a value.
         """
         if len(values) != len(self._fields):
-            raise TypeError(f"expected {len(self._fields)} values, one for each field: got {len(values)}")
+            raise InvalidArgument(f"{len(values)} values: expected {len(self._fields)}, one for each field")
         numbers = []
         for field, piece, value in zip(self._fields, self._pieces, values, strict=True):
             encoded = bytearray(field.offset // 8 + piece.size)
@@ -228,13 +240,13 @@ class Template:
         """All packets of these columns, concatenated.
 
         A column has the values of one field. It is any iterable; ``array("Q")`` is fastest for a field of at
-        most 64 bits. Raises ValueError if columns differ in length, and the errors of ``build``.
+        most 64 bits. Raises InvalidArgument if columns differ in length, and the errors of ``build``.
         """
         if len(columns) != len(self._fields):
-            raise TypeError(f"expected {len(self._fields)} columns, one for each field: got {len(columns)}")
-        lists = [list(column) for column in columns]
+            raise InvalidArgument(f"{len(columns)} columns: expected {len(self._fields)}, one for each field")
+        lists = [_values(column) for column in columns]
         if len({len(column) for column in lists}) > 1:
-            raise ValueError(
+            raise InvalidArgument(
                 f"columns of {', '.join(str(len(column)) for column in lists)} values: expected one length"
             )
         return b"".join(map(self.build, *lists))
@@ -245,7 +257,10 @@ class Template:
         Raises BufferError if the buffer is read-only or too small.
         """
         data = self.build_many(*columns)
-        view = memoryview(buffer)
+        try:
+            view = memoryview(buffer)
+        except TypeError:
+            raise InvalidArgument(f"buffer must be a buffer, not {type(buffer).__name__}") from None
         if view.readonly or not view.c_contiguous:
             raise BufferError("buffer must be writable and contiguous")
         view = view.cast("B")
