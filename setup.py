@@ -20,6 +20,7 @@ NEEDS = {
     "packet": ("checksum",),
     "relay": ("http_head",),
     "probe": ("permute", "checksum"),
+    "rtnetlink": ("packet", "checksum"),
 }
 """Topics whose C calls another topic's."""
 

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from fastnet._pure import permute as permute
     from fastnet._pure import probe as probe
     from fastnet._pure import relay as relay
+    from fastnet._pure import rtnetlink as rtnetlink
 
 IMPLEMENTATIONS = ("native", "pure")
-TOPICS = frozenset({"checksum", "http_head", "monitor", "netif", "packet", "permute", "probe", "relay"})
+TOPICS = frozenset(
+    {"checksum", "http_head", "monitor", "netif", "packet", "permute", "probe", "relay", "rtnetlink"}
+)
 
 _failure: str | None = None
 """The reason if native could not be loaded."""

@@ -268,8 +268,9 @@ class InterfaceCounters(NamedTuple):
     tx_window_errors: int
     rx_compressed: int
     tx_compressed: int
-    rx_nohandler: int = 0
-    carrier_changes: int = 0
+    rx_nohandler: int
+    rx_otherhost_dropped: int
+    carrier_changes: int
     """How often the carrier came or went."""
 
     def as_dict(self) -> dict[str, Any]:

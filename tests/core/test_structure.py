@@ -27,7 +27,7 @@ PLUMBING = {"aio", "endpoints", "errors"}
 FEATURES = package._MODULES - PLUMBING | VERBS
 WITHOUT_STOP = {"targets"}
 """Features that are seen at another's stop."""
-PARSERS = {"checksum", "packet"}
+PARSERS = {"checksum", "packet", "rtnetlink"}
 """Topics whose C reads bytes from outside: each has a fuzzer."""
 SYSTEM = {"ctypes", "struct", "fcntl.ioctl"}
 """What only the core uses."""
