@@ -415,6 +415,20 @@ class Status(Record):
     """With ``--ports``, if they could be scanned."""
 
 
+class WayOut(TypedDict):
+    """How packets to a global address leave this machine, or why they can't."""
+
+    destination: str
+    """The address that the kernel was asked the way to; nothing was sent there."""
+    interface: str | None
+    gateway: str | None
+    """The router; null if the destination is on the link."""
+    source: str | None
+    """The address that the kernel sends from."""
+    obstacle: str
+    """Why no packet gets out; empty if it does."""
+
+
 class Support(Record):
     """ipv6: which IPv6 support works."""
 
@@ -423,17 +437,22 @@ class Support(Record):
     """Python knows IPv6."""
     kernel: bool
     """An IPv6 socket can be opened."""
+    enabled: list[str]
+    """The interfaces that may use IPv6."""
     disabled: list[str]
     """The interfaces whose sysctl disable_ipv6 is set."""
     loopback: bool
     """``::1`` can be bound to."""
+    link_local: list[str]
+    """Usable addresses on links, with their zones."""
     addresses: list[str]
     """Those usable beyond loopback and link."""
-    default_route: bool
+    ways: list[WayOut]
+    """The routes to one address of each regional registry."""
     works: bool
     """Whether a connection over IPv6 can leave this machine."""
-    reason: str
-    """The first missing thing; empty if IPv6 works."""
+    reasons: list[str]
+    """Everything that is missing; empty if IPv6 works."""
 
 
 class Ipv6Address(Record, InterfaceAddress):

@@ -26,7 +26,7 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 """Family, lengths of destination and source, TOS, table, protocol, scope, type, flags; a rule's alike."""
 _GET_ROUTE, _GET_RULE = 26, 34
 
-_DESTINATION, _OUT, _GATEWAY, _PRIORITY, _PREFERRED, _TABLE = 1, 4, 5, 6, 7, 15
+_DESTINATION, _SOURCE, _OUT, _GATEWAY, _PRIORITY, _PREFERRED, _TABLE = 1, 2, 4, 5, 6, 7, 15
 _SEVERAL_WAYS = {9, 18, 22}
 """RTA_MULTIPATH, RTA_VIA, RTA_ENCAP: more than one next hop, one of the other family, a tunnel."""
 _UNICAST = 1
@@ -73,6 +73,38 @@ class _Entry(NamedTuple):
     last: int
     interface: int
     has_gateway: bool
+
+
+class Way(NamedTuple):
+    """The kernel's route for one destination."""
+
+    is_unicast: bool
+    """Whether the packets are sent to a host; not to this machine, and not rejected."""
+    interface: int
+    """The interface's index; 0 if the route has none."""
+    gateway: str
+    """The numeric address of the router on the way; empty if there is none."""
+    source: str
+    """The numeric address that the kernel would send from; empty if it has none."""
+
+
+def way_to(family: int, destination: str, source: str = "") -> Way:
+    """The kernel's route to a numeric address, from another or from any, by RTM_GETROUTE; nothing is sent.
+
+    Raises OSError.
+    """
+    bits = _BITS[socket.AddressFamily(family)]
+    question = _ROUTE.pack(family, bits, bits if source else 0, 0, 0, 0, 0, 0, 0)
+    question += attribute(_DESTINATION, socket.inet_pton(family, destination))
+    if source:
+        question += attribute(_SOURCE, socket.inet_pton(family, source))
+    with open_netlink() as kernel:
+        answer = ask(kernel, _GET_ROUTE, question)
+    (*_, kind, _), said = _ROUTE.unpack_from(answer), attributes(answer, _ROUTE.size)
+    gateway, preferred = (
+        socket.inet_ntop(family, said[which]) if which in said else "" for which in (_GATEWAY, _PREFERRED)
+    )
+    return Way(kind == _UNICAST, number(said, _OUT), gateway, source or preferred)
 
 
 def on_link(family: int) -> list[Route]:

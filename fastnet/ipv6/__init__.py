@@ -8,9 +8,10 @@ address: its type and scope, what is embedded in it, and whether it is one of th
 from fastnet._special import SpecialBlock
 from fastnet.ipv6.explained import EmbeddedIPv4, Explanation, explain
 from fastnet.ipv6.prefixes import ENGINES, PREFIX_ENGINES, Prefix, addresses, prefix
-from fastnet.ipv6.supported import Ipv6Support, support
+from fastnet.ipv6.supported import DESTINATIONS, Ipv6Support, WayOut, support
 
 __all__ = [
+    "DESTINATIONS",
     "ENGINES",
     "PREFIX_ENGINES",
     "EmbeddedIPv4",
@@ -18,6 +19,7 @@ __all__ = [
     "Ipv6Support",
     "Prefix",
     "SpecialBlock",
+    "WayOut",
     "addresses",
     "explain",
     "prefix",

@@ -3,29 +3,53 @@
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from fastnet._backend import netif as _core
 from fastnet._results import as_dict, shown
-from fastnet.errors import NoSuchInterface
-from fastnet.interfaces import scope_of
+from fastnet._system.routes import Way, way_to
+from fastnet.interfaces import InterfaceFlags, get_flags, scope_of
+
+DESTINATIONS = ("2400::1", "2600::1", "2800::1", "2a00::1", "2c00::1")
+"""Addresses that the kernel is asked the way to: one of each regional registry's largest block (RFC 7020)."""
 
 _CONF = "/proc/sys/net/ipv6/conf"
-_ROUTES = "/proc/thread-self/net/ipv6_route"
+_DISCARD_PORT = 9
 
 # linux/if_addr.h
 _IFA_F_DADFAILED = 0x08
 _IFA_F_TENTATIVE = 0x40
 
-# linux/route.h, ipv6_route.h
-_RTF_UP = 0x1
-_RTF_REJECT = 0x200
-_RTF_LOCAL = 0x80000000
+_NO_WAY = {
+    errno.EACCES: "a prohibit route",
+    errno.EHOSTUNREACH: "an unreachable route",
+    errno.EINVAL: "a blackhole route",
+    errno.ENETUNREACH: "no route",
+    errno.EADDRNOTAVAIL: "no source address",
+}
+"""Why the kernel refuses a destination, by its errno."""
 
-# linux/if.h
-_IFF_LOOPBACK = 0x8
-_IFF_RUNNING = 0x40
+
+class WayOut(NamedTuple):
+    """How packets to a global address leave this machine, or why they can't."""
+
+    destination: str
+    """The address that the kernel was asked the way to; nothing was sent there."""
+    interface: str | None
+    gateway: str | None
+    """The router; None if the destination is on the link."""
+    source: str | None
+    """The address that the kernel sends from."""
+    obstacle: str
+    """Why no packet gets out; empty if it does."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Each field, as plain values for JSON."""
+        return as_dict(self)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class Ipv6Support(NamedTuple):
@@ -33,27 +57,30 @@ class Ipv6Support(NamedTuple):
 
     built_in: bool
     kernel: bool
+    enabled: tuple[str, ...]
     disabled: tuple[str, ...]
     loopback: bool
+    link_local: tuple[str, ...]
     addresses: tuple[str, ...]
-    default_route: bool
+    ways: tuple[WayOut, ...]
 
     @property
     def works(self) -> bool:
         """Whether a connection over IPv6 can leave this machine."""
-        return not self.reason
+        return not self.reasons
 
     @property
-    def reason(self) -> str:
-        """The first missing thing; empty if IPv6 works."""
+    def reasons(self) -> tuple[str, ...]:
+        """Everything that is missing; empty if IPv6 works."""
+        if not self.built_in:
+            return ("Python was built without IPv6",)
+        if not self.kernel:
+            return ("the kernel has no IPv6",)
         lacking = (
-            (self.built_in, "Python was built without IPv6"),
-            (self.kernel, "the kernel has no IPv6"),
             (self.loopback, "the loopback address ::1 can't be used"),
             (bool(self.addresses), "no interface has an address beyond its own link"),
-            (self.default_route, "there is no default route"),
         )
-        return next((reason for there, reason in lacking if not there), "")
+        return (*(reason for there, reason in lacking if not there), *_obstacles(self.ways))
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -63,23 +90,48 @@ class Ipv6Support(NamedTuple):
         return shown(self)
 
 
-def support() -> Ipv6Support:
-    """What IPv6 support there really is, in the calling thread's network namespace.
+def _obstacles(ways: Iterable[WayOut]) -> Iterator[str]:
+    """Each obstacle once, with the destinations if others have a way out, or another obstacle."""
+    found: dict[str, list[str]] = {}
+    for way in ways:
+        found.setdefault(way.obstacle, []).append(way.destination)
+    for obstacle, destinations in found.items():
+        if obstacle:
+            which = "" if len(found) == 1 else f" to {', '.join(destinations)}"
+            yield f"no way out{which}: {obstacle}"
 
-    ``built_in``: Python knows IPv6. ``kernel``: an IPv6 socket can be opened. ``disabled``: the interfaces
-    whose sysctl disable_ipv6 is set. ``loopback``: ``::1`` can be bound to. ``addresses``: those usable
-    beyond loopback and link, without any whose duplicate detection is under way or failed (RFC 4862,
-    section 5.4). ``default_route``: there is one, for every source, that neither rejects nor ends on this
-    machine, by an interface that is running. Nothing is sent.
+
+def support() -> Ipv6Support:
+    """What IPv6 support there really is, in the calling thread's network namespace. Nothing is sent.
+
+    ``built_in``: Python knows IPv6. ``kernel``: an IPv6 socket can be opened. ``enabled`` and ``disabled``:
+    the interfaces by their sysctl disable_ipv6. ``loopback``: ``::1`` can be bound to. ``link_local`` and
+    ``addresses``: the addresses on links, and those beyond loopback and link, without any whose duplicate
+    detection is under way or failed (RFC 4862, section 5.4). ``ways``: for one address of each
+    regional registry, the route that the kernel selects and the source that it would send from, as it does
+    for an unbound socket; the kernel itself applies rules, routes for some sources, and next-hop objects.
+    A way out ends on another machine, from an address beyond the link, by an interface that is running.
+
+    Raises OSError if the kernel refuses to answer, as in a sandbox without rtnetlink(7).
     """
+    if not socket.has_ipv6:
+        return Ipv6Support(False, False, (), (), False, (), (), ())
     kernel, loopback = _try_sockets()
-    addresses = tuple(
-        address
-        for _, address, _, flags in _core.list_ipv6()
-        if not flags & (_IFA_F_DADFAILED | _IFA_F_TENTATIVE) and scope_of(address) not in ("host", "link")
-    )
+    enabled, disabled = _by_sysctl()
+    usable = [
+        (name, address)
+        for name, address, _, flags in _core.list_ipv6()
+        if not flags & (_IFA_F_DADFAILED | _IFA_F_TENTATIVE)
+    ]
     return Ipv6Support(
-        socket.has_ipv6, kernel, tuple(_disabled_interfaces()), loopback, addresses, _has_default_route()
+        built_in=True,
+        kernel=kernel,
+        enabled=enabled,
+        disabled=disabled,
+        loopback=loopback,
+        link_local=tuple(f"{address}%{name}" for name, address in usable if scope_of(address) == "link"),
+        addresses=tuple(address for _, address in usable if scope_of(address) not in ("host", "link")),
+        ways=tuple(map(_way_out, DESTINATIONS)) if kernel else (),
     )
 
 
@@ -100,36 +152,63 @@ def _try_sockets() -> tuple[bool, bool]:
         return False, False
 
 
-def _disabled_interfaces() -> Iterator[str]:
+def _by_sysctl() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The interfaces that may use IPv6, and those that may not."""
+    found: dict[bool, list[str]] = {True: [], False: []}
     # The sysctl file system shows each thread the namespace that it is in.
     for _, name in socket.if_nameindex():
         try:
             with open(os.path.join(_CONF, name, "disable_ipv6")) as file:
-                if file.read().strip() != "0":
-                    yield name
+                found[file.read().strip() == "0"].append(name)
         except FileNotFoundError:
-            continue  # The interface went meanwhile, or the kernel has no IPv6 for it.
+            continue  # It was removed meanwhile, or the kernel has no IPv6 for it.
+    return tuple(found[True]), tuple(found[False])
 
 
-def _has_default_route() -> bool:
+def _way_out(destination: str) -> WayOut:
     try:
-        with open(_ROUTES, "rb") as file:
-            routes = [
-                line.split() for line in file
-            ]  # as bytes: a name may hold what splits a text, or is none
-    except FileNotFoundError:
-        return False
-    return any(
-        to == from_ == b"00"
-        and int(flags, 16) & (_RTF_UP | _RTF_REJECT | _RTF_LOCAL) == _RTF_UP
-        and _leads_out(os.fsdecode(name))
-        for _, to, _, from_, *_, flags, name in routes
-    )
+        way = _way_of_a_program(destination)
+    except OSError as error:
+        if error.errno not in _NO_WAY:
+            raise
+        return WayOut(destination, None, None, None, _NO_WAY[error.errno])
+    name, obstacle = "", "the route ends on this machine"
+    if way.is_unicast and way.interface:
+        try:
+            name = socket.if_indextoname(way.interface)
+            obstacle = _obstacle(name, way.source)
+        except OSError:
+            obstacle = "the interface of the route was removed"
+    return WayOut(destination, name or None, way.gateway or None, way.source or None, obstacle)
 
 
-def _leads_out(ifname: str) -> bool:
-    """Whether packets sent by an interface leave this machine."""
+def _way_of_a_program(destination: str) -> Way:
+    """The route of an unbound socket: one for every source, else one for the source that is selected."""
     try:
-        return _core.get_flags(ifname) & (_IFF_LOOPBACK | _IFF_RUNNING) == _IFF_RUNNING
-    except NoSuchInterface:
-        return False  # it went meanwhile
+        return way_to(socket.AF_INET6, destination)
+    except OSError as error:
+        if error.errno not in _NO_WAY:
+            raise
+        return way_to(socket.AF_INET6, destination, _source_for(destination))
+
+
+def _source_for(destination: str) -> str:
+    """The address from which the kernel sends; connect(2) of a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.connect((destination, _DISCARD_PORT))
+        address: str = sock.getsockname()[0]
+        return address.partition("%")[0]
+
+
+def _obstacle(ifname: str, source: str) -> str:
+    """Why packets sent by an interface from an address do not get out; empty if they do."""
+    flags = get_flags(ifname)
+    if InterfaceFlags.LOOPBACK in flags:
+        return "the route ends on this machine"
+    if InterfaceFlags.RUNNING not in flags:
+        return f"{ifname} is not running: no carrier"
+    if not source:
+        return _NO_WAY[errno.EADDRNOTAVAIL]
+    if scope_of(source) in ("host", "link"):
+        return f"the kernel would send from {source}, which is valid on its link only"
+    return ""

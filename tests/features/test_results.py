@@ -28,6 +28,7 @@ HOPS = tuple(fastnet.Hop(ttl, (fastnet.Response("192.0.2.9", 1.23456, None),) * 
 PORTS = tuple(fastnet.PortState(port, "closed", "refused") for port in range(1, 1025))
 ADDRESS = interfaces.InterfaceAddress("lo", "lo", "::1", 128, "::1", "host")
 RULE = fastnet.Rule(8080, ["192.0.2.1:80"], policy="least-connections")
+WAY = ipv6.WayOut("2600::1", "eth0", "fe80::1", "2001:db8::1", "")
 CLIENT = (socket.AF_INET, ("192.0.2.7", 4711))
 
 RESULTS: list[Any] = [
@@ -54,7 +55,7 @@ RESULTS: list[Any] = [
     fastnet.Relayed(1, 2, True),
     ADDRESS,
     interfaces.InterfaceStatus("lo", "up", "turned on and running", True, True, (ADDRESS,) * 9, PORTS),
-    ipv6.Ipv6Support(True, True, (), True, ("2001:db8::1",), True),
+    *(ipv6.Ipv6Support(True, True, ("lo",), (), True, (), ("2001:db8::1",), (WAY,)), WAY),
     ipv6.Prefix("fe80::1", "eth0", 64, "fe80::"),
     *(ipv6.explain("2001:0:4136:e378:8000:63bf:3fff:fdd2"), ipv6.EmbeddedIPv4("6to4", "192.0.2.1")),
     targets.Unresolved("h.invalid", "Name or service not known"),

@@ -1,9 +1,9 @@
 """Show which IPv6 support works, and the prefix of every address; or compute the prefix of one
 address; or explain addresses ("fastnet ipv6 explain"). The exit code is 0 if IPv6 works: loopback, an
-address beyond the link, and a default route."""
+address beyond the link, and a way out, which the kernel is asked for. Nothing is sent."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, cast
 
 from fastnet._clock import now
 from fastnet.cli import exits
@@ -14,7 +14,7 @@ from fastnet.cli.parts import interface_address
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
 from fastnet.interfaces import InterfaceAddress
-from fastnet.ipv6 import ENGINES, Ipv6Support, Prefix, addresses, prefix, support
+from fastnet.ipv6 import ENGINES, Ipv6Support, Prefix, WayOut, addresses, prefix, support
 
 if TYPE_CHECKING:
     from fastnet import _records as records
@@ -64,19 +64,7 @@ def show_support(args: Arguments) -> int:
 
 
 def print_support_json(found: Ipv6Support) -> None:
-    record: records.Support = {
-        "kind": "support",
-        "time": now(),
-        "built_in": found.built_in,
-        "kernel": found.kernel,
-        "disabled": list(found.disabled),
-        "loopback": found.loopback,
-        "addresses": list(found.addresses),
-        "default_route": found.default_route,
-        "works": found.works,
-        "reason": found.reason,
-    }
-    print_json(record)
+    print_json(cast("records.Support", {"kind": "support", "time": now(), **found.as_dict()}))
 
 
 def print_addresses_json(listed: Iterable[InterfaceAddress]) -> None:
@@ -89,13 +77,26 @@ def print_support(found: Ipv6Support) -> None:
     for name, value in (
         ("built into Python", yes(found.built_in)),
         ("in the kernel", yes(found.kernel)),
-        ("turned off on", ", ".join(found.disabled) or "no interface"),
+        ("turned on for", ", ".join(found.enabled) or "no interface"),
+        ("turned off for", ", ".join(found.disabled) or "no interface"),
         ("loopback ::1", yes(found.loopback)),
+        ("link-local addresses", ", ".join(found.link_local) or "none"),
         ("addresses beyond the link", ", ".join(found.addresses) or "none"),
-        ("default route", yes(found.default_route)),
-        ("works", "yes" if found.works else f"no: {found.reason}"),
+        *(("way out", words) for words in ways_out(found.ways)),
+        ("works", "yes" if found.works else f"no: {'; '.join(found.reasons)}"),
     ):
         print_line(f"{name + ':':27}{value}")
+
+
+def ways_out(ways: Iterable[WayOut]) -> Iterator[str]:
+    """Each way once, with its destinations if there are several."""
+    found: dict[WayOut, list[str]] = {}
+    for way in ways:
+        found.setdefault(way._replace(destination=""), []).append(way.destination)
+    for way, destinations in found.items():
+        router = f" and router {way.gateway}" if way.gateway else ""
+        words = f"none: {way.obstacle}" if way.obstacle else f"by {way.interface}{router}, from {way.source}"
+        yield words if len(found) == 1 else f"to {', '.join(destinations)}: {words}"
 
 
 def yes(value: bool) -> str:
