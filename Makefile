@@ -35,7 +35,7 @@ stress: $(VENV)/test-extras
 
 # The same against a build of its own with ASan, UBSan and the relay's own checks (-DFN_CHECKED), by gcc.
 SANITIZED := build/sanitized
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFN_CHECKED
+SANITIZE := -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFN_CHECKED
 stress-sanitized: $(VENV)/test-extras
 	CC="$(SANITIZED_CC)" CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" FASTNET_BUILD=native $(BIN)/python -W ignore setup.py -q \
 		build --build-temp $(SANITIZED)/objects --build-lib $(SANITIZED)/library --parallel 2

@@ -10,11 +10,16 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import BaseError, CCompilerError
 
 CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-missing-field-initializers"]
 """What Cython writes leaves out the fields that a newer Python's types end with."""
+DEBUG = "-g" in os.environ.get("CFLAGS", "").split()
+"""Whether to keep debugging information, which is three quarters of a wheel and names the build's folders."""
 BUILD_MODES = ("native", "pure")
+WHY_PURE = "fastnet/_native/why_pure.txt"
+"""Written by a build without extensions, for ``fastnet --version``: the reason."""
 NEEDS = {
     "monitor": ("netif",),
     "packet": ("checksum",),
@@ -50,7 +55,8 @@ def extensions() -> list[Extension]:
             [str(pyx), *c_sources(pyx.stem)],
             include_dirs=["csrc"],
             depends=[str(header) for header in Path("csrc").rglob("*.h")],
-            extra_compile_args=CFLAGS,
+            extra_compile_args=CFLAGS if DEBUG else [*CFLAGS, "-g0"],
+            extra_link_args=[] if DEBUG else ["-Wl,--strip-all"],
         )
         for pyx in sorted(Path("fastnet/_native").glob("*.pyx"))
     ]
@@ -59,15 +65,22 @@ def extensions() -> list[Extension]:
 class BuildAllOrNothing(build_ext):
     """Half an implementation would be worse than none: one extension that fails drops them all."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
     def run(self) -> None:
         in_tree = bool(self.inplace)  # noted now: a build that fails leaves it False
         try:
             super().run()
+            if in_tree:
+                Path(WHY_PURE).unlink(missing_ok=True)  # of an earlier build
         except (BaseError, CCompilerError, OSError) as error:
             if build_mode() == "native":
                 raise
             print(f"fastnet: no native implementation ({error}); installing the pure one", file=sys.stderr)
             self.drop_extensions(in_tree)
+            write_why_pure("." if in_tree else self.build_lib, f"built without a C compiler: {error}")
 
     def build_extension(self, extension: Extension) -> None:
         """With objects of its own: side by side, two that have a C file in common would write one object."""
@@ -82,6 +95,19 @@ class BuildAllOrNothing(build_ext):
                 Path(root, self.get_ext_filename(extension.name)).unlink(missing_ok=True)
         self.extensions = self.distribution.ext_modules = []
         self.get_finalized_command("bdist_wheel").root_is_pure = True
+
+
+class BuildPython(build_py):
+    """Notes that a build without extensions was asked for."""
+
+    def run(self) -> None:
+        super().run()
+        if build_mode() == "pure":
+            write_why_pure("." if self.editable_mode else self.build_lib, "built with FASTNET_BUILD=pure")
+
+
+def write_why_pure(root: str, reason: str) -> None:
+    Path(root, WHY_PURE).write_text(reason.splitlines()[0] + "\n", encoding="utf-8")
 
 
 def cythonized() -> list[Extension]:
@@ -120,5 +146,5 @@ setup(
     long_description_content_type="text/markdown",
     project_urls=urls(),
     ext_modules=[] if build_mode() == "pure" else cythonized(),
-    cmdclass={"build_ext": BuildAllOrNothing},
+    cmdclass={"build_ext": BuildAllOrNothing, "build_py": BuildPython},
 )

@@ -61,13 +61,13 @@ def implementations() -> Sequence[str]:
         return ("pure",)
     try:
         # Imported here: with FASTNET_IMPL=native the import fails if there is no native.
-        from fastnet._backend import IMPLEMENTATIONS, implementation, native_failure
+        from fastnet._backend import IMPLEMENTATIONS, implementation, why_pure
     except ImplementationMissing as error:
         remark(f"bench: {error}")
         return ()
     if implementation() != "native":
         remark(
-            f"bench: no native implementation to measure ({native_failure()}): run `make bench`, "
+            f"bench: no native implementation to measure ({why_pure()}): run `make bench`, "
             "or ask for the pure one with FASTNET_IMPL=pure"
         )
         return ()

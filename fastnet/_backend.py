@@ -74,9 +74,17 @@ def pure(topic: str) -> ModuleType:
     return import_module(f"fastnet._pure.{topic}")
 
 
-def native_failure() -> str | None:
-    """The reason if native is not in use although pure was not requested; else None."""
-    return _failure
+def why_pure() -> str | None:
+    """The reason if pure runs: it was requested, now or by the build, or native was not built or did not load."""
+    if _chosen == "native":
+        return None
+    if _failure is None:
+        return "FASTNET_IMPL=pure"
+    try:
+        with open(os.path.join(os.path.dirname(__file__), "_native", "why_pure.txt"), encoding="utf-8") as file:
+            return file.read().rstrip()
+    except OSError:  # a build with extensions writes none
+        return f"native does not load: {_failure}"
 
 
 def __getattr__(topic: str) -> ModuleType:

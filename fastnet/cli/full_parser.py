@@ -98,11 +98,10 @@ class Version(argparse.Action):
     """``--version``: the version, and which implementation runs (looked up only when it is asked for)."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from fastnet._backend import implementation, native_failure
+        from fastnet._backend import implementation, why_pure
 
-        failure = native_failure()
-        note = f" (no native: {failure})" if failure else ""
-        print_line(f"fastnet {fastnet.__version__} {implementation()}{note}")
+        reason = why_pure()
+        print_line(f"fastnet {fastnet.__version__} {implementation()}" + (f" ({reason})" if reason else ""))
         parser.exit()
 
 

