@@ -7,6 +7,7 @@ import re
 import sys
 from copy import copy
 from pathlib import Path
+from textwrap import shorten
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -80,7 +81,7 @@ class BuildAllOrNothing(build_ext):
                 raise
             print(f"fastnet: no native implementation ({error}); installing the pure one", file=sys.stderr)
             self.drop_extensions(in_tree)
-            write_why_pure("." if in_tree else self.build_lib, f"built without a C compiler: {error}")
+            write_why_pure("." if in_tree else self.build_lib, shorten(f"native did not build: {error}", 120))
 
     def build_extension(self, extension: Extension) -> None:
         """With objects of its own: side by side, two that have a C file in common would write one object."""
@@ -107,7 +108,7 @@ class BuildPython(build_py):
 
 
 def write_why_pure(root: str, reason: str) -> None:
-    Path(root, WHY_PURE).write_text(reason.splitlines()[0] + "\n", encoding="utf-8")
+    Path(root, WHY_PURE).write_text(reason + "\n", encoding="utf-8")
 
 
 def cythonized() -> list[Extension]:

@@ -160,7 +160,7 @@ def test_unset_falls_back_without_a_compiler_and_says_so(small_tree: Path) -> No
     built = build_wheel(small_tree, **BROKEN_COMPILER)
     assert built.returncode == 0, built.stdout
     assert "fastnet: no native implementation (" in built.stdout
-    assert_pure(small_tree, "built without a C compiler: ")
+    assert_pure(small_tree, "native did not build: ")
 
 
 def test_pure_needs_no_compiler(tree: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_fallback_leaves_nothing_of_an_earlier_build(small_tree: Path, quick_c
     assert build_wheel(small_tree, "native", CC=gcc).returncode != 0
     built = build_wheel(small_tree, CC=gcc)
     assert built.returncode == 0, built.stdout
-    assert_pure(small_tree, "built without a C compiler: ")
+    assert_pure(small_tree, "native did not build: ")
     built = run(small_tree, *in_place, mode="", env={"CC": gcc})
     assert built.returncode == 0, built.stdout
     assert [*small_tree.rglob("*.so")] == []

@@ -293,6 +293,7 @@ with socket.create_server(listen) as listener:
 """
 
 
+@pytest.mark.xdist_group("load")
 def test_every_relay_is_put_under_the_load_and_its_answers_are_checked(load, monkeypatch) -> None:
     relays = import_module("bench._relays")
     monkeypatch.chdir(ROOT)
@@ -331,6 +332,7 @@ def test_every_relay_is_put_under_the_load_and_its_answers_are_checked(load, mon
     assert lost.measurements[4].median > 0
 
 
+@pytest.mark.xdist_group("load")
 def test_http_relays_are_judged_by_the_host_that_arrives(load, monkeypatch) -> None:
     relays = import_module("bench._relays")
     monkeypatch.chdir(ROOT)
