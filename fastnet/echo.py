@@ -224,8 +224,9 @@ class EchoServer:
 
     def _turn(self) -> bool:
         """Serve whatever is ready; False when asked to stop."""
-        self._set_listening()
-        for key, _ in self._selector.select(self._until_next_deadline()):
+        now = time.monotonic()  # one for both: a pause that ended between them would never end
+        self._set_listening(now)
+        for key, _ in self._selector.select(self._until_next_deadline(now)):
             if key.fileobj == self._waker:
                 return False
             if key.data is None:
@@ -235,9 +236,9 @@ class EchoServer:
         self._close_idle()
         return True
 
-    def _set_listening(self) -> None:
+    def _set_listening(self, now: float) -> None:
         """Accept only while there is room: clients over the limit wait in the kernel's queue."""
-        wanted = len(self._connections) < self._max_connections and time.monotonic() >= self._listen_again_at
+        wanted = len(self._connections) < self._max_connections and now >= self._listen_again_at
         if wanted == self._listening:
             return
         self._listening = wanted
@@ -247,11 +248,11 @@ class EchoServer:
             else:
                 self._selector.unregister(listener)
 
-    def _until_next_deadline(self) -> float | None:
-        deadlines = [] if self._listen_again_at <= time.monotonic() else [self._listen_again_at]
+    def _until_next_deadline(self, now: float) -> float | None:
+        deadlines = [] if self._listen_again_at <= now else [self._listen_again_at]
         if self._idle_timeout is not None and self._connections:
             deadlines.append(next(iter(self._connections)).deadline)
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        return max(0.0, min(deadlines) - now) if deadlines else None
 
     def _accept(self, listener: socket.socket) -> None:
         if len(self._connections) >= self._max_connections:

@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from echo_peers import half_in_time, listening, reset, serve, silent, too_little, too_much, wrong_byte
@@ -191,6 +193,15 @@ def test_idle_connections_are_ended_and_busy_ones_are_not() -> None:
         assert busy.recv(1) == b"y"
 
 
+@pytest.fixture(params=["clock", "clock that passes the end of a pause between two readings"])
+def slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param != "clock":
+        readings = count()
+        late = SimpleNamespace(monotonic=lambda: 0.03 * next(readings))
+        monkeypatch.setattr("fastnet.echo.time", late)
+
+
+@pytest.mark.usefixtures("slow")
 def test_out_of_descriptors_only_delays(server: EchoServer) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     sock = socket.socket()
