@@ -81,7 +81,9 @@ def why_pure() -> str | None:
     if _failure is None:
         return "FASTNET_IMPL=pure"
     try:
-        with open(os.path.join(os.path.dirname(__file__), "_native", "why_pure.txt"), encoding="utf-8") as file:
+        with open(
+            os.path.join(os.path.dirname(__file__), "_native", "why_pure.txt"), encoding="utf-8"
+        ) as file:
             return file.read().rstrip()
     except OSError:  # a build with extensions writes none
         return f"native does not load: {_failure}"
