@@ -75,7 +75,7 @@ def pure(topic: str) -> ModuleType:
 
 
 def why_pure() -> str | None:
-    """The reason if pure runs: it was requested, now or by the build, or native was not built or did not load."""
+    """The reason if pure runs: requested, now or by the build, or native was not built or does not load."""
     if _chosen == "native":
         return None
     if _failure is None:
