@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fastnet._contract.values import quoted as quoted
 from fastnet.errors import InvalidArgument
@@ -20,6 +20,9 @@ Host: TypeAlias = "str | IPv4Address | IPv6Address"
 """A name or an address; ``ipaddress`` is loaded by whoever has such an object, and not by us."""
 Prefix: TypeAlias = "Host | IPv4Network | IPv6Network"
 """Addresses: a text, an address, a network, or an interface, which is its network."""
+
+Timeout: TypeAlias = float | Literal["auto"]
+"""Seconds; ``auto``: by the round-trip times."""
 
 MAX_SECONDS = 1_000_000
 """The longest time, eleven days: poll(2) counts milliseconds in 31 bits."""

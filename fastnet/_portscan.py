@@ -10,10 +10,11 @@ import selectors
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from fastnet._connect import explain
 from fastnet._coroutines import coroutine_of
+from fastnet._engines import PortEngine
 from fastnet._limits import (
     Host,
     bounded,
@@ -29,7 +30,7 @@ from fastnet._results import as_dict, shown
 from fastnet.endpoints import Resolved, check_not_mapped, resolve
 from fastnet.errors import EngineMissing, InvalidArgument, WaitTimeout
 
-ENGINES = ("connect", "nmap")
+ENGINES: tuple[PortEngine, ...] = get_args(PortEngine)
 DEFAULT_PORTS = "21-23,80"
 DEFAULT_TIMEOUT = 2.0
 DEFAULT_CONCURRENCY = 256
@@ -152,7 +153,7 @@ class Scan:
         host: Host,
         ports: str | int | Iterable[int] = DEFAULT_PORTS,
         *,
-        engine: str = "connect",
+        engine: PortEngine = "connect",
         timeout: float = DEFAULT_TIMEOUT,
         concurrency: int = DEFAULT_CONCURRENCY,
         family: int = socket.AF_UNSPEC,
@@ -206,7 +207,7 @@ def portscan(
     host: Host,
     ports: str | int | Iterable[int] = DEFAULT_PORTS,
     *,
-    engine: str = "connect",
+    engine: PortEngine = "connect",
     timeout: float = DEFAULT_TIMEOUT,
     concurrency: int = DEFAULT_CONCURRENCY,
     family: int = socket.AF_UNSPEC,
@@ -233,7 +234,7 @@ async def portscan_async(
     host: Host,
     ports: str | int | Iterable[int] = DEFAULT_PORTS,
     *,
-    engine: str = "connect",
+    engine: PortEngine = "connect",
     timeout: float = DEFAULT_TIMEOUT,
     concurrency: int = DEFAULT_CONCURRENCY,
     family: int = socket.AF_UNSPEC,

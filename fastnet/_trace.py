@@ -9,10 +9,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack, get_args
 
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
+from fastnet._engines import TraceEngine
 from fastnet._escape import escaped
 from fastnet._limits import (
     Host,
@@ -41,8 +42,7 @@ from fastnet._steps import READABLE, Steps, Wait, run, run_async
 from fastnet._system.names import host_by_system
 from fastnet.endpoints import Resolved
 
-ENGINES = ("udp", "icmp", "raw", "datagram")
-"""``icmp`` is the first of ``raw`` and ``datagram`` that is permitted."""
+ENGINES: tuple[TraceEngine, ...] = get_args(TraceEngine)
 MAX_HOPS = 255
 MAX_TRIES = 10
 
@@ -133,7 +133,7 @@ class TraceOptions(TypedDict, total=False):
 
     source: "Host | None"
     family: int
-    engine: str
+    engine: TraceEngine
     mtu: bool
     size: int
     interface: str
@@ -156,7 +156,7 @@ class Tracer:
         *,
         source: "Host | None" = None,
         family: int = socket.AF_UNSPEC,
-        engine: str = "udp",
+        engine: TraceEngine = "udp",
         mtu: bool = False,
         size: int = 56,
         interface: str = "",
@@ -192,7 +192,8 @@ class Tracer:
             log_notes("probe", self.notes)
             self._search = None
             if mtu:
-                search = MTUSearch(host, source=source, engine=prober.engine, to=self._to, **sending)
+                sending["engine"] = prober.engine
+                search = MTUSearch(host, source=source, to=self._to, **sending)
                 self._search = search
                 opened.callback(search.close)
             self._opened = opened.pop_all()

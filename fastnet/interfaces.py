@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnet._backend import netif as _core
+from fastnet._engines import PortEngine
 from fastnet._results import as_dict, shown
 from fastnet.errors import NoAddress, NoSuchInterface
 
@@ -218,7 +219,11 @@ def list_status() -> list[InterfaceStatus]:
 
 
 def get_interface_status(
-    ifname: str, *, ports: str | Iterable[int] | None = None, engine: str = "connect", timeout: float = 2.0
+    ifname: str,
+    *,
+    ports: str | Iterable[int] | None = None,
+    engine: PortEngine = "connect",
+    timeout: float = 2.0,
 ) -> InterfaceStatus:
     """Whether an interface is up: turned on by its administrator, and running.
 
@@ -250,7 +255,7 @@ def _judge(ifname: str, flags: InterfaceFlags, addresses: tuple[InterfaceAddress
 
 
 def _scan(
-    status: InterfaceStatus, ports: str | Iterable[int], engine: str, timeout: float
+    status: InterfaceStatus, ports: str | Iterable[int], engine: PortEngine, timeout: float
 ) -> "tuple[PortState, ...]":
     from fastnet._portscan import portscan
 

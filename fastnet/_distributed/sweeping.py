@@ -16,8 +16,10 @@ from fastnet._distributed.merged import DistributedResult, Memory, Store, counts
 from fastnet._distributed.shard import Job, sweep_shard
 from fastnet._distributed.sums import SweepPlan, plan_of, rate_of_each, shard_count
 from fastnet._distributed.vantages import Vantages
+from fastnet._engines import SweepEngine
 from fastnet._limits import (
     Prefix,
+    Timeout,
     bounded,
     check_choice,
     check_family,
@@ -54,13 +56,13 @@ class DistributedOptions(TypedDict, total=False):
     """The keyword arguments of ``sweep_distributed``, which documents them."""
 
     exclude: Iterable[Prefix]
-    timeout: float | str
+    timeout: Timeout
     retries: int
     window: int
     rate: float | None
     vantage_rate: float | None
     family: int
-    engine: str
+    engine: SweepEngine
     seed: int | None
     interface: str
     vantages: Iterable[str]
@@ -95,13 +97,13 @@ class DistributedSweep:
         client: Any,
         mode: str = "share",
         exclude: Iterable[Prefix] = (),
-        timeout: float | str = 1.0,
+        timeout: Timeout = 1.0,
         retries: int = 1,
         window: int = 128,
         rate: float | None = None,
         vantage_rate: float | None = None,
         family: int = socket.AF_UNSPEC,
-        engine: str = "auto",
+        engine: SweepEngine = "auto",
         seed: int | None = None,
         interface: str = "",
         vantages: Iterable[str] = (),
@@ -120,8 +122,10 @@ class DistributedSweep:
         if vantage_rate is not None:
             bounded("vantage_rate", vantage_rate, MIN_RATE, MAX_RATE)
         wanted = _names(vantages)
-        self.mode, self._rate, self._vantage_rate, self._retries = mode, rate, vantage_rate, retries
+        self.mode: str = mode
+        self._rate, self._vantage_rate, self._retries = rate, vantage_rate, retries
         self._absence = absence
+        self.targets: Targets
         self.targets, self._left_out = without_special(as_targets(targets, exclude, family), include_special)
         self._options: SweepOptions = {
             "timeout": timeout,
@@ -140,7 +144,7 @@ class DistributedSweep:
             raise
 
     def _begin(self, wanted: tuple[str, ...], output: str | os.PathLike[str] | None) -> None:
-        self.notes = [*limit_notes(self._connection)]
+        self.notes: list[str] = [*limit_notes(self._connection)]
         _wait_for_first(self._connection, self._vantages, self._absence)
         usable = (*sorted(self._vantages.usable()),)
         names = wanted or usable
@@ -152,7 +156,7 @@ class DistributedSweep:
 
             spool = Spool(output, self._bare(), self.mode, {**self._options}, of)
             of = spool.shards
-        self.shards = of
+        self.shards: int = of
         compared = self.mode == "compare"
         self.plan: SweepPlan = plan_of(
             self.targets, self._left_out, names, of, vantage_rate, self._retries, compared

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 from weakref import WeakKeyDictionary
 
+from fastnet._engines import ForwardEngine
 from fastnet._forward.listeners import close_all
 from fastnet._forward.records import NOTHING, Record, Stats, UpstreamState, stats_of
 from fastnet._forward.rule import Listen, Options, Rule, Upstreams
@@ -85,7 +86,7 @@ class Forwarder:
         upstream: Upstreams,
         *,
         threads: int = 1,
-        engine: str = "auto",
+        engine: ForwardEngine = "auto",
         spin: float = 0.0,
         record: bool = False,
         tap: Tap | None = None,
@@ -101,7 +102,7 @@ class Forwarder:
         rules: Iterable[Rule],
         *,
         threads: int = 1,
-        engine: str = "auto",
+        engine: ForwardEngine = "auto",
         spin: float = 0.0,
         record: bool = False,
         tap: Tap | None = None,

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from fastnet import _backend
 from fastnet._contract.relay import Options as RelayOptions
+from fastnet._engines import ForwardEngine
 from fastnet._forward.listeners import Listeners
 from fastnet._forward.rule import PREFIXES, Rule
 from fastnet._forward.upstreams import Upstreams
@@ -22,7 +23,7 @@ from fastnet.targets import parse_prefix
 if TYPE_CHECKING:
     from fastnet._backend import http_head, relay
 
-ENGINES = ("auto", "copy", "splice", "pure")
+ENGINES: tuple[ForwardEngine, ...] = get_args(ForwardEngine)
 """Ways to move bytes: ``auto`` takes the best that the machine allows, ``pure`` is the one in Python."""
 
 Tap = Callable[[Rule, int, bool, bytes], None]
@@ -44,7 +45,7 @@ class Settings(NamedTuple):
     """Settings shared by all rules of a forwarder."""
 
     threads: int
-    engine: str
+    engine: ForwardEngine
     spin: float
     record: bool
     tap: Tap | None

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Unpack
 
 from fastnet._coroutines import coroutine_of
-from fastnet._limits import Host, bounded
+from fastnet._limits import Host, Timeout, bounded
 from fastnet._ping.lookup import MAX_MARK, MAX_SIZE, Destination, one_host, reason_of, source_of
 from fastnet._ping.mtu import MTUSearch, PathMTU, path_mtu, path_mtu_async
 from fastnet._ping.pinger import ENGINES, Pinger, PingerOptions, summarize
@@ -21,7 +21,6 @@ from fastnet._ping.session import (
     MAX_ENOUGH,
     MAX_RETRIES,
     Session,
-    Timeout,
 )
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "Reply",
     "Session",
     "Summary",
-    "Timeout",
     "describe",
     "explain",
     "explain_refusal",

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
+from fastnet._engines import MTUEngine
 from fastnet._limits import Host, bounded, check_seconds, check_type, host_text
 from fastnet._log import log_notes
 from fastnet._ping.lookup import check_sending, one_host, source_of
@@ -71,7 +72,7 @@ class MTUSearch:
         *,
         source: "Host | None" = None,
         family: int = socket.AF_UNSPEC,
-        engine: str = "auto",
+        engine: MTUEngine = "auto",
         interface: str = "",
         mark: int = 0,
         tos: int = 0,
@@ -182,7 +183,7 @@ def path_mtu(
     retries: int = 2,
     source: "Host | None" = None,
     family: int = socket.AF_UNSPEC,
-    engine: str = "auto",
+    engine: MTUEngine = "auto",
     interface: str = "",
     mark: int = 0,
     tos: int = 0,
@@ -209,7 +210,7 @@ async def path_mtu_async(
     retries: int = 2,
     source: "Host | None" = None,
     family: int = socket.AF_UNSPEC,
-    engine: str = "auto",
+    engine: MTUEngine = "auto",
     interface: str = "",
     mark: int = 0,
     tos: int = 0,

@@ -7,18 +7,19 @@ import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import count as numbers
 from select import EPOLLIN, epoll
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, get_args
 
 from fastnet._backend import probe as _core
-from fastnet._limits import Host, bounded, check_choice, check_flag, check_type, host_text, several
+from fastnet._engines import PingEngine
+from fastnet._limits import Host, Timeout, bounded, check_choice, check_flag, check_type, host_text, several
 from fastnet._log import WARNING, log, log_notes
 from fastnet._ping.lookup import MAX_SIZE, Destination, check_sending, checked, reason_of, source_of
 from fastnet._ping.results import PingResult, Reply, result_of
-from fastnet._ping.session import MAX_COUNT, Persistence, Plan, Session, Timeout
+from fastnet._ping.session import MAX_COUNT, Persistence, Plan, Session
 from fastnet.endpoints import Resolved, resolve
 from fastnet.errors import InvalidArgument, NameNotResolved
 
-ENGINES = ("auto", *_core.ENGINES)
+ENGINES: tuple[PingEngine, ...] = get_args(PingEngine)
 
 
 class PingerOptions(TypedDict, total=False):
@@ -34,7 +35,7 @@ class PingerOptions(TypedDict, total=False):
     mark: int
     family: int
     all_addresses: bool
-    engine: str
+    engine: PingEngine
     transmit_timestamps: bool
 
 
@@ -67,7 +68,7 @@ class Pinger:
         mark: int = 0,
         family: int = socket.AF_UNSPEC,
         all_addresses: bool = False,
-        engine: str = "auto",
+        engine: PingEngine = "auto",
         transmit_timestamps: bool = True,
     ) -> None:
         bounded("size", size, 0, MAX_SIZE)

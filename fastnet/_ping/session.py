@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import count as numbers
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from fastnet._limits import MAX_SECONDS, bounded, check_seconds, quoted
+from fastnet._limits import MAX_SECONDS, Timeout, bounded, check_seconds, quoted
 from fastnet._ping.lookup import Destination
 from fastnet._ping.reasons import explain, explain_refusal
 from fastnet._ping.results import Reply
@@ -40,8 +40,6 @@ _CATCH_UP_NS = 10_000_000
 """Maximum lost time that is caught up at once."""
 _FIRST, _SHORTEST, _LONGEST = 1.0, 0.1, 10.0
 """Seconds that ``auto`` waits at first (RFC 6298, 2.1), at least and at most (nmap's)."""
-
-Timeout = float | Literal["auto"]
 
 
 class Persistence(TypedDict, total=False):

@@ -12,7 +12,8 @@ from itertools import count as numbers
 from typing import Unpack
 
 from fastnet._coroutines import coroutine_of
-from fastnet._limits import Prefix, bounded, check_seconds
+from fastnet._engines import SweepEngine
+from fastnet._limits import Prefix, Timeout, bounded, check_seconds
 from fastnet._sweep.result import (
     ALIVE,
     DECIDED,
@@ -77,12 +78,12 @@ def sweep(
     targets: Swept,
     *,
     exclude: Iterable[Prefix] = (),
-    timeout: float | str = 1.0,
+    timeout: Timeout = 1.0,
     retries: int = 1,
     window: int = 128,
     rate: float | None = None,
     family: int = socket.AF_UNSPEC,
-    engine: str = "auto",
+    engine: SweepEngine = "auto",
     seed: int | None = None,
     shard: tuple[int, int] = (1, 1),
     interface: str = "",
@@ -129,12 +130,12 @@ async def sweep_async(
     targets: Swept,
     *,
     exclude: Iterable[Prefix] = (),
-    timeout: float | str = 1.0,
+    timeout: Timeout = 1.0,
     retries: int = 1,
     window: int = 128,
     rate: float | None = None,
     family: int = socket.AF_UNSPEC,
-    engine: str = "auto",
+    engine: SweepEngine = "auto",
     seed: int | None = None,
     shard: tuple[int, int] = (1, 1),
     interface: str = "",

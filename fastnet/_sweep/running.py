@@ -4,12 +4,14 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, get_args
 
 from fastnet._backend import netif
 from fastnet._backend import probe as _core
+from fastnet._engines import SweepEngine
 from fastnet._limits import (
     Prefix,
+    Timeout,
     bounded,
     check_choice,
     check_family,
@@ -37,7 +39,7 @@ from fastnet._system.routes import Route, gatewayed, on_link, only_ipv6_source
 from fastnet.errors import InvalidArgument, NameNotResolved, NotPermitted
 from fastnet.targets import Targets, Unresolved
 
-ENGINES = ("auto", "link", *_core.ENGINES, "turbo", "tcp", "scapy")
+ENGINES: tuple[SweepEngine, ...] = get_args(SweepEngine)
 MAX_TARGETS = 1 << 24
 MAX_RETRIES = 100
 MAX_WINDOW = 4096
@@ -64,12 +66,12 @@ class SweepOptions(TypedDict, total=False):
     """The keyword arguments of ``sweep``, which documents them."""
 
     exclude: Iterable[Prefix]
-    timeout: float | str
+    timeout: Timeout
     retries: int
     window: int
     rate: float | None
     family: int
-    engine: str
+    engine: SweepEngine
     seed: int | None
     shard: tuple[int, int]
     interface: str
@@ -88,12 +90,12 @@ class Sweep:
         targets: Swept,
         *,
         exclude: Iterable[Prefix] = (),
-        timeout: float | str = 1.0,
+        timeout: Timeout = 1.0,
         retries: int = 1,
         window: int = 128,
         rate: float | None = None,
         family: int = socket.AF_UNSPEC,
-        engine: str = "auto",
+        engine: SweepEngine = "auto",
         seed: int | None = None,
         shard: tuple[int, int] = (1, 1),
         interface: str = "",
@@ -109,7 +111,7 @@ class Sweep:
             if engine in ("tcp", "scapy"):
                 raise InvalidArgument(f"interface {interface}: engine {engine} leaves that to the routes")
         self.targets: Targets = as_targets(targets, exclude, family)
-        self.engine = engine
+        self.engine: str = engine
         """The requested engine; once the sockets are open, the one in use."""
         self._asked = engine
         self.size: int = _size(self.targets, shard)
@@ -120,7 +122,8 @@ class Sweep:
             raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
         check_flag("repeated", repeated)
         self._repeated = repeated
-        self._icmp_engine, self._interface = "raw" if engine == "turbo" else engine, interface
+        self._icmp_engine: str = "raw" if engine == "turbo" else engine
+        self._interface = interface
         self._sockets: dict[tuple[int, str, str, str], Any] = {}
         self._arrivals = select.poll()
         self._parts: list[Part] = []
@@ -328,7 +331,7 @@ class Sweep:
 
 
 def checked_options(
-    timeout: float | str, retries: int, window: int, rate: float | None, seed: int | None
+    timeout: Timeout, retries: int, window: int, rate: float | None, seed: int | None
 ) -> Options:
     """Raises InvalidArgument for a value that is out of range."""
     adaptive = timeout == "auto"

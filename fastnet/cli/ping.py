@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastnet._backend import probe as _core
 from fastnet._clock import now
+from fastnet._limits import Timeout
 from fastnet._ping import (
     ENGINES,
     MAX_BACKOFF,
@@ -25,7 +26,6 @@ from fastnet._ping import (
     Reply,
     Session,
     Summary,
-    Timeout,
     one_host,
     reason_of,
     source_of,

@@ -46,14 +46,13 @@ class Argument:
         help: str = "",
     ) -> None:
         long = next((name for name in names if name.startswith("--")), names[0])
-        self.dest = dest or long.lstrip("-").replace("-", "_")
+        self.dest: str = dest or long.lstrip("-").replace("-", "_")
         self.exclusive = exclusive
         self.nargs = nargs
-        self.is_flag = action in ("store_true", "store_const")
+        self.is_flag: bool = action in ("store_true", "store_const")
         self.const = True if action == "store_true" else const
-        self.default = default
-        if default is _UNSET:
-            self.default = False if action == "store_true" else None
+        unset = False if action == "store_true" else None
+        self.default: Any = unset if default is _UNSET else default
         self._appends = action == "append"
         self._type = type
         self._choices = choices

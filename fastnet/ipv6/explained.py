@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from fastnet._backend import netif as _core
+from fastnet._engines import PrefixEngine
 from fastnet._limits import Host, check_choice, host_text
 from fastnet._reference import reference
 from fastnet._results import as_dict, shown
@@ -143,7 +144,7 @@ class _Netaddr:
         return str(self._netaddr.EUI(number, 48, dialect=self._netaddr.mac_unix_expanded))
 
 
-def explain(address: Host, *, engine: str = "fastnet") -> Explanation:
+def explain(address: Host, *, engine: PrefixEngine = "fastnet") -> Explanation:
     """What an address is, IPv6 or IPv4, by its bits and by IANA's special-purpose registries.
 
     ``type`` is a word: ``global``, ``link-local``, ``unique-local``, ``6to4``, ``documentation``, ...

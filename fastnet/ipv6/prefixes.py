@@ -2,8 +2,9 @@
 
 import socket
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
+from fastnet._engines import AddressEngine, PrefixEngine
 from fastnet._limits import Prefix as Given
 from fastnet._limits import check_choice, prefix_text, quoted
 from fastnet._reference import reference
@@ -19,8 +20,8 @@ from fastnet.interfaces import (
     prefix_length_of,
 )
 
-ENGINES = ("fastnet", "netifaces", "netaddr")
-PREFIX_ENGINES = ("fastnet", "netaddr")
+ENGINES: tuple[AddressEngine, ...] = get_args(AddressEngine)
+PREFIX_ENGINES: tuple[PrefixEngine, ...] = get_args(PrefixEngine)
 
 
 class Prefix(NamedTuple):
@@ -46,7 +47,7 @@ class Prefix(NamedTuple):
         return shown(self)
 
 
-def addresses(ifname: str | None = None, *, engine: str = "fastnet") -> list[InterfaceAddress]:
+def addresses(ifname: str | None = None, *, engine: AddressEngine = "fastnet") -> list[InterfaceAddress]:
     """Every IPv4 and IPv6 address of all interfaces, or of one, with its true prefix length and network.
 
     ``engine`` is ``"fastnet"`` (our own), ``"netifaces"`` (it lists, we compute networks) or ``"netaddr"``
@@ -86,7 +87,7 @@ def _netaddr_network(address: str, prefix_length: int) -> str:
     return str(reference("netaddr").IPNetwork(f"{address}/{prefix_length}").network)
 
 
-def prefix(text: Given, *, engine: str = "fastnet") -> Prefix:
+def prefix(text: Given, *, engine: PrefixEngine = "fastnet") -> Prefix:
     """The prefix of an address, IPv6 or IPv4, with any zone: ``"fe80::1%eth0/64"`` (RFC 4007, section 11.7).
 
     An address without a prefix length must be one of this machine's, whose interface knows it. ``engine`` is

@@ -22,6 +22,30 @@ fastnet.ping("h").as_dict()["received"]
 fastnet.sweep("h").engine = "raw"  # wrong
 fastnet.multiping(["h"], ttl=3, retries=2)
 fastnet.multiping(["h"], tttl=3)  # wrong
+fastnet.ping("h", engine="raw", timeout="auto")
+fastnet.ping("h", engine="link")  # wrong
+fastnet.ping("h", timeout="soon")  # wrong
+fastnet.Pinger(engine="udp")  # wrong
+fastnet.multiping(["h"], engine="row")  # wrong
+fastnet.path_mtu("h", engine="udp")
+fastnet.path_mtu("h", engine="tcp")  # wrong
+fastnet.MTUSearch("h", engine="tcp")  # wrong
+fastnet.trace("h", engine="icmp")
+fastnet.trace("h", engine="auto")  # wrong
+fastnet.Tracer("h", engine="auto")  # wrong
+fastnet.sweep("h", engine="turbo", timeout="auto")
+fastnet.sweep("h", engine="udp")  # wrong
+fastnet.sweep("h", timeout="soon")  # wrong
+fastnet.Sweep("h", engine="udp")  # wrong
+fastnet.sweep_stream("h", engine="udp")  # wrong
+fastnet.portscan("h", engine="nmap")
+fastnet.portscan("h", engine="mmap")  # wrong
+fastnet.Forwarder(0, "h:1", engine="splice")
+fastnet.Forwarder(0, "h:1", engine="native")  # wrong
+fastnet.interfaces.get_interface_status("lo", engine="mmap")  # wrong
+ipv6.addresses(engine="netifaces")
+ipv6.addresses(engine="ifaddr")  # wrong
+ipv6.prefix("::1", engine="netifaces")  # wrong
 fastnet.path_mtu("h", tos=4)
 fastnet.path_mtu("h", toss=4)  # wrong
 fastnet.trace("h", mtu=True, size=100)
@@ -58,6 +82,7 @@ async def main() -> None:
     await aio.ping("h", size=3)
     await aio.ping("h", sizee=3)  # wrong
     await aio.sweep("h", retriess=3)  # wrong
+    await aio.portscan("h", engine="mmap")  # wrong
     async for each in aio.sweep_stream("h"):
         each.address.upper()
         each.nonsense  # wrong

@@ -1,0 +1,13 @@
+"""What ``engine=`` takes, for type checkers and at run time."""
+
+from typing import Literal
+
+PingEngine = Literal["auto", "raw", "datagram"]
+MTUEngine = Literal["auto", "raw", "datagram", "udp"]
+TraceEngine = Literal["udp", "icmp", "raw", "datagram"]
+"""``icmp`` is the first of ``raw`` and ``datagram`` that is permitted."""
+SweepEngine = Literal["auto", "link", "raw", "datagram", "turbo", "tcp", "scapy"]
+PortEngine = Literal["connect", "nmap"]
+ForwardEngine = Literal["auto", "copy", "splice", "pure"]
+AddressEngine = Literal["fastnet", "netifaces", "netaddr"]
+PrefixEngine = Literal["fastnet", "netaddr"]
