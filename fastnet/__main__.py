@@ -5,7 +5,8 @@ import gc
 import os
 import signal
 import sys
-from typing import NoReturn
+
+from fastnet._typing import NoReturn
 
 
 def run() -> int:

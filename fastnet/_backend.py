@@ -7,9 +7,9 @@ package was built without a C compiler. ``from fastnet._backend import checksum`
 import os
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from fastnet._contract.values import quoted
+from fastnet._typing import TYPE_CHECKING
 from fastnet.errors import ImplementationMissing, InvalidArgument
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import zip_longest
-from typing import NamedTuple, TypeVar
 
 from fastnet._steps import WRITABLE, Steps, Together, Wait, earliest
+from fastnet._typing import NamedTuple, TypeVar
 from fastnet.endpoints import Resolved
 
 T = TypeVar("T")

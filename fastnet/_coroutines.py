@@ -1,7 +1,8 @@
 """Marks a coroutine as that of a function: its name, its place in ``fastnet.aio``, and its help."""
 
 from collections.abc import Callable
-from typing import TypeVar
+
+from fastnet._typing import TypeVar
 
 T = TypeVar("T", bound=Callable[..., object])
 

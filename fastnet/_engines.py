@@ -1,6 +1,6 @@
 """What ``engine=`` takes, for type checkers and at run time."""
 
-from typing import Literal
+from fastnet._typing import Literal
 
 PingEngine = Literal["auto", "raw", "datagram"]
 MTUEngine = Literal["auto", "raw", "datagram", "udp"]

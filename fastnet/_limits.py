@@ -8,9 +8,9 @@ import socket
 import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fastnet._contract.values import quoted as quoted
+from fastnet._typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import selectors
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, get_args
 
 from fastnet._connect import explain
 from fastnet._coroutines import coroutine_of
@@ -27,6 +26,7 @@ from fastnet._limits import (
 )
 from fastnet._reference import reference
 from fastnet._results import as_dict, shown
+from fastnet._typing import Any, NamedTuple, get_args
 from fastnet.endpoints import Resolved, check_not_mapped, resolve
 from fastnet.errors import EngineMissing, InvalidArgument, WaitTimeout
 

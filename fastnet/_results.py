@@ -1,7 +1,8 @@
 """Results as plain values for JSON, and as short texts."""
 
 from collections.abc import Iterable
-from typing import Any
+
+from fastnet._typing import Any
 
 _DIGITS = 3
 """Behind the point, of a figure in a text."""

@@ -7,9 +7,9 @@ blocks that have a meaning of their own in other registries: multicast, and IPv6
 
 import socket
 from functools import cache
-from typing import Any, NamedTuple
 
 from fastnet._results import as_dict, shown_as
+from fastnet._typing import Any, NamedTuple
 
 __all__ = ["OTHER_BLOCKS", "REGISTERED", "REGISTRY_DATE", "SpecialBlock", "special_block"]
 

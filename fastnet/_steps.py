@@ -8,9 +8,9 @@ loop. Either closes the generator when the waiting is broken off, so its ``final
 import select
 import time
 from collections.abc import Generator, Iterator
-from typing import Generic, NamedTuple, Self, TypeVar
 
 from fastnet._limits import check_timeout
+from fastnet._typing import Generic, NamedTuple, Self, TypeVar
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
 
 from fastnet._steps import READABLE, Steps, Wait
+from fastnet._typing import Generic, TypeVar
 
 T = TypeVar("T")
 

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, NamedTuple, TypedDict, Unpack, get_args
 
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
@@ -28,7 +27,8 @@ from fastnet._limits import (
 from fastnet._log import log_notes
 from fastnet._ping.lookup import MAX_SIZE, check_sending, one_host, source_of
 from fastnet._ping.mtu import MTUSearch, PathMTU
-from fastnet._ping.reasons import (
+from fastnet._ping.shortage import Shortage
+from fastnet._reasons import (
     PASSED,
     describe,
     explain_refusal,
@@ -36,10 +36,10 @@ from fastnet._ping.reasons import (
     is_expected,
     mark_of,
 )
-from fastnet._ping.shortage import Shortage
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, run, run_async
 from fastnet._system.names import host_by_system
+from fastnet._typing import Any, NamedTuple, TypedDict, Unpack, get_args
 from fastnet.endpoints import Resolved
 
 ENGINES: tuple[TraceEngine, ...] = get_args(TraceEngine)

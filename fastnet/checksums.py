@@ -7,7 +7,7 @@ words. A checksum that covers a pseudo-header starts from that header's sum::
     checksum(datagram, initial)
 """
 
-from typing import TYPE_CHECKING
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # type checkers see the pure twin; the native one has the same types
     from fastnet._pure.checksum import checksum as checksum

@@ -14,7 +14,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Self
 
 from fastnet._limits import (
     Host,
@@ -31,6 +30,7 @@ from fastnet._log import ERROR, WARNING, log
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet._threads import Work, reason_of
+from fastnet._typing import Any, NamedTuple, Self
 from fastnet.endpoints import Endpoint, Resolved, listen, resolve
 from fastnet.errors import InvalidArgument, WaitTimeout
 

@@ -5,15 +5,14 @@ Also ``unix:/path`` and ``unix:@abstract``, and, to listen on, ``systemd:NAME``.
 
 import errno
 import os
-import re
 import socket
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple, TypeAlias
 
 from fastnet._limits import Host, bounded, check_family, check_flag, check_text, check_type, host_text, quoted
 from fastnet._results import as_dict, shown
 from fastnet._system import unix as _unix
 from fastnet._system.names import host_by_system
+from fastnet._typing import Any, NamedTuple, TypeAlias
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved, NotPermitted
 
 __all__ = [
@@ -56,13 +55,7 @@ _SERVICES = {
 }
 """Ports by name, used without ``/etc/services`` (Debian's netbase)."""
 _HOSTS_FILE = "/etc/hosts"
-_IPV4_NUMBER = "(?:0[xX][0-9a-fA-F]*|[0-9]+)"
-_AMBIGUOUS_IPV4 = re.compile(
-    rf"(?!(?:(?:0|[1-9][0-9]*)\.){{3}}(?:0|[1-9][0-9]*)$){_IPV4_NUMBER}(?:\.{_IPV4_NUMBER}){{0,3}}"
-)
-"""IPv4 forms that inet_aton(3) accepts, or may accept, besides four decimal octets."""
-_NUMBERS = re.compile(rf"{_IPV4_NUMBER}(?:\.{_IPV4_NUMBER})*")
-"""Texts that are not names: some resolvers read them as an address, also with a dot at the end."""
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _NOT_OF_HOSTS = frozenset(" /?#@*[]%\\")
 """Characters that are not in hosts; glibc resolves ``*`` to the loopback."""
 MAPPED = bytes(10) + b"\xff\xff"
@@ -187,11 +180,22 @@ def _encoded(host: str) -> str:
 
 def check_ipv4_form(text: str) -> None:
     """Refuse an IPv4 address that programs read differently (``010.0.0.1``). Raises InvalidArgument."""
-    if _AMBIGUOUS_IPV4.fullmatch(text):
+    parts = text.split(".")
+    has_octets = len(parts) == 4 and all(part.isdigit() and (part == "0" or part[0] != "0") for part in parts)
+    # What inet_aton(3) accepts, or may accept, besides four decimal octets.
+    if len(parts) <= 4 and _are_numbers(parts) and not has_octets:
         raise InvalidArgument(
             f"{text}: an IPv4 address with leading zeros, in hexadecimal or with octets left out is read "
             "differently by different programs: expected four decimal octets, as 192.0.2.1"
         )
+
+
+def _are_numbers(parts: list[str]) -> bool:
+    """Whether these are numbers of inet_aton(3): decimal, octal or hexadecimal."""
+    return all(
+        {*part[2:]} <= _HEXADECIMAL if part[:2] in ("0x", "0X") else part.isascii() and part.isdigit()
+        for part in parts
+    )
 
 
 def is_host(host: str) -> bool:
@@ -202,7 +206,7 @@ def is_host(host: str) -> bool:
     if not host.isascii() or not host.isprintable() or _NOT_OF_HOSTS & {*host}:
         return False
     labels = host.removesuffix(".").split(".")
-    if _NUMBERS.fullmatch(host.removesuffix(".")):
+    if _are_numbers(labels):  # Some resolvers read these as an address, also with a dot at the end.
         return _is_address(socket.AF_INET, host)
     return len(host) <= _LONGEST_NAME and all(0 < len(label) <= _LONGEST_LABEL for label in labels)
 

@@ -9,11 +9,11 @@ interface is up.
 import enum
 import socket
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnet._backend import netif as _core
 from fastnet._engines import PortEngine
 from fastnet._results import as_dict, shown
+from fastnet._typing import TYPE_CHECKING, Any, NamedTuple
 from fastnet.errors import NoAddress, NoSuchInterface
 
 if TYPE_CHECKING:

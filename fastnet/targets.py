@@ -16,11 +16,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from copyreg import __newobj__  # type: ignore[attr-defined]
 from itertools import accumulate, product
-from typing import Any, NamedTuple
 
 from fastnet._limits import Prefix as Given
 from fastnet._limits import check_family, check_flag, check_text, is_prefix, prefix_text, quoted, several
 from fastnet._results import as_dict, shown
+from fastnet._typing import Any, NamedTuple
 from fastnet.endpoints import MAPPED, resolve
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 

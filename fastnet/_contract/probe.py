@@ -4,8 +4,8 @@ import errno
 import os
 import socket
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastnet._typing import TYPE_CHECKING, Any, NamedTuple
 from fastnet.errors import EngineMissing, InvalidArgument, NotPermitted
 
 if TYPE_CHECKING:

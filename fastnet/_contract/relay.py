@@ -2,8 +2,8 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
+from fastnet._typing import Any, NamedTuple
 from fastnet.errors import InvalidArgument, NotPermitted
 
 Address = tuple[int, Any]

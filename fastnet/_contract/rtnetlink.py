@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any, NamedTuple
 
 from fastnet._results import as_dict, shown
+from fastnet._typing import Any, NamedTuple
 
 
 class InterfaceAddress(NamedTuple):

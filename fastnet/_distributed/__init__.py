@@ -4,8 +4,6 @@ Dask moves and runs the work; a shard is a pure function of its targets, seed, p
 worker may run it again.
 """
 
-from typing import Any, Literal, Unpack, overload
-
 from fastnet._coroutines import coroutine_of
 from fastnet._distributed.compared import Comparison, Sighting
 from fastnet._distributed.merged import DistributedResult
@@ -13,6 +11,7 @@ from fastnet._distributed.sums import SweepPlan
 from fastnet._distributed.sweeping import MODES, DistributedOptions, DistributedSweep, Progress
 from fastnet._distributed.vantages import Vantage
 from fastnet._sweep.running import Swept
+from fastnet._typing import Any, Literal, Unpack, overload
 
 __all__ = [
     "MODES",

@@ -8,11 +8,11 @@ from array import array
 from collections.abc import Iterator
 from itertools import compress
 from math import isnan
-from typing import NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._sweep.result import STATES as SWEPT
 from fastnet._sweep.result import SweepResult, places
+from fastnet._typing import NamedTuple
 
 STATES = (*SWEPT, "unknown")
 """The states of a sweep, and that of a target which the vantage was not there to probe."""

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Any, ClassVar, NamedTuple, overload
 
 from fastnet._backend import probe as _core
 from fastnet._distributed.merged import DistributedResult
 from fastnet._distributed.vantages import Vantage
 from fastnet._results import as_dict, shown
 from fastnet._sweep.result import ALIVE, INACTIVE, UNREACHABLE, Verdict, places
+from fastnet._typing import Any, ClassVar, NamedTuple, overload
 from fastnet.targets import Targets
 
 _ESTABLISHED = {ALIVE, INACTIVE, UNREACHABLE}

@@ -1,9 +1,8 @@
 """The client's side of a Dask scheduler, which may go and come back."""
 
-from typing import Any
-
 from fastnet._limits import check_text, quoted
 from fastnet._reference import reference
+from fastnet._typing import Any
 from fastnet.errors import InvalidArgument
 
 _CONNECT_SECONDS = 5.0

@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import Any, NamedTuple
 from uuid import uuid4
 
 from fastnet._distributed.connection import Connection
 from fastnet._distributed.shard import Refusal
 from fastnet._distributed.vantages import Vantages
+from fastnet._typing import Any, NamedTuple
 from fastnet.errors import VantagesLost
 
 REFRESH_SECONDS = 1.0

@@ -5,13 +5,13 @@ targets is put together block by block.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Protocol, overload
 
 from fastnet._backend import probe as _core
 from fastnet._distributed.columns import STATE_OF, STATES, UNKNOWN, Columns
 from fastnet._distributed.vantages import Vantage
 from fastnet._results import listed
 from fastnet._sweep.result import NOT_PROBED, Counts, Verdict, places
+from fastnet._typing import Any, ClassVar, Protocol, overload
 from fastnet.targets import Targets
 
 _BLOCK = 1 << 20

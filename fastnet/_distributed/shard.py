@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
 
 from fastnet._distributed.columns import Columns, columns_of
 from fastnet._limits import Host
@@ -15,6 +14,7 @@ from fastnet._ping import PingResult, multiping
 from fastnet._reference import reference
 from fastnet._sweep import Sweep
 from fastnet._sweep.running import SweepOptions
+from fastnet._typing import Any, NamedTuple, TypeVar
 from fastnet.errors import FastnetError
 from fastnet.targets import Targets
 

@@ -13,13 +13,13 @@ from array import array
 from collections.abc import Iterator
 from math import nan
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from fastnet._backend import probe as _core
 from fastnet._distributed.columns import STATE_OF, STATES, Columns
 from fastnet._limits import path_text
 from fastnet._reference import reference
+from fastnet._typing import Any
 from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets, address_text
 

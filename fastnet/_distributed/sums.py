@@ -1,10 +1,10 @@
 """How a sweep is divided into shards, and what it will send: known before anything is sent."""
 
 import socket
-from typing import Any, NamedTuple
 
 from fastnet._results import as_dict, shown
 from fastnet._sweep.running import MAX_SHARDS, MAX_TARGETS
+from fastnet._typing import Any, NamedTuple
 from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets
 

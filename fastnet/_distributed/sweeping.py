@@ -5,7 +5,6 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypedDict
 
 from fastnet._backend import probe as _core
 from fastnet._distributed.columns import UNKNOWN, Columns
@@ -40,6 +39,7 @@ from fastnet._sweep.running import (
     as_targets,
     checked_options,
 )
+from fastnet._typing import Any, NamedTuple, TypedDict
 from fastnet.errors import VantagesLost
 from fastnet.targets import Targets
 

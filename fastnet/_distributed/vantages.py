@@ -1,10 +1,10 @@
 """Vantages: the workers of a Dask cluster from which packets are sent, and which of them can be used."""
 
 import os
-from typing import Any, NamedTuple
 
 from fastnet import __version__
 from fastnet._results import as_dict, shown
+from fastnet._typing import Any, NamedTuple
 
 LABELS = "FASTNET_LABELS"
 """The environment variable of a worker with its labels, as ``site=fra,as=64500``."""

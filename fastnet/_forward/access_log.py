@@ -13,13 +13,13 @@ import sys
 import time
 from collections.abc import Callable
 from pwd import struct_passwd
-from typing import TYPE_CHECKING, Literal
 
 from fastnet._clock import now, utc
 from fastnet._escape import escaped_word
 from fastnet._forward.forwarder import Forwarder
 from fastnet._forward.records import Record
 from fastnet._threads import Repeated, reason_of
+from fastnet._typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from fastnet import _records as records

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 from weakref import WeakKeyDictionary
 
 from fastnet._engines import ForwardEngine
@@ -19,6 +18,7 @@ from fastnet._forward.warner import Warner, log_warning
 from fastnet._limits import check_seconds, check_type, several
 from fastnet._log import ERROR, WARNING, log
 from fastnet._threads import Work
+from fastnet._typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 from fastnet.endpoints import Endpoint, Place, UnixEndpoint
 from fastnet.errors import InvalidArgument
 

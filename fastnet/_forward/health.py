@@ -6,11 +6,11 @@ A shortage on this machine (descriptors, memory, ports) does not change an upstr
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from socket import AddressFamily
-from typing import Any, cast
 
 from fastnet._connect import NoneReached, race
 from fastnet._forward.rule import Rule, health_target
 from fastnet._steps import Steps, Together, run
+from fastnet._typing import Any, cast
 from fastnet._wait.checks import CHECKS, Check, Checker
 from fastnet._wait.fault import Fault
 from fastnet._wait.targets import parse_target

@@ -6,13 +6,13 @@ Each family's name begins with ``fastnet_forward_`` and has the label ``rule``, 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from fastnet._forward.forwarder import Forwarder
 from fastnet._forward.listeners import close_all
 from fastnet._forward.pages import Page, PageServer, Request
 from fastnet._forward.records import Stats, UpstreamState
 from fastnet._reference import reference
+from fastnet._typing import Any
 from fastnet.endpoints import Endpoint, listen
 from fastnet.errors import InvalidArgument
 

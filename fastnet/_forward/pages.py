@@ -12,9 +12,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
 
 from fastnet._threads import reason_of, start_thread
+from fastnet._typing import NamedTuple
 
 _MOST_CLIENTS = 32
 _SECONDS = 10.0

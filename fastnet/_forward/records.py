@@ -1,10 +1,9 @@
 """A forwarder's counters, and the records of its connections."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
 from fastnet._forward.rule import Rule
 from fastnet._limits import check_type
 from fastnet._results import as_dict, shown, shown_as
+from fastnet._typing import TYPE_CHECKING, Any, NamedTuple
 from fastnet.endpoints import place_of
 
 if TYPE_CHECKING:

@@ -2,13 +2,13 @@
 
 import socket
 import sys
-from typing import Any, NamedTuple
 
 from fastnet._backend import relay as _core
 from fastnet._coroutines import coroutine_of
 from fastnet._limits import quoted
 from fastnet._results import as_dict, shown
 from fastnet._threads import Work
+from fastnet._typing import Any, NamedTuple
 from fastnet.errors import InvalidArgument
 
 

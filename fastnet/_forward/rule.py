@@ -2,10 +2,10 @@
 
 import socket
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, Unpack, get_args
 
 from fastnet._limits import MAX_SECONDS, Host, Prefix, bounded, check_seconds, host_text, is_prefix, quoted
 from fastnet._results import shown_as
+from fastnet._typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, Unpack, get_args
 from fastnet._wait import CHECKS, check_target
 from fastnet.endpoints import Endpoint, InheritedEndpoint, Place, UnixEndpoint, ascii_host, parse_place
 from fastnet.errors import InvalidArgument

@@ -16,14 +16,13 @@ Times are in seconds, rates in bytes per second.
 """
 
 import os
-import re
 import select
 import stat
 import time
-from typing import Any
 
 from fastnet._forward.rule import Rule
 from fastnet._limits import check_timeout, path_text
+from fastnet._typing import Any
 from fastnet.endpoints import Endpoint
 from fastnet.errors import InvalidArgument
 
@@ -33,9 +32,7 @@ _MAX_SIZE = 1 << 20
 _TABLE = "rule"
 _REQUIRED = ("listen", "upstreams")
 _MAX_PARTS = 64
-_LONG_KEY = re.compile(
-    rf"""(?<![\w-])(?>(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{_MAX_PARTS}}}""", re.ASCII
-)
+_LONG_KEY = rf"""(?a)(?<![\w-])(?>(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{_MAX_PARTS}}}"""
 """A dotted key of more than ``_MAX_PARTS`` parts, for each of which tomllib goes through all before it."""
 _TOO_DEEP = "not TOML: nested too deeply"
 _KEYS = tuple(name for name in Rule._fields if name != "name")
@@ -104,10 +101,11 @@ def _parse_toml(data: bytes) -> dict[str, Any]:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise InvalidArgument(f"not TOML: byte {error.start} is not UTF-8") from None
-    if _LONG_KEY.search(text):
-        raise InvalidArgument(_TOO_DEEP)
-    import tomllib  # needed for a file of rules only
+    import re  # needed for a file of rules only
+    import tomllib
 
+    if re.search(_LONG_KEY, text):
+        raise InvalidArgument(_TOO_DEEP)
     try:
         return tomllib.loads(text)
     except ValueError as error:  # Raised also for a number of too many digits.
@@ -118,9 +116,9 @@ def _parse_toml(data: bytes) -> dict[str, Any]:
 
 def _quoted_line(text: str, message: str) -> str:
     """The line that a message of tomllib refers to, since the message has no key."""
-    found = re.search(r"at line ([0-9]+)", message)
+    _, found, after = message.rpartition("at line ")
     lines = text.split("\n")
-    return f": {lines[int(found[1]) - 1].strip()}" if found else ""
+    return f": {lines[int(after.split(',')[0]) - 1].strip()}" if found else ""
 
 
 def _make_rule(name: str, table: object) -> Rule:

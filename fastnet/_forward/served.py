@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from fastnet import _backend
 from fastnet._contract.relay import Options as RelayOptions
@@ -16,6 +15,7 @@ from fastnet._forward.rule import PREFIXES, Rule
 from fastnet._forward.upstreams import Upstreams
 from fastnet._limits import bounded, check_callback, check_choice, check_flag
 from fastnet._system import unix as _unix
+from fastnet._typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from fastnet.endpoints import Endpoint, Resolved, UnixEndpoint
 from fastnet.errors import InvalidArgument
 from fastnet.targets import parse_prefix

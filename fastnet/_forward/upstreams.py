@@ -4,12 +4,12 @@ import socket
 import threading
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 from fastnet._forward.health import check_upstreams
 from fastnet._forward.rule import TYPES, Rule, health_target
 from fastnet._system import unix as _unix
 from fastnet._threads import Repeated
+from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.endpoints import Endpoint, UnixEndpoint, is_numeric, resolve
 from fastnet.errors import NameNotResolved
 

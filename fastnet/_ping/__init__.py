@@ -6,14 +6,12 @@ only at the timeout: a reply before that has precedence.
 """
 
 from collections.abc import Iterable
-from typing import Unpack
 
 from fastnet._coroutines import coroutine_of
 from fastnet._limits import Host, Timeout, bounded
 from fastnet._ping.lookup import MAX_MARK, MAX_SIZE, Destination, one_host, reason_of, source_of
 from fastnet._ping.mtu import MTUSearch, PathMTU, path_mtu, path_mtu_async
 from fastnet._ping.pinger import ENGINES, Pinger, PingerOptions, summarize
-from fastnet._ping.reasons import describe, explain, explain_refusal
 from fastnet._ping.results import PingResult, Reply, Summary
 from fastnet._ping.session import (
     MAX_BACKOFF,
@@ -22,6 +20,8 @@ from fastnet._ping.session import (
     MAX_RETRIES,
     Session,
 )
+from fastnet._reasons import describe, explain, explain_refusal
+from fastnet._typing import Unpack
 
 __all__ = [
     "ENGINES",

@@ -2,11 +2,11 @@
 
 import errno
 import socket
-from typing import NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._limits import Host, bounded, check_family, check_text, host_text
 from fastnet._system.icmp_sockets import bind_to_interface
+from fastnet._typing import NamedTuple
 from fastnet.endpoints import Resolved, check_not_mapped, resolve
 from fastnet.errors import FastnetError, InvalidArgument
 

@@ -3,7 +3,6 @@
 import errno
 import socket
 import time
-from typing import Any, NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
@@ -11,10 +10,11 @@ from fastnet._engines import MTUEngine
 from fastnet._limits import Host, bounded, check_seconds, check_type, host_text
 from fastnet._log import log_notes
 from fastnet._ping.lookup import check_sending, one_host, source_of
-from fastnet._ping.reasons import TOO_BIG, explain, explain_refusal, has_arrived
 from fastnet._ping.shortage import Shortage
+from fastnet._reasons import TOO_BIG, explain, explain_refusal, has_arrived
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, run, run_async
+from fastnet._typing import Any, NamedTuple
 from fastnet.endpoints import Resolved
 
 _HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}

@@ -7,7 +7,6 @@ import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import count as numbers
 from select import EPOLLIN, epoll
-from typing import Any, TypedDict, Unpack, get_args
 
 from fastnet._backend import probe as _core
 from fastnet._engines import PingEngine
@@ -16,6 +15,7 @@ from fastnet._log import WARNING, log, log_notes
 from fastnet._ping.lookup import MAX_SIZE, Destination, check_sending, checked, reason_of, source_of
 from fastnet._ping.results import PingResult, Reply, result_of
 from fastnet._ping.session import MAX_COUNT, Persistence, Plan, Session
+from fastnet._typing import Any, TypedDict, Unpack, get_args
 from fastnet.endpoints import Resolved, resolve
 from fastnet.errors import InvalidArgument, NameNotResolved
 

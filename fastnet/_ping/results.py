@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from math import inf, sqrt
-from typing import Any, NamedTuple
 
 from fastnet._limits import bounded, check_flag, check_seconds, check_text, check_type, several
 from fastnet._ping.percentiles import Percentiles
 from fastnet._results import as_dict, shown, shown_as
+from fastnet._typing import Any, NamedTuple
 
 _MOST_AWAITED = 1 << 16
 

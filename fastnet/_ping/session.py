@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import count as numbers
-from typing import TYPE_CHECKING, TypedDict
 
 from fastnet._limits import MAX_SECONDS, Timeout, bounded, check_seconds, quoted
 from fastnet._ping.lookup import Destination
-from fastnet._ping.reasons import explain, explain_refusal
 from fastnet._ping.results import Reply
 from fastnet._ping.shortage import Shortage
+from fastnet._reasons import explain, explain_refusal
+from fastnet._typing import TYPE_CHECKING, TypedDict
 from fastnet.endpoints import Resolved
 from fastnet.errors import InvalidArgument
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from fastnet._contract.values import quoted
+from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:

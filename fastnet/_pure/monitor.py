@@ -6,9 +6,9 @@ import errno
 import os
 import socket
 import threading
-from typing import Any
 
 from fastnet._contract.monitor import GROUPS
+from fastnet._typing import Any
 
 
 class _Kept:

@@ -15,9 +15,9 @@ import os
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING
 
 from fastnet._contract.netif import MAC_TYPES, NAME_SIZE, check_ifname, failure, packed_ipv4
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from array import array
-from typing import TYPE_CHECKING
+
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

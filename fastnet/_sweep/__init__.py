@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import count as numbers
-from typing import Unpack
 
 from fastnet._coroutines import coroutine_of
 from fastnet._engines import SweepEngine
@@ -41,6 +40,7 @@ from fastnet._sweep.running import (
     Swept,
     as_targets,
 )
+from fastnet._typing import Unpack
 from fastnet.targets import Targets
 
 __all__ = [

@@ -9,9 +9,9 @@ the same targets on every machine.
 import socket
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from fastnet._backend import permute
+from fastnet._typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from fastnet.targets import Span, Targets
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isnan
 from operator import eq
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast, overload
 
 from fastnet._backend import probe as _core
 from fastnet._limits import check_type
-from fastnet._ping import explain, explain_refusal
+from fastnet._reasons import explain, explain_refusal
 from fastnet._results import as_dict, listed, shown
 from fastnet._sweep.plan import Part, Segment, Worker
+from fastnet._typing import Any, ClassVar, NamedTuple, TypeVar, cast, overload
 from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets, address_text
 

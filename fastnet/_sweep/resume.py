@@ -4,10 +4,10 @@ import os
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
 from contextlib import suppress
-from typing import Any
 
 from fastnet._limits import check_type, path_text
 from fastnet._sweep.running import check_shard
+from fastnet._typing import Any
 from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets
 

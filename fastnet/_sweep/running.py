@@ -4,7 +4,6 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias, TypedDict, get_args
 
 from fastnet._backend import netif
 from fastnet._backend import probe as _core
@@ -36,6 +35,7 @@ from fastnet._sweep.result import (
     final_states,
 )
 from fastnet._system.routes import Route, gatewayed, on_link, only_ipv6_source
+from fastnet._typing import Any, TypeAlias, TypedDict, get_args
 from fastnet.errors import InvalidArgument, NameNotResolved, NotPermitted
 from fastnet.targets import Targets, Unresolved
 

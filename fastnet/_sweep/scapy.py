@@ -6,11 +6,11 @@ import time
 from array import array
 from contextlib import suppress
 from itertools import islice
-from typing import Any
 
 from fastnet._backend import probe as _core
 from fastnet._reference import reference
 from fastnet._sweep.plan import Options, Segment
+from fastnet._typing import Any
 from fastnet.errors import NotPermitted
 from fastnet.targets import address_text
 

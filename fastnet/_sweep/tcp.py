@@ -7,11 +7,11 @@ import time
 from array import array
 from collections.abc import Iterator
 from math import nan
-from typing import Any, NamedTuple
 
 from fastnet._backend import probe as _core
 from fastnet._connect import outcome
 from fastnet._sweep.plan import Options, Segment
+from fastnet._typing import Any, NamedTuple
 from fastnet.targets import address_text
 
 PORTS = (80, 443, 22)

@@ -9,11 +9,11 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from itertools import chain, starmap
-from typing import Any, NamedTuple
 
 from fastnet._contract.netif import check_name, failure
 from fastnet._contract.probe import COOKIE, ENGINES, is_link_local
 from fastnet._contract.values import quoted
+from fastnet._typing import Any, NamedTuple
 from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
 
 # What Python's socket module does not name, from asm-generic/socket.h, linux/in.h, in6.h and icmp.h.

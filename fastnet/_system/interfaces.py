@@ -4,10 +4,10 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from fastnet._contract.netif import check_name, failure
 from fastnet._system.netlink import ask, attributes, dump, open_netlink
+from fastnet._typing import NamedTuple
 
 # linux/rtnetlink.h, if_link.h, if_addr.h, if.h
 GET_INTERFACE, _GET_ADDRESS = 18, 22

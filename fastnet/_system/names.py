@@ -2,7 +2,8 @@
 
 import os
 import socket
-from typing import Any
+
+from fastnet._typing import Any
 
 __all__ = ["host_by_system"]
 

@@ -4,12 +4,12 @@ import errno
 import socket
 import struct
 import time
-from typing import NamedTuple
 
 from fastnet._contract.netif import MAC_TYPES, failure
 from fastnet._system.interfaces import look_up
 from fastnet._system.netlink import ask, attribute, attributes, open_netlink
 from fastnet._system.routes import Route
+from fastnet._typing import NamedTuple
 from fastnet.errors import InvalidArgument
 
 # linux/neighbour.h

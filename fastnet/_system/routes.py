@@ -7,7 +7,6 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
-from typing import NamedTuple
 
 from fastnet._contract.probe import MULTICAST
 from fastnet._system.interfaces import (
@@ -20,6 +19,7 @@ from fastnet._system.interfaces import (
     own_addresses,
 )
 from fastnet._system.netlink import NUMBER, ask, attribute, attributes, dump, number, open_netlink
+from fastnet._typing import NamedTuple
 
 # linux/rtnetlink.h, fib_rules.h
 _ROUTE = struct.Struct("=BBBBBBBBI")

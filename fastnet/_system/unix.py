@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-from typing import TypeAlias
 from weakref import WeakSet
 
+from fastnet._typing import TypeAlias
 from fastnet.errors import AddressInUse, InvalidArgument
 
 Address: TypeAlias = str | os.PathLike[str]

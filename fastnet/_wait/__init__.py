@@ -15,7 +15,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 from fastnet._connect import NoneReached, describe, race
 from fastnet._coroutines import coroutine_of
@@ -42,6 +41,7 @@ from fastnet._steps import (
 )
 from fastnet._system import unix as _unix
 from fastnet._threads import Work
+from fastnet._typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 from fastnet._wait.checks import CHECKS, Check, Checker
 from fastnet._wait.fault import Fault
 from fastnet._wait.targets import Target, Waited, parse_target

@@ -7,10 +7,10 @@ import errno
 import socket
 import time
 from contextlib import suppress
-from typing import Literal
 
 from fastnet._connect import connect_one, describe
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, earliest
+from fastnet._typing import Literal
 from fastnet._wait.fault import CLOSES, Fault
 from fastnet._wait.http import Reply, build_request
 from fastnet._wait.targets import Target

@@ -1,7 +1,5 @@
 """One HTTP/1.1 exchange: a GET, and the status of the response."""
 
-import re
-
 import fastnet
 from fastnet._escape import escaped
 from fastnet._wait.fault import CLOSES, Fault
@@ -12,9 +10,8 @@ HEAD_LIMIT = 65536
 INTERIM_LIMIT = 1 << 20
 """Maximum bytes of all interim responses together."""
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] +([1-5][0-9]{2})(?: [^\n]*)?\r?\n")
 _STATUS_LINE_LIMIT = 8192
-_HEAD_END = re.compile(rb"\n\r?\n")
+_HEAD_ENDS = (b"\n\n", b"\n\r\n")
 _BEGINNING = b"HTTP/1."
 _SHOWN = 40
 _HTTP_PORT = 80
@@ -67,19 +64,19 @@ class Reply:
     def _status_line(self) -> int | None:
         """The status, None while its line is not whole. A line that is none establishes nothing."""
         line, newline, _ = self._unread.partition(b"\n")
-        match = _STATUS_LINE.fullmatch(line + newline)
+        status = _status(line.removesuffix(b"\r")) if newline else None
         begins = line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
-        if not begins or len(line) > _STATUS_LINE_LIMIT or (newline and not match):
+        if not begins or len(line) > _STATUS_LINE_LIMIT or (newline and not status):
             came = escaped(line[:_SHOWN].rstrip(b"\r").decode("utf-8", "surrogateescape"))
             raise Fault(f"answers, but not in HTTP/1: {came}", is_known=False)
-        return int(match[1]) if match else None
+        return status
 
     def _head_size(self) -> int:
         """The bytes of the head that is read next, 0 while it is not whole."""
-        end = _HEAD_END.search(self._unread)
-        if (end.end() if end else len(self._unread)) > HEAD_LIMIT:
+        ends = [begin + len(end) for end in _HEAD_ENDS if (begin := self._unread.find(end)) >= 0]
+        if min(ends, default=len(self._unread)) > HEAD_LIMIT:
             raise Fault(f"answers, but its head is longer than {HEAD_LIMIT} bytes", is_known=False)
-        return end.end() if end else 0
+        return min(ends, default=0)
 
     def _skip(self, size: int) -> None:
         self._unread = self._unread[size:]
@@ -88,3 +85,13 @@ class Reply:
             raise Fault(
                 f"answers, but its interim responses are longer than {INTERIM_LIMIT} bytes", is_known=False
             )
+
+
+def _status(line: bytes) -> int | None:
+    """The status of a status line (RFC 9112, section 4); None for a line that is none."""
+    version, blank, rest = line[:8], line[8:9], line[9:].lstrip(b" ")
+    digits, after = rest[:3], rest[3:4]
+    is_http = version[:-1] == _BEGINNING and version[-1:].isdigit() and blank == b" "
+    if not is_http or len(digits) != 3 or not digits.isdigit() or after not in (b"", b" "):
+        return None
+    return int(digits) if 100 <= int(digits) <= 599 else None

@@ -1,10 +1,7 @@
 """Targets of a wait: ``HOST:PORT``, ``unix:/path`` and ``http://`` URLs."""
 
-import re
-import string
-from typing import NamedTuple, TypeAlias
-
 from fastnet._limits import Host, bounded, check_type, host_text
+from fastnet._typing import NamedTuple, TypeAlias
 from fastnet.endpoints import (
     Endpoint,
     UnixEndpoint,
@@ -16,9 +13,9 @@ from fastnet.endpoints import (
 )
 from fastnet.errors import InvalidArgument
 
-_AUTHORITY = re.compile(r"(\[[^]]*\]|[^][:]+)(?::([0-9]*))?")
+_AUTHORITY = r"(\[[^]]*\]|[^][:]+)(?::([0-9]*))?"
 _HTTP_PORT = 80
-_SENT_AS_IT_IS = string.punctuation
+_SENT_AS_IT_IS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
 Waited: TypeAlias = "str | UnixEndpoint | tuple[Host, int]"
@@ -67,7 +64,8 @@ def _checked(text: str, endpoint: Endpoint) -> Endpoint:
 
 def _parse_url(text: str) -> Target:
     """What curl would ask for: no fragment, ``/`` where there is no path, dot segments resolved."""
-    from urllib.parse import quote, unquote, urlsplit  # imported here: few targets are URLs
+    import re  # imported here: few targets are URLs
+    from urllib.parse import quote, unquote, urlsplit
 
     if not text.isprintable() or " " in text:
         # urlsplit would drop some of them.
@@ -82,7 +80,7 @@ def _parse_url(text: str) -> Target:
         )
     if "@" in url.netloc:
         raise InvalidArgument(f"http://...@{url.netloc.rpartition('@')[2]}: a user or password is not sent")
-    parts = _AUTHORITY.fullmatch(url.netloc)
+    parts = re.fullmatch(_AUTHORITY, url.netloc)
     if not parts:
         raise InvalidArgument(f"{text!r}: expected http://HOST/path or http://HOST:PORT/path")
     host, port = parts[1].removeprefix("[").removesuffix("]"), parts[2]

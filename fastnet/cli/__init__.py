@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     words = sys.argv[1:] if arguments is None else [*arguments]
     name = words[0] if words and words[0] in COMMANDS else ""
-    quiet = signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # as __main__ has it, before and after
+    quiet = signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # as __main__ has it, before and after
     try:
         try:
             if quiet:

@@ -1,8 +1,7 @@
 """Show every IPv4 and IPv6 address of one interface. The exit code is 1 if it has none."""
 
-from typing import TYPE_CHECKING
-
 from fastnet._clock import now
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_table, remark

@@ -2,9 +2,9 @@
 
 import _socket  # the family as a number: socket takes longer to load
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from fastnet._limits import MAX_SECONDS
+from fastnet._typing import Any
 from fastnet.cli.quick_parser import Arguments, Group, Parser
 from fastnet.errors import InvalidArgument
 

@@ -5,9 +5,9 @@ The client's exit code is 0 if all replies were right, 1 if one was wrong or mis
 
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from fastnet._clock import now
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, duration, integer
 from fastnet.cli.output import print_json, print_line

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from types import ModuleType
-from typing import Any, NoReturn
 
 import fastnet
+from fastnet._typing import Any, NoReturn
 from fastnet.cli.commands import COMMANDS
 from fastnet.cli.exits import USAGE
 from fastnet.cli.output import print_line, remark

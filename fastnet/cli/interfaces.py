@@ -1,8 +1,7 @@
 """List every network interface: whether it is up, its MTU, its MAC address, its IPv4 and IPv6 addresses."""
 
-from typing import TYPE_CHECKING
-
 from fastnet._clock import now
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_table

@@ -2,7 +2,8 @@
 
 import signal
 from collections.abc import Callable
-from typing import Self, TypeVar
+
+from fastnet._typing import Self, TypeVar
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ sends each message back and stops after DONE, on Ctrl-C or on SIGTERM; it refuse
 
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from fastnet import ipc
 from fastnet._clock import now
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, duration, integer
 from fastnet.cli.output import print_json, print_line, remark

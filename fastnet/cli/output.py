@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, TextIO
 
 from fastnet._escape import escaped
+from fastnet._typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from fastnet._records import Record

@@ -1,9 +1,9 @@
 """Parse packets: "fastnet packet parse" shows one packet's layers, their fields and all its bytes."""
 
 import sys
-from typing import TYPE_CHECKING
 
 from fastnet._clock import now
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_line

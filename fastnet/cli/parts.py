@@ -1,6 +1,6 @@
 """Common parts of the records of several commands."""
 
-from typing import TYPE_CHECKING
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastnet import _records as records

@@ -4,7 +4,6 @@ It is 3 if this system could not send to some ports: these are unknown.
 """
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from fastnet._clock import now
 from fastnet._portscan import (
@@ -17,6 +16,7 @@ from fastnet._portscan import (
     Scan,
     parse_ports,
 )
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, duration, integer
 from fastnet.cli.output import print_json, print_table, remark

@@ -6,7 +6,8 @@ understand for certain: help, a mistake, an abbreviation. Then the full parser r
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+
+from fastnet._typing import TYPE_CHECKING, Any
 
 __all__ = ["SUPPRESS", "Actions", "Arguments", "Group", "Parser", "Unusual"]
 
@@ -47,10 +48,10 @@ class Argument:
     ) -> None:
         long = next((name for name in names if name.startswith("--")), names[0])
         self.dest: str = dest or long.lstrip("-").replace("-", "_")
-        self.exclusive = exclusive
-        self.nargs = nargs
+        self.exclusive: object = exclusive
+        self.nargs: str | None = nargs
         self.is_flag: bool = action in ("store_true", "store_const")
-        self.const = True if action == "store_true" else const
+        self.const: object = True if action == "store_true" else const
         unset = False if action == "store_true" else None
         self.default: Any = unset if default is _UNSET else default
         self._appends = action == "append"
@@ -95,8 +96,8 @@ class Actions:
     """The subcommands of a subcommand."""
 
     def __init__(self, dest: str, required: bool) -> None:
-        self.dest = dest
-        self.required = required
+        self.dest: str = dest
+        self.required: bool = required
         self.parsers: dict[str, Parser] = {}
 
     def add_parser(self, name: str, *, help: str, description: str = "") -> "Parser":
@@ -107,7 +108,7 @@ class Actions:
 class Parser(Group):
     """A subcommand's arguments."""
 
-    usage = ""
+    usage: str = ""
 
     def __init__(self) -> None:
         super().__init__(self)

@@ -1,9 +1,8 @@
 """Show whether an interface is up: turned on, and running. The exit code is 0 for up, 1 for down."""
 
-from typing import TYPE_CHECKING
-
 from fastnet._clock import now
 from fastnet._portscan import DEFAULT_TIMEOUT, ENGINES, parse_ports
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, duration
 from fastnet.cli.output import print_json, print_line, print_table, remark

@@ -13,9 +13,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO, cast
 
 from fastnet._threads import start_thread
+from fastnet._typing import TextIO, cast
 from fastnet.cli.output import remark
 
 _LIMIT = 16 << 20

@@ -1,8 +1,7 @@
 """Walk through every feature on this machine's own interfaces and loopback, with real sockets."""
 
-from typing import TYPE_CHECKING
-
 from fastnet._clock import now
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_heading, print_json, print_line

@@ -1,12 +1,12 @@
 """Show each hop on the way to a host: by UDP, which needs no privilege, or by ICMP if permitted."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from fastnet._backend import probe as _core
 from fastnet._clock import now
 from fastnet._ping import MAX_SIZE
 from fastnet._trace import ENGINES, MAX_HOPS, MAX_TRIES, Hop, Tracer, TraceResult, name_of
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer
 from fastnet.cli.output import print_json, print_line, remark

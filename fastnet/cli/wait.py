@@ -8,9 +8,9 @@ command, 126 if it can't be run).
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
 from fastnet._clock import now
+from fastnet._typing import TYPE_CHECKING, NoReturn
 from fastnet._wait import CHECKS, Outcome, check_target, raise_if_late, wait_stream
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, duration

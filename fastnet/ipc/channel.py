@@ -5,12 +5,12 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, NamedTuple, Self, TypeAlias
 
 from fastnet._limits import bounded, check_timeout, check_type, quoted, several
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet._system import unix as _core
+from fastnet._typing import Any, NamedTuple, Self, TypeAlias
 from fastnet.errors import BadMessage, InvalidArgument, WaitTimeout
 
 MAX_MESSAGE = 1 << 20

@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import NoReturn, Self
 from weakref import WeakSet
 
 from fastnet._limits import check_callable, check_seconds
 from fastnet._steps import READABLE, Steps, Wait, deadline_in, run, run_async
+from fastnet._typing import NoReturn, Self
 from fastnet.errors import ChildFailed, WaitTimeout
 from fastnet.ipc.channel import MAX_MESSAGE, Channel, pair
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from fastnet._limits import bounded, check_callable, check_seconds, check_timeout, check_type
 from fastnet._log import WARNING, log
@@ -15,6 +14,7 @@ from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, deadline_in, run, run_async
 from fastnet._system import unix as _core
 from fastnet._threads import Work, reason_of
+from fastnet._typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from fastnet.errors import InvalidArgument, WaitTimeout
 from fastnet.ipc.channel import MAX_MESSAGE, Channel, check_max_message
 

@@ -6,7 +6,6 @@ RFC 4291 (architecture), 6890 (special-purpose addresses), 7346 (multicast scope
 
 import socket
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
 
 from fastnet._backend import netif as _core
 from fastnet._engines import PrefixEngine
@@ -14,6 +13,7 @@ from fastnet._limits import Host, check_choice, host_text
 from fastnet._reference import reference
 from fastnet._results import as_dict, shown
 from fastnet._special import OTHER_BLOCKS, REGISTERED, SpecialBlock, special_block
+from fastnet._typing import Any, NamedTuple, Protocol
 from fastnet.interfaces import get_index, list_addresses, scope_of
 from fastnet.ipv6.prefixes import PREFIX_ENGINES, read_address
 

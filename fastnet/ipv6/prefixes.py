@@ -2,13 +2,13 @@
 
 import socket
 from collections.abc import Iterator
-from typing import Any, NamedTuple, get_args
 
 from fastnet._engines import AddressEngine, PrefixEngine
 from fastnet._limits import Prefix as Given
 from fastnet._limits import check_choice, prefix_text, quoted
 from fastnet._reference import reference
 from fastnet._results import as_dict, shown
+from fastnet._typing import Any, NamedTuple, get_args
 from fastnet.endpoints import check_ipv4_form
 from fastnet.errors import InvalidArgument
 from fastnet.interfaces import (

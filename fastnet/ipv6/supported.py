@@ -4,11 +4,11 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
 
 from fastnet._backend import netif as _core
 from fastnet._results import as_dict, shown
 from fastnet._system.routes import Way, way_to
+from fastnet._typing import Any, NamedTuple
 from fastnet.interfaces import InterfaceFlags, get_flags, scope_of
 
 DESTINATIONS = ("2400::1", "2600::1", "2800::1", "2a00::1", "2c00::1")

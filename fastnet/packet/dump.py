@@ -1,9 +1,9 @@
 """Packets as readable text, and as plain values for JSON."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from fastnet._backend import packet as _core
+from fastnet._typing import Any
 from fastnet.packet.fields import Field, Flags
 from fastnet.packet.layer import Packet, whole
 from fastnet.packet.record import held, shown

@@ -1,9 +1,9 @@
 """Extensions of ICMP errors (RFC 4884): objects after the quoted packet, such as MPLS labels (RFC 4950)."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from fastnet._backend import packet as _core
+from fastnet._typing import TYPE_CHECKING
 from fastnet.errors import InvalidArgument
 from fastnet.packet.fields import Auto, Constant, Data, HeaderLength, Options, Tail, UInt, each_of
 from fastnet.packet.layer import Layer

@@ -1,10 +1,10 @@
 """Field types of layers and options: the core's, and those for constants, names and long values."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastnet._backend import packet as _core
 from fastnet._contract.values import quoted
+from fastnet._typing import TYPE_CHECKING, Any, TypeVar
 from fastnet.errors import InvalidArgument, PacketError
 
 if TYPE_CHECKING:

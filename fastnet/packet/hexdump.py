@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 from fastnet._limits import check_text
+from fastnet._typing import NamedTuple
 from fastnet.errors import InvalidArgument
 
 _SHOWN = 40

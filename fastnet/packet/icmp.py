@@ -1,8 +1,7 @@
 """The internet control message protocol (RFC 792)."""
 
-from typing import ClassVar
-
 from fastnet._backend import packet as _core
+from fastnet._typing import ClassVar
 from fastnet.packet.fields import Auto, Constant, IPv4Field, UInt
 from fastnet.packet.layer import Layer
 

@@ -1,8 +1,7 @@
 """The internet control message protocol for IPv6 (RFC 4443); neighbour discovery is in ``ndp``."""
 
-from typing import ClassVar
-
 from fastnet._backend import packet as _core
+from fastnet._typing import ClassVar
 from fastnet.packet.fields import Auto, Constant, UInt
 from fastnet.packet.layer import Layer
 

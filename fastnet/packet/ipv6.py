@@ -1,9 +1,9 @@
 """The internet protocol, version 6 (RFC 8200), its extension headers and their options."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
 
 from fastnet._backend import packet as _core
+from fastnet._typing import TYPE_CHECKING, ClassVar
 from fastnet.errors import PacketError
 from fastnet.packet.fields import Addresses, Auto, Constant, Data, HeaderLength, IPv6Field, Options, UInt
 from fastnet.packet.layer import Layer

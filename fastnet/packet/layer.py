@@ -1,8 +1,7 @@
 """Layers, payloads, and packets of them."""
 
-from typing import TYPE_CHECKING, Any
-
 from fastnet._backend import packet as _core
+from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.errors import InvalidArgument, PacketError
 from fastnet.packet.fields import Data
 from fastnet.packet.record import Typed, held

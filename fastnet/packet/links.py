@@ -1,8 +1,7 @@
 """Link layers other than Ethernet: BSD's loopback and Linux's cooked captures."""
 
-from typing import Any
-
 from fastnet._backend import packet as _core
+from fastnet._typing import Any
 from fastnet.packet.fields import Auto, MACField, UInt
 from fastnet.packet.layer import Layer
 

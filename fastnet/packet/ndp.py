@@ -1,7 +1,6 @@
 """Neighbour discovery for IPv6 (RFC 4861): router and neighbour messages, and their options."""
 
-from typing import ClassVar
-
+from fastnet._typing import ClassVar
 from fastnet.packet.fields import Addresses, Constant, Data, HeaderLength, IPv6Field, MACField, Options, UInt
 from fastnet.packet.icmpv6 import ICMPv6
 from fastnet.packet.options import Option

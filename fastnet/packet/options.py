@@ -1,8 +1,8 @@
 """Common code for the options of all protocols: finding them in a header's tail, and padding them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from fastnet._typing import TYPE_CHECKING, Any, ClassVar, Self
 from fastnet.errors import TruncatedPacket
 from fastnet.packet.fields import Tail
 from fastnet.packet.record import Typed

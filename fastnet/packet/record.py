@@ -1,8 +1,7 @@
 """Common code of layers and options: typed constructors, and a ``repr`` that builds them again."""
 
-from typing import Any, dataclass_transform
-
 from fastnet._backend import packet as _core
+from fastnet._typing import Any, dataclass_transform
 from fastnet.packet.fields import (
     Addresses,
     Auto,

@@ -1,9 +1,8 @@
 """Converts packets to scapy's and back, through their bytes."""
 
-from typing import Any
-
 from fastnet._backend import packet as _core
 from fastnet._reference import reference
+from fastnet._typing import Any
 from fastnet.errors import InvalidArgument, PacketError
 from fastnet.packet.layer import Packet, parse, whole
 

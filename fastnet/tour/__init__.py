@@ -8,8 +8,8 @@ walked.
 import time
 from collections.abc import Iterator
 from importlib import import_module
-from typing import NamedTuple
 
+from fastnet._typing import NamedTuple
 from fastnet.errors import FastnetError
 
 STOPS = (

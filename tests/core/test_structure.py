@@ -34,8 +34,8 @@ SYSTEM = {"ctypes", "struct", "fcntl.ioctl"}
 FEATURE_FOLDERS = ("_distributed", "_forward", "ipv6", "packet", "_ping", "_sweep", "_wait")
 FLOORS = ("_contract", "_system", "_pure")
 """Of Python in the core, the ground first."""
-UNDER_ALL = ("errors", "_results")
-"""Modules that every floor may import: exceptions, and how a record is shown."""
+UNDER_ALL = ("errors", "_results", "_typing")
+"""Modules that every floor may import: exceptions, how a record is shown, and what annotations need."""
 OUTSIDE = {ROOT / "csrc" / folder for folder in ("tests", "fuzz", "fuzz/relay")}
 """C that is not of the core."""
 PHASES = ("listener", "greeting", "connecting", "relaying", "rewriting", "refusing")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from fastnet._contract.http_head import PIPELINE_LIMIT, BadMessage
 from fastnet._pure.http_head._hosts import HostRewrite, canonical
@@ -16,6 +15,7 @@ from fastnet._pure.http_head._messages import (
     ResponseHead,
 )
 from fastnet._pure.http_head._reader import Reader
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

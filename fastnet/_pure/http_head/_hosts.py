@@ -2,9 +2,9 @@
 
 import socket
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from fastnet._contract.http_head import BadMessage
+from fastnet._typing import NamedTuple
 
 _HOST_MAX = 255
 _HTTP_PORT = 80

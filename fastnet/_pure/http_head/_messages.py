@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from fastnet._contract.http_head import BadMessage
 from fastnet._pure.http_head._hosts import Authority, authority_end, cookie_domain
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastnet._pure.http_head._hosts import HostRewrite

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fastnet._contract.http_head import ALL, CHUNK_LINE_LIMIT, HEAD_LIMIT, BadMessage
 from fastnet._pure.http_head._messages import field_of, has_control, text_of
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
 from fastnet._pure.checksum import checksum, pseudo_header_ipv4, pseudo_header_ipv6
 from fastnet._pure.packet._crc import crc32c
@@ -47,6 +46,7 @@ from fastnet._pure.packet._kinds import (
     dccp_coverage,
 )  # fmt: skip
 from fastnet._pure.packet._scan import find_ipv6_option
+from fastnet._typing import NamedTuple, Protocol
 from fastnet.errors import PacketError
 
 MAX_BYTES = 0xFFFFFFFF

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 
 from fastnet._contract.values import quoted
+from fastnet._typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 from fastnet.errors import InvalidArgument, PacketError, TruncatedPacket
 
 if TYPE_CHECKING:

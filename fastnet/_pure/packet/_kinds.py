@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from fastnet._typing import NamedTuple
 
 (
     PAYLOAD, PADDING, SURPLUS, ETHERNET, DOT3, LLC, SNAP, DOT1Q, DOT1AD, SLL, SLL2, NULL_LINK, LOOP, MPLS,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 from fastnet._contract.values import quoted
 from fastnet._pure.packet._build import MAX_BYTES, Part, build, too_big
@@ -33,6 +32,7 @@ from fastnet._pure.packet._kinds import (
 )
 from fastnet._pure.packet._scan import Scan, first_kind
 from fastnet._pure.packet._verify import check_options, verify
+from fastnet._typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 from fastnet.errors import InvalidArgument, PacketError, TruncatedPacket
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from fastnet._pure.packet._build import covers, has_pseudo_header
 from fastnet._pure.packet._fields import Field, HeaderLength, Tail
@@ -20,6 +19,7 @@ from fastnet._pure.packet._kinds import (
     checksum_at,
 )
 from fastnet._pure.packet._layers import Layer, Packet
+from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.errors import InvalidArgument, PacketError
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ keyed cookie in its payload is the one that was sent. Errors are read from the s
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from fastnet._contract.probe import (
     ALIVE,
@@ -20,6 +19,7 @@ from fastnet._contract.probe import (
     is_host,
     is_link_local,
 )
+from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnet._pure.probe.link import LinkSweeper

@@ -7,12 +7,12 @@ import socket
 import struct
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from fastnet._pure.probe.prober import may_be_anycast
 from fastnet._pure.probe.reading import ICMP, TIMESPEC, Departure, Failure, read_errors
 from fastnet._pure.probe.timing import NANOSECOND, TICK_BITS, TICKS
 from fastnet._system.icmp_sockets import FAMILIES, SO_TIMESTAMPNS
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     Reply = tuple[int, int, int, int, str]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
 from fastnet._contract.probe import ALIVE, SILENT
 from fastnet._pure.probe.frames import FRAMES
@@ -18,6 +17,7 @@ from fastnet._pure.probe.sweeper import Sweep
 from fastnet._pure.probe.timing import TICK_BITS, TICKS
 from fastnet._system.icmp_sockets import SO_TIMESTAMPNS
 from fastnet._system.link_socket import Link
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from array import array

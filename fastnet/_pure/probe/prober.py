@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
 
 from fastnet._contract.probe import ALL_WAIT, COOKIE, Answer, check_payload, check_time, has_host, not_numeric
 from fastnet._pure.checksum import checksum, verify
@@ -24,6 +23,7 @@ from fastnet._pure.probe.reading import (
 from fastnet._pure.probe.timing import NANOSECOND
 from fastnet._system.icmp_sockets import FAMILIES, TIMESTAMP, filler_of, number_departures, open_probing
 from fastnet._system.names import host_by_system
+from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:

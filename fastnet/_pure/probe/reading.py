@@ -6,10 +6,10 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from fastnet._pure.probe.timing import NANOSECOND
 from fastnet._system.icmp_sockets import FAMILIES, TIMESTAMP, TIMESTAMPING
+from fastnet._typing import Any, NamedTuple
 
 Message = tuple[bytes, dict[tuple[int, int], bytes], tuple[Any, ...]]
 """What was read: the data, the ancillary data by level and type, the address."""

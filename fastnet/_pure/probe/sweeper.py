@@ -10,7 +10,6 @@ from _thread import allocate_lock
 from array import array
 from itertools import chain, islice
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from fastnet._contract.probe import (
     ALIVE,
@@ -33,6 +32,7 @@ from fastnet._pure.probe.reading import MOST_NOTICES, NOTICES, Departure, cannot
 from fastnet._pure.probe.targets import Targets
 from fastnet._pure.probe.timing import NANOSECOND, Clocks, Expectation
 from fastnet._system.icmp_sockets import FAMILIES
+from fastnet._typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

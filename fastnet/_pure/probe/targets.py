@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from itertools import accumulate, chain
 from operator import sub
-from typing import TYPE_CHECKING
 
 from fastnet._pure.permute import Permutation
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from fastnet._typing import TYPE_CHECKING
 from fastnet.errors import EngineMissing
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
+
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastnet._pure.relay.lane import Lane

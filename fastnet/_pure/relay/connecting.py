@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from typing import TYPE_CHECKING
 
 from fastnet._pure.relay.loop import ERR, NEVER, OUT
 from fastnet._pure.relay.prefixes import ip_of
@@ -17,6 +16,7 @@ from fastnet._pure.relay.proxy import build
 from fastnet._pure.relay.side import Side
 from fastnet._pure.relay.sockets import SHORTAGES, peername
 from fastnet._pure.relay.steps import Ended, Refused
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastnet._contract.relay import Address

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import TYPE_CHECKING, Any
 
 from fastnet._contract.relay import Record
 from fastnet._pure.relay.connecting import connect
@@ -21,6 +20,7 @@ from fastnet._pure.relay.rewriting import Rewriting
 from fastnet._pure.relay.side import Side
 from fastnet._pure.relay.sockets import peername
 from fastnet._pure.relay.steps import Ended, Refused
+from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnet._contract.relay import Address

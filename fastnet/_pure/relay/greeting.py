@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from fastnet._pure.relay.loop import IN, PRI
 from fastnet._pure.relay.proxy import LONGEST, BadHeader, parse
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastnet._pure.relay.connection import Connection

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
 
 from fastnet._pure.relay.loop import IN, Clock, Poller, Timed, Waker
 from fastnet._pure.relay.records import Records
+from fastnet._typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, Any
 
 from fastnet._pure.relay.bucket import Bucket, Rates
 from fastnet._pure.relay.connection import Connection
@@ -16,6 +15,7 @@ from fastnet._pure.relay.loop import IN, NEVER
 from fastnet._pure.relay.prefixes import Prefixes
 from fastnet._pure.relay.sockets import abort
 from fastnet._pure.relay.udp import Flow, Flows
+from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

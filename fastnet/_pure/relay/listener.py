@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
 from fastnet._pure.relay.sockets import SHORTAGES, prepare_listener
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastnet._pure.relay.lane import Lane

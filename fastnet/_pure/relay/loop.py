@@ -7,7 +7,8 @@ import select
 import threading
 import time
 from contextlib import suppress
-from typing import Protocol
+
+from fastnet._typing import Protocol
 
 NEVER = float("inf")
 """A time that never comes."""

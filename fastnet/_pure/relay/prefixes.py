@@ -7,7 +7,8 @@ prefix or in a socket address: 10.0.0.0/8 holds ::ffff:10.1.2.3, and ::/0 holds 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,10 +6,10 @@ A proxy sends one first on a connection; it has the addresses of the proxy's own
 import re
 import socket
 import struct
-from typing import NamedTuple
 
 from fastnet._contract.relay import Address
 from fastnet._pure.relay.prefixes import MAPPED, ip_of
+from fastnet._typing import NamedTuple
 
 LONGEST = 4096
 """Bytes of the longest header that is accepted."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from fastnet._pure.http_head import refusal
 from fastnet._pure.relay.loop import ERR, HUP, IN, NEVER, OUT
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastnet._pure.relay.connection import Connection

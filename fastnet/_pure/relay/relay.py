@@ -6,7 +6,6 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
 
 from fastnet._contract.relay import MAX_SPIN
 from fastnet._pure.relay.connection import Connection
@@ -14,6 +13,7 @@ from fastnet._pure.relay.inbox import Inbox
 from fastnet._pure.relay.lane import Lane
 from fastnet._pure.relay.rule import Rule
 from fastnet._pure.relay.sockets import peername
+from fastnet._typing import TYPE_CHECKING
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:

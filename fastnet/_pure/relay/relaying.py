@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import TYPE_CHECKING, Any
 
 from fastnet._pure.relay.bucket import pause
 from fastnet._pure.relay.loop import ERR, HUP, IN, NEVER, OUT
 from fastnet._pure.relay.steps import Ended
+from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from fastnet._contract.http_head import BadMessage
 from fastnet._pure.http_head import Exchange
@@ -11,6 +10,7 @@ from fastnet._pure.relay.bucket import BURST
 from fastnet._pure.relay.loop import NEVER
 from fastnet._pure.relay.relaying import Relaying
 from fastnet._pure.relay.steps import Ended, Refused
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastnet._pure.http_head import HostRewrite

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING
 
 from fastnet._contract.relay import DEFAULTS, Options, checked
 from fastnet._pure.relay.admission import Admission
 from fastnet._pure.relay.bucket import Bucket
 from fastnet._pure.relay.counters import Counters, LaneCounters
 from fastnet._pure.relay.upstream import Choice
+from fastnet._typing import TYPE_CHECKING
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:

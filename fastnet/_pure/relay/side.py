@@ -6,10 +6,10 @@ import fcntl
 import socket
 import struct
 import termios
-from typing import TYPE_CHECKING
 
 from fastnet._pure.relay.sockets import abort as abort_socket
 from fastnet._pure.relay.sockets import prepare
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastnet._pure.relay.connection import Connection

@@ -7,7 +7,8 @@ import math
 import socket
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+
+from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnet._contract.relay import Options

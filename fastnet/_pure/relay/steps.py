@@ -7,9 +7,9 @@ receives the next event: a side and its events, or None if that time has come.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TypeVar
 
 from fastnet._pure.relay.side import Side
+from fastnet._typing import TypeVar
 
 T = TypeVar("T")
 

@@ -25,12 +25,12 @@ import struct
 import sys
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
 
 from fastnet._contract.relay import Record
 from fastnet._pure.relay.loop import IN, NEVER
 from fastnet._pure.relay.prefixes import MAPPED, ip_of
 from fastnet._pure.relay.sockets import SHORTAGES
+from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from itertools import count, zip_longest
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from fastnet._contract.relay import check_addresses
+from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,6 @@
 import os
 import struct
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from fastnet._contract import rtnetlink_names as names_of
 from fastnet._contract.rtnetlink import (
@@ -31,6 +30,7 @@ from fastnet._pure.rtnetlink.attributes import (
     split,
     text,
 )
+from fastnet._typing import NamedTuple
 
 # linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, ethtool_netlink.h, genetlink.h
 LINKS, ADDRESSES, ROUTES, NEIGHBOURS = (16, 17), (20, 21), (24, 25), (28, 29)

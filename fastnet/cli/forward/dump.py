@@ -1,9 +1,8 @@
 """``--dump``: the bytes that pass, with who sent them."""
 
-from typing import TYPE_CHECKING
-
 from fastnet._clock import now
 from fastnet._forward import Rule
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli.output import print_json, print_line
 
 if TYPE_CHECKING:

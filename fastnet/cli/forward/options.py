@@ -1,10 +1,9 @@
 """The command's options. A rule's option is named like the field of ``Rule``, which has its default."""
 
-from typing import Any
-
 from fastnet._forward import ENGINES, POLICIES, Rule
 from fastnet._forward.access_log import FORMATS
 from fastnet._forward.rules_file import load_rules
+from fastnet._typing import Any
 from fastnet.cli.arguments import add_json, duration, integer, size
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.endpoints import parse_endpoint

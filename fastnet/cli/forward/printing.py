@@ -1,9 +1,8 @@
 """Prints where the command listens, and at the end what it did."""
 
-from typing import TYPE_CHECKING
-
 from fastnet._clock import now
 from fastnet._forward import Forwarder, Rule, Stats
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli.output import print_json, print_line
 from fastnet.endpoints import Endpoint
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pwd import struct_passwd
-from typing import TYPE_CHECKING
 
 from fastnet._forward import Forwarder, Rule
 from fastnet._forward.access_log import AccessLog, Format
@@ -14,6 +13,7 @@ from fastnet._forward.rules_file import load_rules
 from fastnet._forward.systemd import Watchdog, notify, watchdog_interval
 from fastnet._reference import reference
 from fastnet._threads import Repeated, Work
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import describe, exits
 from fastnet.cli.forward.dump import dump_json, dump_text
 from fastnet.cli.forward.printing import print_listening, print_metrics, print_reloaded, print_summary

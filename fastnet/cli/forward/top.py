@@ -2,10 +2,10 @@
 
 import sys
 import time
-from typing import Any, Self
 
 from fastnet._forward import Forwarder, Record
 from fastnet._reference import reference
+from fastnet._typing import Any, Self
 from fastnet.cli.output import escaped
 from fastnet.errors import InvalidArgument
 

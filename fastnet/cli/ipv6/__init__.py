@@ -3,9 +3,9 @@ address; or explain addresses ("fastnet ipv6 explain"). The exit code is 0 if IP
 address beyond the link, and a way out, which the kernel is asked for. Nothing is sent."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, cast
 
 from fastnet._clock import now
+from fastnet._typing import TYPE_CHECKING, cast
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.ipv6 import explained

@@ -1,9 +1,9 @@
 """``fastnet ipv6 explain``: what addresses are."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
 
 from fastnet._clock import now
+from fastnet._typing import TYPE_CHECKING, cast
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.output import print_json, print_line

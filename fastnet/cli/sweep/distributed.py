@@ -3,11 +3,11 @@
 import sys
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from fastnet._clock import now
 from fastnet._distributed import Comparison, DistributedResult, DistributedSweep, Sighting, SweepPlan, Vantage
 from fastnet._sweep import ALIVE, INACTIVE
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt

@@ -3,8 +3,8 @@
 import sys
 from array import array
 from collections.abc import Iterable
-from typing import TextIO
 
+from fastnet._typing import TextIO
 from fastnet.errors import InvalidArgument, NameNotResolved
 from fastnet.targets import Targets, read_targets
 

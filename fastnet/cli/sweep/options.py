@@ -1,9 +1,7 @@
 """The command's options, and which of them go together."""
 
-import re
-from typing import Any
-
 from fastnet._sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
+from fastnet._typing import Any
 from fastnet.cli.arguments import add_family, duration, integer, interface, number
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
@@ -13,7 +11,6 @@ _ONLY_DISTRIBUTED = (
     *("dry-run", "include-special", "differing"),
 )
 _NEVER_DISTRIBUTED = ("shard", "resume", "every", "xml", "stream")
-_SHARD = re.compile(r"([0-9]{1,10})/([0-9]{1,10})")
 
 
 def add_options(parser: Parser) -> None:
@@ -174,8 +171,9 @@ def timeout(text: str) -> float | str:
 
 def shard(text: str) -> tuple[int, int]:
     """``1/3``: the first of three."""
-    match = _SHARD.fullmatch(text)
-    which, of = (int(match[1]), int(match[2])) if match else (0, 0)
+    parts = text.split("/")
+    valid = len(parts) == 2 and all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts)
+    which, of = map(int, parts) if valid else (0, 0)
     if not 1 <= which <= of <= MAX_SHARDS:
         raise InvalidArgument(f"{text!r}: expected I/N, as 1/3, the first of three")
     return which, of

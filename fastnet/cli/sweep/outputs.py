@@ -1,13 +1,12 @@
 """The forms in which verdicts are printed: on stdout, what ends with ``end`` after all of them."""
 
-import shlex
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from fastnet import __version__
 from fastnet._clock import now
 from fastnet._sweep import ALIVE, INACTIVE, NOT_PROBED, UNREACHABLE, SweepResult, Verdict
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli.output import escaped, print_json, print_line
 from fastnet.cli.quick_parser import Arguments
 from fastnet.targets import Targets
@@ -82,6 +81,7 @@ class Xml:
     """One document in nmap's format (nmap.dtd), with the elements that a sweep can fill."""
 
     def __init__(self, targets: Targets, engine: str) -> None:
+        import shlex  # only here: it loads re
         from xml.sax.saxutils import quoteattr
 
         self._quoted = quoteattr
