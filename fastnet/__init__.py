@@ -37,6 +37,9 @@ _NAMES = {
     "_sweep.result": ("Counts", "SweepResult", "Verdict", "Verdicts"),
     "_sweep.resume": ("StateFile",),
     "_trace": ("Hop", "Response", "TraceResult", "Tracer", "trace"),
+    "_watch": (
+        *("AddressEvent", "GatewayEvent", "LinkEvent", "LostEvent", "RouteEvent", "WatchState", "watch"),
+    ),
     "_wait": ("Outcome", "Ready", "wait", "wait_all", "wait_stream"),
     "checksums": ("checksum",),
     "errors": ("FastnetError",),

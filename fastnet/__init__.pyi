@@ -57,6 +57,13 @@ from fastnet._wait import Ready as Ready
 from fastnet._wait import wait as wait
 from fastnet._wait import wait_all as wait_all
 from fastnet._wait import wait_stream as wait_stream
+from fastnet._watch import AddressEvent as AddressEvent
+from fastnet._watch import GatewayEvent as GatewayEvent
+from fastnet._watch import LinkEvent as LinkEvent
+from fastnet._watch import LostEvent as LostEvent
+from fastnet._watch import RouteEvent as RouteEvent
+from fastnet._watch import WatchState as WatchState
+from fastnet._watch import watch as watch
 from fastnet.checksums import checksum as checksum
 from fastnet.errors import FastnetError as FastnetError
 from fastnet.interfaces import get_ip_address as get_ip_address

@@ -19,6 +19,7 @@ _HOME = {
     "wait": "_wait",
     "wait_all": "_wait",
     "wait_stream": "_wait",
+    "watch": "_watch",
 }
 """The module of each: ``aio.NAME`` is ``fastnet.MODULE.NAME_async``."""
 

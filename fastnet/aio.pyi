@@ -13,6 +13,7 @@ from fastnet._trace import trace_async as trace
 from fastnet._wait import wait_all_async as wait_all
 from fastnet._wait import wait_async as wait
 from fastnet._wait import wait_stream_async as wait_stream
+from fastnet._watch import watch_async as watch
 
 __all__ = [
     "multiping",
@@ -28,4 +29,5 @@ __all__ = [
     "wait",
     "wait_all",
     "wait_stream",
+    "watch",
 ]

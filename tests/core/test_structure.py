@@ -31,7 +31,7 @@ PARSERS = {"checksum", "packet", "rtnetlink"}
 """Topics whose C reads bytes from outside: each has a fuzzer."""
 SYSTEM = {"ctypes", "struct", "fcntl.ioctl"}
 """What only the core uses."""
-FEATURE_FOLDERS = ("_distributed", "_forward", "ipv6", "packet", "_ping", "_sweep", "_wait")
+FEATURE_FOLDERS = ("_distributed", "_forward", "ipv6", "packet", "_ping", "_sweep", "_wait", "_watch")
 FLOORS = ("_contract", "_system", "_pure")
 """Of Python in the core, the ground first."""
 UNDER_ALL = ("errors", "_results", "_typing")
@@ -134,7 +134,17 @@ def test_every_stop_is_a_feature_and_every_feature_a_stop() -> None:
 
 
 def test_every_command_is_a_module_and_every_module_a_command() -> None:
-    helpers = {"__init__", "arguments", "commands", "exits", "full_parser", "interrupts", "output", "parts"}
+    helpers = {
+        "__init__",
+        "arguments",
+        "commands",
+        "exits",
+        "full_parser",
+        "interfaces_watch",
+        "interrupts",
+        "output",
+        "parts",
+    }
     helpers |= {"quick_parser", "serving", "streams"}
     packages = {path.parent.name for path in SOURCE.glob("cli/*/__init__.py")}
     assert ({path.stem for path in modules("cli")} | packages) - helpers == {*COMMANDS}

@@ -37,6 +37,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "wait": {"target": f"{HOST}:1", "timeout": 0.1},
     "wait_all": {"targets": [f"{HOST}:1"], "timeout": 0.1},
     "wait_stream": {"targets": [f"{HOST}:1"], "timeout": 0.1},
+    "watch": {"kinds": ["carrier"], "timeout": 0.1},
     "portscan": {"host": HOST, "ports": "1", "timeout": 0.1},
     "Forwarder": {"listen": 0, "upstream": f"{HOST}:1"},
     "Pinger": {},
@@ -64,6 +65,7 @@ NONE = {"ttl", "dont_fragment", "source", "enough", "rate", "seed"}
 NONE_OF = {
     ("sweep_every", "count"),
     *((name, "timeout") for name in ("wait", "wait_all", "wait_stream")),
+    *(("watch", name) for name in ("interface", "kinds", "timeout", "receive_buffer")),
 }
 WRONG = [None, b"1", 1j, ["nonsense"], -(10**12), "no such \0 thing"]
 

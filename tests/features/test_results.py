@@ -15,6 +15,7 @@ from namespaces import Namespace
 
 import fastnet
 from fastnet import echo, endpoints, interfaces, ipc, ipv6, targets
+from fastnet._contract.rtnetlink import Interface, Route
 from fastnet._ping.results import result_of
 from fastnet.packet import UDP, IPv4, Template, parse
 
@@ -30,6 +31,9 @@ ADDRESS = interfaces.InterfaceAddress("lo", "lo", "::1", 128, "::1", "host")
 RULE = fastnet.Rule(8080, ["192.0.2.1:80"], policy="least-connections")
 WAY = ipv6.WayOut("2600::1", "eth0", "fe80::1", "2001:db8::1", "")
 CLIENT = (socket.AF_INET, ("192.0.2.7", 4711))
+
+ETH0 = Interface(2, "eth0", ("lan",), None, "ether", "02:00:00:00:00:02", addresses=(ADDRESS,))
+ROUTE = Route("0.0.0.0/0", "192.0.2.1", "eth0", 2)
 
 RESULTS: list[Any] = [
     REPLY,
@@ -49,6 +53,9 @@ RESULTS: list[Any] = [
         fastnet.Sighting("192.0.2.1", (("fra", fastnet.Verdict("192.0.2.1", "alive", 1.2345, None)),)),
         fastnet.SweepPlan(1, 0, ("fra",), 1, None, 2, 196, 0.1),
     ),
+    *(fastnet.WatchState((ETH0,), (ROUTE,)), fastnet.LostEvent()),
+    *(fastnet.LinkEvent("link_added", None, ETH0), fastnet.AddressEvent("address_removed", ADDRESS, None)),
+    *(fastnet.RouteEvent("route_added", None, ROUTE), fastnet.GatewayEvent("gateway_changed", None, ROUTE)),
     fastnet.Stats(*range(10)),
     fastnet.UpstreamState("192.0.2.1:80", True, 1, 0),
     fastnet.Record(RULE, 1, CLIENT, None, 1700000000.123456, 1.23456, 10, 20, "closed"),
