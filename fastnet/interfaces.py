@@ -7,14 +7,36 @@ interface is up.
 """
 
 import enum
-import socket
 from collections.abc import Iterable
 
+from fastnet._addresses import describe_address as describe_address
+from fastnet._addresses import network_of as network_of
+from fastnet._addresses import prefix_length_of as prefix_length_of
+from fastnet._addresses import scope_of as scope_of
 from fastnet._backend import netif as _core
+from fastnet._contract.netif import interface_names
+from fastnet._contract.rtnetlink import AddressLifetime as AddressLifetime
+from fastnet._contract.rtnetlink import Interface as Interface
+from fastnet._contract.rtnetlink import InterfaceAddress as InterfaceAddress
+from fastnet._contract.rtnetlink import InterfaceCounters as InterfaceCounters
+from fastnet._contract.rtnetlink import Neighbour as Neighbour
+from fastnet._contract.rtnetlink import NextHop as NextHop
+from fastnet._contract.rtnetlink import Route as Route
 from fastnet._engines import PortEngine
+from fastnet._kernel import (
+    addresses_of,
+    all,
+    counters,
+    gateways,
+    lifetimes,
+    neighbours,
+    route_to,
+    routes,
+    source_for,
+)
 from fastnet._results import as_dict, shown
 from fastnet._typing import TYPE_CHECKING, Any, NamedTuple
-from fastnet.errors import NoAddress, NoSuchInterface
+from fastnet.errors import NoSuchInterface
 
 if TYPE_CHECKING:
     from fastnet._portscan import PortState
@@ -37,9 +59,18 @@ else:
     list_interfaces = _core.list_interfaces
 
 __all__ = [
+    "AddressLifetime",
+    "Interface",
     "InterfaceAddress",
+    "InterfaceCounters",
     "InterfaceFlags",
     "InterfaceStatus",
+    "Neighbour",
+    "NextHop",
+    "Route",
+    "all",
+    "counters",
+    "gateways",
     "get_broadcast",
     "get_flags",
     "get_hardware_address",
@@ -48,17 +79,15 @@ __all__ = [
     "get_ip_address",
     "get_mtu",
     "get_netmask",
+    "lifetimes",
     "list_addresses",
     "list_interfaces",
     "list_status",
+    "neighbours",
+    "route_to",
+    "routes",
+    "source_for",
 ]
-
-
-# Network, host bits, scope: 127.0.0.0/8, 169.254.0.0/16 (RFC 3927); ::1, fe80::/10, fec0::/10 (RFC 4291).
-_SCOPES = {
-    socket.AF_INET: ((127, 24, "host"), (169 << 8 | 254, 16, "link")),
-    socket.AF_INET6: ((1, 0, "host"), (0xFE80 >> 6, 118, "link"), (0xFEC0 >> 6, 118, "site")),
-}
 
 
 class InterfaceFlags(enum.IntFlag):
@@ -80,36 +109,6 @@ class InterfaceFlags(enum.IntFlag):
     PORTSEL = 0x2000
     AUTOMEDIA = 0x4000
     DYNAMIC = 0x8000
-
-
-class InterfaceAddress(NamedTuple):
-    """One address of an interface.
-
-    ``label`` is the interface, or the alias label (``eth0:1``) of an IPv4 address. ``network`` is the
-    address with its host bits cleared. ``scope`` is ``host``, ``link``, ``site`` or ``global`` (RFC 4007). It
-    is derived from the address, because no ioctl returns the scope of an IPv4 address.
-    """
-
-    interface: str
-    label: str
-    address: str
-    prefix_length: int
-    network: str
-    scope: str
-
-    @property
-    def version(self) -> int:
-        return 6 if ":" in self.address else 4
-
-    def __str__(self) -> str:
-        return f"{self.address}/{self.prefix_length}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Each field and property, as plain values for JSON."""
-        return as_dict(self)
-
-    def __repr__(self) -> str:
-        return shown(self)
 
 
 class InterfaceStatus(NamedTuple):
@@ -140,75 +139,21 @@ def get_flags(ifname: str, /) -> InterfaceFlags:
     return InterfaceFlags(_core.get_flags(ifname))
 
 
-def _parse(address: str) -> tuple[socket.AddressFamily, int]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return family, int.from_bytes(socket.inet_pton(family, address), "big")
-
-
-def network_of(address: str, prefix_length: int) -> str:
-    """An IPv4 or IPv6 address with all bits after the prefix cleared."""
-    family, number = _parse(address)
-    size = 16 if family == socket.AF_INET6 else 4
-    host_bits = 8 * size - prefix_length
-    return socket.inet_ntop(family, (number >> host_bits << host_bits).to_bytes(size, "big"))
-
-
-def scope_of(address: str) -> str:
-    """``host``, ``link``, ``site`` or ``global``: the scope of an address."""
-    family, number = _parse(address)
-    scopes = (scope for network, host_bits, scope in _SCOPES[family] if number >> host_bits == network)
-    return next(scopes, "global")
-
-
-def describe_address(label: str, address: str, prefix_length: int) -> InterfaceAddress:
-    """An address of an interface, or of its alias label, with its network and scope."""
-    network = network_of(address, prefix_length)
-    return InterfaceAddress(
-        label.partition(":")[0], label, address, prefix_length, network, scope_of(address)
-    )
-
-
-def prefix_length_of(netmask: str) -> int:
-    """The bits of an IPv4 netmask."""
-    return int.from_bytes(socket.inet_aton(netmask), "big").bit_count()
-
-
-def _ipv4_addresses() -> Iterable[InterfaceAddress]:
-    for label, address in _core.list_ipv4():
-        try:
-            netmask = get_netmask(label, address)
-        except (NoSuchInterface, NoAddress):
-            continue  # It was removed after it was listed.
-        yield describe_address(label, address, prefix_length_of(netmask))
-
-
-def _ipv6_addresses() -> Iterable[InterfaceAddress]:
-    for interface, address, prefix_length, _ in _core.list_ipv6():
-        yield describe_address(interface, address, prefix_length)
-
-
 def list_addresses(ifname: str | None = None) -> list[InterfaceAddress]:
     """Every IPv4 and IPv6 address of all interfaces, or of one, with its prefix length.
 
-    IPv4 comes first, from SIOCGIFCONF and SIOCGIFNETMASK, in the kernel's order; IPv6 comes from
-    /proc/net/if_inet6, which has no order, and is sorted. An interface without an address is left out.
-    Raises NoSuchInterface for an unknown name.
+    IPv4 comes first, each family in the kernel's order (RTM_GETADDR). ``ifname`` may be an alternative
+    name, or the alias label of an address (``eth0:1``). An interface without an address is left out. Raises
+    NoSuchInterface for an unknown name.
     """
-    if ifname is not None:
-        get_index(ifname)
-    return [
-        found
-        for addresses in (_ipv4_addresses(), sorted(_ipv6_addresses()))
-        for found in addresses
-        if ifname is None or ifname in (found.interface, found.label)
-    ]
+    return addresses_of(ifname)
 
 
 def list_status() -> list[InterfaceStatus]:
     """The status of every interface, including those without an address, in the order of their indexes."""
     addresses = list_addresses()
     found = []
-    for _, name in socket.if_nameindex():
+    for name in interface_names():
         try:
             flags = get_flags(name)
         except NoSuchInterface:

@@ -6,12 +6,26 @@ import errno
 import os
 import socket
 
+from fastnet._contract.values import quoted
 from fastnet.errors import InvalidArgument, NoAddress, NoSuchInterface
 
 NAME_SIZE = 16
 """Maximum bytes of an interface's name, including its final NUL (IFNAMSIZ)."""
+ALTNAME_SIZE = 128
+"""Maximum bytes of an alternative name (ip link property add altname), including its final NUL."""
+_NAMES_ROOM = 300
+"""Characters of the names in a message."""
 MAC_TYPES = frozenset({1, 6, 772, 774, 801, 802, 803})
 """Types of if_arp.h with a MAC of six bytes; for others the length and meaning are unknown."""
+
+
+def interface_names() -> list[str]:
+    """The names of all interfaces, in the kernel's order. Without netlink they are those of /proc."""
+    try:
+        return [name for _, name in socket.if_nameindex()]
+    except OSError:
+        with open("/proc/thread-self/net/dev", "rb") as file:
+            return [os.fsdecode(line.partition(b":")[0].strip(b" ")) for line in file.readlines()[2:]]
 
 
 def failure(ifname: str, code: int, what: str) -> OSError:
@@ -24,9 +38,21 @@ def failure(ifname: str, code: int, what: str) -> OSError:
             wrong = " (a name has 1 to 15 bytes)"
         elif "\0" in ifname or "/" in ifname:
             wrong = " (a name has no NUL and no slash)"
-        names = ", ".join(name for _, name in socket.if_nameindex())
-        return NoSuchInterface(code, f"no interface {ifname!r}{wrong}: there are {names}")
+        return NoSuchInterface(
+            code, f"no interface {quoted(ifname)}{wrong}: there are {_some(interface_names())}"
+        )
     return OSError(code, os.strerror(code), ifname)
+
+
+def _some(names: list[str]) -> str:
+    """The first of many names, as many as a line has room for."""
+    shown, room = list[str](), _NAMES_ROOM
+    for name in names:
+        room -= len(name) + 2
+        if shown and room < 0:
+            return f"{', '.join(shown)} and {len(names) - len(shown)} more"
+        shown.append(name)
+    return ", ".join(shown)
 
 
 def check_name(interface: str) -> bytes:

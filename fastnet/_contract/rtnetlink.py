@@ -18,8 +18,6 @@ The functions of ``fastnet.interfaces`` that return them query the namespace of 
 The core reads one datagram of the kernel, of a dump or an event, by ``parse(data, names) -> list[Message]``.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 
@@ -101,7 +99,7 @@ class Interface(NamedTuple):
     """Bytes."""
     flags: tuple[str, ...] = ()
     """Flags of linux/if.h: ``"UP"``, ``"BROADCAST"``, ``"RUNNING"``, ``"LOWER_UP"``, ..."""
-    operational_state: str = "unknown"
+    operational_state: str | None = "unknown"
     """Of RFC 2863: ``"up"``, ``"down"``, ``"unknown"``, ``"dormant"``, ``"lowerlayerdown"``, ``"testing"``,
     ``"notpresent"``."""
     carrier: bool | None = None
@@ -245,32 +243,32 @@ class InterfaceCounters(NamedTuple):
 
     interface: str
     ifindex: int
-    rx_packets: int
-    tx_packets: int
-    rx_bytes: int
-    tx_bytes: int
-    rx_errors: int
-    tx_errors: int
-    rx_dropped: int
-    tx_dropped: int
-    multicast: int
-    collisions: int
-    rx_length_errors: int
-    rx_over_errors: int
-    rx_crc_errors: int
-    rx_frame_errors: int
-    rx_fifo_errors: int
-    rx_missed_errors: int
-    tx_aborted_errors: int
-    tx_carrier_errors: int
-    tx_fifo_errors: int
-    tx_heartbeat_errors: int
-    tx_window_errors: int
-    rx_compressed: int
-    tx_compressed: int
-    rx_nohandler: int
-    rx_otherhost_dropped: int
-    carrier_changes: int
+    rx_packets: int = 0
+    tx_packets: int = 0
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    rx_errors: int = 0
+    tx_errors: int = 0
+    rx_dropped: int = 0
+    tx_dropped: int = 0
+    multicast: int = 0
+    collisions: int = 0
+    rx_length_errors: int = 0
+    rx_over_errors: int = 0
+    rx_crc_errors: int = 0
+    rx_frame_errors: int = 0
+    rx_fifo_errors: int = 0
+    rx_missed_errors: int = 0
+    tx_aborted_errors: int = 0
+    tx_carrier_errors: int = 0
+    tx_fifo_errors: int = 0
+    tx_heartbeat_errors: int = 0
+    tx_window_errors: int = 0
+    rx_compressed: int = 0
+    tx_compressed: int = 0
+    rx_nohandler: int = 0
+    rx_otherhost_dropped: int = 0
+    carrier_changes: int = 0
     """How often the carrier came or went."""
 
     def as_dict(self) -> dict[str, Any]:

@@ -165,6 +165,7 @@ cdef enum:
     IFLA_IFNAME = 3
     IFLA_ALT_IFNAME = 53
     NAME_SIZE = 16
+    ALTNAME_SIZE = 128
 
 # Questions, as linux/rtnetlink.h, if_link.h, genetlink.h and ethtool_netlink.h have them.
 cdef bytes ALL = bytes(16)
@@ -445,9 +446,11 @@ cdef class Kernel:
     def find(self, bytes name):
         cdef _Answer answer = _Answer()
         cdef fn_rtnetlink_link link
+        if not 0 < len(name) < ALTNAME_SIZE or b"\0" in name:
+            raise OSError(ENODEV, os.strerror(ENODEV))
         kind = IFLA_IFNAME if len(name) < NAME_SIZE else IFLA_ALT_IFNAME
         self.link(ALL + attribute(kind, name + b"\0"), answer, &link)
-        return link.index
+        return as_link(&link, _Names(), None, None)
 
     cdef int link(self, bytes question, _Answer answer, fn_rtnetlink_link *link) except -1:
         """Asks for one interface; what is read points into the answer."""

@@ -147,7 +147,7 @@ def test_the_networks_of_peers(core: ModuleType, full: Any) -> None:
 
 def test_addresses_of_one_interface(core: ModuleType, full: Any) -> None:
     with full.call(core.Kernel) as kernel:
-        tunnel = kernel.find(b"tun0")
+        tunnel = kernel.find(b"tun0").ifindex
         assert [own.address for own in kernel.addresses(tunnel)] == ["10.7.0.1"]
         everything = kernel.addresses()
         assert [own for own in everything if own.ifindex == tunnel] == kernel.addresses(tunnel)
@@ -155,10 +155,17 @@ def test_addresses_of_one_interface(core: ModuleType, full: Any) -> None:
 
 def test_find_by_any_name(core: ModuleType, full: Any) -> None:
     with full.call(core.Kernel) as kernel:
-        index = kernel.find(b"v0")
-        assert kernel.find(b"uplink0") == index
-        assert kernel.find(b"an-alternative-name-that-is-longer-than-fifteen-bytes") == index
-        for name in (b"nothere", b"a-name-of-nobody-that-is-longer-than-fifteen-bytes"):
+        found = kernel.find(b"v0")
+        assert (found.name, found.mac) == ("v0", "02:00:00:00:00:07")
+        assert kernel.find(b"uplink0") == found
+        assert kernel.find(b"an-alternative-name-that-is-longer-than-fifteen-bytes") == found
+        for name in (
+            b"nothere",
+            b"a-name-of-nobody-that-is-longer-than-fifteen-bytes",
+            b"",
+            b"v0\0",
+            b"x" * 128,
+        ):
             with pytest.raises(OSError, match=os.strerror(errno.ENODEV)):
                 kernel.find(name)
 

@@ -52,17 +52,17 @@ STARTED = [
 ]
 
 TOPICS: dict[str, set[str]] = {
-    "address": {"netif"},
+    "address": {"netif", "rtnetlink"},
     "echo": set(),
     "forward": {"relay"},
-    "interfaces": {"netif"},
+    "interfaces": {"netif", "rtnetlink"},
     "ipc": set(),
-    "ipv6": {"netif"},
+    "ipv6": {"netif", "rtnetlink"},
     "packet": {"packet"},
     "ping": {"probe"},
     "portscan": set(),
     "schema": set(),
-    "status": {"netif"},
+    "status": {"netif", "rtnetlink"},
     "sweep": {"netif", "permute", "probe"},
     "trace": {"probe"},
     "wait": set(),

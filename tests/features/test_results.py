@@ -28,6 +28,8 @@ PATH = fastnet.PathMTU("h", "192.0.2.1", "raw", 1400, (("192.0.2.9", 1400),), No
 HOPS = tuple(fastnet.Hop(ttl, (fastnet.Response("192.0.2.9", 1.23456, None),) * 3) for ttl in range(1, 31))
 PORTS = tuple(fastnet.PortState(port, "closed", "refused") for port in range(1, 1025))
 ADDRESS = interfaces.InterfaceAddress("lo", "lo", "::1", 128, "::1", "host")
+MAC = "02:00:00:00:00:02"
+LEG = interfaces.NextHop("eth0", 2, "192.0.2.1", 3, ("onlink",))
 RULE = fastnet.Rule(8080, ["192.0.2.1:80"], policy="least-connections")
 WAY = ipv6.WayOut("2600::1", "eth0", "fe80::1", "2001:db8::1", "")
 CLIENT = (socket.AF_INET, ("192.0.2.7", 4711))
@@ -62,6 +64,14 @@ RESULTS: list[Any] = [
     fastnet.Relayed(1, 2, True),
     ADDRESS,
     interfaces.InterfaceStatus("lo", "up", "turned on and running", True, True, (ADDRESS,) * 9, PORTS),
+    interfaces.Interface(2, "eth0", ("uplink0",), "veth", "ether", MAC, addresses=(ADDRESS,) * 9),
+    *(
+        LEG,
+        interfaces.Route("0.0.0.0/0", legs=(LEG, LEG)),
+        interfaces.AddressLifetime("lo", "::1", 128, 1, None),
+    ),
+    interfaces.Neighbour("eth0", "192.0.2.1", MAC, "reachable", ("router",), None, 2),
+    interfaces.InterfaceCounters("lo", 1, 200, 300, 1 << 40, 1 << 50, tx_dropped=7, carrier_changes=2),
     *(ipv6.Ipv6Support(True, True, ("lo",), (), True, (), ("2001:db8::1",), (WAY,)), WAY),
     ipv6.Prefix("fe80::1", "eth0", 64, "fe80::"),
     *(ipv6.explain("2001:0:4136:e378:8000:63bf:3fff:fdd2"), ipv6.EmbeddedIPv4("6to4", "192.0.2.1")),
@@ -87,6 +97,7 @@ def test_each_public_named_tuple_is_here() -> None:
             for each in vars(module).values()
             if f"{getattr(each, '__module__', '')}.".startswith(f"{module.__name__}.")
         }
+        public |= {getattr(module, name) for name in getattr(module, "__all__", ()) if module is interfaces}
     kinds = {each for each in public if isinstance(each, type) and hasattr(each, "_fields")}
     given = {each for each in kinds if each.__name__ in INPUTS} | {targets.Prefix}
     assert kinds - given == {type(each) for each in RESULTS}

@@ -34,6 +34,7 @@ RIGHT: dict[str, Any] = {
     "columns": [1],
     "data": b"x",
     "decided": bytes(1),
+    "destination": HOST,
     "dst": bytes(4),
     "endpoint": endpoints.Endpoint(HOST, 0),
     "engine": "raw",

@@ -49,6 +49,7 @@ _NAME_OF = struct.Struct("16si20x")
 _CONTROL, _GET_FAMILY = 16, 3
 _LINK_MODES = struct.pack("=BBH", 4, 1, 0) + attribute(0x8001, attribute(3, struct.pack("=I", 1)))
 _NO_ETHTOOL = (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EPERM, errno.EACCES)
+_ALTNAME_SIZE = 128
 _LOOKUP_TABLE = 0x1000
 _FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
 
@@ -166,9 +167,14 @@ class Kernel:
         mtu = route.mtu or link.mtu
         return route._replace(destination=address, interface=link.name, sources=None, mtu=mtu)
 
-    def find(self, name: bytes) -> int:
-        """The index of the interface of this name or alternative name. Raises OSError, ENODEV."""
-        return self._link(bytes(16) + attribute(3 if len(name) < 16 else 53, name + b"\0")).ifindex
+    def find(self, name: bytes) -> Interface:
+        """The interface of this name or alternative name, by itself: without addresses, speed, others' names.
+
+        Raises OSError, ENODEV.
+        """
+        if not 0 < len(name) < _ALTNAME_SIZE or b"\0" in name:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        return self._link(bytes(16) + attribute(3 if len(name) < 16 else 53, name + b"\0"))
 
     def _link(self, question: bytes) -> Interface:
         [(_, body)] = self._netlink.ask(_GET_LINK, 0, question)
