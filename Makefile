@@ -10,7 +10,7 @@ WORKERS := --numprocesses=2 --dist=loadgroup --max-worker-restart=0 --timeout=30
 HAS_NATIVE := FASTNET_IMPL=native $(BIN)/fastnet --version >/dev/null 2>&1
 NATIVE_SOURCES := $(shell find csrc fastnet/_native -name '*.[ch]' -o -name '*.px[di]' -o -name '*.pyx')
 
-.PHONY: run test stress stress-sanitized test-c test-python test-pure lint bench clean
+.PHONY: run test stress stress-sanitized distributed-histories test-c test-python test-pure lint bench clean
 
 run: $(VENV)/installed
 	$(BIN)/fastnet tour
@@ -41,6 +41,12 @@ stress-sanitized: $(VENV)/test-extras
 	CC="$(SANITIZED_CC)" CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" FASTNET_BUILD=native $(BIN)/python -W ignore setup.py -q \
 		build --build-temp $(SANITIZED)/objects --build-lib $(SANITIZED)/library --parallel 2
 	$(MAKE) stress STRESS='--library $(SANITIZED)/library --preload "$(shell gcc -print-file-name=libasan.so)" $(STRESS)'
+
+# Random histories of a Dask cluster in namespaces, of which CI runs two: make distributed-histories HISTORIES=50
+HISTORIES := 20
+HISTORY_SEED := 1
+distributed-histories: $(VENV)/test-extras
+	HISTORIES=$(HISTORIES) HISTORY_SEED=$(HISTORY_SEED) $(BIN)/pytest -x -rP --timeout=300 tests/features/test_distributed_histories.py
 
 lint: $(VENV)/test-extras
 	$(BIN)/mypy

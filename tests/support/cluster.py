@@ -59,9 +59,12 @@ class Host:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def restart(self) -> None:
-        self.kill()
-        self.start()
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGCONT)
 
 
 class Cluster:
@@ -113,7 +116,7 @@ class Cluster:
             own.ip("link", "add", f"to{third}", "type", "veth", "peer", "name", name, "netns", other.name)
             for side, last, device in ((own, 2, f"to{third}"), (other, 1, name)):
                 side.ip("address", "add", f"10.{third}.{number}.{last}/24", "dev", device)
-                side.ip("link", "set", device, "up")
+                side.ip("link", "set", "dev", device, "up")
             own.carry(f"to{third}")
         own.ip("route", "add", "10.90.0.1/32", "via", f"10.90.{number}.1")
         if route:
@@ -139,7 +142,7 @@ class Cluster:
 
     def cut(self, name: str, is_up: bool = False) -> None:
         """Take down, or up again, a worker's link to the scheduler."""
-        self.centre.ip("link", "set", name, "up" if is_up else "down")
+        self.centre.ip("link", "set", "dev", name, "up" if is_up else "down")
         if is_up:
             self.centre.carry(name)
 
