@@ -26,7 +26,7 @@ _NAMES = {
     "_backend": ("implementation",),
     "_distributed": (
         *("Comparison", "DistributedResult", "DistributedSweep", "Sighting", "SweepPlan", "Vantage"),
-        "sweep_distributed",
+        *("DistributedPing", "PingComparison", "VantagePing", "ping_distributed", "sweep_distributed"),
     ),
     "_forward": ("Forwarder", "Record", "Relayed", "Rule", "Stats", "UpstreamState", "relay"),
     "_forward.rules_file": ("load_rules",),

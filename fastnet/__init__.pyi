@@ -12,11 +12,15 @@ from fastnet import packet as packet
 from fastnet import targets as targets
 from fastnet._backend import implementation as implementation
 from fastnet._distributed import Comparison as Comparison
+from fastnet._distributed import DistributedPing as DistributedPing
 from fastnet._distributed import DistributedResult as DistributedResult
 from fastnet._distributed import DistributedSweep as DistributedSweep
+from fastnet._distributed import PingComparison as PingComparison
 from fastnet._distributed import Sighting as Sighting
 from fastnet._distributed import SweepPlan as SweepPlan
 from fastnet._distributed import Vantage as Vantage
+from fastnet._distributed import VantagePing as VantagePing
+from fastnet._distributed import ping_distributed as ping_distributed
 from fastnet._distributed import sweep_distributed as sweep_distributed
 from fastnet._forward import Forwarder as Forwarder
 from fastnet._forward import Record as Record

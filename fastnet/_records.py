@@ -84,6 +84,14 @@ class Summary(Statistics):
     kind: Literal["summary"]
 
 
+class VantageSummary(Statistics):
+    """ping --distributed: all requests from one vantage to one host."""
+
+    kind: Literal["vantage_summary"]
+    vantage: str
+    """The name of its Dask worker."""
+
+
 class Limit(TypedDict):
     """A router that reported a packet as too big."""
 
@@ -178,7 +186,7 @@ class Sighting(Record):
 
 
 class Vantage(Record):
-    """sweep --distributed: a vantage, and what it did."""
+    """sweep and ping --distributed: a vantage, and what it did."""
 
     kind: Literal["vantage"]
     name: str

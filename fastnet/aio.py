@@ -9,6 +9,7 @@ _HOME = {
     "multiping": "_ping",
     "path_mtu": "_ping.mtu",
     "ping": "_ping",
+    "ping_distributed": "_distributed",
     "portscan": "_portscan",
     "relay": "_forward",
     "sweep": "_sweep",

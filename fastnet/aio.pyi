@@ -1,5 +1,6 @@
 """What type checkers and editors read: every coroutine, where it is defined."""
 
+from fastnet._distributed import ping_distributed_async as ping_distributed
 from fastnet._distributed import sweep_distributed_async as sweep_distributed
 from fastnet._forward import relay_async as relay
 from fastnet._ping import multiping_async as multiping
@@ -19,6 +20,7 @@ __all__ = [
     "multiping",
     "path_mtu",
     "ping",
+    "ping_distributed",
     "portscan",
     "relay",
     "sweep",

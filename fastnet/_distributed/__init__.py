@@ -4,24 +4,34 @@ Dask moves and runs the work; a shard is a pure function of its targets, seed, p
 worker may run it again.
 """
 
+from collections.abc import Iterable
+
 from fastnet._coroutines import coroutine_of
 from fastnet._distributed.compared import Comparison, Sighting
 from fastnet._distributed.merged import DistributedResult
+from fastnet._distributed.pinging import DistributedPing, PingComparison, VantagePing
 from fastnet._distributed.sums import SweepPlan
 from fastnet._distributed.sweeping import MODES, DistributedOptions, DistributedSweep, Progress
 from fastnet._distributed.vantages import Vantage
+from fastnet._limits import Host, Timeout
+from fastnet._ping.pinger import PingerOptions
 from fastnet._sweep.running import Swept
 from fastnet._typing import Any, Literal, Unpack, overload
 
 __all__ = [
     "MODES",
     "Comparison",
+    "DistributedPing",
     "DistributedResult",
     "DistributedSweep",
+    "PingComparison",
     "Progress",
     "Sighting",
     "SweepPlan",
     "Vantage",
+    "VantagePing",
+    "ping_distributed",
+    "ping_distributed_async",
     "sweep_distributed",
     "sweep_distributed_async",
 ]
@@ -78,6 +88,85 @@ async def sweep_distributed_async(
     import asyncio
 
     running = await asyncio.to_thread(DistributedSweep, targets, client=client, mode=mode, **options)
+    try:
+        while not await asyncio.to_thread(running.run):
+            pass
+        return running.result()
+    finally:
+        await asyncio.to_thread(running.close)
+
+
+def ping_distributed(
+    hosts: Iterable[Host],
+    *,
+    client: Any,
+    vantages: Iterable[str] = (),
+    absence: float = 60.0,
+    tls: tuple[str, str, str] | None = None,
+    count: int = 4,
+    interval: float = 1.0,
+    timeout: Timeout = 1.0,
+    retries: int = 0,
+    backoff: float = 1.5,
+    **options: Unpack[PingerOptions],
+) -> PingComparison:
+    """Ping the same hosts from every worker of a Dask cluster, or from the ``vantages`` of these names.
+
+    A vantage that is away for ``absence`` seconds has no results: nothing is known from it. ``client``
+    and ``tls`` are those of ``sweep_distributed``, the other arguments those of ``multiping``; names are
+    resolved by each vantage. Raises VantagesLost, EngineMissing, InvalidArgument, OSError if there is no
+    scheduler.
+    """
+    with DistributedPing(
+        hosts,
+        client=client,
+        vantages=vantages,
+        absence=absence,
+        tls=tls,
+        count=count,
+        interval=interval,
+        timeout=timeout,
+        retries=retries,
+        backoff=backoff,
+        **options,
+    ) as running:
+        while not running.run():
+            pass
+        return running.result()
+
+
+@coroutine_of(ping_distributed)
+async def ping_distributed_async(
+    hosts: Iterable[Host],
+    *,
+    client: Any,
+    vantages: Iterable[str] = (),
+    absence: float = 60.0,
+    tls: tuple[str, str, str] | None = None,
+    count: int = 4,
+    interval: float = 1.0,
+    timeout: Timeout = 1.0,
+    retries: int = 0,
+    backoff: float = 1.5,
+    **options: Unpack[PingerOptions],
+) -> PingComparison:
+    """``fastnet.ping_distributed`` as a coroutine, which works in short steps in a thread."""
+    import asyncio
+
+    running = await asyncio.to_thread(
+        DistributedPing,
+        hosts,
+        client=client,
+        vantages=vantages,
+        absence=absence,
+        tls=tls,
+        count=count,
+        interval=interval,
+        timeout=timeout,
+        retries=retries,
+        backoff=backoff,
+        **options,
+    )
     try:
         while not await asyncio.to_thread(running.run):
             pass

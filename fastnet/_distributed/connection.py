@@ -1,5 +1,7 @@
 """The client's side of a Dask scheduler, which may go and come back."""
 
+from collections.abc import Iterator
+
 from fastnet._limits import check_text, quoted
 from fastnet._reference import reference
 from fastnet._typing import Any
@@ -7,6 +9,8 @@ from fastnet.errors import InvalidArgument
 
 _CONNECT_SECONDS = 5.0
 _AGAIN_SECONDS = 2.0
+_MOST_TTL = 60.0
+"""A scheduler's ``worker-ttl`` in seconds, above which a worker that hangs is noticed late."""
 
 
 class Connection:
@@ -49,10 +53,14 @@ class Connection:
         if self._is_ours:
             self.client.close(timeout=_AGAIN_SECONDS)
 
-    def limits(self) -> tuple[int, float | None]:
-        """The scheduler's ``allowed-failures`` and ``worker-ttl`` in seconds."""
-        found: tuple[int, float | None] = self.client.run_on_scheduler(_limits)
-        return found
+    def limit_notes(self) -> Iterator[str]:
+        """What the scheduler's settings mean for a sweep, where they are not what ``docs/scale.md`` asks."""
+        failures, ttl = self.client.run_on_scheduler(_limits)
+        if failures < 1:
+            yield "the scheduler's allowed-failures is 0: the client submits a killed worker's shard again"
+        if ttl is None or ttl > _MOST_TTL:
+            late = "never" if ttl is None else f"after {ttl:g} s"
+            yield f"the scheduler's worker-ttl: a worker that hangs is noticed {late}; 30s is better"
 
     def _opened(self, seconds: float) -> Any:
         try:
@@ -66,4 +74,5 @@ class Connection:
 
 
 def _limits(dask_scheduler: Any) -> tuple[int, float | None]:
+    """On the scheduler: its ``allowed-failures`` and ``worker-ttl`` in seconds."""
     return dask_scheduler.allowed_failures, dask_scheduler.worker_ttl

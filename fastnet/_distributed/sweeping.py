@@ -14,7 +14,7 @@ from fastnet._distributed.dispatch import Dispatch, Lane, Work
 from fastnet._distributed.merged import DistributedResult, Memory, Store, counts_of
 from fastnet._distributed.shard import Job, sweep_shard
 from fastnet._distributed.sums import SweepPlan, plan_of, rate_of_each, shard_count
-from fastnet._distributed.vantages import Vantages
+from fastnet._distributed.vantages import Vantages, names_of
 from fastnet._engines import SweepEngine
 from fastnet._limits import (
     Prefix,
@@ -25,9 +25,7 @@ from fastnet._limits import (
     check_flag,
     check_seconds,
     check_text,
-    several,
 )
-from fastnet._log import WARNING, log
 from fastnet._ping import explain_refusal
 from fastnet._special import OTHER_BLOCKS, REGISTERED
 from fastnet._sweep.running import (
@@ -40,7 +38,6 @@ from fastnet._sweep.running import (
     checked_options,
 )
 from fastnet._typing import Any, NamedTuple, TypedDict
-from fastnet.errors import VantagesLost
 from fastnet.targets import Targets
 
 MODES = ("share", "compare")
@@ -48,8 +45,6 @@ PUBLIC = 1 << 20
 """The number of public targets above which special-purpose addresses are left out."""
 _NO_ROUTE = explain_refusal(errno.ENETUNREACH)
 _STATES = (_core.ALIVE, _core.SILENT, _core.UNREACHABLE)
-_MOST_TTL = 60.0
-"""A scheduler's ``worker-ttl`` in seconds, above which a worker that hangs is noticed late."""
 
 
 class DistributedOptions(TypedDict, total=False):
@@ -121,12 +116,13 @@ class DistributedSweep:
         check_seconds("absence", absence)
         if vantage_rate is not None:
             bounded("vantage_rate", vantage_rate, MIN_RATE, MAX_RATE)
-        wanted = _names(vantages)
+        wanted = names_of(vantages)
         self.mode: str = mode
         self._rate, self._vantage_rate, self._retries = rate, vantage_rate, retries
         self._absence = absence
-        self.targets: Targets
-        self.targets, self._left_out = without_special(as_targets(targets, exclude, family), include_special)
+        wanted_targets = as_targets(targets, exclude, family)
+        kept, self._left_out = without_special(wanted_targets, include_special)
+        self.targets: Targets = kept
         self._options: SweepOptions = {
             "timeout": timeout,
             "retries": retries,
@@ -144,8 +140,8 @@ class DistributedSweep:
             raise
 
     def _begin(self, wanted: tuple[str, ...], output: str | os.PathLike[str] | None) -> None:
-        self.notes: list[str] = [*limit_notes(self._connection)]
-        _wait_for_first(self._connection, self._vantages, self._absence)
+        self.notes: list[str] = [*self._connection.limit_notes()]
+        self._vantages.wait(self._connection.client, self._absence)
         usable = (*sorted(self._vantages.usable()),)
         names = wanted or usable
         vantage_rate = rate_of_each(self._rate, self._vantage_rate, len(names))
@@ -272,40 +268,6 @@ def without_special(targets: Targets, include: bool) -> tuple[Targets, int]:
     public = Targets(*targets.texts(), exclude=Targets(*special, exclude=reachable).texts())
     public.unresolved = targets.unresolved
     return (public, targets.size - public.size) if public.size > PUBLIC else (targets, 0)
-
-
-def limit_notes(connection: Connection) -> Iterator[str]:
-    """What the scheduler's settings mean for a sweep, if it is not what ``docs/scale.md`` promises."""
-    failures, ttl = connection.limits()
-    if failures < 1:
-        yield "the scheduler's allowed-failures is 0: the client submits the shard of a killed worker again"
-    if ttl is None or ttl > _MOST_TTL:
-        late = "never" if ttl is None else f"after {ttl:g} s"
-        yield f"the scheduler's worker-ttl: a worker that hangs is noticed {late}; 30s is better"
-
-
-def _wait_for_first(connection: Connection, vantages: Vantages, absence: float) -> None:
-    """Wait until there is a vantage that can be used. Raises VantagesLost."""
-    until = time.monotonic() + absence
-    vantages.refresh(connection.client)
-    while not vantages.usable():
-        problems = [f"{each.name}: {each.problem}" for each in vantages.report() if each.problem]
-        if problems:
-            raise VantagesLost(f"no vantage can be used: {'; '.join(problems)}")
-        if time.monotonic() >= until:
-            raise VantagesLost(f"the scheduler has had no worker for {absence:g} s")
-        time.sleep(0.1)
-        vantages.refresh(connection.client)
-    for each in vantages.report():
-        if each.problem:
-            log("distributed", WARNING, f"vantage {each.name} is left out: {each.problem}")
-
-
-def _names(vantages: Iterable[str]) -> tuple[str, ...]:
-    names = tuple(several("vantages", vantages, "names of vantages"))
-    for name in names:
-        check_text("vantages", name)
-    return names
 
 
 def _counted(store: Store) -> Iterator[int]:

@@ -1,13 +1,21 @@
 """Vantages: the workers of a Dask cluster from which packets are sent, and which of them can be used."""
 
 import os
+import time
+from collections.abc import Iterable
 
 from fastnet import __version__
+from fastnet._limits import check_text, several
+from fastnet._log import WARNING, log
 from fastnet._results import as_dict, shown
 from fastnet._typing import Any, NamedTuple
+from fastnet.errors import VantagesLost
 
 LABELS = "FASTNET_LABELS"
 """The environment variable of a worker with its labels, as ``site=fra,as=64500``."""
+
+
+_BETWEEN_SECONDS = 0.1
 
 
 class Vantage(NamedTuple):
@@ -42,6 +50,14 @@ def parse_labels(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), value.strip()) for name, _, value in pairs)
 
 
+def names_of(vantages: Iterable[str]) -> tuple[str, ...]:
+    """The names of ``vantages``, checked."""
+    names = tuple(several("vantages", vantages, "names of vantages"))
+    for name in names:
+        check_text("vantages", name)
+    return names
+
+
 class Vantages:
     """The workers of a cluster by name, as the scheduler last listed them."""
 
@@ -64,6 +80,22 @@ class Vantages:
         if new:
             for address, answer in client.run(about, workers=new, on_error="return").items():
                 self._note(address, answer)
+
+    def wait(self, client: Any, absence: float) -> None:
+        """Wait until a vantage can be used. Raises VantagesLost if none can, or none comes in time."""
+        until = time.monotonic() + absence
+        self.refresh(client)
+        while not self.usable():
+            problems = [f"{each.name}: {each.problem}" for each in self.report() if each.problem]
+            if problems:
+                raise VantagesLost(f"no vantage can be used: {'; '.join(problems)}")
+            if time.monotonic() >= until:
+                raise VantagesLost(f"the scheduler has had no such worker for {absence:g} s")
+            time.sleep(_BETWEEN_SECONDS)
+            self.refresh(client)
+        for each in self.report():
+            if each.problem:
+                log("distributed", WARNING, f"vantage {each.name} is left out: {each.problem}")
 
     def _note(self, address: str, answer: Any) -> None:
         name, problem = self._names[address], None
@@ -104,10 +136,6 @@ class Vantages:
     def addresses(self) -> set[str]:
         """Those of all workers that are there."""
         return {*self._names}
-
-    def missing(self) -> tuple[str, ...]:
-        """The names that were asked for and are not there."""
-        return tuple(name for name in self._wanted if name not in self._names.values())
 
     def report(self) -> tuple[Vantage, ...]:
         return tuple(sorted(self.known.values()))

@@ -99,6 +99,28 @@ def test_compare_as_records_and_values(sweep: Sweep) -> None:
     ]
 
 
+def test_pings_from_many_vantages(lab: Cluster, fastnet: Run) -> None:
+    def ping(*words: str) -> subprocess.CompletedProcess[str]:
+        fast = ("-c", "2", "-i", "100ms", "-W", "300ms", "--distributed", SCHEDULER)
+        return fastnet("ping", *words, *fast, prefix=lab.centre.prefix, env=SETTINGS)
+
+    ran = ping("10.200.0.5", HIDDEN_FROM_ONE, "--vantages", "one,two,nowhere", "--absence", "1s")
+    assert ran.returncode == 0, ran.stderr
+    assert [re.sub(r"\d+\.\d{3} ms", "ms", line).split() for line in ran.stdout.splitlines()] == [
+        ["HOST", "one", "two", "nowhere"],
+        ["10.200.0.5", "ms", "ms", "unknown"],
+        [HIDDEN_FROM_ONE, "no", "answer", "ms", "unknown"],
+    ]
+    ran = ping(HIDDEN_FROM_ONE, "--json", "--vantages", "one,two")
+    records = [parse(line) for line in ran.stdout.splitlines()]
+    assert [(each["vantage"], each["received"]) for each in records if each["kind"] == "vantage_summary"] == [
+        ("one", 0),
+        ("two", 2),
+    ]
+    assert [each["name"] for each in records if each["kind"] == "vantage"] == ["one", "two"]
+    assert ping(HIDDEN_FROM_ONE, "--vantages", "one").returncode == 1
+
+
 def test_what_is_not_there_is_unknown(sweep: Sweep) -> None:
     ran = sweep("10.200.0.5", "--mode", "compare", "--vantages", "one,nowhere", "--absence", "1s")
     assert ran.returncode == 0, ran.stderr

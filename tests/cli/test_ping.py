@@ -266,7 +266,8 @@ def test_each(hosts: Hosts, fastnet: Run, row: Row) -> None:
 
 
 def test_every_option_is_used_and_every_key_documented() -> None:
-    assert options_of("ping") - options_in(USES) == set()
+    distributed = {"--distributed", "--vantages", "--absence", "--tls-ca", "--tls-cert", "--tls-key"}
+    assert options_of("ping") - options_in(USES) == distributed  # tests/cli/test_distributed.py
     assert undocumented("ping", REPLY + SUM + MTU) == set()
 
 

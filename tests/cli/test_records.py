@@ -60,7 +60,7 @@ def kinds(output: str) -> set[str]:
 
 
 def test_no_kind_is_forgotten() -> None:
-    distributed = {"sighting", "vantage", "sweep_plan"}  # tests/cli/test_distributed.py
+    distributed = {"sighting", "vantage", "vantage_summary", "sweep_plan"}  # tests/cli/test_distributed.py
     assert set().union(*ENDED.values(), *SERVED.values(), distributed) == KINDS
 
 

@@ -137,6 +137,7 @@ def test_every_command_is_a_module_and_every_module_a_command() -> None:
     helpers = {
         "__init__",
         "arguments",
+        "cluster",
         "commands",
         "exits",
         "full_parser",
@@ -168,7 +169,7 @@ def test_a_feature_knows_no_floor_above_it_and_no_system_below(path: Path) -> No
     assert imported(path) & SYSTEM == set()
 
 
-@pytest.mark.parametrize("path", [*modules("cli", "cli/forward", "cli/sweep", "tour")], ids=label)
+@pytest.mark.parametrize("path", [*modules("cli", "cli/forward", "cli/ping", "cli/sweep", "tour")], ids=label)
 def test_the_top_floors_use_features_only(path: Path) -> None:
     assert fastnet_modules(path) & {"_native", "_pure"} == set()
     assert imported(path) & SYSTEM == set()

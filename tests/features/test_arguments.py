@@ -108,7 +108,8 @@ def test_each_public_class_and_function_that_takes_arguments_is_in_the_table() -
     results = {name for name in fastnet._HOME if hasattr(getattr(fastnet, name), "_fields")} - {"Rule"}
     others = {"FastnetError", "PingResult", "Summary", "SweepResult", "Verdicts", "StateFile", "load_rules"}
     others |= {"Comparison", "DistributedResult"}
-    distributed = {"sweep_distributed", "DistributedSweep"}  # tests/features/test_distributed.py
+    # tests/features/test_distributed.py
+    distributed = {"sweep_distributed", "DistributedSweep", "ping_distributed", "DistributedPing"}
     core = {"checksum", "get_ip_address", "implementation", "list_interfaces"}
     assert {*GIVEN} | {"relay"} == {*fastnet._HOME} - results - others - core - distributed
 

@@ -339,7 +339,25 @@ def test_a_wrong_value_is_refused_by_its_argument(
     reference("distributed")
     given = {"client": "tcp://127.0.0.1:1", name: wrong}
     with pytest.raises(InvalidArgument, match="scheduler" if wrong == "nonsense://x" else name):
-        fastnet.sweep_distributed("127.0.0.1", **given)  # type: ignore[arg-type]
+        fastnet.sweep_distributed("127.0.0.1", **given)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("hosts", wrong) for wrong in (None, "127.0.0.1", [], [1])),
+        *(("vantages", wrong) for wrong in (None, "one", [1])),
+        *(("count", 0), ("interval", -1), ("timeout", "x"), ("retries", -1), ("backoff", 0), ("size", -1)),
+        *(("absence", -1), ("engine", "x"), ("nonsense", 1)),
+    ],
+)
+def test_a_wrong_value_for_a_ping_is_refused_by_its_argument(
+    reference: Callable[[str], ModuleType], name: str, wrong: object
+) -> None:
+    reference("distributed")
+    given = {"hosts": ["127.0.0.1"], "client": "tcp://127.0.0.1:1", name: wrong}
+    with pytest.raises(TypeError if name == "nonsense" else InvalidArgument, match=name.removesuffix("s")):
+        fastnet.ping_distributed(**given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -352,11 +370,13 @@ def test_a_wrong_value_is_refused_by_its_argument(
         (("--distributed", "tcp://127.0.0.1:1", "--stream"), "--stream: not with --distributed"),
         (("--distributed", "tcp://127.0.0.1:1", "--differing"), "--differing: only with --mode compare"),
         (("--distributed", "tcp://127.0.0.1:1", "--tls-ca", "x"), "all three, or none"),
+        (("--distributed", "tcp://127.0.0.1:1", "--flood"), "--flood: not with --distributed"),
         (("--distributed", "tcp://127.0.0.1:1", "--vantages", "a,"), "expected names separated by commas"),
     ],
 )
 def test_options_that_do_not_go_together(fastnet: Run, words: tuple[str, ...], message: str) -> None:
-    ran = fastnet("sweep", "127.0.0.1", *words)
+    command = "ping" if "--flood" in words else "sweep"
+    ran = fastnet(command, "127.0.0.1", *words)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert message in ran.stderr
     assert ran.stderr.count("\n") == 1

@@ -53,6 +53,8 @@ RESULTS: list[Any] = [
     *(
         fastnet.Vantage("fra", (("site", "fra"),), None, 1, 2, 3),
         fastnet.Sighting("192.0.2.1", (("fra", fastnet.Verdict("192.0.2.1", "alive", 1.2345, None)),)),
+        fastnet.VantagePing("fra", (result_of("h", "192.0.2.1", "raw", [REPLY]),)),
+        fastnet.PingComparison(("h",), (fastnet.VantagePing("fra", None),), (fastnet.Vantage("fra"),)),
         fastnet.SweepPlan(1, 0, ("fra",), 1, None, 2, 196, 0.1),
     ),
     *(fastnet.WatchState((ETH0,), (ROUTE,)), fastnet.LostEvent()),

@@ -5,13 +5,15 @@ import time
 from collections.abc import Iterable
 
 from fastnet._clock import now
-from fastnet._distributed import Comparison, DistributedResult, DistributedSweep, Sighting, SweepPlan, Vantage
+from fastnet._distributed import Comparison, DistributedResult, DistributedSweep, Sighting, SweepPlan
 from fastnet._sweep import ALIVE, INACTIVE
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
+from fastnet.cli.cluster import tls_files
 from fastnet.cli.interrupts import NoticedInterrupt
 from fastnet.cli.output import clear_drawn, draw, escaped, print_json, print_line, print_table, remark
+from fastnet.cli.parts import vantage
 from fastnet.cli.quick_parser import Arguments
 from fastnet.cli.sweep.outputs import output_for
 from fastnet.targets import Targets
@@ -24,13 +26,12 @@ _DRAWN_SECONDS = 0.5
 
 def run_distributed(args: Arguments, targets: Targets) -> int:
     probing = ("timeout", "retries", "rate", "vantage_rate", "engine", "seed", "interface")
-    files = (args.tls_ca, args.tls_cert, args.tls_key)
     with DistributedSweep(
         targets,
         client=args.distributed,
         vantages=args.vantages,
         include_special=args.include_special,
-        tls=files if any(files) else None,
+        tls=tls_files(args),
         **chosen(args, (*probing, "mode", "output", "absence")),
     ) as running:
         for note in running.notes:
@@ -61,8 +62,8 @@ def _sweep(args: Arguments, running: DistributedSweep, targets: Targets) -> int:
     if args.output is None:
         _print(args, result, running.targets)
     if args.json:
-        for vantage in result.vantages:
-            print_json(record_of(vantage))
+        for each in result.vantages:
+            print_json(vantage(each))
     _sum_up(args, result, finished)
     if failure:
         raise failure
@@ -122,19 +123,6 @@ def progress_line(running: DistributedSweep) -> str:
     by_vantage = ", ".join(f"{name} {count:,}" for name, count in alive.items())
     end = "" if left is None else f"; {duration_text(left)} left"
     return f"{done:,} of {of:,} shards; alive: {by_vantage or 0}{end}"
-
-
-def record_of(vantage: Vantage) -> "records.Vantage":
-    return {
-        "kind": "vantage",
-        "time": now(),
-        "name": vantage.name,
-        "labels": dict(vantage.labels),
-        "problem": vantage.problem,
-        "shards": vantage.shards,
-        "sent": vantage.sent,
-        "alive": vantage.alive,
-    }
 
 
 def _print(args: Arguments, result: DistributedResult | Comparison, targets: Targets) -> None:
@@ -199,13 +187,11 @@ def _sighting_record(sighting: Sighting) -> "records.Sighting":
 
 
 def _sum_up(args: Arguments, result: DistributedResult | Comparison, finished: bool) -> None:
-    for vantage in result.vantages:
-        if vantage.problem:
-            remark(f"vantage {vantage.name} is left out: {vantage.problem}")
+    for each in result.vantages:
+        if each.problem:
+            remark(f"vantage {each.name} is left out: {each.problem}")
         elif args.verbose:
-            remark(
-                f"vantage {vantage.name}: {vantage.shards} shards, {vantage.sent} sent, {vantage.alive} alive"
-            )
+            remark(f"vantage {each.name}: {each.shards} shards, {each.sent} sent, {each.alive} alive")
     if isinstance(result, DistributedResult):
         words = ", ".join(
             f"{value} {name.replace('_', ' ')}" for name, value in result.counts._asdict().items()

@@ -3,13 +3,11 @@
 from fastnet._sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
 from fastnet._typing import Any
 from fastnet.cli.arguments import add_family, duration, integer, interface, number
+from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
 
-_ONLY_DISTRIBUTED = (
-    *("mode", "vantages", "vantage-rate", "output", "absence", "tls-ca", "tls-cert", "tls-key"),
-    *("dry-run", "include-special", "differing"),
-)
+_OPTIONS_OF_DISTRIBUTED = ("mode", "vantage-rate", "output", "dry-run", "include-special", "differing")
 _NEVER_DISTRIBUTED = ("shard", "resume", "every", "xml", "stream")
 
 
@@ -30,14 +28,9 @@ def check_together(args: Arguments) -> None:
         raise InvalidArgument("--resume: not with --every")
     if args.xml and args.every is not None:
         raise InvalidArgument("--xml: not with --every: it is one document")
-    wrong, word = (_ONLY_DISTRIBUTED, "only") if args.distributed is None else (_NEVER_DISTRIBUTED, "not")
-    for name in wrong:
-        if getattr(args, name.replace("-", "_")) not in (None, False, (), (1, 1)):
-            raise InvalidArgument(f"--{name}: {word} with --distributed")
+    check_cluster(args, (*ONLY_DISTRIBUTED, *_OPTIONS_OF_DISTRIBUTED), _NEVER_DISTRIBUTED)
     if args.differing and args.mode != "compare":
         raise InvalidArgument("--differing: only with --mode compare")
-    if 0 < sum(each is not None for each in (args.tls_ca, args.tls_cert, args.tls_key)) < 3:
-        raise InvalidArgument("--tls-ca, --tls-cert, --tls-key: all three, or none")
 
 
 def _add_targets(group: Any) -> None:
@@ -119,18 +112,11 @@ def _add_output(group: Any) -> None:
 
 
 def _add_distributed(group: Any) -> None:
-    group.add_argument("--distributed", metavar="ADDRESS", help="Dask scheduler, as tcp://10.0.0.1:8786")
+    add_cluster(group)
     group.add_argument(
         "--mode",
         choices=("share", "compare"),
         help="each target from one vantage (share, default), or from every one (compare)",
-    )
-    group.add_argument(
-        "--vantages",
-        type=names,
-        default=(),
-        metavar="NAMES",
-        help="names of the Dask workers to use, separated by commas (all)",
     )
     group.add_argument(
         "--vantage-rate",
@@ -141,28 +127,12 @@ def _add_distributed(group: Any) -> None:
     group.add_argument(
         "-o", "--output", metavar="DIRECTORY", help="directory for the results as Parquet files; resumable"
     )
-    group.add_argument(
-        "--absence",
-        type=duration,
-        metavar="TIME",
-        help="time that the scheduler or all vantages may be away (60s)",
-    )
-    for name, what in ("ca", "authority's certificate"), ("cert", "certificate"), ("key", "private key"):
-        group.add_argument(f"--tls-{name}", metavar="FILE", help=f"{what} in PEM, for a tls:// scheduler")
     for name, text in (
         ("dry-run", "shards, requests, bytes and duration; nothing is sent"),
         ("include-special", "special-purpose addresses too, of more than 2^20 public targets"),
         ("differing", "targets of which vantages see different states only"),
     ):
         group.add_argument(f"--{name}", action="store_true", help=text)
-
-
-def names(text: str) -> tuple[str, ...]:
-    """``a,b``: two names."""
-    found = tuple(each.strip() for each in text.split(","))
-    if not all(found):
-        raise InvalidArgument(f"{text!r}: expected names separated by commas")
-    return found
 
 
 def timeout(text: str) -> float | str:

@@ -31,9 +31,10 @@ from fastnet._ping import (
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer, number
+from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.interrupts import HeldInterrupt
 from fastnet.cli.output import print_json, print_line, remark
-from fastnet.cli.parts import path_mtu, rounded
+from fastnet.cli.parts import path_mtu, statistics
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument, NameNotResolved
 
@@ -47,6 +48,7 @@ OPTIONS = (
     *("size", "pattern", "ttl", "tos", "source", "interface", "mark"),
     *("family", "all_addresses", "engine"),
 )
+NEVER_DISTRIBUTED = ("mtu", "loop", "flood", "every", "enough", "timestamps")
 Key = tuple[str, str]
 """A host as it was given, and its address."""
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
@@ -58,6 +60,7 @@ def configure(parser: Parser) -> None:
     add_timing(parser)
     add_packet(parser)
     add_output(parser)
+    add_cluster(parser.add_argument_group("from many vantages"))
 
 
 def add_timing(parser: Parser) -> None:
@@ -170,9 +173,15 @@ def patience(text: str) -> Timeout:
 
 
 def run(args: Arguments) -> int:
+    check_cluster(args, ONLY_DISTRIBUTED, NEVER_DISTRIBUTED)
     if args.mtu:
         return find_mtus(args)
     options = chosen(args, OPTIONS)
+    if args.distributed is not None:
+        from fastnet.cli.ping.distributed import ping_from_vantages
+
+        options |= chosen(args, ("count", "interval", "timeout", "retries", "backoff"))
+        return ping_from_vantages(args, options | {"dont_fragment": FRAGMENT.get(args.fragment)})
     options |= {"dont_fragment": FRAGMENT.get(args.fragment), "transmit_timestamps": not args.flood}
     with Pinger(**options) as pinger:
         destinations = pinger.resolve(args.hosts)
@@ -368,31 +377,6 @@ def print_reply_json(reply: Reply) -> None:
         "responder": reply.responder,
     }
     print_json(record)
-
-
-def statistics(summary: PingResult) -> "records.Statistics":
-    return {
-        "time": now(),
-        "host": summary.host,
-        "address": summary.address,
-        "engine": summary.engine,
-        "sent": summary.sent,
-        "not_sent": summary.not_sent,
-        "received": summary.received,
-        "waiting": summary.waiting,
-        "duplicates": summary.duplicates,
-        "loss_percent": summary.loss_percent,
-        "error": summary.error,
-        "rtt_min_ms": rounded(summary.rtt_min_ms),
-        "rtt_avg_ms": rounded(summary.rtt_avg_ms),
-        "rtt_max_ms": rounded(summary.rtt_max_ms),
-        "rtt_stddev_ms": rounded(summary.rtt_stddev_ms),
-        "rtt_p50_ms": rounded(summary.rtt_p50_ms),
-        "rtt_p90_ms": rounded(summary.rtt_p90_ms),
-        "rtt_p99_ms": rounded(summary.rtt_p99_ms),
-        "jitter_ms": rounded(summary.jitter_ms),
-        "outage_s": round(summary.outage_s, 6),
-    }
 
 
 def print_interval(summary: PingResult) -> None:

@@ -1,0 +1,78 @@
+"""``ping --distributed``: a table of vantages by hosts."""
+
+from collections.abc import Iterator
+
+from fastnet._distributed import DistributedPing, PingComparison
+from fastnet._ping import PingResult
+from fastnet._typing import TYPE_CHECKING, Any
+from fastnet.cli import exits
+from fastnet.cli.cluster import tls_files
+from fastnet.cli.interrupts import NoticedInterrupt
+from fastnet.cli.output import print_json, print_table, remark
+from fastnet.cli.parts import statistics, vantage
+from fastnet.cli.quick_parser import Arguments
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
+
+
+def ping_from_vantages(args: Arguments, options: dict[str, Any]) -> int:
+    failure: OSError | None = None
+    absence = 60.0 if args.absence is None else args.absence
+    with DistributedPing(
+        args.hosts,
+        client=args.distributed,
+        vantages=args.vantages,
+        absence=absence,
+        tls=tls_files(args),
+        **options,
+    ) as running:
+        for note in running.notes:
+            remark(note)
+        finished = False
+        with NoticedInterrupt() as interrupt:
+            while not (finished or interrupt.came or failure):
+                try:
+                    finished = running.run()
+                except OSError as error:
+                    failure = error
+        result = running.result()
+    _print(args, result)
+    if failure:
+        raise failure
+    if interrupt.came:
+        return exits.INTERRUPTED
+    alive = all(result.seen_by(host) for host in result.hosts)
+    return exits.YES if alive else exits.NO
+
+
+def _print(args: Arguments, result: PingComparison) -> None:
+    for each in result.vantages:
+        if each.problem:
+            remark(f"vantage {each.name} is left out: {each.problem}")
+    if args.json:
+        for name, results in result.by_vantage:
+            for summary in results or ():
+                record: records.VantageSummary = {
+                    "kind": "vantage_summary",
+                    "vantage": name,
+                    **statistics(summary),
+                }
+                print_json(record)
+        for each in result.vantages:
+            print_json(vantage(each))
+        return
+    print_table(("HOST", *(each.vantage for each in result.by_vantage)), _rows(result))
+
+
+def _rows(result: PingComparison) -> Iterator[tuple[str, ...]]:
+    for place, host in enumerate(result.hosts):
+        yield host, *(_cell(each.results[place]) if each.results else "unknown" for each in result.by_vantage)
+
+
+def _cell(summary: PingResult) -> str:
+    """``0.041 ms``, with the loss if there is any; why nothing came."""
+    if not summary.alive:
+        return summary.error or "no answer"
+    loss = f" {summary.loss_percent:.0f}% loss" if summary.loss_percent else ""
+    return f"{summary.rtt_avg_ms:.3f} ms{loss}"
