@@ -4,6 +4,8 @@ FASTNET_REPOSITORY is the address of the repository's web pages: the package's m
 
 import os
 import re
+import shutil
+import subprocess
 import sys
 from copy import copy
 from pathlib import Path
@@ -19,6 +21,7 @@ CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-missing-field-initializer
 DEBUG = "-g" in os.environ.get("CFLAGS", "").split()
 """Whether to keep debugging information, which is three quarters of a wheel and names the build's folders."""
 BUILD_MODES = ("native", "pure")
+SHARE = "build/share"
 WHY_PURE = "fastnet/_native/why_pure.txt"
 """Written by a build without extensions, for ``fastnet --version``: the reason."""
 NEEDS = {
@@ -107,6 +110,15 @@ class BuildPython(build_py):
             write_why_pure("." if self.editable_mode else self.build_lib, "built with FASTNET_BUILD=pure")
 
 
+def manuals() -> list[tuple[str, list[str]]]:
+    """Makes the manual pages and completions of shells. Returns where a wheel installs each."""
+    shutil.rmtree(SHARE, ignore_errors=True)
+    environment = {**os.environ, "FASTNET_IMPL": "pure"}  # native is not built yet
+    subprocess.run([sys.executable, "tools/manuals.py", SHARE], env=environment, check=True)
+    files = sorted(path for path in Path(SHARE).rglob("*") if path.is_file())
+    return [(str(path.relative_to("build").parent), [str(path)]) for path in files]
+
+
 def write_why_pure(root: str, reason: str) -> None:
     Path(root, WHY_PURE).write_text(reason + "\n", encoding="utf-8")
 
@@ -146,6 +158,7 @@ setup(
     long_description=description(),
     long_description_content_type="text/markdown",
     project_urls=urls(),
+    data_files=manuals(),
     ext_modules=[] if build_mode() == "pure" else cythonized(),
     cmdclass={"build_ext": BuildAllOrNothing, "build_py": BuildPython},
 )

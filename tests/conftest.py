@@ -39,6 +39,7 @@ SOURCE_TESTS = [
     "features/test_bench_peers.py",
     "core/test_build.py",
     "core/test_documents.py",
+    "core/test_manuals.py",
     "core/test_structure.py",
     "core/test_style.py",
 ]

@@ -138,10 +138,16 @@ def command_in(words: Sequence[str]) -> list[str]:
     return [name, *rest]
 
 
-def parse(name: str, module: ModuleType, words: Sequence[str], command: list[str] | None) -> Arguments:
-    """The values of a subcommand's words. Prints help or a mistake, and exits."""
+def parser_of(name: str, module: ModuleType) -> FullParser:
+    """A subcommand's parser."""
     parser = FullParser(prog=f"fastnet {name}", description=module.__doc__)
     module.configure(parser)
+    return parser
+
+
+def parse(name: str, module: ModuleType, words: Sequence[str], command: list[str] | None) -> Arguments:
+    """The values of a subcommand's words. Prints help or a mistake, and exits."""
+    parser = parser_of(name, module)
     if command is not None:
         parser.set_defaults(command=command)
     intermixed = getattr(module, "INTERMIXED", False)

@@ -106,7 +106,7 @@ def wheels(tree: Path) -> list[str]:
 def contents(tree: Path) -> set[str]:
     (wheel,) = (tree / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        return {name for name in archive.namelist() if ".dist-info/" not in name}
+        return {name for name in archive.namelist() if ".dist-info/" not in name and ".data/" not in name}
 
 
 def extensions(names: set[str]) -> set[str]:
@@ -168,6 +168,15 @@ def test_pure_needs_no_compiler(tree: Path) -> None:
     assert built.returncode == 0, built.stdout
     assert "no native implementation" not in built.stdout
     assert_pure(tree, "built with FASTNET_BUILD=pure")
+    (wheel,) = (tree / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        shared = {name.partition(".data/data/")[2] for name in archive.namelist()} - {""}
+    assert shared >= {
+        "share/man/man1/fastnet-ping.1",
+        "share/bash-completion/completions/fastnet",
+        "share/zsh/site-functions/_fastnet",
+        "share/fish/vendor_completions.d/fastnet.fish",
+    }
 
 
 def test_another_word_is_refused(tree: Path) -> None:

@@ -1,0 +1,93 @@
+"""The manual pages and the completions of shells, which the build makes from the commands' parsers."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from environment import COMMAND_TIMEOUT, ROOT
+
+from fastnet.cli.commands import COMMANDS
+
+Peer = Callable[[str], str]
+
+COMPLETED = [
+    ("fastnet pin", "ping"),
+    ("fastnet ping --coun", "--count"),
+    ("fastnet-toolkit sweep --engine tu", "turbo"),
+    ("fastnet ipc serv", "serve"),
+]
+
+
+@pytest.fixture(scope="module")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("share")
+    subprocess.run([sys.executable, ROOT / "tools/manuals.py", path], check=True, timeout=COMMAND_TIMEOUT)
+    return path
+
+
+def test_each_command_has_a_page_without_a_warning(share: Path, peer: Peer) -> None:
+    pages = sorted((share / "man/man1").iterdir())
+    assert {page.name for page in pages} == {"fastnet.1", *(f"fastnet-{name}.1" for name in COMMANDS)}
+    lint = subprocess.run([peer("mandoc"), "-T", "lint", *pages], capture_output=True, text=True, check=False)
+    assert lint.stdout + lint.stderr == ""
+
+
+def test_a_page_has_every_option_of_the_help(share: Path, peer: Peer, fastnet) -> None:
+    words = [peer("mandoc"), "-T", "utf8", str(share / "man/man1/fastnet-sweep.1")]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    page = "".join(character for i, character in enumerate(shown) if "\b" not in shown[i : i + 2])
+    options = {
+        word.rstrip(",:") for word in fastnet("sweep", "--help").stdout.split() if word.startswith("--")
+    }
+    assert len(options) > 20
+    assert {option for option in options if option.strip("[]") not in page} == set()
+
+
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
+def test_bash_completes(share: Path, peer: Peer, typed: str, completed: str) -> None:
+    script = share / "bash-completion/completions/fastnet"
+    code = f"""source {script}; COMP_WORDS=({typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _fastnet
+        printf '%s\\n' "${{COMPREPLY[@]}}" """
+    ran = subprocess.run([peer("bash"), "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [completed]
+
+
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
+def test_fish_completes(share: Path, peer: Peer, typed: str, completed: str) -> None:
+    script = share / "fish/vendor_completions.d/fastnet.fish"
+    words = [peer("fish"), "--no-config", "-c", f"source {script}; complete -C '{typed}'"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert [line.partition("\t")[0] for line in ran.stdout.splitlines()] == [completed]
+
+
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
+def test_zsh_completes(share: Path, peer: Peer, typed: str, completed: str) -> None:
+    """On a terminal: zsh completes only there."""
+    functions = share / "zsh/site-functions"
+    setup = f"PS1=; fpath=({functions} $fpath); autoload -Uz compinit; compinit -uD; echo rea''dy"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(peer("zsh"), ["zsh", "-f", "-i"], {"TERM": "dumb", "PATH": os.environ["PATH"], "HOME": "/"})
+    try:
+        os.write(terminal, f"{setup}\n".encode())
+        read_until(terminal, b"ready\r\n")
+        os.write(terminal, f"{typed}\t".encode())
+        read_until(terminal, completed.removeprefix(typed.split()[-1]).encode())
+    finally:
+        os.close(terminal)
+        os.waitpid(pid, 0)
+
+
+def read_until(terminal: int, end: bytes) -> None:
+    seen = b""
+    while end not in seen:
+        readable, _, _ = select.select([terminal], [], [], COMMAND_TIMEOUT)
+        assert readable, f"the shell printed {seen!r}, and not {end!r}"
+        seen += os.read(terminal, 4096)
