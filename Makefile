@@ -80,6 +80,7 @@ endef
 $(VENV)/test-extras: $(VENV)/installed pyproject.toml
 	$(BIN)/pip install --quiet --group test --group lint
 	$(call install_each,['project']['optional-dependencies']['reference'])
+	$(call install_each,['dependency-groups']['compat'])
 	@touch $@
 
 $(VENV)/bench-extras: $(VENV)/installed pyproject.toml

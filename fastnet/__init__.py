@@ -10,6 +10,7 @@ _MODULES = frozenset(
     {
         "aio",
         "checksums",
+        "compat",
         "echo",
         "endpoints",
         "errors",

@@ -2,6 +2,7 @@
 
 from fastnet import aio as aio
 from fastnet import checksums as checksums
+from fastnet import compat as compat
 from fastnet import echo as echo
 from fastnet import endpoints as endpoints
 from fastnet import errors as errors

@@ -148,7 +148,7 @@ def test_the_records_on_other_pages_are_valid() -> None:
     assert {parse(each)["kind"] for each in examples} == {"connection", "outcome"}
 
 
-OF_ONE_MACHINE = {"interfaces.md", "ipv6.md", "portscan.md"}
+OF_ONE_MACHINE = {"compat.md", "interfaces.md", "ipv6.md", "portscan.md"}
 """Pages whose answers are those of one machine, which ``machine`` is: its interfaces, and what listens."""
 
 

@@ -25,7 +25,7 @@ VERBS = {"forward", "ping", "portscan", "sweep", "trace", "wait"}
 PLUMBING = {"aio", "endpoints", "errors"}
 """Public modules that are no feature: they have no page and no stop of their own."""
 FEATURES = package._MODULES - PLUMBING | VERBS
-WITHOUT_STOP = {"targets"}
+WITHOUT_STOP = {"compat", "targets"}
 """Features that are seen at another's stop."""
 PARSERS = {"checksum", "packet", "rtnetlink"}
 """Topics whose C reads bytes from outside: each has a fuzzer."""
