@@ -44,10 +44,19 @@ def addresses() -> Iterator[InterfaceAddress]:
             index, netmask = _netif.get_index(label), _netif.get_netmask(label, address)
         except (NoSuchInterface, NoAddress):
             continue  # It was removed after it was listed.
-        yield describe_address(label, address, prefix_length_of(netmask))._replace(ifindex=index)
+        found = describe_address(label, address, prefix_length_of(netmask))
+        yield found._replace(ifindex=index, broadcast=_broadcast(label, address))
     for name, address, prefix_length, _ in sorted(_netif.list_ipv6()):
         try:
             index = _netif.get_index(name)
         except NoSuchInterface:
             continue
         yield describe_address(name, address, prefix_length)._replace(ifindex=index)
+
+
+def _broadcast(label: str, address: str) -> str | None:
+    try:
+        found: str = _netif.get_broadcast(label, address)
+    except (NoSuchInterface, NoAddress):
+        return None
+    return found

@@ -7,14 +7,17 @@ interface is up.
 """
 
 import enum
+import errno
+import socket
 from collections.abc import Iterable
 
 from fastnet._addresses import describe_address as describe_address
+from fastnet._addresses import netmask_of
 from fastnet._addresses import network_of as network_of
 from fastnet._addresses import prefix_length_of as prefix_length_of
 from fastnet._addresses import scope_of as scope_of
 from fastnet._backend import netif as _core
-from fastnet._contract.netif import interface_names
+from fastnet._contract.netif import check_ifname, failure, interface_names, packed_ipv4
 from fastnet._contract.rtnetlink import AddressLifetime as AddressLifetime
 from fastnet._contract.rtnetlink import Interface as Interface
 from fastnet._contract.rtnetlink import InterfaceAddress as InterfaceAddress
@@ -39,23 +42,21 @@ from fastnet._typing import TYPE_CHECKING, Any, NamedTuple
 from fastnet.errors import NoSuchInterface
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address
+
     from fastnet._portscan import PortState
 
 if TYPE_CHECKING:  # type checkers see the pure twin; the native one has the same types
-    from fastnet._pure.netif import get_broadcast as get_broadcast
     from fastnet._pure.netif import get_hardware_address as get_hardware_address
     from fastnet._pure.netif import get_index as get_index
     from fastnet._pure.netif import get_ip_address as get_ip_address
     from fastnet._pure.netif import get_mtu as get_mtu
-    from fastnet._pure.netif import get_netmask as get_netmask
     from fastnet._pure.netif import list_interfaces as list_interfaces
 else:
-    get_broadcast = _core.get_broadcast
     get_hardware_address = _core.get_hardware_address
     get_index = _core.get_index
     get_ip_address = _core.get_ip_address
     get_mtu = _core.get_mtu
-    get_netmask = _core.get_netmask
     list_interfaces = _core.list_interfaces
 
 __all__ = [
@@ -132,6 +133,43 @@ class InterfaceStatus(NamedTuple):
 
     def __repr__(self) -> str:
         return shown(self)
+
+
+def get_netmask(ifname: str, address: "str | IPv4Address | None" = None, /) -> str:
+    """The netmask of an interface's first IPv4 address (SIOCGIFNETMASK), or of ``address``.
+
+    ``address`` may have any label.
+    Of an address with several prefix lengths it is the first one's. Raises NoSuchInterface; NoAddress if
+    the interface has no IPv4 address, or not this one; InvalidArgument if ``address`` is not IPv4.
+    """
+    if address is None:
+        netmask: str = _core.get_netmask(ifname)
+        return netmask
+    return netmask_of(_own_ipv4(ifname, address).prefix_length)
+
+
+def get_broadcast(ifname: str, address: "str | IPv4Address | None" = None, /) -> str:
+    """The broadcast address of an interface's first IPv4 address (SIOCGIFBRDADDR), or of ``address``.
+
+    Raises the errors of ``get_netmask``; NoAddress also if the address has no broadcast address, as
+    on loopback and on point-to-point links.
+    """
+    if address is None:
+        broadcast: str = _core.get_broadcast(ifname)
+        return broadcast
+    own = _own_ipv4(ifname, address)
+    if own.broadcast is None:
+        raise failure(ifname, errno.EADDRNOTAVAIL, "broadcast address")
+    return own.broadcast
+
+
+def _own_ipv4(ifname: str, address: "str | IPv4Address") -> InterfaceAddress:
+    check_ifname(ifname)
+    wanted = socket.inet_ntoa(packed_ipv4(address))
+    for own in list_addresses(ifname):
+        if own.address == wanted:
+            return own
+    raise failure(ifname, errno.EADDRNOTAVAIL, f"IPv4 address {wanted}")
 
 
 def get_flags(ifname: str, /) -> InterfaceFlags:

@@ -16,7 +16,11 @@ ALTNAME_SIZE = 128
 _NAMES_ROOM = 300
 """Characters of the names in a message."""
 MAC_TYPES = frozenset({1, 6, 772, 774, 801, 802, 803})
-"""Types of if_arp.h with a MAC of six bytes; for others the length and meaning are unknown."""
+"""Types of if_arp.h with a MAC of six bytes; of others rtnetlink has the length."""
+
+
+TUNNEL_TYPES = frozenset({768, 769, 776, 778, 823})
+"""Types whose link-layer addresses are IP addresses: ipip, tunnel6, sit, gre, gre6."""
 
 
 def interface_names() -> list[str]:
@@ -34,8 +38,8 @@ def failure(ifname: str, code: int, what: str) -> OSError:
         return NoAddress(code, f"{ifname} has no {what}")
     if code == errno.ENODEV:
         wrong = ""
-        if not 0 < len(ifname.encode("utf-8", "replace")) < NAME_SIZE:
-            wrong = " (a name has 1 to 15 bytes)"
+        if not 0 < len(ifname.encode("utf-8", "replace")) < ALTNAME_SIZE:
+            wrong = " (a name has 1 to 15 bytes, an alternative one up to 127)"
         elif "\0" in ifname or "/" in ifname:
             wrong = " (a name has no NUL and no slash)"
         return NoSuchInterface(

@@ -7,9 +7,10 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from libc.errno cimport EADDRNOTAVAIL, ENOBUFS, ENODEV
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy, memset, strcmp, strlen
+from libc.string cimport memcmp, memcpy, memset, strcmp, strlen
 
-from fastnet._contract.netif import MAC_TYPES, check_ifname, failure, packed_ipv4
+from fastnet._contract.netif import MAC_TYPES, TUNNEL_TYPES, check_ifname, failure, packed_ipv4
+from fastnet.errors import NoAddress
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
@@ -27,6 +28,7 @@ cdef extern from "<sys/ioctl.h>":
         SIOCGIFHWADDR
         SIOCGIFINDEX
         SIOCGIFMTU
+        SIOCGIFNAME
         SIOCGIFNETMASK
 
 cdef extern from "<arpa/inet.h>" nogil:
@@ -67,6 +69,7 @@ cdef extern from "netif.h" nogil:
 
 cdef enum:
     FIRST_ROOM = 64
+    NAME_SIZE = 16
 
 cdef str KEPT = "fastnet._native.netif"
 
@@ -125,9 +128,55 @@ cdef int ask(unsigned long question, object ifname, ifreq *answer, str what) exc
     mine = kept()
     with nogil:
         code = fn_netif_ask(&mine.netif, question, name, size, answer)
-    if code < 0:
+    if code == 0:
+        return 0
+    real = real_name(name, size, -code)
+    if real is None:
         raise failure(ifname, -code, what)
-    return 0
+    return ask(question, real, answer, what)
+
+
+cdef str real_name(const char *name, size_t size, int code):
+    """The name of an interface by its alternative name, where a question by that failed; None if it is none.
+
+    The kernel knows an interface by a short one, but none of its addresses, and by a long one only over rtnetlink.
+    """
+    cdef _Kept mine = kept()
+    cdef ifreq answer
+    cdef bytes given = name[:size]
+    if b":" in given:
+        return None
+    if size >= NAME_SIZE:
+        return link_by_rtnetlink(given, "name")
+    if code != EADDRNOTAVAIL or fn_netif_ask(&mine.netif, SIOCGIFINDEX, name, size, &answer) < 0:
+        return None
+    if fn_netif_ask(&mine.netif, SIOCGIFNAME, name, size, &answer) < 0:
+        return None  # It was removed meanwhile.
+    return None if answer.ifr_name == given else decoded(answer.ifr_name)
+
+
+cdef object link_by_rtnetlink(bytes name, str field):
+    """A field of the interface of this name or alternative name; None if there is none."""
+    from fastnet._native.rtnetlink import Kernel
+
+    try:
+        with Kernel() as kernel:
+            return getattr(kernel.find(name), field)
+    except OSError as error:
+        if error.errno != ENODEV:
+            raise
+    return None
+
+
+cdef int ask_link(unsigned long question, object ifname, ifreq *answer, str what) except -1:
+    """A question that is not about an address. An alias label that no address has is no interface."""
+    check_ifname(ifname)
+    if ":" in ifname:
+        try:
+            ask_ipv4(SIOCGIFADDR, ifname, None, answer, what)
+        except NoAddress:
+            raise failure(ifname, ENODEV, what) from None
+    return ask(question, ifname, answer, what)
 
 
 cdef const uint8_t *ipv4(ifreq *answer) noexcept:
@@ -151,12 +200,22 @@ cdef str dotted(const uint8_t *octets):
     return PyUnicode_FromStringAndSize(text, size - 1)
 
 
+cdef void select(ifreq *answer, bytes packed):
+    memset(answer, 0, sizeof(ifreq))
+    answer.ifr_addr.sa_family = AF_INET
+    memcpy(<uint8_t *>ipv4(answer), <const uint8_t *>packed, 4)
+
+
 cdef int ask_ipv4(unsigned long question, object ifname, object address, ifreq *answer, str what) except -1:
     memset(answer, 0, sizeof(ifreq))
     if address is not None:
         packed = packed_ipv4(address)
-        answer.ifr_addr.sa_family = AF_INET
-        memcpy(<uint8_t *>ipv4(answer), <const uint8_t *>packed, 4)
+        select(answer, packed)
+        # For an address that is not there the kernel answers with the first one's.
+        ask(SIOCGIFADDR, ifname, answer, what)
+        if memcmp(ipv4(answer), <const uint8_t *>packed, 4):
+            raise failure(ifname, EADDRNOTAVAIL, f"IPv4 address {dotted(<const uint8_t *>packed)}")
+        select(answer, packed)
     return ask(question, ifname, answer, what)
 
 
@@ -285,33 +344,40 @@ def get_flags(ifname, /):
     Raises NoSuchInterface.
     """
     cdef ifreq answer
-    ask(SIOCGIFFLAGS, ifname, &answer, "flags")
+    ask_link(SIOCGIFFLAGS, ifname, &answer, "flags")
     return <unsigned short>answer.ifr_flags
 
 
 def get_mtu(ifname, /):
     """The MTU of an interface in bytes (SIOCGIFMTU). Raises NoSuchInterface."""
     cdef ifreq answer
-    ask(SIOCGIFMTU, ifname, &answer, "MTU")
+    ask_link(SIOCGIFMTU, ifname, &answer, "MTU")
     return answer.ifr_mtu
 
 
 def get_index(ifname, /):
     """The index of an interface (SIOCGIFINDEX). Raises NoSuchInterface."""
     cdef ifreq answer
-    ask(SIOCGIFINDEX, ifname, &answer, "index")
+    ask_link(SIOCGIFINDEX, ifname, &answer, "index")
     return answer.ifr_ifindex
 
 
 def get_hardware_address(ifname, /):
     """The MAC address of an interface, as ``02:00:00:00:00:01`` (SIOCGIFHWADDR).
 
+    One of another length than six bytes is read over rtnetlink.
+
     Raises NoSuchInterface, and NoAddress for a kind of interface without MAC addresses, such as a tunnel.
     """
     cdef ifreq answer
-    ask(SIOCGIFHWADDR, ifname, &answer, "MAC address")
+    ask_link(SIOCGIFHWADDR, ifname, &answer, "MAC address")
     if answer.ifr_hwaddr.sa_family not in MAC_TYPES:
-        raise failure(ifname, EADDRNOTAVAIL, "MAC address")
+        mac = None
+        if answer.ifr_hwaddr.sa_family not in TUNNEL_TYPES:
+            mac = link_by_rtnetlink(os.fsencode(ifname.partition(":")[0]), "mac")
+        if mac is None:
+            raise failure(ifname, EADDRNOTAVAIL, "MAC address")
+        return mac
     return answer.ifr_hwaddr.sa_data[:6].hex(":")
 
 

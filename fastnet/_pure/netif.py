@@ -16,13 +16,22 @@ import socket
 import struct
 import threading
 
-from fastnet._contract.netif import MAC_TYPES, NAME_SIZE, check_ifname, failure, packed_ipv4
+from fastnet._contract.netif import (
+    MAC_TYPES,
+    NAME_SIZE,
+    TUNNEL_TYPES,
+    check_ifname,
+    failure,
+    packed_ipv4,
+)
 from fastnet._typing import TYPE_CHECKING
+from fastnet.errors import NoAddress
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
 # linux/sockios.h
+_SIOCGIFNAME = 0x8910
 _SIOCGIFCONF = 0x8912
 _SIOCGIFFLAGS = 0x8913
 _SIOCGIFADDR = 0x8915
@@ -105,20 +114,77 @@ def _ask(question: int, ifname: str, what: str, selector: bytes = b"") -> bytes:
         name = os.fsencode(ifname)
     except UnicodeEncodeError:
         raise failure(ifname, errno.ENODEV, what) from None
-    if not 0 < len(name) < NAME_SIZE or b"\0" in name:
-        raise failure(ifname, errno.ENODEV, what)
     try:
-        answer = fcntl.ioctl(_socket(), question, _ANSWER.pack(name, selector))
+        return _ioctl(question, name, selector)
     except OSError as error:
-        raise failure(ifname, error.errno or 0, what) from None
-    union: bytes = _ANSWER.unpack(answer)[1]
+        code = error.errno or 0
+    if real := _real_name(name, code):
+        return _ask(question, real, what, selector)
+    raise failure(ifname, code, what)
+
+
+def _ioctl(question: int, name: bytes, selector: bytes) -> bytes:
+    if not 0 < len(name) < NAME_SIZE or b"\0" in name:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    union: bytes = _ANSWER.unpack(fcntl.ioctl(_socket(), question, _ANSWER.pack(name, selector)))[1]
     return union
+
+
+def _real_name(name: bytes, code: int) -> str | None:
+    """The name of an interface by its alternative name, where a question by that failed; None if it is none.
+
+    The kernel knows an interface by a short one, but none of its addresses, and by a long one only over
+    rtnetlink.
+    """
+    if b":" in name:
+        return None
+    if len(name) >= NAME_SIZE:
+        return _link_by_rtnetlink(name, "name")
+    if code != errno.EADDRNOTAVAIL:
+        return None
+    try:
+        index = _ioctl(_SIOCGIFINDEX, name, b"")
+        answer = fcntl.ioctl(_socket(), _SIOCGIFNAME, _ANSWER.pack(b"", index))
+    except OSError:
+        return None  # It was removed meanwhile.
+    real = os.fsdecode(_ANSWER.unpack(answer)[0].partition(b"\0")[0])
+    return None if real == os.fsdecode(name) else real
+
+
+def _link_by_rtnetlink(name: bytes, field: str) -> str | None:
+    """A field of the interface of this name or alternative name; None if there is none."""
+    from fastnet._pure.rtnetlink import Kernel
+
+    try:
+        with Kernel() as kernel:
+            found: str | None = getattr(kernel.find(name), field)
+            return found
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return None
+
+
+def _ask_link(question: int, ifname: str, what: str) -> bytes:
+    """A question that is not about an address. An alias label that no address has is no interface."""
+    check_ifname(ifname)
+    if ":" in ifname:
+        try:
+            _ask(_SIOCGIFADDR, ifname, what)
+        except NoAddress:
+            raise failure(ifname, errno.ENODEV, what) from None
+    return _ask(question, ifname, what)
 
 
 def _ask_ipv4(question: int, ifname: str, what: str, address: str | IPv4Address | None = None) -> bytes:
     selector = b""
     if address is not None:
-        selector = _SOCKADDR_IN.pack(socket.AF_INET, 0, packed_ipv4(address))
+        wanted = packed_ipv4(address)
+        selector = _SOCKADDR_IN.pack(socket.AF_INET, 0, wanted)
+        # For an address that is not there the kernel answers with the first one's.
+        own = _ask(_SIOCGIFADDR, ifname, what, selector)
+        if _SOCKADDR_IN.unpack_from(own)[2] != wanted:
+            raise failure(ifname, errno.EADDRNOTAVAIL, f"IPv4 address {socket.inet_ntoa(wanted)}")
     packed: bytes = _SOCKADDR_IN.unpack_from(_ask(question, ifname, what, selector))[2]
     return packed
 
@@ -188,31 +254,37 @@ def get_flags(ifname: str, /) -> int:
 
     Raises NoSuchInterface.
     """
-    flags: int = struct.unpack_from("H", _ask(_SIOCGIFFLAGS, ifname, "flags"))[0]
+    flags: int = struct.unpack_from("H", _ask_link(_SIOCGIFFLAGS, ifname, "flags"))[0]
     return flags
 
 
 def get_mtu(ifname: str, /) -> int:
     """The MTU of an interface in bytes (SIOCGIFMTU). Raises NoSuchInterface."""
-    mtu: int = struct.unpack_from("i", _ask(_SIOCGIFMTU, ifname, "MTU"))[0]
+    mtu: int = struct.unpack_from("i", _ask_link(_SIOCGIFMTU, ifname, "MTU"))[0]
     return mtu
 
 
 def get_index(ifname: str, /) -> int:
     """The index of an interface (SIOCGIFINDEX). Raises NoSuchInterface."""
-    index: int = struct.unpack_from("i", _ask(_SIOCGIFINDEX, ifname, "index"))[0]
+    index: int = struct.unpack_from("i", _ask_link(_SIOCGIFINDEX, ifname, "index"))[0]
     return index
 
 
 def get_hardware_address(ifname: str, /) -> str:
     """The MAC address of an interface, as ``02:00:00:00:00:01`` (SIOCGIFHWADDR).
 
+    One of another length than six bytes is read over rtnetlink.
+
     Raises NoSuchInterface, and NoAddress for a kind of interface without MAC addresses, such as a tunnel.
     """
-    union = _ask(_SIOCGIFHWADDR, ifname, "MAC address")
-    if struct.unpack_from("H", union)[0] not in MAC_TYPES:
+    union = _ask_link(_SIOCGIFHWADDR, ifname, "MAC address")
+    kind = struct.unpack_from("H", union)[0]
+    if kind in MAC_TYPES:
+        return union[2:8].hex(":")
+    mac = None if kind in TUNNEL_TYPES else _link_by_rtnetlink(os.fsencode(ifname.partition(":")[0]), "mac")
+    if mac is None:
         raise failure(ifname, errno.EADDRNOTAVAIL, "MAC address")
-    return union[2:8].hex(":")
+    return mac
 
 
 def _parse_ipv6(line: bytes) -> tuple[str, str, int, int]:

@@ -127,6 +127,34 @@ def test_of_several_addresses_the_one_that_is_named(core: ModuleType, awkward: A
     ]
 
 
+def test_an_alternative_name_is_a_name(core: ModuleType, awkward: Any) -> None:
+    names = ("uplink0", "an-alternative-name-that-is-longer-than-fifteen-bytes")
+    for name in names:
+        awkward.ip("link", "property", "add", "dev", "full", "altname", name)
+    for question in QUESTIONS:
+        answers = [awkward.call(lambda n=n: getattr(core, question)(n)) for n in ("full", *names)]  # noqa: B023
+        assert answers == answers[:1] * 3
+    awkward.ip("link", "property", "add", "dev", "bare", "altname", "uplink1")
+    kind, _, words = awkward.call(lambda: outcome(core.get_ip_address, "uplink1"))
+    assert (kind, words) == (NoAddress, "[Errno 99] bare has no IPv4 address")
+
+
+def test_a_label_that_no_address_has_is_no_interface(core: ModuleType, awkward: Any) -> None:
+    for question in ("get_flags", "get_mtu", "get_index", "get_hardware_address"):
+        ask = getattr(core, question)
+        assert awkward.call(lambda: ask("full:1") == ask("full"))  # noqa: B023
+        for name in ("full:2", "full:", "full:1:1", "nothere:1"):
+            kind, code, _ = awkward.call(lambda: outcome(ask, name))  # noqa: B023
+            assert (kind, code) == (NoSuchInterface, errno.ENODEV)
+
+
+def test_an_address_that_is_not_there_has_no_netmask(core: ModuleType, awkward: Any) -> None:
+    for question in (core.get_netmask, core.get_broadcast):
+        for address in ("203.0.113.9", "10.2.0.1", "0.0.0.0"):
+            kind, _, words = awkward.call(lambda: outcome(question, "full", address))  # noqa: B023
+            assert (kind, words) == (NoAddress, f"[Errno 99] full has no IPv4 address {address}")
+
+
 def test_list_ipv4_against_ip(core: ModuleType, awkward: Any) -> None:
     expected = [
         (address.get("label", link["ifname"]), address["local"])
@@ -176,9 +204,9 @@ def test_no_such_interface_lists_all_that_exist(core: ModuleType, awkward: Any, 
     names = ", ".join(link["ifname"] for link in ip_addresses(awkward))
     for name, note in (
         ("nothere", ""),
-        ("", " (a name has 1 to 15 bytes)"),
-        ("abcdefghijklmnop", " (a name has 1 to 15 bytes)"),
-        ("éééééééé", " (a name has 1 to 15 bytes)"),
+        ("", " (a name has 1 to 15 bytes, an alternative one up to 127)"),
+        ("abcdefghijklmnop", ""),
+        ("é" * 64, " (a name has 1 to 15 bytes, an alternative one up to 127)"),
         ("lo\0x", " (a name has no NUL and no slash)"),
         ("../lo", " (a name has no NUL and no slash)"),
         ("\ud800", ""),
@@ -251,6 +279,11 @@ def test_hundreds_of_interfaces(core: ModuleType, namespace: Any) -> None:
     names = host.call(core.list_interfaces)
     assert sorted(names) == sorted(["lo", *(f"{side}{n}" for n in numbers for side in "ab")])
     assert len(host.call(core.list_ipv4)) == 1 + 2 * PAIRS + 18 * 59
+
+    kind, _, words = host.call(lambda: outcome(core.get_mtu, "nothere"))
+    assert kind is NoSuchInterface
+    assert len(words) < 400
+    assert " and 4" in words
 
 
 def test_a_list_that_grows_meanwhile_is_never_cut(core: ModuleType, namespace: Any) -> None:
