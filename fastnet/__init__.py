@@ -4,6 +4,8 @@ A module is loaded on first use: ``fastnet.checksum`` imports the checksum code,
 the pinger, and ``import fastnet`` neither. ``__init__.pyi`` is what type checkers and editors read.
 """
 
+import sys
+
 __version__ = "0.2.0"
 
 _MODULES = frozenset(
@@ -48,6 +50,9 @@ _NAMES = {
 }
 """The public names of each module: ``fastnet.NAME`` is ``fastnet.MODULE.NAME``."""
 
+_PORTABLE = frozenset({"_backend", "checksums", "endpoints", "errors", "packet", "targets"})
+"""The modules that need no Linux."""
+
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted([*_MODULES, *_HOME])
@@ -56,10 +61,14 @@ __all__ = sorted([*_MODULES, *_HOME])
 def __getattr__(name: str) -> object:
     from importlib import import_module  # only here: needed on first use only
 
+    if name not in _MODULES and name not in _HOME:
+        raise AttributeError(f"module 'fastnet' has no attribute {name!r}")
+    if sys.platform != "linux" and _HOME.get(name, name) not in _PORTABLE:
+        from fastnet.errors import SystemUnsupported
+
+        raise SystemUnsupported(f"fastnet.{name} needs Linux; this system is {sys.platform}")
     if name in _MODULES:
         return import_module(f"fastnet.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module 'fastnet' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"fastnet.{_HOME[name]}"), name)
     return value
 

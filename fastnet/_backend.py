@@ -5,12 +5,13 @@ package was built without a C compiler. ``from fastnet._backend import checksum`
 """
 
 import os
+import sys
 from importlib import import_module
 from types import ModuleType
 
 from fastnet._contract.values import quoted
 from fastnet._typing import TYPE_CHECKING
-from fastnet.errors import ImplementationMissing, InvalidArgument
+from fastnet.errors import ImplementationMissing, InvalidArgument, SystemUnsupported
 
 if TYPE_CHECKING:
     # The pure twin is typed, and the native one has the same types.
@@ -28,6 +29,8 @@ IMPLEMENTATIONS = ("native", "pure")
 TOPICS = frozenset(
     {"checksum", "http_head", "monitor", "netif", "packet", "permute", "probe", "relay", "rtnetlink"}
 )
+PORTABLE = frozenset({"checksum", "http_head", "packet", "permute"})
+"""The topics that need no Linux."""
 
 _failure: str | None = None
 """The reason if native could not be loaded."""
@@ -92,5 +95,7 @@ def why_pure() -> str | None:
 def __getattr__(topic: str) -> ModuleType:
     if topic not in TOPICS:
         raise AttributeError(f"module 'fastnet._backend' has no attribute {topic!r}")
+    if sys.platform != "linux" and topic not in PORTABLE:
+        raise SystemUnsupported(f"fastnet's {topic} needs Linux; this system is {sys.platform}")
     module = globals()[topic] = import_module(f"fastnet._{implementation(topic)}.{topic}")
     return module

@@ -16,6 +16,7 @@ Each kind is also the standard library's type that a caller would already catch:
     ├── ChildFailed            ChildProcessError  a forked child raised, was killed, or ended with a status
     ├── VantagesLost           ConnectionError  no vantage of a distributed sweep can be used any more
     ├── WaitTimeout            TimeoutError     a timeout
+    ├── SystemUnsupported      ImportError      a feature that needs Linux, on another system
     ├── EngineMissing          ImportError      an engine= whose package or program is not installed
     └── ImplementationMissing  ImportError      FASTNET_IMPL names what this build lacks
 
@@ -84,6 +85,10 @@ class VantagesLost(FastnetError, ConnectionError):
 
 class WaitTimeout(FastnetError, TimeoutError):
     """The timeout has passed."""
+
+
+class SystemUnsupported(FastnetError, ImportError):
+    """This feature needs Linux, and the system is another."""
 
 
 class EngineMissing(FastnetError, ImportError):

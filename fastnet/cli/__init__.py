@@ -16,13 +16,15 @@ from importlib import import_module
 from types import ModuleType
 
 from fastnet.cli import exits
-from fastnet.cli.commands import COMMANDS
+from fastnet.cli.commands import COMMANDS, PORTABLE
 from fastnet.cli.output import prepare_streams, remark
 from fastnet.cli.quick_parser import Arguments, Parser, Unusual
-from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, SystemUnsupported, WaitTimeout
 
 
 def run_command(name: str, words: Sequence[str]) -> int:
+    if sys.platform != "linux" and name not in PORTABLE:
+        raise SystemUnsupported(f"this command needs Linux; this system is {sys.platform}")
     module = import_module(f"fastnet.cli.{name}")
     command = None
     if getattr(module, "RUNS_COMMAND", False) and "--" in words:

@@ -18,3 +18,6 @@ COMMANDS = {
     "wait": "wait until a service is ready (or gone), then run a command",
 }
 """Each subcommand and the line that ``fastnet --help`` prints for it."""
+
+PORTABLE = ("packet", "schema")
+"""The subcommands that need no Linux."""
