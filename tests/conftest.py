@@ -38,6 +38,7 @@ SOURCE_TESTS = [
     "features/test_bench.py",
     "features/test_bench_peers.py",
     "core/test_build.py",
+    "core/test_deploy.py",
     "core/test_documents.py",
     "core/test_manuals.py",
     "core/test_structure.py",

@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 import time
 from array import array
 from collections.abc import Callable, Iterator
@@ -104,10 +105,16 @@ _BUFFER = 4 << 20
 that do not answer ARP are held for three seconds."""
 
 
-_CURES = {
-    "datagram": "allow datagram ones to your group (sysctl -w net.ipv4.ping_group_range='0 2147483647')",
-    "raw": "have the capability CAP_NET_RAW (root, or setcap cap_net_raw+ep on the interpreter)",
-}
+def _cures(engine: str) -> str:
+    """What would permit these sockets, and what works without."""
+    python = os.path.realpath(sys.executable)  # not the link of a virtual environment, which setcap refuses
+    cures = {
+        "datagram": "allow datagram ones to your group (sysctl -w net.ipv4.ping_group_range='0 2147483647')",
+        "raw": "have the capability CAP_NET_RAW (root, AmbientCapabilities= in a systemd unit, cap_add for a "
+        f"container, or setcap cap_net_raw+ep {python}, which grants it to all that this Python runs)",
+    }
+    wanted = ", or ".join(cure for name, cure in cures.items() if engine in ("auto", name))
+    return f"{wanted}; `fastnet trace`, `wait` and `sweep --engine tcp` need no privilege"
 
 
 def open_socket(family: int, engine: str) -> tuple[socket.socket, str]:
@@ -122,11 +129,7 @@ def open_socket(family: int, engine: str) -> tuple[socket.socket, str]:
         except PermissionError:
             continue
     wanted = "ICMP" if engine == "auto" else f"{engine} ICMP"
-    cures = ", or ".join(cure for name, cure in _CURES.items() if engine in ("auto", name))
-    raise NotPermitted(
-        errno.EPERM,
-        f"no {wanted} socket is permitted here: {cures}",
-    )
+    raise NotPermitted(errno.EPERM, f"no {wanted} socket is permitted here: {_cures(engine)}")
 
 
 class Notes(list[str]):
