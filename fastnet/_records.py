@@ -372,40 +372,120 @@ class Lost(Record):
     records: int
 
 
-class Interface(Record):
-    """interfaces: one network interface."""
-
-    kind: Literal["interface"]
-    interface: str
-    index: int
-    state: str
-    mtu_bytes: int
-    hardware_address: str | None
-    addresses: list[str]
-    """Each with the length of its prefix."""
-
-
 class InterfaceAddress(TypedDict):
     """One address of an interface."""
 
     interface: str
+    ifindex: int
     label: str
     """The interface, or the alias label of an IPv4 address."""
     version: int
     address: str
+    text: str
+    """The address for ``bind``: a link-local one with its zone."""
     prefix_length: int
     network: str
-    """The address with its host bits cleared."""
+    """The network on the link: the peer's if the address has a peer."""
     scope: str
-    """``host``, ``link``, ``site`` or ``global``."""
+    """``host``, ``link``, ``site``, ``global``, or another of the kernel's."""
+    broadcast: str | None
+    """IPv4 alone has one."""
+    peer: str | None
+    """The other end of a point-to-point address."""
+    protocol: str | None
+    """Who added it: ``kernel_lo``, ``kernel_ra``, ``kernel_ll``, ..."""
+    flags: list[str] | None
+    """``permanent``, ``temporary``, ``tentative``, ``dadfailed``, ...; null without rtnetlink."""
+
+
+class NextHop(TypedDict):
+    """One leg of a multipath route."""
+
+    interface: str | None
+    ifindex: int
+    gateway: str | None
+    weight: int
+    flags: list[str]
+
+
+class KernelRoute(TypedDict):
+    """One route of the kernel, or its answer for one destination."""
+
+    destination: str
+    """A prefix; an address if it was asked for."""
+    version: int
+    gateway: str | None
+    """Null on the link itself."""
+    interface: str | None
+    ifindex: int | None
+    metric: int
+    """The lowest is preferred."""
+    table: int
+    protocol: str
+    type: str
+    """``unicast``, ``local``, ``unreachable``, ..."""
+    scope: str
+    source: str | None
+    """The preferred source address."""
+    sources: str | None
+    """The prefix of the source addresses that the route is for; null if for all."""
+    tos: int
+    mtu_bytes: int | None
+    flags: list[str]
+    onlink: bool
+    is_default: bool
+    legs: list[NextHop]
+    next_hop_id: int | None
+    encapsulation: str | None
+    preference: str | None
+
+
+class Route(Record, KernelRoute):
+    """routes: one route."""
+
+    kind: Literal["route"]
+
+
+class Interface(Record):
+    """interfaces: one network interface."""
+
+    kind: Literal["interface"]
+    name: str
+    ifindex: int
+    state: str
+    """``up``, ``down``, ``no carrier``, ``no address``, ``dormant``, ..."""
+    reason: str
+    altnames: list[str]
+    link_kind: str | None
+    """``veth``, ``bridge``, ...; null for hardware and loopback."""
+    link_type: str
+    mac: str | None
+    permanent_mac: str | None
+    broadcast: str | None
+    """Of the link layer."""
+    mtu_bytes: int
+    flags: list[str]
+    administratively_up: bool
+    operational_state: str
+    """Of RFC 2863."""
+    carrier: bool | None
+    speed_mbit: int | None
+    duplex: str | None
+    master: str | None
+    master_ifindex: int | None
+    peer: str | None
+    peer_ifindex: int | None
+    link_namespace: int | None
+    """The id of the peer's network namespace; null if it is this one."""
+    addresses: list[InterfaceAddress]
+    gateways: list[KernelRoute]
+    """The default routes by this interface."""
 
 
 class Address(Record, InterfaceAddress):
     """address: one address of the interface."""
 
     kind: Literal["address"]
-    broadcast: str | None
-    """IPv4 alone has one."""
 
 
 class Status(Record):
@@ -414,9 +494,14 @@ class Status(Record):
     kind: Literal["status"]
     interface: str
     state: str
+    """``up``, ``down``, ``no carrier``, ``no address``, ``dormant``, ..."""
     reason: str
+    up: bool
+    """Whether it is turned on and running, with or without an address."""
     administratively_up: bool
-    running: bool
+    operational_state: str
+    """Of RFC 2863."""
+    carrier: bool | None
     addresses: list[str]
     """Each with the length of its prefix."""
     ports: list[ScannedPort] | None

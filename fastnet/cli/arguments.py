@@ -122,3 +122,9 @@ def add_family(parser: Group) -> None:
             default=_socket.AF_UNSPEC,
             help=f"IPv{version} only",
         )
+
+
+def add_netns(parser: Group) -> None:
+    parser.add_argument(
+        "--netns", metavar="NETNS", help="network namespace to ask: a name (ip netns), a path or a process id"
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
-from fastnet._escape import escaped
+from fastnet._escape import escaped, escaped_word
 from fastnet._typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = [
     "colored",
     "draw",
     "escaped",
+    "escaped_word",
     "prepare_streams",
     "print_heading",
     "print_json",
@@ -70,10 +71,23 @@ def print_heading(text: str, note: str) -> None:
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Left-aligned columns under their headings."""
     lines = [tuple(headings), *(tuple(escaped(str(cell)) for cell in row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(columns_of, column)) for column in zip(*lines, strict=True)]
     for number, line in enumerate(lines):
-        text = "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        cells = (cell + " " * (width - columns_of(cell)) for cell, width in zip(line, widths, strict=True))
+        text = "  ".join(cells).rstrip()
         print(bold(text) if number == 0 else text)
+
+
+def columns_of(text: str) -> int:
+    """The columns of a text on a terminal: two for a wide character (UAX #11), none for a combining one."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # only here: hardly any text needs it
+
+    return sum(
+        0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF")
+        for each in text
+    )
 
 
 def remark(text: str) -> None:

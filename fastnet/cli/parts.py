@@ -1,28 +1,37 @@
 """Common parts of the records of several commands."""
 
 from fastnet._clock import now
-from fastnet._typing import TYPE_CHECKING
+from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnet import _records as records
     from fastnet._distributed import Vantage
     from fastnet._ping import PathMTU, PingResult
     from fastnet._portscan import PortState
-    from fastnet.interfaces import InterfaceAddress
+    from fastnet.interfaces import Interface, InterfaceStatus, Route
 
-__all__ = ["interface_address", "path_mtu", "rounded", "scanned_port", "statistics", "vantage"]
+__all__ = [
+    "interface_fields",
+    "path_mtu",
+    "rounded",
+    "route_fields",
+    "scanned_port",
+    "statistics",
+    "summary",
+    "vantage",
+]
 
 
-def interface_address(found: "InterfaceAddress") -> "records.InterfaceAddress":
-    return {
-        "interface": found.interface,
-        "label": found.label,
-        "version": found.version,
-        "address": found.address,
-        "prefix_length": found.prefix_length,
-        "network": found.network,
-        "scope": found.scope,
-    }
+def interface_fields(link: "Interface") -> dict[str, Any]:
+    """All fields of an interface, under their names in records."""
+    fields = link.as_dict()
+    return {"link_kind": fields.pop("kind"), "mtu_bytes": fields.pop("mtu"), **fields}
+
+
+def route_fields(route: "Route") -> dict[str, Any]:
+    """All fields of a route, under their names in records."""
+    fields = route.as_dict()
+    return {"mtu_bytes": fields.pop("mtu"), **fields}
 
 
 def path_mtu(found: "PathMTU") -> "records.PathMTU":
@@ -81,3 +90,10 @@ def vantage(found: "Vantage") -> "records.Vantage":
 def rounded(value: float | None) -> float | None:
     """A time, rounded to its significant digits."""
     return None if value is None else round(value, 6)
+
+
+def summary(status: "InterfaceStatus") -> str:
+    """Whether an interface is up, its state, and the reason: ``down (no carrier): turned on, but ...``."""
+    word = "up" if status.up else "down"
+    state = "" if status.state == word else f" ({status.state})"
+    return f"{word}{state}: {status.reason}"

@@ -2,20 +2,22 @@
 
 from fastnet._clock import now
 from fastnet._portscan import DEFAULT_TIMEOUT, ENGINES, parse_ports
-from fastnet._typing import TYPE_CHECKING
+from fastnet._typing import TYPE_CHECKING, cast
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, duration
 from fastnet.cli.output import print_json, print_line, print_table, remark
-from fastnet.cli.parts import scanned_port
+from fastnet.cli.parts import summary
 from fastnet.cli.quick_parser import Arguments, Parser
-from fastnet.interfaces import InterfaceStatus, get_interface_status
+from fastnet.interfaces import InterfaceStatus, interface_status
 
 if TYPE_CHECKING:
     from fastnet import _records as records
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("interface", metavar="IFACE", help="interface name, such as eth0")
+    parser.add_argument(
+        "interface", metavar="IFACE", help="interface name, alternative name, or alias label, such as eth0"
+    )
     parser.add_argument(
         "--ports",
         type=parse_ports,
@@ -36,12 +38,12 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> int:
-    status = get_interface_status(args.interface, ports=args.ports, engine=args.engine, timeout=args.timeout)
+    status = interface_status(args.interface, ports=args.ports, engine=args.engine, timeout=args.timeout)
     code = exits.YES if status.up else exits.NO
     if args.json:
         print_status_json(status)
         return code
-    print_line(f"{status.interface} is {status.state}: {status.reason}")
+    print_line(f"{status.interface} is {summary(status)}")
     print_line(f"addresses: {' '.join(map(str, status.addresses)) or 'none'}")
     if status.ports:
         print_table(("PORT", "STATE", "REASON"), status.ports)
@@ -51,15 +53,10 @@ def run(args: Arguments) -> int:
 
 
 def print_status_json(status: InterfaceStatus) -> None:
-    record: records.Status = {
+    record = {
         "kind": "status",
         "time": now(),
-        "interface": status.interface,
-        "state": status.state,
-        "reason": status.reason,
-        "administratively_up": status.administratively_up,
-        "running": status.running,
+        **status.as_dict(),
         "addresses": list(map(str, status.addresses)),
-        "ports": None if status.ports is None else list(map(scanned_port, status.ports)),
     }
-    print_json(record)
+    print_json(cast("records.Status", record))

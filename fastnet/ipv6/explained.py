@@ -7,17 +7,14 @@ RFC 4291 (architecture), 6890 (special-purpose addresses), 7346 (multicast scope
 import socket
 from collections.abc import Iterator
 
-from fastnet._backend import netif as _core
 from fastnet._engines import PrefixEngine
 from fastnet._limits import Host, check_choice, host_text
 from fastnet._reference import reference
 from fastnet._results import as_dict, shown
 from fastnet._special import OTHER_BLOCKS, REGISTERED, SpecialBlock, special_block
 from fastnet._typing import Any, NamedTuple, Protocol
-from fastnet.interfaces import get_index, list_addresses, scope_of
+from fastnet.interfaces import list_addresses, scope_of
 from fastnet.ipv6.prefixes import PREFIX_ENGINES, read_address
-
-_IFA_F_TEMPORARY = 0x01  # linux/if_addr.h
 
 _MULTICAST_SCOPES = {
     0: "reserved",
@@ -250,16 +247,11 @@ def _nat64(number: int) -> Iterator[tuple[int, int]]:
 
 def _on_this_machine(address: str, zone: str) -> tuple[tuple[str, ...], bool | None]:
     """The interfaces that have an address, and whether it is temporary on any of them."""
-    interfaces = {
-        own.interface: None
+    found = [
+        own
         for own in list_addresses()
-        if own.address == address and zone in ("", own.interface, str(get_index(own.interface)))
-    }
-    if not interfaces:
-        return (), None
-    temporary = any(
-        flags & _IFA_F_TEMPORARY
-        for name, listed, _, flags in _core.list_ipv6()
-        if listed == address and name in interfaces
-    )
-    return (*interfaces,), temporary
+        if own.address == address and zone in ("", own.interface, str(own.ifindex))
+    ]
+    flags = [own.flags for own in found if own.flags is not None]
+    temporary = any("temporary" in each for each in flags) if flags else None
+    return (*dict.fromkeys(own.interface for own in found),), temporary

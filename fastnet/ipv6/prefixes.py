@@ -134,7 +134,7 @@ def _parse_length(length: str, most: int, text: str) -> int:
 
 def _own_length(address: str, zone: str, text: str) -> int:
     for own in list_addresses():
-        if own.address == address and zone in ("", own.interface, str(get_index(own.interface))):
+        if own.address == address and zone in ("", own.interface, str(own.ifindex)):
             return own.prefix_length
     raise InvalidArgument(
         f"{text!r}: not an address of this machine: expected its prefix length too, as {text}/64"

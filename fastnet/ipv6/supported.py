@@ -5,21 +5,18 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 
-from fastnet._backend import netif as _core
+from fastnet._contract.rtnetlink import Interface
+from fastnet._interface_status import status_of, usable
 from fastnet._results import as_dict, shown
 from fastnet._system.routes import Way, way_to
 from fastnet._typing import Any, NamedTuple
-from fastnet.interfaces import InterfaceFlags, get_flags, scope_of
+from fastnet.interfaces import all, scope_of
 
 DESTINATIONS = ("2400::1", "2600::1", "2800::1", "2a00::1", "2c00::1")
 """Addresses that the kernel is asked the way to: one of each regional registry's largest block (RFC 7020)."""
 
 _CONF = "/proc/sys/net/ipv6/conf"
 _DISCARD_PORT = 9
-
-# linux/if_addr.h
-_IFA_F_DADFAILED = 0x08
-_IFA_F_TENTATIVE = 0x40
 
 _NO_WAY = {
     errno.EACCES: "a prohibit route",
@@ -117,21 +114,18 @@ def support() -> Ipv6Support:
     if not socket.has_ipv6:
         return Ipv6Support(False, False, (), (), False, (), (), ())
     kernel, loopback = _try_sockets()
-    enabled, disabled = _by_sysctl()
-    usable = [
-        (name, address)
-        for name, address, _, flags in _core.list_ipv6()
-        if not flags & (_IFA_F_DADFAILED | _IFA_F_TENTATIVE)
-    ]
+    links = all()
+    enabled, disabled = _by_sysctl(links)
+    addresses = [each for link in links for each in usable(link.addresses) if each.version == 6]
     return Ipv6Support(
         built_in=True,
         kernel=kernel,
         enabled=enabled,
         disabled=disabled,
         loopback=loopback,
-        link_local=tuple(f"{address}%{name}" for name, address in usable if scope_of(address) == "link"),
-        addresses=tuple(address for _, address in usable if scope_of(address) not in ("host", "link")),
-        ways=tuple(map(_way_out, DESTINATIONS)) if kernel else (),
+        link_local=tuple(each.text for each in addresses if each.scope == "link"),
+        addresses=tuple(each.address for each in addresses if each.scope not in ("host", "link")),
+        ways=tuple(_way_out(destination, links) for destination in DESTINATIONS) if kernel else (),
     )
 
 
@@ -152,34 +146,34 @@ def _try_sockets() -> tuple[bool, bool]:
         return False, False
 
 
-def _by_sysctl() -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _by_sysctl(links: Iterable[Interface]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The interfaces that may use IPv6, and those that may not."""
     found: dict[bool, list[str]] = {True: [], False: []}
     # The sysctl file system shows each thread the namespace that it is in.
-    for _, name in socket.if_nameindex():
+    for link in links:
         try:
-            with open(os.path.join(_CONF, name, "disable_ipv6")) as file:
-                found[file.read().strip() == "0"].append(name)
+            with open(os.path.join(_CONF, link.name, "disable_ipv6")) as file:
+                found[file.read().strip() == "0"].append(link.name)
         except FileNotFoundError:
             continue  # It was removed meanwhile, or the kernel has no IPv6 for it.
     return tuple(found[True]), tuple(found[False])
 
 
-def _way_out(destination: str) -> WayOut:
+def _way_out(destination: str, links: Iterable[Interface]) -> WayOut:
     try:
         way = _way_of_a_program(destination)
     except OSError as error:
         if error.errno not in _NO_WAY:
             raise
         return WayOut(destination, None, None, None, _NO_WAY[error.errno])
-    name, obstacle = "", "the route ends on this machine"
-    if way.is_unicast and way.interface:
-        try:
-            name = socket.if_indextoname(way.interface)
-            obstacle = _obstacle(name, way.source)
-        except OSError:
-            obstacle = "the interface of the route was removed"
-    return WayOut(destination, name or None, way.gateway or None, way.source or None, obstacle)
+    link = next((each for each in links if each.ifindex == way.interface), None)
+    if not way.is_unicast:
+        obstacle = "the route ends on this machine"
+    elif link is None:
+        obstacle = "the interface of the route was removed"
+    else:
+        obstacle = _obstacle(link, way.source, links)
+    return WayOut(destination, link and link.name, way.gateway or None, way.source or None, obstacle)
 
 
 def _way_of_a_program(destination: str) -> Way:
@@ -200,13 +194,13 @@ def _source_for(destination: str) -> str:
         return address.partition("%")[0]
 
 
-def _obstacle(ifname: str, source: str) -> str:
+def _obstacle(link: Interface, source: str, links: Iterable[Interface]) -> str:
     """Why packets sent by an interface from an address do not get out; empty if they do."""
-    flags = get_flags(ifname)
-    if InterfaceFlags.LOOPBACK in flags:
+    if "LOOPBACK" in link.flags or link.kind == "dummy":
         return "the route ends on this machine"
-    if InterfaceFlags.RUNNING not in flags:
-        return f"{ifname} is not running: no carrier"
+    status = status_of(link, links)
+    if not status.up:
+        return f"{link.name} is down: {status.reason}"
     if not source:
         return _NO_WAY[errno.EADDRNOTAVAIL]
     if scope_of(source) in ("host", "link"):

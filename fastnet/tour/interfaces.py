@@ -1,8 +1,17 @@
-"""The interfaces of this machine: the list, each one's address, and its status."""
+"""The interfaces of this machine: the list, each one's address, its status, and the routes."""
 
 from collections.abc import Iterator
 
-from fastnet.interfaces import get_ip_address, get_mtu, get_netmask, list_interfaces, list_status
+from fastnet.interfaces import (
+    all,
+    gateways,
+    get_ip_address,
+    get_mtu,
+    get_netmask,
+    list_interfaces,
+    list_status,
+    route_to,
+)
 from fastnet.tour import Sight
 
 TOPIC = "netif"
@@ -18,3 +27,13 @@ def visit() -> Iterator[Sight]:
 
     judged = [f"{status.interface} {status.state} ({status.reason})" for status in list_status()]
     yield Sight("show of every interface whether it is really up", ", ".join(judged), ok=bool(judged))
+
+    links = [f"{link.name} {link.kind or link.link_type}, {len(link.addresses)} addresses" for link in all()]
+    yield Sight("read everything of every interface (rtnetlink)", "; ".join(links), ok=bool(links))
+
+    routers = [f"{route.gateway or 'on the link'} by {route.interface}" for route in gateways()]
+    yield Sight("list the default routes of all tables", ", ".join(routers) or "none")
+
+    way = route_to("127.0.0.1")
+    told = f"{way.interface}, from {way.source}, MTU {way.mtu}"
+    yield Sight("ask the kernel for the route to 127.0.0.1", told, ok=way.interface == "lo")

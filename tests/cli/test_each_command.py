@@ -31,6 +31,7 @@ ANSWERS = {
     "ipv6": (["ipv6", "--prefix", "fe80::1/64"], 0, "fe80::/64"),
     "ping": (["ping", "-c1", "127.0.0.1"], 0, "1 sent, 1 received"),
     "portscan": (["portscan", "-p", "1", "127.0.0.1"], 1, "closed  refused"),
+    "routes": (["routes", "127.0.0.1"], 0, "127.0.0.1"),
     "schema": (["schema", "reply"], 0, '"title": "reply"'),
     "status": (["status", "lo"], 0, "lo is up"),
     "sweep": (["sweep", "127.0.0.1"], 0, "alive"),

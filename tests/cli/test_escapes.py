@@ -70,7 +70,17 @@ def test_bytes_that_are_no_text_come_back_in_every_locale(environment: dict[str,
             assert reply.endswith(sent.removeprefix("sent     "))
 
 
-@pytest.mark.parametrize("command", [("interfaces",), ("status", "NAME"), ("ipv6",), ("address", "NAME")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("interfaces",),
+        ("interfaces", "NAME"),
+        ("routes",),
+        ("status", "NAME"),
+        ("ipv6",),
+        ("address", "NAME"),
+    ],
+)
 def test_an_interface_s_name_is_escaped(
     namespace: MakeNamespace, fastnet: Run, command: tuple[str, ...]
 ) -> None:

@@ -38,6 +38,7 @@ ENDED = {
     "ipv6 --prefix fe80::1/64": {"prefix"},
     "ipv6 explain 2002:c000:201::1": {"explanation"},
     "packet parse --link ipv4": {"packet"},
+    "routes 127.0.0.1": {"route"},
     "status --ports 1 lo": {"status"},
     "tour": {"visit"},
     "wait --gone 127.0.0.1:1": {"outcome"},

@@ -159,6 +159,8 @@ def machine(namespace: Callable[[], Namespace]) -> Namespace:
     peer = ("peer", "name", "eth0", "netns", router.name)
     made.ip("link", "add", "eth0", "index", "4", "mtu", "1400", "type", "veth", *peer)
     made.ip("link", "set", "eth0", "address", "02:fc:00:00:00:01")
+    for number in (2, 3):
+        made.ip("link", "set", f"ifb{number - 2}", "address", f"02:00:00:00:00:0{number}")
     made.ip("address", "add", "192.0.2.2/24", "broadcast", "+", "dev", "eth0")
     made.ip("address", "add", "fd00::2/64", "dev", "eth0", "nodad")
     for host in (made, router):

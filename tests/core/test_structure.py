@@ -42,7 +42,13 @@ PHASES = ("listener", "greeting", "connecting", "relaying", "rewriting", "refusi
 """Of a connection's life in ``csrc/relay``: each calls itself, later ones, and the ground."""
 LONGEST_FUNCTION = 60
 """Lines."""
-OWN_COMMANDS = {"address": "interfaces", "schema": "records", "status": "interfaces", "tour": "tour"}
+OWN_COMMANDS = {
+    "address": "interfaces",
+    "routes": "interfaces",
+    "schema": "records",
+    "status": "interfaces",
+    "tour": "tour",
+}
 """Commands that are not named like their feature."""
 
 Symbols = dict[str, dict[str, bool]]

@@ -152,7 +152,7 @@ def test_a_way_out_without_a_carrier(linked: Any) -> None:
     right.ip("link", "set", "veth0", "down")
     while "NO-CARRIER" not in left.ip("link", "show", "dev", "veth0"):
         time.sleep(0.02)
-    assert left.call(support).reasons == ("no way out: veth0 is not running: no carrier",)
+    assert left.call(support).reasons == ("no way out: veth0 is down: turned on, but there is no carrier",)
 
 
 @pytest.mark.parametrize("name", [b"bad\xff", b"w\xe3\x80\x80b", b"a\x1fb"])

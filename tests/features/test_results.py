@@ -65,7 +65,7 @@ RESULTS: list[Any] = [
     fastnet.Record(RULE, 1, CLIENT, None, 1700000000.123456, 1.23456, 10, 20, "closed"),
     fastnet.Relayed(1, 2, True),
     ADDRESS,
-    interfaces.InterfaceStatus("lo", "up", "turned on and running", True, True, (ADDRESS,) * 9, PORTS),
+    interfaces.InterfaceStatus("lo", "up", "turned on", True, "unknown", True, (ADDRESS,) * 9, PORTS),
     interfaces.Interface(2, "eth0", ("uplink0",), "veth", "ether", MAC, addresses=(ADDRESS,) * 9),
     *(
         LEG,

@@ -74,7 +74,7 @@ RIGHT_OF: dict[str, dict[str, Any]] = {
         for prefix in ("", "aio.")
         for kind in ("all", "stream")
     },
-    "interfaces.get_interface_status": {"ports": "1"},
+    "interfaces.interface_status": {"ports": "1"},
     "endpoints.parse_endpoint": {"text": f"{HOST}:1"},
     "endpoints.parse_place": {"text": f"{HOST}:1"},
     "checksums.pseudo_header_ipv6": {"src": bytes(16), "dst": bytes(16)},

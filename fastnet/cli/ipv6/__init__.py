@@ -10,7 +10,6 @@ from fastnet.cli import exits
 from fastnet.cli.arguments import add_json
 from fastnet.cli.ipv6 import explained
 from fastnet.cli.output import print_json, print_line, print_table
-from fastnet.cli.parts import interface_address
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
 from fastnet.interfaces import InterfaceAddress
@@ -69,8 +68,8 @@ def print_support_json(found: Ipv6Support) -> None:
 
 def print_addresses_json(listed: Iterable[InterfaceAddress]) -> None:
     for each in listed:
-        record: records.Ipv6Address = {"kind": "ipv6_address", "time": now(), **interface_address(each)}
-        print_json(record)
+        record = {"kind": "ipv6_address", "time": now(), **each.as_dict()}
+        print_json(cast("records.Ipv6Address", record))
 
 
 def print_support(found: Ipv6Support) -> None:

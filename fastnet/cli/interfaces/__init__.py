@@ -1,0 +1,82 @@
+"""List every network interface: its state, MTU, MAC address, gateways and addresses; or show everything
+that the kernel knows of one."""
+
+from fastnet._clock import now
+from fastnet._interface_status import find_interface, status_of
+from fastnet._typing import TYPE_CHECKING, cast
+from fastnet.cli import exits
+from fastnet.cli.arguments import add_json, add_netns
+from fastnet.cli.output import escaped_word, print_json, print_table
+from fastnet.cli.parts import interface_fields, route_fields
+from fastnet.cli.quick_parser import Arguments, Parser
+from fastnet.interfaces import Interface, InterfaceStatus, Route, all, gateways
+
+if TYPE_CHECKING:
+    from fastnet import _records as records
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument(
+        "interface",
+        nargs="?",
+        metavar="NAME",
+        help="interface to show everything of: a name, an alternative name or an alias label",
+    )
+    add_netns(parser)
+    add_json(parser)
+
+
+def run(args: Arguments) -> int:
+    links = all(args.netns)
+    defaults = gateways(args.netns)
+    if args.interface is not None:
+        link = find_interface(args.interface, links)
+        return show_one(link, status_of(link, links), of(link, defaults), args.json)
+    rows = [(link, status_of(link, links), of(link, defaults)) for link in links]
+    if args.json:
+        for row in rows:
+            print_interface_json(*row)
+        return exits.YES
+    headings = ("INTERFACE", "STATE", "MTU", "MAC", "GATEWAY", "ADDRESSES")
+    print_table(headings, ([cell or "-" for cell in cells(*row)] for row in rows))
+    return exits.YES
+
+
+def of(link: Interface, routes: tuple[Route, ...]) -> list[Route]:
+    """The default routes by an interface, one for each leg."""
+    return [
+        route._replace(gateway=leg.gateway, interface=leg.interface, ifindex=leg.ifindex)
+        for route in routes
+        for leg in route.legs or (route,)
+        if leg.ifindex == link.ifindex
+    ]
+
+
+def cells(link: Interface, status: InterfaceStatus, defaults: list[Route]) -> tuple[object, ...]:
+    routers = {route.gateway: None for route in defaults if route.gateway}
+    return (
+        *(escaped_word(link.name), status.state, link.mtu, link.mac),
+        *(" ".join(routers), " ".join(map(str, link.addresses))),
+    )
+
+
+def print_interface_json(link: Interface, status: InterfaceStatus, defaults: list[Route]) -> None:
+    record = {
+        "kind": "interface",
+        "time": now(),
+        "state": status.state,
+        "reason": status.reason,
+        **interface_fields(link),
+        "gateways": [route_fields(route) for route in defaults],
+    }
+    print_json(cast("records.Interface", record))
+
+
+def show_one(link: Interface, status: InterfaceStatus, defaults: list[Route], as_json: bool) -> int:
+    if as_json:
+        print_interface_json(link, status, defaults)
+    else:
+        from fastnet.cli.interfaces.details import print_details  # only here: the list needs none of it
+
+        print_details(link, status, defaults)
+    return exits.YES
