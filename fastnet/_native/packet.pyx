@@ -98,7 +98,7 @@ cdef int link_of(object link) except -1:
 @cython.freelist(64)
 @cython.no_gc
 cdef class Packet:
-    """Layers, outermost first: an immutable stack, made by ``/`` or by ``parse``.
+    """Packet(*layers)\n--\n\nLayers, outermost first: an immutable stack, made by ``/`` or by ``parse``.
 
     Iteration yields the layers. ``packet[0]`` is a layer by position, ``packet[IPv4]`` the first of a class,
     ``packet[IPv4, 2]`` the second. An empty payload, padding or surplus is not a layer. ``bytes(packet)``

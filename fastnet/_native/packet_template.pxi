@@ -42,7 +42,7 @@ cdef bint is_updated(bint parsed, Layer layer):
 
 
 cdef class Template:
-    """Many packets from one, equal except in some fields; checksums are updated (RFC 1624).
+    """Template(packet, *fields)\n--\n\nMany packets from one, equal except in some fields; checksums are updated (RFC 1624).
 
     ``fields`` are up to 8 fields of classes: ``Template(packet, IPv4.dst, UDP.sport)``; each is in the first
     layer that has it. In a packet made by ``/``, automatic checksums are updated; in a parsed packet all are,

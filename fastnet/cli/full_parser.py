@@ -74,8 +74,9 @@ class FullParser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: object) -> None:
         """argparse's message for this differs between Python versions."""
         if action.choices is not None and value not in action.choices:
-            choices = ", ".join(map(repr, action.choices))
-            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {choices})")
+            near = suggestion(str(value), map(str, action.choices))
+            choices = f" (choose from {', '.join(map(repr, action.choices))})"
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{near or choices}")
 
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ").split()

@@ -34,6 +34,7 @@ class _Bytes(Layer):
     __slots__ = ()
 
     data: Data = Data(0, default=b"")
+    __signature__: Any = None
 
     def __init__(self, data: bytes = b"", /) -> None:
         super().__init__(data=data)

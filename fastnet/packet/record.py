@@ -40,6 +40,24 @@ def held(record: _core.Record) -> dict[str, Field]:
     return {name: field for name, field in record.fields().items() if field.offset + field.width <= size}
 
 
+class _Signature:
+    """The constructor's arguments, which are the fields, for ``help`` and editors."""
+
+    def __get__(self, record: object, owner: type[_core.Record]) -> Any:
+        from inspect import Parameter, Signature
+
+        return Signature(
+            [
+                Parameter(
+                    name,
+                    Parameter.KEYWORD_ONLY,
+                    default=Parameter.empty if field.default is ... else field.default,
+                )
+                for name, field in owner.fields().items()
+            ]
+        )
+
+
 @dataclass_transform(
     kw_only_default=True,
     field_specifiers=(
@@ -51,6 +69,7 @@ class Typed(_core.Record):
     """A record whose constructor has typed arguments for a type checker."""
 
     __slots__ = ()
+    __signature__: Any = _Signature()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

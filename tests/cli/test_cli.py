@@ -86,6 +86,8 @@ def test_each_command_refuses_an_unknown_option_in_one_line(fastnet: Run, name: 
         (["bogus"], "no command 'bogus': there are address, echo, "),
         (["pnig"], "no command 'pnig': did you mean ping?"),
         (["help", "swep"], "no command 'swep': did you mean sweep?"),
+        (["schema", "replly"], "argument KIND: invalid choice: 'replly': did you mean reply?"),
+        (["sweep", "--engine=lnik", "::1"], "argument --engine: invalid choice: 'lnik': did you mean link?"),
         (["ping", "--cuont=3", "::1"], "unrecognized arguments: --cuont=3: did you mean --count?"),
         (["ping", "--zzz", "::1"], "unrecognized arguments: --zzz (see "),
         (["--bogus"], "the following arguments are required: COMMAND"),

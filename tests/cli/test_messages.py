@@ -26,12 +26,12 @@ def test_nothing_is_coloured(fastnet: Run, words: list[str]) -> None:
     ("words", "argument", "choices"),
     [
         (
-            ["wait", "--check=conect", "a:1"],
+            ["wait", "--check=prayer", "a:1"],
             "--check",
-            "'conect' (choose from 'connect', 'stable', 'banner')",
+            "'prayer' (choose from 'connect', 'stable', 'banner')",
         ),
         (["forward", "0", "a:1", "--send-proxy=3"], "--send-proxy", "3 (choose from 1, 2)"),
-        (["echo", "serv"], "ACTION", "'serv' (choose from 'serve', 'client')"),
+        (["echo", "x"], "ACTION", "'x' (choose from 'serve', 'client')"),
     ],
     ids=["text", "number", "action"],
 )

@@ -275,12 +275,13 @@ def test_a_view_shows_some(root: None) -> None:
     assert repr(fastnet.sweep(["127.0.0.1"], engine="tcp").inactive) == "<0 inactive>"
 
 
-def test_shards_are_swept_by_processes(root: None, python: Run) -> None:
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_shards_are_swept_by_processes(root: None, python: Run, start: str) -> None:
     ran = python(
         "-c",
-        "import fastnet\n"
+        "import fastnet, multiprocessing\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
-        "with ProcessPoolExecutor(2) as pool:\n"
+        f"with ProcessPoolExecutor(2, multiprocessing.get_context('{start}')) as pool:\n"
         "    for result in pool.map(fastnet.sweep, [['127.0.0.1'], ['127.0.0.2', '127.0.0.3']]):\n"
         "        print(*(each.address for each in result.alive))\n",
     )

@@ -17,7 +17,7 @@ import pytest
 from environment import ROOT
 
 import fastnet
-from fastnet import aio
+from fastnet import aio, packet
 
 PUBLIC = sorted({*fastnet._MODULES, *fastnet._HOME})
 MISUSE = Path(__file__).parents[1] / "support/misuse.py"
@@ -137,6 +137,17 @@ def test_a_prompt_completes_the_public_names(
     """As IPython does, by Jedi on what is there."""
     found = reference("jedi").Interpreter("module.", [{"module": module}]).complete()
     assert {each.name for each in found if each.name[0] != "_"} == {*module.__all__}
+
+
+def test_layers_and_templates_have_signatures() -> None:
+    """Their classes may be in C."""
+    for kind in (packet.IPv4, packet.TCP, packet.MSS, packet.ICMPEcho):
+        assert [*inspect.signature(kind).parameters] == [*kind.fields()]
+    assert inspect.signature(packet.MSS).parameters["size"].default is inspect.Parameter.empty
+    assert inspect.signature(packet.TCP).parameters["window"].default == 8192
+    assert [*inspect.signature(packet.Payload).parameters] == ["data"]
+    assert [*inspect.signature(packet.Packet).parameters] == ["layers"]
+    assert [*inspect.signature(packet.Template).parameters] == ["packet", "fields"]
 
 
 def test_editors_show_the_arguments_and_the_docstring(reference: Callable[[str], ModuleType]) -> None:

@@ -150,8 +150,6 @@ METHODS = {
 def arguments(function: Call) -> dict[str, inspect.Parameter | None]:
     """The arguments by name; those that ``**options`` names too, without more about them."""
     found: dict[str, inspect.Parameter | None] = {}
-    if function in (packet.Packet, packet.Template):  # a class in C has no signature
-        function = getattr(import_module("fastnet._pure.packet"), function.__name__)
     for name, each in inspect.signature(function).parameters.items():
         if each.kind is each.VAR_KEYWORD:
             found |= dict.fromkeys(key for kind in get_args(each.annotation) for key in kind.__annotations__)
