@@ -6,7 +6,7 @@ from fastnet._distributed.connection import Connection
 from fastnet._distributed.dispatch import Dispatch, Lane, Work
 from fastnet._distributed.shard import PingJob, ping_hosts
 from fastnet._distributed.vantages import Vantage, Vantages, names_of
-from fastnet._limits import Host, Timeout, check_seconds, host_text, several
+from fastnet._limits import Host, Timeout, check_seconds, host_text, quoted, several
 from fastnet._ping import Pinger, PingResult
 from fastnet._ping.pinger import PingerOptions
 from fastnet._ping.session import Plan
@@ -43,6 +43,8 @@ class PingComparison(NamedTuple):
 
     def seen_by(self, host: str) -> tuple[str, ...]:
         """The vantages that a host has answered."""
+        if host not in self.hosts:
+            raise InvalidArgument(f"host {quoted(host)}: expected one of those that were pinged")
         place = self.hosts.index(host)
         return tuple(each.vantage for each in self.by_vantage if each.results and each.results[place].alive)
 

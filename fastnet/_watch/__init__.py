@@ -60,6 +60,8 @@ class WatchState(NamedTuple):
         """The state after the next event; that of all kinds, for all interfaces, is needed."""
         if isinstance(event, WatchState):
             return event
+        if not isinstance(event, Event):
+            raise InvalidArgument(f"event {quoted(event)}: expected an event of watch")
         model = Model(self.interfaces, self.routes)
         if not isinstance(event, LostEvent):
             fold(model, event)

@@ -86,11 +86,9 @@ PARTS = {
     *("MTUSearch.steps", "Tracer.steps", "Pinger.advance", "Pinger.begin", "Pinger.follow", "Pinger.prober"),
     *("Pinger.resolve", "Pinger.look_up", "SweepResult", "Verdicts", "ipc.Child"),
     *("targets.Targets.before", "targets.Targets.spans", "SweepResult.reason"),
-    *("Comparison", "DistributedResult", "DistributedResult.state"),
+    "Comparison",
 }
 """What only other parts of fastnet call."""
-CLUSTER = {"DistributedSweep", "DistributedSweep.run", "sweep_distributed", "aio.sweep_distributed"}
-"""What needs a cluster first."""
 SOCKETS = {"relay", "aio.relay", "ipc.Channel"}
 """What takes sockets: test_arguments.py."""
 UNBOUNDED = {"index", "key", "number"}
@@ -122,9 +120,13 @@ def public() -> Iterator[tuple[str, Any]]:
     """Every public function and class that takes arguments, and is no result, layer or option."""
     for name in sorted(fastnet._HOME):
         yield name, getattr(fastnet, name)
-    for module in sorted(fastnet._MODULES - {"errors"}):
+    for module in sorted(fastnet._MODULES - {"compat", "errors"}):
         for name in import_module(f"fastnet.{module}").__all__:
             yield f"{module}.{name}", getattr(import_module(f"fastnet.{module}"), name)
+
+
+def needs_a_cluster(name: str) -> bool:
+    return "istributed" in name
 
 
 def methods(owner: type) -> list[str]:
@@ -138,11 +140,13 @@ def methods(owner: type) -> list[str]:
     ]
 
 
-CALLABLES = {name: value for name, value in public() if is_callable(value)}
+CALLABLES = {name: value for name, value in public() if is_callable(value) and not needs_a_cluster(name)}
 METHODS = {
     f"{name}.{method}": getattr(value, method)
     for name, value in public()
-    if isinstance(value, type) and not issubclass(value, BaseException | int | packet.Layer | packet.Option)
+    if not needs_a_cluster(name)
+    and isinstance(value, type)
+    and not issubclass(value, BaseException | int | packet.Layer | packet.Option)
     for method in methods(value)
 }
 
@@ -223,7 +227,7 @@ def accepted(name: str, function: Call) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted({*CALLABLES} - PARTS - CLUSTER - SOCKETS))
+@pytest.mark.parametrize("name", sorted({*CALLABLES} - PARTS - SOCKETS))
 def test_functions_and_classes(root: None, name: str) -> None:
     assert accepted(name, CALLABLES[name]) == []
 
@@ -244,6 +248,7 @@ def instances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, An
             "EchoClient": enter(echo.EchoClient(HOST, server.port)),
             "Forwarder": forwarder,
             "MTUSearch": enter(fastnet.MTUSearch(HOST)),
+            "PingComparison": fastnet.PingComparison((HOST,), (), ()),
             "Pinger": enter(fastnet.Pinger()),
             "Rule": RULE,
             "StateFile": enter(fastnet.StateFile(state, found)),
@@ -252,6 +257,7 @@ def instances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, An
             "Sweep": enter(fastnet.Sweep(HOST, engine="tcp")),
             "SweepResult": swept,
             "Tracer": enter(fastnet.Tracer(HOST)),
+            "WatchState": fastnet.WatchState((), ()),
             "echo.EchoClient": enter(echo.EchoClient(HOST, server.port)),
             "echo.EchoServer": server,
             "ipc.Channel": enter(ipc.Channel(one)),
@@ -263,7 +269,7 @@ def instances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, An
         }
 
 
-TAKING = sorted(name for name, method in METHODS.items() if arguments(method) and name not in PARTS | CLUSTER)
+TAKING = sorted(name for name, method in METHODS.items() if arguments(method) and name not in PARTS)
 
 
 @pytest.mark.parametrize("name", TAKING)
