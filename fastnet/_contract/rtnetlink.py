@@ -57,14 +57,16 @@ class InterfaceAddress(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The address for ``socket.bind``: a link-local one has its zone, as ``fe80::1%eth0`` (RFC 4007).
+        """The address for ``getaddrinfo``: a link-local one has its zone, as ``fe80::1%eth0`` (RFC 4007).
 
-        The zone is the interface's index if its name has other than visible ASCII characters.
+        The zone is the interface's index if its name is a number or has other than visible ASCII characters.
         """
         if self.scope != "link" or ":" not in self.address:
             return self.address
         name = self.interface
-        visible = name.isascii() and name.isprintable() and not {" ", "%", "/"} & {*name}
+        visible = (
+            name.isascii() and name.isprintable() and not name.isdigit() and not {" ", "%", "/"} & {*name}
+        )
         return f"{self.address}%{name if visible else self.ifindex}"
 
     def __str__(self) -> str:

@@ -35,14 +35,14 @@ def open_sockets(netns: Namespace, family: int, kind: int, protocols: tuple[int,
     NotPermitted, OSError.
     """
     opened: list[int] = []
-    failures: list[OSError | ValueError] = []
+    failures: list[Exception] = []
     path = path_of(netns)
 
     def work() -> None:
         try:
             _enter(path, netns)
             opened.extend(socket.socket(family, kind, protocol).detach() for protocol in protocols)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # the caller's, of whatever kind
             failures.append(error)
 
     thread = threading.Thread(target=work, name="fastnet-netns")
@@ -62,6 +62,8 @@ def _enter(path: str, netns: Namespace) -> None:
         raise FileNotFoundError(
             error.errno, f"netns {quoted(netns)}: there is no such network namespace"
         ) from None
+    except PermissionError as error:
+        raise NotPermitted(error.errno, f"netns {quoted(netns)}: {path} may not be opened") from None
     try:
         _setns(file)
     except OSError as error:
