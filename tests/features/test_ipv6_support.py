@@ -186,10 +186,10 @@ def test_an_address_that_a_neighbour_has_too(linked: Any) -> None:
 
 def test_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
     class Socket(socket.socket):
-        def __init__(self, *arguments: Any) -> None:
-            if arguments[0] == socket.AF_INET6:
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            if arguments[:1] == (socket.AF_INET6,):
                 raise OSError(errno.EAFNOSUPPORT, "")
-            super().__init__(*arguments)
+            super().__init__(*arguments, **options)
 
     monkeypatch.setattr(socket, "socket", Socket)
     found = support()
