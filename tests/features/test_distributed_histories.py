@@ -42,7 +42,8 @@ with DistributedSweep(options.pop("targets"), absence=90.0, **options) as runnin
     result = running.result()
 results = {"": result} if running.mode == "share" else result.by_vantage
 states = {name: {each.address: each.state for each in result} for name, result in results.items()}
-print(json.dumps(states))
+with open(sys.argv[2], "w") as file:
+    json.dump(states, file)
 """
 
 TARGETS = ["10.200.0.0/22", "10.200.255.0/26"]
@@ -130,11 +131,11 @@ def lab(
         yield made
 
 
-def swept(lab: Cluster, history: History, **options: Any) -> dict[str, dict[str, str]]:
+def swept(lab: Cluster, history: History, found: Path, **options: Any) -> dict[str, dict[str, str]]:
     """The states by vantage, after a sweep during which the history happened."""
     given = {"client": SCHEDULER, "mode": history.mode, "targets": TARGETS, "retries": 9, **options}
     with subprocess.Popen(
-        [*lab.centre.prefix, sys.executable, "-c", DRIVER, json.dumps(given)],
+        [*lab.centre.prefix, sys.executable, "-c", DRIVER, json.dumps(given), str(found)],
         env={**os.environ, **SETTINGS},
         stdout=subprocess.PIPE,
         text=True,
@@ -143,18 +144,18 @@ def swept(lab: Cluster, history: History, **options: Any) -> dict[str, dict[str,
             assert process.stdout is not None
             assert process.stdout.readline() == "begun\n"
             history.happen(process)
-            results: dict[str, dict[str, str]] = json.loads(process.stdout.read())
         finally:
             process.kill()
     assert process.returncode == 0
+    results: dict[str, dict[str, str]] = json.loads(found.read_text())
     return results
 
 
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + HISTORIES))
-def test_no_verdict_is_lost(lab: Cluster, seed: int) -> None:
+def test_no_verdict_is_lost(lab: Cluster, tmp_path: Path, seed: int) -> None:
     history = History(lab, seed)
     print(f"seed {seed}: {history.mode}, {history.events}")
-    results = swept(lab, history, timeout=0.1, vantage_rate=400.0, shard_seconds=2.0)
+    results = swept(lab, history, tmp_path / "found", timeout=0.1, vantage_rate=400.0, shard_seconds=2.0)
     for name, states in results.items():
         hidden = HIDDEN_FROM_A if name == "a" else set()
         alive = {address for address, state in states.items() if state == "alive"}
