@@ -44,7 +44,7 @@ stress-sanitized: $(VENV)/test-extras
 
 # Random histories of a Dask cluster in namespaces, of which CI runs two: make distributed-histories HISTORIES=50
 HISTORIES := 20
-HISTORY_SEED := 1
+HISTORY_SEED := 5
 distributed-histories: $(VENV)/test-extras
 	HISTORIES=$(HISTORIES) HISTORY_SEED=$(HISTORY_SEED) $(BIN)/pytest -x -rP --timeout=300 tests/features/test_distributed_histories.py
 

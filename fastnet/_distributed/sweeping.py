@@ -77,6 +77,8 @@ class Progress(NamedTuple):
     """The number of alive targets that each vantage has found."""
     seconds_left: float | None
     """None before the first shard is done."""
+    seconds_inside: float
+    """The time that vantages spent in the sweeps of the shards, all added up."""
 
 
 class DistributedSweep:
@@ -165,7 +167,7 @@ class DistributedSweep:
         self._already = sum(len(store.done()) for store in self._stores.values())
         self._counts = {name: [*_counted(store)] for name, store in self._stores.items()}
         self._partial: dict[int, tuple[Columns, set[str]]] = {}
-        self._begun = time.monotonic()
+        self._begun, self._inside = time.monotonic(), 0.0
         self._dispatch = Dispatch(
             self._connection,
             self._vantages,
@@ -198,7 +200,8 @@ class DistributedSweep:
         alive = {each.name: each.alive for each in self._vantages.report() if each.shards}
         seconds = time.monotonic() - self._begun
         ours = done - self._already
-        return Progress(done, everything, alive, seconds / ours * (everything - done) if ours else None)
+        left = seconds / ours * (everything - done) if ours else None
+        return Progress(done, everything, alive, left, self._inside)
 
     def close(self) -> None:
         self._dispatch.cancel()
@@ -241,6 +244,7 @@ class DistributedSweep:
         if shard in store.done():
             return True
         self._vantages.count(vantage, columns.sent, columns.count(_core.ALIVE))
+        self._inside += columns.seconds
         if self.mode == "share":
             before, tried = self._partial.pop(shard, (None, set[str]()))
             columns, tried = before.filled(columns) if before else columns, {*tried, vantage}

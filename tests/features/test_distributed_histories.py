@@ -23,7 +23,7 @@ from namespaces import namespaces
 pytestmark = [pytest.mark.once, pytest.mark.xdist_group("dask"), pytest.mark.timeout(240)]
 
 HISTORIES = int(os.environ.get("HISTORIES", "2"))
-FIRST_SEED = int(os.environ.get("HISTORY_SEED", "1"))
+FIRST_SEED = int(os.environ.get("HISTORY_SEED", "5"))
 WORKERS = ("a", "b", "c")
 STEPS = ("executing", "running", "memory", "sent")
 LONGEST = 180.0
@@ -133,7 +133,14 @@ def lab(
 
 def swept(lab: Cluster, history: History, found: Path, **options: Any) -> dict[str, dict[str, str]]:
     """The states by vantage, after a sweep during which the history happened."""
-    given = {"client": SCHEDULER, "mode": history.mode, "targets": TARGETS, "retries": 9, **options}
+    given = {
+        "client": SCHEDULER,
+        "mode": history.mode,
+        "targets": TARGETS,
+        "retries": 9,
+        "vantages": WORKERS,
+        **options,
+    }
     with subprocess.Popen(
         [*lab.centre.prefix, sys.executable, "-c", DRIVER, json.dumps(given), str(found)],
         env={**os.environ, **SETTINGS},

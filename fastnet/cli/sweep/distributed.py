@@ -119,7 +119,7 @@ def duration_text(seconds: float) -> str:
 
 def progress_line(running: DistributedSweep) -> str:
     """``12 of 40 shards; alive: fra 310, iad 298; 0:01:20 left``."""
-    done, of, alive, left = running.progress()
+    done, of, alive, left, _ = running.progress()
     by_vantage = ", ".join(f"{name} {count:,}" for name, count in alive.items())
     end = "" if left is None else f"; {duration_text(left)} left"
     return f"{done:,} of {of:,} shards; alive: {by_vantage or 0}{end}"
