@@ -160,6 +160,9 @@ bool fn_sweep_finished(const struct fn_sweep *sweep);
 /* The reason of this number; NULL if there is none. */
 const struct fn_reason *fn_sweep_reason(const struct fn_sweep *sweep, uint32_t number);
 
+/* The first target from `target` on that was not sent to for a known reason; fn_sweep_size() if there is none. */
+uint64_t fn_sweep_refused(const struct fn_sweep *sweep, uint64_t target);
+
 /* The source address of a target's answer, if it differs from the target; false: it does not. */
 bool fn_sweep_responder(const struct fn_sweep *sweep, uint64_t target, struct fn_number *out);
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     # The pure twin is typed, and the native one has the same types.
     from fastnet._pure import checksum as checksum
     from fastnet._pure import http_head as http_head
+    from fastnet._pure import lines as lines
     from fastnet._pure import monitor as monitor
     from fastnet._pure import netif as netif
     from fastnet._pure import packet as packet
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 IMPLEMENTATIONS = ("native", "pure")
 TOPICS = frozenset(
-    {"checksum", "http_head", "monitor", "netif", "packet", "permute", "probe", "relay", "rtnetlink"}
+    {"checksum", "http_head", "monitor", "lines", "netif", "packet", "permute", "probe", "relay", "rtnetlink"}
 )
 PORTABLE = frozenset({"checksum", "http_head", "packet", "permute"})
 """The topics that need no Linux."""

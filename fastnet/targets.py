@@ -155,6 +155,17 @@ class Targets:
             return socket.AF_INET, self.ipv4[which].first + index - before
         return socket.AF_INET6, self.ipv6[which - len(self.ipv4)].first + index - before
 
+    def stretches(self, indices: range) -> Iterator[tuple[int, int, int]]:
+        """The addresses at ascending indexes as stretches: family, integer of the first, count.
+
+        Within one the integers differ by the range's step.
+        """
+        while indices:
+            which = bisect_right(self._starts, indices.start) - 1
+            count = len(indices[: -(-(self._starts[which + 1] - indices.start) // indices.step)])
+            yield *self.at(indices.start), count
+            indices = indices[count:]
+
     def before(self, family: int, number: int) -> int:
         """The number of targets before an address, which may be a target or not."""
         spans = self.spans(family)

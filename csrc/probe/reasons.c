@@ -78,6 +78,15 @@ const struct fn_reason *fn_sweep_reason(const struct fn_sweep *sweep, uint32_t n
     return number && number <= sweep->reasons.count ? &sweep->reasons.list[number - 1] : NULL;
 }
 
+uint64_t fn_sweep_refused(const struct fn_sweep *sweep, uint64_t target)
+{
+    const uint64_t size = sweep->size;
+
+    while (target < size && !(sweep->states[target] == FN_PENDING && sweep->slots[target].reason))
+        target++;
+    return target;
+}
+
 void fn_reasons_free(struct fn_reasons *reasons)
 {
     free(reasons->list);

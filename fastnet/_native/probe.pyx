@@ -111,6 +111,7 @@ cdef extern from "probe.h" nogil:
     bint fn_sweep_finished(const fn_sweep *sweep)
     const fn_reason *fn_sweep_reason(const fn_sweep *sweep, uint32_t number)
     bint fn_sweep_responder(const fn_sweep *sweep, uint64_t target, fn_number *out)
+    uint64_t fn_sweep_refused(const fn_sweep *sweep, uint64_t target)
     const uint8_t *fn_sweep_mac(const fn_sweep *sweep, uint64_t target)
     fn_number fn_sweep_address(const fn_sweep *sweep, uint64_t target)
 
@@ -358,6 +359,11 @@ cdef class _Sweep:
             return reason.refused
         reporter = fn_sweep_address(self.sweep, target) if reason.itself else reason.reporter
         return Answer(index, self.host(reporter), 0, None, (reason.type, reason.code), reason.info)
+
+    def find_refused(self, uint64_t begin):
+        with cython.critical_section(self):
+            self.stop_unless_idle()
+            return fn_sweep_refused(self.sweep, begin)
 
     cdef str host(self, fn_number address):
         family = self.channel.family

@@ -4,6 +4,7 @@ import socket
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from math import isnan
 from operator import eq
 
@@ -39,6 +40,8 @@ def _table(values: dict[int, int]) -> bytes:
 # Before the end, silence means nothing, and a reply may still follow an error.
 _SO_FAR = _table({_core.SILENT: _core.PENDING})
 _FINAL_SO_FAR = _table(dict.fromkeys((_core.PENDING, _core.SILENT, _core.UNREACHABLE), UNDECIDED))
+_OWN = _table({_core.DECIDED: UNDECIDED})
+_OWN_SO_FAR = _table(dict.fromkeys((_core.PENDING, _core.DECIDED), UNDECIDED))
 _IS_CHANGED = _table(dict.fromkeys(range(1, 256), 1))
 _BITS = {
     finished: bytes(b"01"[value in decided] for value in range(256))
@@ -87,6 +90,23 @@ class Counts(NamedTuple):
 
     def __repr__(self) -> str:
         return shown(self)
+
+
+class Run(NamedTuple):
+    """Targets one after the other, whose addresses differ by ``step``."""
+
+    begin: int
+    """The index in the result of the first one."""
+    size: int
+    family: int
+    first: int
+    """The integer of the first address."""
+    step: int
+    rtts_ms: memoryview
+    mac: Callable[[int], bytes | None] | None
+    """By the number in the run; None unless the targets are on a link of this machine."""
+    responder: Callable[[int], str | None] | None
+    """By the number in the run; None unless IPv6."""
 
 
 class SweepResult(Sequence[Verdict]):
@@ -187,7 +207,37 @@ class SweepResult(Sequence[Verdict]):
     @property
     def known(self) -> Iterator[Verdict]:
         """This sweep's own verdicts: none left open by an interruption, or decided by an earlier sweep."""
-        return (self[index] for index in range(len(self)) if self._is_known(index))
+        return (self[index] for index, state in enumerate(self.known_states()) if state != UNDECIDED)
+
+    def known_states(self) -> bytes:
+        """``states``, with ``UNDECIDED`` for what ``known`` has no verdict on."""
+        if self.complete:
+            return self.states.translate(_OWN)
+        column = bytearray(self.states.translate(_OWN_SO_FAR))
+        column[self._resolved :] = self.states[self._resolved :]
+        for owner, own in zip(self._owners, self._ranges(), strict=True):
+            for place in refused(owner.worker, own.start - owner.begin, own.stop - owner.begin):
+                column[owner.begin + place] = _core.PENDING
+        return bytes(column)
+
+    def runs(self) -> Iterator[Run]:
+        """The targets that are addresses, in their order."""
+        for owner, own in zip(self._owners, self._ranges(), strict=True):
+            segment, begin = owner.segment, own.start
+            indices = segment.indices[own.start - owner.begin : own.stop - owner.begin]
+            for family, first, count in segment.targets.stretches(indices):
+                place = begin - owner.begin
+                yield Run(
+                    *(begin, count, family, first, indices.step),
+                    memoryview(owner.rtts_ms)[place : place + count],
+                    _from(place, owner.mac),
+                    _from(place, owner.responder),
+                )
+                begin += count
+
+    def _ranges(self) -> list[range]:
+        """The indexes of each owner."""
+        return [range(*ends) for ends in pairwise([*self._starts, self._resolved])]
 
     def changes(self, before: "SweepResult") -> Iterator[Verdict]:
         """The verdicts whose state or reason differs from an earlier result of the same targets.
@@ -198,12 +248,22 @@ class SweepResult(Sequence[Verdict]):
         check_type("before", before, SweepResult, "a SweepResult")
         if len(before) != len(self) or before.targets != self.targets:
             raise InvalidArgument("before: expected a result of the same targets")
+        return (self[index] for index in self._changed(before))
+
+    def changed_states(self, before: "SweepResult") -> bytes:
+        """``states``, with ``UNDECIDED`` for what ``changes`` has no verdict on."""
+        column = bytearray([UNDECIDED]) * len(self)
+        for index in self._changed(before):
+            column[index] = self.states[index]
+        return bytes(column)
+
+    def _changed(self, before: "SweepResult") -> Iterator[int]:
         changed = {*differing(before.states, self.states)}
         for state in (_core.UNREACHABLE, _core.PENDING):
             for index in places(self.states, state):
-                if index not in changed and self[index].reason != before[index].reason:
+                if index not in changed and self.reason(index) != before.reason(index):
                     changed.add(index)
-        return (self[index] for index in sorted(changed) if self._is_known(index))
+        return (index for index in sorted(changed) if self._is_known(index))
 
     def reason(self, index: int) -> str | None:
         """Why a target is unreachable or was not probed, without the rest of its verdict; None for others."""
@@ -383,6 +443,26 @@ def places(values: bytes, value: int) -> Iterator[int]:
     while index >= 0:
         yield index
         index = values.find(value, index + 1)
+
+
+def refused(worker: Any, begin: int, end: int) -> Iterator[int]:
+    """The targets in a range that were not probed for a known reason, ascending."""
+    find = getattr(worker, "find_refused", None)
+    if find is None:
+        states = bytes(worker.states)[begin:end]
+        yield from (
+            begin + each for each in places(states, _core.PENDING) if worker.reason(begin + each) is not None
+        )
+        return
+    place = find(begin)
+    while place < end:
+        yield place
+        place = find(place + 1)
+
+
+def _from(place: int, known: Callable[[int], T | None] | None) -> Callable[[int], T | None] | None:
+    """The same, counted from a place."""
+    return (lambda number: known(place + number)) if known else None
 
 
 def differing(before: bytes, after: bytes) -> Iterator[int]:

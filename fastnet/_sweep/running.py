@@ -26,7 +26,6 @@ from fastnet._log import INFO, WARNING, log, log_notes
 from fastnet._sweep.offlink import OffLink
 from fastnet._sweep.plan import Options, Part, Segment, Worker, segments, shard_size
 from fastnet._sweep.result import (
-    DECIDED,
     UNDECIDED,
     SweepResult,
     Verdict,
@@ -165,13 +164,22 @@ class Sweep:
 
     def news(self) -> Iterator[Verdict]:
         """The verdicts that became final since the last call: alive at once, others at the end."""
-        before, self._reported = self._reported, final_states(self.targets, self._parts)
+        places = self._new_places()
         result = self.result()
-        return (
-            verdict
-            for verdict in map(result.__getitem__, differing(before, self._reported))
-            if verdict.state != DECIDED
-        )
+        return (result[index] for index in places)
+
+    def news_states(self) -> bytes:
+        """A state for each verdict of ``news``, and for the other targets ``UNDECIDED``."""
+        places = self._new_places()
+        column = bytearray([UNDECIDED]) * len(self._reported)
+        for index in places:
+            column[index] = self._reported[index]
+        return bytes(column)
+
+    def _new_places(self) -> Iterator[int]:
+        before, self._reported = self._reported, final_states(self.targets, self._parts)
+        reported = self._reported
+        return (index for index in differing(before, reported) if reported[index] != _core.DECIDED)
 
     def result(self) -> SweepResult:
         """The verdicts so far. Until the sweep is complete, silent targets count as not probed."""

@@ -1,14 +1,17 @@
 """Output of the subcommands: JSON Lines or aligned columns on stdout, notes on stderr."""
 
+import errno
 import io
 import os
+import select
+import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
 from fastnet._escape import escaped, escaped_word
-from fastnet._typing import TYPE_CHECKING, TextIO
+from fastnet._typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from fastnet._records import Record
@@ -24,10 +27,13 @@ __all__ = [
     "print_heading",
     "print_json",
     "print_line",
+    "print_lines",
     "print_table",
     "remark",
 ]
 
+_FILE_BYTES = 1 << 18
+"""The most bytes of one write to a file."""
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -61,6 +67,34 @@ def print_line(text: str, at_once: bool = True) -> None:
     sys.stdout.write(f"{escaped(text)}\n")
     if at_once:
         sys.stdout.flush()
+
+
+def print_lines(lines: bytes) -> None:
+    """Print many whole lines of results in UTF-8, already escaped, past the text layer.
+
+    What a pipe takes at once is never cut: Ctrl-C comes before or after a line.
+    """
+    sys.stdout.flush()
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None or lines.decode().encode(sys.stdout.encoding, "backslashreplace") != lines:
+        sys.stdout.write(lines.decode())
+        return
+    raw = getattr(binary, "raw", binary)
+    begin, most = 0, _FILE_BYTES if _is_file(raw) else select.PIPE_BUF
+    while begin < len(lines):
+        end = lines.rfind(b"\n", begin, begin + most) + 1 or lines.index(b"\n", begin) + 1
+        while begin < end:
+            written = raw.write(lines[begin:end])
+            if written is None:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            begin += written
+
+
+def _is_file(raw: Any) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+    except (OSError, ValueError):  # no descriptor
+        return True
 
 
 def print_heading(text: str, note: str) -> None:

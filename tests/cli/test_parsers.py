@@ -34,6 +34,7 @@ USUAL = {
     "packet": ["parse", "parse --raw x", "parse x --link ipv4 --strict", "parse - --hex"],
     "ping": [],
     "portscan": ["localhost", "-p1-3,80 localhost --open", "localhost --timeout 1 --concurrency 4 -4"],
+    "routes": ["", "--json"],
     "schema": ["", "reply"],
     "status": ["lo", "lo --ports 1,2 --json"],
     "sweep": [

@@ -65,7 +65,7 @@ TOPICS: dict[str, set[str]] = {
     "schema": set(),
     "routes": {"netif", "rtnetlink"},
     "status": {"monitor", "netif", "rtnetlink"},
-    "sweep": {"netif", "permute", "probe"},
+    "sweep": {"lines", "netif", "permute", "probe"},
     "trace": {"probe"},
     "wait": set(),
 }

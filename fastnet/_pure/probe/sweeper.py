@@ -186,6 +186,14 @@ class Sweep(Generic[Over]):
             return reason
         return reason._replace(tag=index, responder=reason.responder or self._host(index))
 
+    def find_refused(self, begin: int) -> int:
+        """The first target from here on that was not probed for a known reason; ``size`` if there is none."""
+        self._stop_unless_idle()
+        place = self._states.find(PENDING, begin)
+        while place >= 0 and not self._slots[place]:
+            place = self._states.find(PENDING, place + 1)
+        return place if place >= 0 else self._size
+
     def _check_target(self, index: int) -> None:
         if not 0 <= index < self._size:
             raise IndexError(f"target {index}: there are {self._size}")

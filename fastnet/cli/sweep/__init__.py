@@ -4,11 +4,9 @@ TARGETS are hosts, prefixes (10.0.2.0/24, fd00::/120), ranges (10.0.2.2-10.0.2.9
 in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in all, or in a shard of them.
 """
 
-import sys
-from collections.abc import Iterable
-
 from fastnet._backend import probe as _core
-from fastnet._sweep import ALIVE, INACTIVE, StateFile, Sweep, SweepResult, Verdict, rounds
+from fastnet._sweep import STATES, StateFile, Sweep, SweepResult, rounds
+from fastnet._sweep.result import UNDECIDED
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
@@ -17,6 +15,7 @@ from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.sweep.listing import Listing
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
+from fastnet.cli.sweep.printing import print_verdicts
 from fastnet.cli.sweep.progress import Progress
 from fastnet.errors import InvalidArgument, NameNotResolved
 from fastnet.targets import Targets
@@ -102,7 +101,8 @@ class Command:
         if self._state:
             self._keep(self._state, finished)
         streamed = self._args.stream and self._before is None
-        self._tell(self._running.news() if streamed else self._verdicts(result), number)
+        states = self._running.news_states() if streamed else self._states(result)
+        print_verdicts(result, self._wanted(states), self._output, number)
         self._before = result
         self._output.end(result)
         self._sum_up(result)
@@ -117,8 +117,8 @@ class Command:
             while not (finished := self._run()) and not (interrupt.came or self._failure):
                 if self._args.stream and self._before is None:
                     progress.clear()
-                    self._tell(self._running.news(), number)
-                    sys.stdout.flush()
+                    states = self._wanted(self._running.news_states())
+                    print_verdicts(self._running.result(), states, self._output, number)
                 progress.show(self._running)
         progress.clear()
         self._interrupted = interrupt.came
@@ -140,15 +140,15 @@ class Command:
             state.save(self._running.decided())
             remark(f"{state.path} has what is left: the same command goes on from there")
 
-    def _verdicts(self, result: SweepResult) -> Iterable[Verdict]:
-        if self._before is not None:
-            return result.changes(self._before)
-        return {ALIVE: result.alive, INACTIVE: result.inactive}.get(self._args.only, result.known)
+    def _states(self, result: SweepResult) -> bytes:
+        return result.known_states() if self._before is None else result.changed_states(self._before)
 
-    def _tell(self, verdicts: Iterable[Verdict], number: int) -> None:
-        for verdict in verdicts:
-            if self._args.only in (None, verdict.state):
-                self._output.verdict(verdict, number)
+    def _wanted(self, states: bytes) -> bytes:
+        """The states without those that are not to be printed."""
+        if self._args.only is None:
+            return states
+        wanted = STATES.index(self._args.only)
+        return states.translate(bytes(state if state == wanted else UNDECIDED for state in range(256)))
 
     def _sum_up(self, result: SweepResult) -> None:
         counts = {**result.counts._asdict(), "decided_before": len(result.decided_before)}

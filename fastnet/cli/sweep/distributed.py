@@ -132,7 +132,7 @@ def _print(args: Arguments, result: DistributedResult | Comparison, targets: Tar
     output = output_for(args, targets)
     lists = {ALIVE: result.alive, INACTIVE: result.inactive}
     for verdict in lists.get(args.only, result.known):
-        output.verdict(verdict, 0)
+        print_line(output.line(verdict, 0), at_once=False)
     sys.stdout.flush()
 
 

@@ -1,0 +1,79 @@
+"""Prints verdicts: those that the core formats by the thousand, the others one by one."""
+
+import socket
+from collections.abc import Iterator
+
+from fastnet._backend import lines as _core
+from fastnet._backend import probe as _states
+from fastnet._contract.lines import SKIPPED
+from fastnet._sweep.result import UNDECIDED, Run, SweepResult
+from fastnet.cli.output import print_lines
+from fastnet.cli.sweep.outputs import Output
+
+_AT_ONCE = 4096
+"""Targets."""
+_ENOUGH = 1 << 18
+"""Bytes that are printed at once."""
+_ALIVE, _INACTIVE, _OTHER = range(3)
+"""Kinds of targets: the core formats the first two."""
+_KIND_OF = {_states.ALIVE: _ALIVE, _states.SILENT: _INACTIVE}
+_KIND_OF |= dict.fromkeys((_states.UNREACHABLE, _states.PENDING), _OTHER)
+_KINDS = bytes(_KIND_OF.get(state, SKIPPED) for state in range(256))
+_NO_MAC = bytes(6)
+
+
+def print_verdicts(result: SweepResult, states: bytes, output: Output, round: int) -> None:
+    """Print the verdicts on all targets whose state in this column is one."""
+    held = bytearray()
+    for lines in _lines(result, states, output, round):
+        held += lines
+        if len(held) >= _ENOUGH:
+            print_lines(bytes(held))
+            held.clear()
+    print_lines(bytes(held))
+
+
+def _lines(result: SweepResult, states: bytes, output: Output, round: int) -> Iterator[bytes]:
+    end = 0
+    for run in result.runs():
+        end = run.begin + run.size
+        for begin in range(run.begin, end, _AT_ONCE):
+            kinds = states[begin : min(end, begin + _AT_ONCE)].translate(_KINDS)
+            if kinds.count(SKIPPED) < len(kinds):
+                yield from _lines_of_part(result, run, begin, kinds, output, round)
+    for index in range(end, len(states)):  # names that did not resolve
+        if states[index] != UNDECIDED:
+            yield _line(result, index, output, round)
+
+
+def _lines_of_part(
+    result: SweepResult, run: Run, begin: int, kinds: bytes, output: Output, round: int
+) -> Iterator[bytes]:
+    size = 4 if run.family == socket.AF_INET else 16
+    alive, untimed, inactive = output.templates(round, size == 16, run.mac is not None)
+    templates = (alive, untimed, inactive, inactive)
+    place, end = begin - run.begin, begin - run.begin + len(kinds)
+    if run.responder:
+        kinds = bytes(
+            _OTHER if kind == _ALIVE and run.responder(number) else kind
+            for number, kind in enumerate(kinds, place)
+        )
+    macs = b"".join(run.mac(number) or _NO_MAC for number in range(place, end)) if run.mac else b""
+    done = 0
+    while done < len(kinds):
+        stop = kinds.find(_OTHER, done)
+        stop = len(kinds) if stop < 0 else stop
+        if stop > done:
+            first = (run.first + (place + done) * run.step).to_bytes(size, "big")
+            times = run.rtts_ms[place + done : place + stop]
+            yield _core.format_lines(
+                templates, first, run.step, times, macs[6 * done : 6 * stop], kinds[done:stop]
+            )
+        if stop < len(kinds):
+            yield _line(result, begin + stop, output, round)
+        done = stop + 1
+
+
+def _line(result: SweepResult, index: int, output: Output, round: int) -> bytes:
+    line = output.line(result[index], round)
+    return f"{line}\n".encode() if line else b""
