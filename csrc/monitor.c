@@ -6,14 +6,20 @@
 
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 
 #define GROUP(number) (1U << ((number) - 1))
 #define GROUPS                                                                                                         \
     (GROUP(RTNLGRP_LINK) | GROUP(RTNLGRP_IPV4_IFADDR) | GROUP(RTNLGRP_IPV6_IFADDR) | GROUP(RTNLGRP_NSID))
 
+/* Bytes: room for a few events, since the first one is enough. */
+#define SMALL_BUFFER 4096
+#define BUFFER_SIZES 8192
+
 void fn_monitor_init(struct fn_monitor *monitor)
 {
     fn_netif_init(&monitor->netif);
+    monitor->buffer_size = 0;
 }
 
 void fn_monitor_close(struct fn_monitor *monitor)
@@ -21,36 +27,60 @@ void fn_monitor_close(struct fn_monitor *monitor)
     fn_netif_close(&monitor->netif);
 }
 
+/* Bytes that wait in a socket, and the size of its buffer, by one system call. */
+static int measure(int socket, uint32_t *waiting, uint32_t *buffer_size)
+{
+    uint32_t figures[SK_MEMINFO_VARS] = {0};
+    socklen_t size = sizeof figures;
+
+    if (getsockopt(socket, SOL_SOCKET, SO_MEMINFO, figures, &size) != 0)
+        return -errno;
+    *waiting = figures[SK_MEMINFO_RMEM_ALLOC];
+    *buffer_size = figures[SK_MEMINFO_RCVBUF];
+    return 0;
+}
+
+/* Whether the socket is open and for the namespace that the thread is in. */
+static int is_current(const struct fn_monitor *monitor, uint32_t *waiting)
+{
+    uint32_t buffer_size = 0;
+
+    return fn_netif_is_here(&monitor->netif) && measure(monitor->netif.socket, waiting, &buffer_size) == 0 &&
+           buffer_size == monitor->buffer_size;
+}
+
 int fn_monitor_is_quiet(const struct fn_monitor *monitor)
 {
-    char first;
+    uint32_t waiting = 0;
 
-    return fn_netif_is_current(&monitor->netif) &&
-           recv(monitor->netif.socket, &first, sizeof first, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    return is_current(monitor, &waiting) && waiting == 0;
 }
 
 static int subscribe(struct fn_monitor *monitor)
 {
     static const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = GROUPS};
-    const int smallest = 0;
-    const int result = fn_netif_open(&monitor->netif, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    uint32_t waiting = 0;
+    int result = fn_netif_open(&monitor->netif, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
 
     if (result < 0)
         return result;
-    if (setsockopt(monitor->netif.socket, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof smallest) != 0 ||
-        bind(monitor->netif.socket, (const struct sockaddr *)&address, sizeof address) != 0) {
-        const int failure = -errno;
+    const int small = SMALL_BUFFER + (int)(monitor->netif.inode % BUFFER_SIZES);
+    if (setsockopt(monitor->netif.socket, SOL_SOCKET, SO_RCVBUF, &small, sizeof small) != 0 ||
+        bind(monitor->netif.socket, (const struct sockaddr *)&address, sizeof address) != 0)
+        result = -errno;
+    else
+        result = measure(monitor->netif.socket, &waiting, &monitor->buffer_size);
+    if (result < 0)
         fn_monitor_close(monitor);
-        return failure;
-    }
-    return 0;
+    return result;
 }
 
 int fn_monitor_renew(struct fn_monitor *monitor)
 {
+    uint32_t waiting = 0;
     char first;
 
-    if (!fn_netif_is_current(&monitor->netif)) {
+    if (!is_current(monitor, &waiting)) {
         fn_monitor_close(monitor);
         return subscribe(monitor);
     }

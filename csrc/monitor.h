@@ -4,8 +4,8 @@
  * A struct fn_monitor has a socket of rtnetlink(7) that receives the kernel's events on links, addresses and
  * namespace ids. As long as none is waiting in it, what was read after fn_monitor_renew() is still true. The kernel
  * sends an event after the change, so what is read after an event was received includes that change.
- * The content of an event does not matter here: the socket's buffer is as small as the kernel allows, and an
- * overflow (ENOBUFS) counts as an event.
+ * The content of an event does not matter here: the socket's buffer is small, and an overflow leaves what
+ * came before it in there. The kernel is asked how much waits by SO_MEMINFO (Linux 4.12; nothing is quiet without).
  *
  * Like struct fn_netif, which it has inside, it belongs to one thread, detects that this has moved to
  * another namespace, and must be closed in a forked child before its first use there. Start with
@@ -18,6 +18,7 @@
 
 struct fn_monitor {
     struct fn_netif netif;
+    uint32_t buffer_size; /* a number that few sockets share: another one on its descriptor is detected */
 };
 
 void fn_monitor_init(struct fn_monitor *monitor);

@@ -20,7 +20,7 @@ static int read_namespace(int thread_namespace, char out[FN_NETIF_NAMESPACE])
     return 0;
 }
 
-static int is_current(const struct fn_netif *netif)
+int fn_netif_is_here(const struct fn_netif *netif)
 {
     char now[FN_NETIF_NAMESPACE];
 
@@ -53,11 +53,6 @@ void fn_netif_close(struct fn_netif *netif)
     netif->socket = netif->thread_namespace = -1;
 }
 
-int fn_netif_is_current(const struct fn_netif *netif)
-{
-    return is_current(netif) && is_ours(netif);
-}
-
 int fn_netif_open(struct fn_netif *netif, int family, int type, int protocol)
 {
     struct stat identity;
@@ -85,7 +80,7 @@ int fn_netif_open(struct fn_netif *netif, int family, int type, int protocol)
 /* A socket of the thread's namespace, or -errno. */
 static int current_socket(struct fn_netif *netif)
 {
-    if (!is_current(netif)) {
+    if (!fn_netif_is_here(netif)) {
         fn_netif_close(netif);
         const int failure = fn_netif_open(netif, AF_INET, SOCK_DGRAM, 0);
         if (failure < 0)

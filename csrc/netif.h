@@ -44,12 +44,12 @@ void fn_netif_close(struct fn_netif *netif);
 
 /*
  * For sockets of other kinds, which are watched in the same way (csrc/monitor.h): fn_netif_open() opens one in
- * the namespace of the thread, where `netif` has none open, and returns 0 or -errno. fn_netif_is_current()
- * returns 1 while that socket is open and its thread still in its namespace, else 0: without /proc always 0.
+ * the namespace of the thread, where `netif` has none open, and returns 0 or -errno. fn_netif_is_here()
+ * returns 1 while the thread is in that namespace, else 0: without /proc always 0.
  */
 int fn_netif_open(struct fn_netif *netif, int family, int type, int protocol);
 
-int fn_netif_is_current(const struct fn_netif *netif);
+int fn_netif_is_here(const struct fn_netif *netif);
 
 /*
  * Calls one SIOCGIF... ioctl on the interface of this name, which need not end with a NUL. The rest of
