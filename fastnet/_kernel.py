@@ -84,21 +84,32 @@ def all(netns: Namespace | None = None) -> tuple[Interface, ...]:
 
 def addresses_of(ifname: str | None) -> list[InterfaceAddress]:
     """Every address, or those of one interface or alias label. Raises NoSuchInterface for an unknown name."""
-    if ifname is not None:
-        check_ifname(ifname)
-    name, colon, _ = (ifname or "").partition(":")
+    if ifname is None:
+        return [*_every_address()]
+    check_ifname(ifname)
+    name, colon, _ = ifname.partition(":")
     try:
         with _open(None) as kernel:
-            found: list[InterfaceAddress] = kernel.addresses(
-                find(name, kernel).ifindex if ifname is not None else 0
-            )
+            found: list[InterfaceAddress] = kernel.addresses(find(name, kernel).ifindex)
     except _NoNetlink:
-        index = _backend.netif.get_index(name) if ifname is not None else 0
-        found = [each for each in _by_ioctl().addresses() if index in (0, each.ifindex)]
+        index = _backend.netif.get_index(name)
+        found = [each for each in _by_ioctl().addresses() if index == each.ifindex]
     labelled = [each for each in found if each.label == ifname] if colon else found
     if colon and not labelled:
-        raise failure(str(ifname), errno.ENODEV, "")
+        raise failure(ifname, errno.ENODEV, "")
     return labelled
+
+
+def _every_address() -> tuple[InterfaceAddress, ...]:
+    kept = _backend.monitor.kept()
+    found: tuple[InterfaceAddress, ...] | None = kept.get("addresses")
+    if found is None:
+        try:
+            with _open(None) as kernel:
+                found = kept["addresses"] = (*kernel.addresses(),)
+        except _NoNetlink:
+            found = (*_by_ioctl().addresses(),)
+    return found
 
 
 def find(name: str, kernel: Any) -> Interface:

@@ -283,22 +283,32 @@ def test_events_that_were_lost(wired: Any, watching: Callable[..., Watching]) ->
     seen.settle()
 
 
-NAMES = ("a", "b", "c", "d")
+NAMES = ("va", "vb", "vc", "vd")
+"""Of more than a letter, which would be short for a word of ip."""
 ROUTED = ("add", "del", "replace", "append")
+ADDRESSED = ("add", "del", "replace")
+START = """
+    link add va type veth peer name vb
+    link add vc type veth peer name vd
+    link set va up
+    link set vb up
+    address add 10.1.0.1/24 dev va
+    address add fd71::1/64 dev va
+"""
 COMMANDS = st.sampled_from(
     [
-        "link add a type veth peer name b",
-        "link add c type veth peer name d",
-        "link add c type bridge",
+        "link add va type veth peer name vb",
+        "link add vc type veth peer name vd",
+        "link add vc type bridge",
         *(f"link del {name}" for name in NAMES),
         *(f"link set {name} {state}" for name in NAMES for state in ("up", "down")),
         *(f"link set {name} name {other}" for name in NAMES for other in NAMES if name != other),
-        *(f"link set {name} {master}" for name in ("a", "b") for master in ("master c", "nomaster")),
-        *(f"link property {verb} dev a altname another" for verb in ("add", "del")),
-        *(f"address {verb} 10.{n}.0.1/24 dev {name}" for verb in ROUTED for n in (1, 2) for name in NAMES),
-        *(f"address {verb} fd7{n}::1/64 dev {name}" for verb in ROUTED for n in (1, 2) for name in NAMES),
+        *(f"link set {name} {master}" for name in ("va", "vb") for master in ("master vc", "nomaster")),
+        *(f"link property {verb} dev va altname another" for verb in ("add", "del")),
+        *(f"address {verb} 10.{n}.0.1/24 dev {name}" for verb in ADDRESSED for n in (1, 2) for name in NAMES),
+        *(f"address {verb} fd7{n}::1/64 dev {name}" for verb in ADDRESSED for n in (1, 2) for name in NAMES),
         *(f"route {verb} default via 10.{n}.0.9" for verb in ROUTED for n in (1, 2)),
-        *(f"-6 route {verb} default via fd7{n}::9" for verb in ROUTED for n in (1, 2)),
+        *(f"route {verb} default via fd7{n}::9" for verb in ROUTED for n in (1, 2)),
         *(f"route {verb} 10.9.0.0/16 dev {name}" for verb in ROUTED for name in NAMES),
     ]
 )
@@ -313,7 +323,7 @@ def test_any_history_adds_up_to_the_state(
     half = len(history) // 2
     with ExitStack() as stack:
         seen = Watching(host, stack, receive_buffer=buffer)
-        for part in (history[:half], history[half:]):
+        for part in ([START, *history[:half]], history[half:]):
             # What can't be done in this state is left out.
             words = [*host.prefix, "ip", "-force", "-batch", "-"]
             subprocess.run(words, input="\n".join(part), text=True, capture_output=True, check=False)
