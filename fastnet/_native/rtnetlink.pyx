@@ -462,14 +462,12 @@ cdef class Kernel:
     cdef dict speeds(self):
         """What ethtool has of each interface, by its index; empty where the kernel has no ethtool netlink."""
         try:
-            if self.generic.socket < 0:
+            if self.generic.socket < 0:  # kept: the thread may be in another namespace at the next call
                 checked(fn_rtnetlink_open(&self.generic, NETLINK_GENERIC))
             return read_speeds(&self.generic)
         except OSError as error:
             if error.errno not in NO_ETHTOOL:
                 raise
-        finally:
-            fn_rtnetlink_close(&self.generic)
         return {}
 
 

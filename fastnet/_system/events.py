@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from fastnet._system.netlink import open_netlink
+from fastnet._system.netns import Namespace, open_sockets
 
 # linux/rtnetlink.h
 LINKS, NAMESPACES = 1, 28
@@ -15,6 +16,7 @@ ADDRESSES = (5, 9)
 ROUTES = (7, 11)
 NEXT_HOPS = 32
 
+_GENERIC = 16
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
 _ROOM = 1 << 16
@@ -34,12 +36,23 @@ class Received(NamedTuple):
     """The buffer has overflowed: after these, some are missing."""
 
 
-def open_events(groups: Iterable[int], receive_buffer: int | None = None) -> socket.socket:
-    """A socket that receives these events of the calling thread's network namespace. Raises OSError.
+def open_in(netns: Namespace | None) -> tuple[socket.socket, list[int]]:
+    """A socket for events, and the descriptors of two for a Kernel; for the thread's own namespace none.
+
+    Raises what ``open_sockets`` does.
+    """
+    if netns is None:
+        return open_netlink(), []
+    protocols = (socket.NETLINK_ROUTE, socket.NETLINK_ROUTE, _GENERIC)
+    events, *others = open_sockets(netns, socket.AF_NETLINK, socket.SOCK_RAW, protocols)
+    return socket.socket(fileno=events), others
+
+
+def subscribed(events: socket.socket, groups: Iterable[int], receive_buffer: int | None) -> socket.socket:
+    """A new netlink socket, which is closed on failure, that now receives these events. Raises OSError.
 
     ``receive_buffer`` is the size of its buffer in bytes.
     """
-    events = open_netlink()
     try:
         _set_buffer(events, _BUFFER if receive_buffer is None else receive_buffer)
         events.bind((0, 0))

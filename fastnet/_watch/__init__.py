@@ -17,6 +17,7 @@ from fastnet._limits import bounded, quoted
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, deadline_in, earliest, run, run_async
 from fastnet._system import events as _system
+from fastnet._system.netns import Namespace
 from fastnet._watch.events import (
     GATEWAY_KINDS,
     KINDS,
@@ -83,9 +84,10 @@ def watch(
     *,
     kinds: Iterable[str] | None = None,
     timeout: float | None = None,
+    netns: Namespace | None = None,
     receive_buffer: int | None = None,
 ) -> Iterator[Event]:
-    """Watch the interfaces, addresses and routes of the calling thread's network namespace.
+    """Watch the interfaces, addresses and routes of a network namespace.
 
     The first item is the state (``WatchState``); then each change is an event with what was before and
     after it, in the kernel's order. With ``interface`` only the events of that one come (its name before
@@ -98,10 +100,11 @@ def watch(
     Without the kinds of routes and gateways, no route is read. If more happens at once than fits into
     ``receive_buffer`` bytes, a ``LostEvent`` comes, and then the differences to the state of that time.
 
-    It ends after ``timeout`` seconds; None: never. Raises InvalidArgument, and OSError if the kernel has no
-    rtnetlink.
+    ``netns`` is a name of ``ip netns``, a path, or the id of a process in the namespace; None is that of
+    the calling thread. It ends after ``timeout`` seconds; None: never. Raises InvalidArgument,
+    FileNotFoundError for no such namespace, NotPermitted, and OSError without rtnetlink.
     """
-    with _Watcher(interface, kinds, timeout, receive_buffer) as watcher:
+    with _Watcher(interface, kinds, timeout, netns, receive_buffer) as watcher:
         yield watcher.state()
         while (events := run(watcher.next_events())) is not None:
             yield from events
@@ -113,10 +116,11 @@ async def watch_async(
     *,
     kinds: Iterable[str] | None = None,
     timeout: float | None = None,
+    netns: Namespace | None = None,
     receive_buffer: int | None = None,
 ) -> AsyncIterator[Event]:
     """``fastnet.watch`` for ``async for``."""
-    with _Watcher(interface, kinds, timeout, receive_buffer) as watcher:
+    with _Watcher(interface, kinds, timeout, netns, receive_buffer) as watcher:
         yield watcher.state()
         while (events := await run_async(watcher.next_events())) is not None:
             for event in events:
@@ -131,6 +135,7 @@ class _Watcher:
         interface: str | None,
         kinds: Iterable[str] | None,
         timeout: float | None,
+        netns: Namespace | None,
         receive_buffer: int | None,
     ) -> None:
         self._interface = _checked_name(interface)
@@ -142,12 +147,13 @@ class _Watcher:
         groups = [_system.LINKS, *_system.ADDRESSES, _system.NAMESPACES]
         if self._with_routes:
             groups += [*_system.ROUTES, _system.NEXT_HOPS]
-        self._events = _system.open_events(groups, receive_buffer)
+        events, others = _system.open_in(netns)
         try:
-            self._kernel = rtnetlink.Kernel()
+            self._kernel = rtnetlink.Kernel(*others)
+            self._events = _system.subscribed(events, groups, receive_buffer)
             self._model = Model(self._kernel.interfaces(), self._routes() or ())
         except BaseException:
-            self._events.close()
+            events.close()
             raise
         self._links_are_due = self._routes_are_due = False
 

@@ -65,7 +65,7 @@ NONE = {"ttl", "dont_fragment", "source", "enough", "rate", "seed"}
 NONE_OF = {
     ("sweep_every", "count"),
     *((name, "timeout") for name in ("wait", "wait_all", "wait_stream")),
-    *(("watch", name) for name in ("interface", "kinds", "timeout", "receive_buffer")),
+    *(("watch", name) for name in ("interface", "kinds", "timeout", "netns", "receive_buffer")),
 }
 WRONG = [None, b"1", 1j, ["nonsense"], -(10**12), "no such \0 thing"]
 

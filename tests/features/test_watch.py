@@ -337,27 +337,30 @@ def test_the_time_is_up(host: Any, nothing_left: None) -> None:
 def test_the_thread_may_move_away(host: Any, namespace: Callable[[], Any]) -> None:
     """The events and the dumps stay those of the namespace that the watch began in."""
     other = namespace()
-    other.ip("link", "add", "wrong", "type", "veth", "peer", "name", "place")
 
-    def work() -> None:
+    def work() -> WatchState:
         stream = watch(timeout=60)
         state = next(stream)
         other.enter()
         host.ip("link", "add", "left", "type", "veth", "peer", "name", "right")
-        host.ip("link", "set", "lo", "down")
         for event in stream:
             state = state.after(event)
-            if event.interface == "lo" and "UP" not in event.after.flags:
+            if comparable(state) == comparable(host.call(dump)):
                 break
-        host.ip("link", "set", "lo", "up")
-        for event in stream:
-            state = state.after(event)
-            if event.interface == "lo" and "flags" in event.changed:
-                break
-        assert {each.name for each in state.interfaces} == {"lo", "left", "right"}
         stream.close()
+        return state
 
-    host.call(work)
+    assert [each.speed_mbit for each in host.call(work).interfaces] == [None, 10000, 10000]
+
+
+def test_another_namespace(host: Any) -> None:
+    stream = watch(netns=host.name, timeout=60)
+    assert len(next(stream).interfaces) == 1
+    host.ip("link", "add", "left", "type", "veth", "peer", "name", "right")
+    assert next(stream).kind == "link_added"
+    stream.close()
+    with pytest.raises(FileNotFoundError, match="there is no such network namespace"):
+        next(watch(netns="nowhere"))
 
 
 @pytest.mark.parametrize(

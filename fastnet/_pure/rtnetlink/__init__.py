@@ -62,7 +62,7 @@ class Kernel:
     """
 
     def __init__(self, route: int = -1, generic: int = -1) -> None:
-        self._generic = generic
+        self._generic = Netlink(generic) if generic >= 0 else None
         self._netlink = Netlink(open_netlink(ROUTE) if route < 0 else route)
 
     def __enter__(self) -> Kernel:
@@ -76,9 +76,8 @@ class Kernel:
     def close(self) -> None:
         """Close the sockets; a second time does nothing."""
         self._netlink.socket.close()
-        generic, self._generic = self._generic, -1
-        if generic >= 0:
-            os.close(generic)
+        if self._generic:
+            self._generic.socket.close()
 
     def interfaces(self) -> list[Interface]:
         """Every interface with its addresses, in the kernel's order. Raises OSError."""
@@ -196,11 +195,10 @@ class Kernel:
     def _speeds(self) -> dict[int, Speed]:
         """What ethtool has of each interface, by its index; empty where the kernel has no ethtool netlink."""
         try:
-            opened, self._generic = self._generic, -1
-            generic = Netlink(open_netlink(GENERIC) if opened < 0 else opened)
-            with generic.socket:
-                family = _ethtool.number or _ethtool.look_up(generic)
-                return dict(read_speed(each) for _, each in generic.ask(family, DUMP, _LINK_MODES))
+            # Kept: the thread may be in another namespace at the next call.
+            generic = self._generic = self._generic or Netlink(open_netlink(GENERIC))
+            family = _ethtool.number or _ethtool.look_up(generic)
+            return dict(read_speed(each) for _, each in generic.ask(family, DUMP, _LINK_MODES))
         except OSError as error:
             if error.errno not in _NO_ETHTOOL:
                 raise
