@@ -466,8 +466,8 @@ class Interface(Record):
     mtu_bytes: int
     flags: list[str]
     administratively_up: bool
-    operational_state: str
-    """Of RFC 2863."""
+    operational_state: str | None
+    """Of RFC 2863; null without rtnetlink."""
     carrier: bool | None
     speed_mbit: int | None
     duplex: str | None
@@ -478,8 +478,8 @@ class Interface(Record):
     link_namespace: int | None
     """The id of the peer's network namespace; null if it is this one."""
     addresses: list[InterfaceAddress]
-    gateways: list[KernelRoute]
-    """The default routes by this interface."""
+    gateways: list[KernelRoute] | None
+    """The default routes by this interface; null if they can't be read."""
 
 
 class Address(Record, InterfaceAddress):
@@ -499,8 +499,8 @@ class Status(Record):
     up: bool
     """Whether it is turned on and running, with or without an address."""
     administratively_up: bool
-    operational_state: str
-    """Of RFC 2863."""
+    operational_state: str | None
+    """Of RFC 2863; null without rtnetlink."""
     carrier: bool | None
     addresses: list[str]
     """Each with the length of its prefix."""

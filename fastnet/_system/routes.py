@@ -88,23 +88,20 @@ class Way(NamedTuple):
     """The numeric address that the kernel would send from; empty if it has none."""
 
 
-def way_to(family: int, destination: str, source: str = "") -> Way:
-    """The kernel's route to a numeric address, from another or from any, by RTM_GETROUTE; nothing is sent.
+def way_from(family: int, source: str, destination: str) -> Way:
+    """The kernel's route from one numeric address to another, by RTM_GETROUTE; nothing is sent.
 
     Raises OSError.
     """
     bits = _BITS[socket.AddressFamily(family)]
-    question = _ROUTE.pack(family, bits, bits if source else 0, 0, 0, 0, 0, 0, 0)
+    question = _ROUTE.pack(family, bits, bits, 0, 0, 0, 0, 0, 0)
     question += attribute(_DESTINATION, socket.inet_pton(family, destination))
-    if source:
-        question += attribute(_SOURCE, socket.inet_pton(family, source))
+    question += attribute(_SOURCE, socket.inet_pton(family, source))
     with open_netlink() as kernel:
         answer = ask(kernel, _GET_ROUTE, question)
     (*_, kind, _), said = _ROUTE.unpack_from(answer), attributes(answer, _ROUTE.size)
-    gateway, preferred = (
-        socket.inet_ntop(family, said[which]) if which in said else "" for which in (_GATEWAY, _PREFERRED)
-    )
-    return Way(kind == _UNICAST, number(said, _OUT), gateway, source or preferred)
+    gateway = socket.inet_ntop(family, said[_GATEWAY]) if _GATEWAY in said else ""
+    return Way(kind == _UNICAST, number(said, _OUT), gateway, source)
 
 
 def on_link(family: int) -> list[Route]:

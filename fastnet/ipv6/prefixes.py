@@ -13,8 +13,6 @@ from fastnet.endpoints import check_ipv4_form
 from fastnet.errors import InvalidArgument
 from fastnet.interfaces import (
     InterfaceAddress,
-    describe_address,
-    get_index,
     list_addresses,
     network_of,
     prefix_length_of,
@@ -50,37 +48,38 @@ class Prefix(NamedTuple):
 def addresses(ifname: str | None = None, *, engine: AddressEngine = "fastnet") -> list[InterfaceAddress]:
     """Every IPv4 and IPv6 address of all interfaces, or of one, with its true prefix length and network.
 
-    ``engine`` is ``"fastnet"`` (our own), ``"netifaces"`` (it lists, we compute networks) or ``"netaddr"``
-    (netifaces lists, netaddr computes). Raises NoSuchInterface, InvalidArgument and EngineMissing.
+    ``engine`` is ``"fastnet"`` (our own), ``"netifaces"`` (it lists the addresses; what it does not know of
+    them is the kernel's) or ``"netaddr"`` (it computes the networks). Raises NoSuchInterface,
+    InvalidArgument and EngineMissing.
     """
     check_choice("engine", engine, ENGINES)
-    if engine == "fastnet":
-        return list_addresses(ifname)
-    if ifname is not None:
-        get_index(ifname)
-    found = [
-        address
-        for address in _netifaces_addresses()
-        if ifname is None or ifname in (address.interface, address.label)
-    ]
+    listed = list_addresses(ifname)
     if engine == "netifaces":
-        return found
-    return [
-        address._replace(network=_netaddr_network(address.address, address.prefix_length))
-        for address in found
-    ]
+        found = set(_netifaces_addresses())
+        return [each for each in listed if (each.label, each.address, each.prefix_length) in found]
+    if engine == "netaddr":
+        return [
+            each._replace(network=_netaddr_network(_on_link(each), each.prefix_length)) for each in listed
+        ]
+    return listed
 
 
-def _netifaces_addresses() -> Iterator[InterfaceAddress]:
+def _on_link(address: InterfaceAddress) -> str:
+    """The address whose network is on the link: the peer's of IPv4, if there is one."""
+    return address.peer if address.peer and address.version == 4 else address.address
+
+
+def _netifaces_addresses() -> Iterator[tuple[str, str, int]]:
+    """The label, the address and the prefix length of each address."""
     netifaces = reference("netifaces")
     for label in netifaces.interfaces():
         of_family = netifaces.ifaddresses(label)
         for entry in of_family.get(netifaces.AF_INET, ()):
-            yield describe_address(label, entry["addr"], prefix_length_of(entry["netmask"]))
+            yield label, entry["addr"], prefix_length_of(entry["netmask"])
         for entry in of_family.get(netifaces.AF_INET6, ()):
             address, _, _ = entry["addr"].partition("%")
             _, _, prefix_length = entry["netmask"].partition("/")
-            yield describe_address(label, address, int(prefix_length))
+            yield label, address, int(prefix_length)
 
 
 def _netaddr_network(address: str, prefix_length: int) -> str:

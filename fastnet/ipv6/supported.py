@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from fastnet._contract.rtnetlink import Interface
 from fastnet._interface_status import status_of, usable
 from fastnet._results import as_dict, shown
-from fastnet._system.routes import Way, way_to
+from fastnet._system.routes import Way, way_from
 from fastnet._typing import Any, NamedTuple
-from fastnet.interfaces import all, scope_of
+from fastnet.errors import NotPermitted
+from fastnet.interfaces import all, route_to, scope_of
 
 DESTINATIONS = ("2400::1", "2600::1", "2800::1", "2a00::1", "2c00::1")
 """Addresses that the kernel is asked the way to: one of each regional registry's largest block (RFC 7020)."""
@@ -162,6 +163,8 @@ def _by_sysctl(links: Iterable[Interface]) -> tuple[tuple[str, ...], tuple[str, 
 def _way_out(destination: str, links: Iterable[Interface]) -> WayOut:
     try:
         way = _way_of_a_program(destination)
+    except NotPermitted:
+        raise
     except OSError as error:
         if error.errno not in _NO_WAY:
             raise
@@ -179,11 +182,14 @@ def _way_out(destination: str, links: Iterable[Interface]) -> WayOut:
 def _way_of_a_program(destination: str) -> Way:
     """The route of an unbound socket: one for every source, else one for the source that is selected."""
     try:
-        return way_to(socket.AF_INET6, destination)
+        route = route_to(destination)
+    except NotPermitted:
+        raise  # not an answer: the question was not permitted
     except OSError as error:
         if error.errno not in _NO_WAY:
             raise
-        return way_to(socket.AF_INET6, destination, _source_for(destination))
+        return way_from(socket.AF_INET6, _source_for(destination), destination)
+    return Way(route.type == "unicast", route.ifindex or 0, route.gateway or "", route.source or "")
 
 
 def _source_for(destination: str) -> str:

@@ -60,6 +60,26 @@ def test_all_addresses_with_their_own_prefix_length(host: Any, reference: Any, e
     }
 
 
+@pytest.mark.parametrize("engine", ["netifaces", "netaddr"])
+def test_each_engine_has_the_same_results(linked: Any, reference: Any, engine: str) -> None:
+    """Labels, peers, one address with two prefix lengths, and alternative names among them."""
+    reference(engine)
+    left, _ = linked
+    for words in (
+        "10.1.0.1/24 brd + dev veth0 label veth0:1",
+        "10.4.0.1 peer 10.5.0.0/24 dev veth0",
+        "10.6.0.1/24 dev veth0",
+        "10.6.0.1/16 dev veth0",
+        "fd04::1 peer fd05::2/96 dev veth0 nodad",
+    ):
+        left.ip("address", "add", *words.split())
+    left.ip("link", "property", "add", "dev", "veth0", "altname", "uplink-with-a-long-name")
+    for name in (None, "veth0", "veth0:1", "uplink-with-a-long-name", "lo"):
+        expected = left.call(lambda name=name: addresses(name))
+        assert expected
+        assert left.call(lambda name=name: addresses(name, engine=engine)) == expected
+
+
 @pytest.mark.parametrize("engine", ipv6.ENGINES)
 def test_addresses_of_one_interface(host: Any, reference: Any, engine: str) -> None:
     if engine != "fastnet":
@@ -160,7 +180,7 @@ def test_engines_that_are_missing(absent_package: Callable[[str], None]) -> None
     absent_package("netifaces")
     for name, call in (
         ("netifaces", lambda: addresses(engine="netifaces")),
-        ("netifaces", lambda: addresses(engine="netaddr")),
+        ("netaddr", lambda: addresses(engine="netaddr")),
         ("netaddr", lambda: prefix("::1/64", engine="netaddr")),
     ):
         with pytest.raises(EngineMissing) as raised:

@@ -14,6 +14,7 @@ from typing import Any
 
 import ip_json
 import pytest
+from records import parse
 
 from fastnet import interfaces
 from fastnet._backend import rtnetlink
@@ -186,6 +187,32 @@ except OSError as error:
         ),
         "[Errno 19] no interface 'nothere': there are lo, w1, w0",
     ]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES, errno.EAFNOSUPPORT])
+def test_commands_without_netlink(python: Callable[..., Any], host: Any, code: int) -> None:
+    """What can't be known is neither a no nor a yes: not the gateways, and not the way out."""
+    words = "can't be read: this process may not open a netlink socket (AF_NETLINK)"
+
+    def run(*arguments: str) -> Any:
+        lines = (
+            DENY_NETLINK.replace("CODE", str(code)),
+            "from fastnet.cli import main",
+            f"exit(main({arguments}))",
+        )
+        return python("-c", "\n".join(lines), prefix=host.prefix)
+
+    done = run("interfaces")
+    assert (done.returncode, done.stderr) == (0, f"gateways are unknown: routes {words}\n")
+    assert "w0         up     1500" in done.stdout
+    assert all(line.split()[4] == "?" for line in done.stdout.splitlines()[1:])
+    (record,) = map(parse, run("interfaces", "w0", "--json").stdout.splitlines())
+    assert (record["gateways"], record["state"], record["carrier"]) == (None, "up", None)
+    assert run("status", "w0").stdout.startswith("w0 is up: turned on and running\n")
+    for command in ("ipv6", "routes"):
+        done = run(command)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert words in done.stderr
 
 
 def test_hundreds_of_interfaces(namespace: Callable[[], Any]) -> None:

@@ -6,7 +6,7 @@ from fastnet._interface_status import find_interface, status_of
 from fastnet._typing import TYPE_CHECKING, cast
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, add_netns
-from fastnet.cli.output import escaped_word, print_json, print_table
+from fastnet.cli.output import escaped_word, print_json, print_table, remark
 from fastnet.cli.parts import interface_fields, route_fields
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.interfaces import Interface, InterfaceStatus, Route, all, gateways
@@ -28,7 +28,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: Arguments) -> int:
     links = all(args.netns)
-    defaults = gateways(args.netns)
+    defaults = default_routes(args.netns)
     if args.interface is not None:
         link = find_interface(args.interface, links)
         return show_one(link, status_of(link, links), of(link, defaults), args.json)
@@ -42,8 +42,19 @@ def run(args: Arguments) -> int:
     return exits.YES
 
 
-def of(link: Interface, routes: tuple[Route, ...]) -> list[Route]:
+def default_routes(netns: str | None) -> tuple[Route, ...] | None:
+    """Those of a namespace; None if they can't be read, as in a sandbox without rtnetlink."""
+    try:
+        return gateways(netns)
+    except OSError as error:
+        remark(f"gateways are unknown: {error.strerror}")
+        return None
+
+
+def of(link: Interface, routes: tuple[Route, ...] | None) -> list[Route] | None:
     """The default routes by an interface, one for each leg."""
+    if routes is None:
+        return None
     return [
         route._replace(gateway=leg.gateway, interface=leg.interface, ifindex=leg.ifindex)
         for route in routes
@@ -52,27 +63,27 @@ def of(link: Interface, routes: tuple[Route, ...]) -> list[Route]:
     ]
 
 
-def cells(link: Interface, status: InterfaceStatus, defaults: list[Route]) -> tuple[object, ...]:
-    routers = {route.gateway: None for route in defaults if route.gateway}
+def cells(link: Interface, status: InterfaceStatus, defaults: list[Route] | None) -> tuple[object, ...]:
+    routers = {route.gateway: None for route in defaults or () if route.gateway}
     return (
         *(escaped_word(link.name), status.state, link.mtu, link.mac),
-        *(" ".join(routers), " ".join(map(str, link.addresses))),
+        *("?" if defaults is None else " ".join(routers), " ".join(map(str, link.addresses))),
     )
 
 
-def print_interface_json(link: Interface, status: InterfaceStatus, defaults: list[Route]) -> None:
+def print_interface_json(link: Interface, status: InterfaceStatus, defaults: list[Route] | None) -> None:
     record = {
         "kind": "interface",
         "time": now(),
         "state": status.state,
         "reason": status.reason,
         **interface_fields(link),
-        "gateways": [route_fields(route) for route in defaults],
+        "gateways": None if defaults is None else [route_fields(route) for route in defaults],
     }
     print_json(cast("records.Interface", record))
 
 
-def show_one(link: Interface, status: InterfaceStatus, defaults: list[Route], as_json: bool) -> int:
+def show_one(link: Interface, status: InterfaceStatus, defaults: list[Route] | None, as_json: bool) -> int:
     if as_json:
         print_interface_json(link, status, defaults)
     else:

@@ -10,13 +10,13 @@ _MAIN_TABLE = 254
 _USUAL_FLAG = "permanent"
 
 
-def print_details(link: Interface, status: InterfaceStatus, defaults: list[Route]) -> None:
+def print_details(link: Interface, status: InterfaceStatus, defaults: list[Route] | None) -> None:
     print_line(f"{link.name} is {summary(status)}")
     for name, value in facts(link, defaults):
         print_line(f"{f'  {name}:':21}{value}")
 
 
-def facts(link: Interface, defaults: list[Route]) -> Iterator[tuple[str, object]]:
+def facts(link: Interface, defaults: list[Route] | None) -> Iterator[tuple[str, object]]:
     """What is known, without what is not."""
     speed = f"{link.speed_mbit} Mbit/s" if link.speed_mbit is not None else ""
     for name, value in (
@@ -37,7 +37,7 @@ def facts(link: Interface, defaults: list[Route]) -> Iterator[tuple[str, object]
         if value not in (None, ""):
             yield name, value
     yield from (("address", address_text(each)) for each in link.addresses)
-    yield from (("gateway", gateway_text(each)) for each in defaults)
+    yield from (("gateway", gateway_text(each)) for each in defaults or ())
 
 
 def other_end(link: Interface) -> str | None:
