@@ -64,10 +64,8 @@ class InterfaceAddress(NamedTuple):
         if self.scope != "link" or ":" not in self.address:
             return self.address
         name = self.interface
-        visible = (
-            name.isascii() and name.isprintable() and not name.isdigit() and not {" ", "%", "/"} & {*name}
-        )
-        return f"{self.address}%{name if visible else self.ifindex}"
+        is_plain = name.isascii() and name.isprintable() and not name.isdigit() and not {*" %/"} & {*name}
+        return f"{self.address}%{name if is_plain else self.ifindex}"
 
     def __str__(self) -> str:
         return f"{self.address}/{self.prefix_length}"
