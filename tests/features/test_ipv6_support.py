@@ -155,6 +155,26 @@ def test_a_way_out_without_a_carrier(linked: Any) -> None:
     assert left.call(support).reasons == ("no way out: veth0 is down: turned on, but there is no carrier",)
 
 
+def test_of_several_ways_the_one_that_the_kernel_takes(namespace: Any) -> None:
+    """A route by an interface without a carrier is still taken, unless the kernel is to ignore it."""
+    host = namespace()
+    for number, other in ((1, "down"), (2, "up")):
+        host.ip("link", "add", f"w{number}", "type", "veth", "peer", "name", f"p{number}")
+        host.ip("link", "set", f"w{number}", "up")
+        host.ip("link", "set", f"p{number}", other)
+        host.ip("-6", "address", "add", f"fd0{number}::1/64", "dev", f"w{number}", "nodad")
+        host.ip("-6", "route", "add", "default", "via", f"fd0{number}::9", "metric", str(number))
+    host.carry("w2")
+    while "NO-CARRIER" not in host.ip("link", "show", "dev", "w1"):
+        time.sleep(0.02)
+    reason = "no way out: w1 is down: turned on, but there is no carrier: p1 is turned off"
+    assert host.call(support).reasons == (reason,)
+    for name in ("all", "w1"):
+        host.run("sysctl", "-qw", f"net.ipv6.conf.{name}.ignore_routes_with_linkdown=1")
+    found = host.call(support)
+    assert (found.works, {way.interface for way in found.ways}) == (True, {"w2"})
+
+
 @pytest.mark.parametrize("name", [b"bad\xff", b"w\xe3\x80\x80b", b"a\x1fb"])
 def test_a_name_that_is_no_text_or_seems_to_be_two(plain: Any, fastnet: Any, name: bytes) -> None:
     text = os.fsdecode(name)
