@@ -372,6 +372,22 @@ class Lost(Record):
     records: int
 
 
+class InterfaceEvent(Record):
+    """interfaces --watch: the state, then each event."""
+
+    kind: Literal["interface_event"]
+    event: str
+    """``state``, ``link_added``, ``carrier``, ``address_added``, ``dad_failed``, ``gateway_changed``, ..."""
+    interface: str | None
+    """Null for a state, a route without an interface, and events that were lost."""
+    changed: list[str]
+    """The keys whose values differ."""
+    before: dict[str, Any] | None
+    """The interface, address or route before the event; null if it is new."""
+    after: dict[str, Any] | None
+    """The same after it; null if it is gone. Of ``state``: ``interfaces`` and ``routes``."""
+
+
 class InterfaceAddress(TypedDict):
     """One address of an interface."""
 

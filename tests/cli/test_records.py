@@ -48,6 +48,7 @@ ENDED = {
 SERVED = {
     "echo": {"echo_listening", "echo_reply", "echo_summary", "echo_served"},
     "ipc": {"ipc_reply", "message"},
+    "interfaces": {"interface_event"},
     "forward": {"listening", "metrics", "reloaded", "data", "connection", "forward_summary"},
     "log": {"lost"},
 }
@@ -116,6 +117,12 @@ def test_ipc(fastnet: Run, running: Callable[..., Running], path: Path) -> None:
     assert server.process.stderr.readline() == f"listening on {path}\n"
     client = fastnet("ipc", "send", "--json", str(path), "hello")
     assert kinds(client.stdout + server.end()) == SERVED["ipc"]
+
+
+def test_interfaces(running: Callable[..., Running]) -> None:
+    command = running("interfaces", "--watch", "--json")
+    assert command.process.stdout
+    assert kinds(command.process.stdout.readline()) == SERVED["interfaces"]
 
 
 def test_forward(

@@ -1,5 +1,5 @@
 """List every network interface: its state, MTU, MAC address, gateways and addresses; or show everything
-that the kernel knows of one."""
+that the kernel knows of one; or watch what changes."""
 
 from fastnet._clock import now
 from fastnet._interface_status import find_interface, status_of
@@ -22,11 +22,22 @@ def configure(parser: Parser) -> None:
         metavar="NAME",
         help="interface to show everything of: a name, an alternative name or an alias label",
     )
+    parser.add_argument(
+        "-w",
+        "--watch",
+        action="store_true",
+        help="the state, then each change until Ctrl-C",
+    )
     add_netns(parser)
     add_json(parser)
 
 
 def run(args: Arguments) -> int:
+    if args.watch:
+        from fastnet.cli.interfaces.watching import print_events  # only here: nothing else needs it
+
+        print_events(args.interface, args.netns, args.json)
+        return exits.YES
     links = all(args.netns)
     defaults = default_routes(args.netns)
     if args.interface is not None:
