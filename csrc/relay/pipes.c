@@ -7,16 +7,22 @@
 
 #include "relay/loop.h"
 
-enum { PIPE_SIZE = 262144, LEAST_SIZE = 65536, MOST_UNUSED = 32 };
+/*
+ * A segment of 64 KB takes up to 17 of a pipe's slots, one for each page: with 64 slots, every second splice into it
+ * would stop short. But a user without privileges has half as many pipes of the larger size (pipe-user-pages-soft),
+ * so only the first ones of a relay have it.
+ */
+enum { LARGER_SIZE = 524288, PIPE_SIZE = 262144, LEAST_SIZE = 65536, MOST_LARGER = 64, MOST_UNUSED = 32 };
 
-static void close_pipe(struct fn_pipe *pipe)
+static void close_pipe(struct fn_pipes *pipes, struct fn_pipe *pipe)
 {
+    pipes->larger -= pipe->is_larger;
     close(pipe->in);
     close(pipe->out);
     free(pipe);
 }
 
-static struct fn_pipe *open_pipe(void)
+static struct fn_pipe *open_pipe(struct fn_pipes *pipes)
 {
     struct fn_pipe *const pipe = calloc(1, sizeof *pipe);
     int ends[2];
@@ -27,9 +33,12 @@ static struct fn_pipe *open_pipe(void)
     }
     pipe->out = ends[0];
     pipe->in = ends[1];
-    fcntl(pipe->in, F_SETPIPE_SZ, PIPE_SIZE);
+    pipe->is_larger = pipes->larger < MOST_LARGER && fcntl(pipe->in, F_SETPIPE_SZ, LARGER_SIZE) >= 0;
+    pipes->larger += pipe->is_larger;
+    if (!pipe->is_larger)
+        fcntl(pipe->in, F_SETPIPE_SZ, PIPE_SIZE);
     if (fcntl(pipe->in, F_GETPIPE_SZ) < LEAST_SIZE) {
-        close_pipe(pipe);
+        close_pipe(pipes, pipe);
         return NULL;
     }
     return pipe;
@@ -43,7 +52,7 @@ struct fn_pipe *fn_pipe_take(struct fn_pipes *pipes, int64_t now)
         pipes->unused = pipe->next;
         pipes->count--;
     } else if (now >= pipes->rests_until) {
-        pipe = open_pipe();
+        pipe = open_pipe(pipes);
         if (!pipe)
             pipes->rests_until = now + FN_SECOND;
     }
@@ -53,7 +62,7 @@ struct fn_pipe *fn_pipe_take(struct fn_pipes *pipes, int64_t now)
 void fn_pipe_give(struct fn_pipes *pipes, struct fn_pipe *pipe)
 {
     if (pipe->held || pipes->count == MOST_UNUSED) {
-        close_pipe(pipe);
+        close_pipe(pipes, pipe);
         return;
     }
     pipe->next = pipes->unused;
@@ -66,7 +75,7 @@ void fn_pipes_free(struct fn_pipes *pipes)
     while (pipes->unused) {
         struct fn_pipe *const pipe = pipes->unused;
         pipes->unused = pipe->next;
-        close_pipe(pipe);
+        close_pipe(pipes, pipe);
     }
     pipes->count = 0;
 }

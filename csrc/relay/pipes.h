@@ -6,18 +6,21 @@
 #ifndef FN_RELAY_PIPES_H
 #define FN_RELAY_PIPES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct fn_pipe {
     int in, out;
     size_t held; /* bytes in it */
+    bool is_larger;
     struct fn_pipe *next;
 };
 
 struct fn_pipes {
     struct fn_pipe *unused;
     unsigned count; /* next in the list of unused pipes */
+    unsigned larger; /* open ones of the larger size */
     int64_t rests_until;
 };
 
