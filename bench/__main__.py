@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import _peers
+from bench._compare import HEADINGS as HEADINGS_OF_CHANGES
+from bench._compare import changes, read, row
 from bench._harness import Result, measure_page
 from bench._report import HEADINGS, record, rows, value_text
 from fastnet.cli import exits
 from fastnet.cli.arguments import integer
+from fastnet.cli.full_parser import FullParser
 from fastnet.cli.output import print_table, remark
 from fastnet.errors import ImplementationMissing
 
@@ -35,7 +38,7 @@ def pages() -> dict[str, str]:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = FullParser(prog="python -m bench", description=__doc__)
     parser.add_argument("pages", nargs="*", metavar="PAGE", help="what to measure (default: every page)")
     parser.add_argument("--list", action="store_true", help="print the pages and end")
     parser.add_argument(
@@ -48,11 +51,30 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="where the results go (default: bench/results/TIME.json)"
     )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("A", "B"),
+        help="print what got worse or better from one session's JSON file to another's, and end",
+    )
     parser.add_argument("--no-plot", action="store_true", help="draw no picture beside the JSON file")
     args = parser.parse_args(arguments)
     if unknown := [page for page in args.pages if page not in pages()]:
         parser.error(f"no page {', '.join(unknown)}: there are {', '.join(pages())}")
     return args
+
+
+def compare(before: Path, after: Path) -> int:
+    """Print what differs beyond noise; 1 if ours got worse."""
+    try:
+        found = [each for each in changes(read(before), read(after)) if each.verdict]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remark(f"bench: --compare: {error}")
+        return exits.USAGE
+    print_table(HEADINGS_OF_CHANGES, map(row, found))
+    worse = any(each.is_ours and each.verdict == "worse" for each in found)
+    return exits.NO if worse else exits.YES
 
 
 def implementations() -> Sequence[str]:
@@ -98,6 +120,8 @@ def plot(results: Sequence[Result], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
+    if args.compare:
+        return compare(*args.compare)
     if args.list:
         print_table(("page", "what it measures"), pages().items())
         return exits.YES
