@@ -41,6 +41,8 @@ from fastnet._typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
+    from fastnet._watch import watch as watch
+
 if TYPE_CHECKING:  # type checkers see the pure twin; the native one has the same types
     from fastnet._pure.netif import get_hardware_address as get_hardware_address
     from fastnet._pure.netif import get_index as get_index
@@ -83,7 +85,17 @@ __all__ = [
     "route_to",
     "routes",
     "source_for",
+    "watch",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name != "watch":
+        raise AttributeError(f"module 'fastnet.interfaces' has no attribute {name!r}")
+    from fastnet._watch import watch  # only here: the other functions wait for nothing
+
+    globals()["watch"] = watch
+    return watch
 
 
 class InterfaceFlags(enum.IntFlag):

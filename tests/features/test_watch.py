@@ -353,6 +353,12 @@ def test_the_thread_may_move_away(host: Any, namespace: Callable[[], Any]) -> No
     assert [each.speed_mbit for each in host.call(work).interfaces] == [None, 10000, 10000]
 
 
+def test_it_is_a_function_of_interfaces_too() -> None:
+    assert fastnet.interfaces.watch is fastnet.watch
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fastnet.interfaces.nothing  # noqa: B018
+
+
 def test_another_namespace(host: Any) -> None:
     stream = watch(netns=host.name, timeout=60)
     assert len(next(stream).interfaces) == 1
