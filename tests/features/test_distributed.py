@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from array import array
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from environment import Run
+from environment import HAS_SOURCES, ROOT, Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -418,3 +419,18 @@ def test_plain_values(fastnet: Run) -> None:
     assert json.loads(json.dumps(compared.as_dict()))["targets"][0]["seen_by"] == ["a", "b"]
     assert "alive=" in repr(result)
     assert "'a': 41" in repr(compared)
+
+
+@pytest.mark.skipif(not HAS_SOURCES, reason="the pages are not with a wheel")
+def test_the_kubernetes_manifests_are_yaml(reference: Callable[[str], ModuleType]) -> None:
+    """Syntax only: no test runs them."""
+    yaml = reference("yaml")
+    page = (ROOT / "docs/scale.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    manifests = [*yaml.safe_load_all(text)]
+    assert [each["kind"] for each in manifests] == ["Deployment", "Service", "DaemonSet", "NetworkPolicy"]
+    for each in manifests:
+        assert {"apiVersion", "kind", "metadata", "spec"} == {*each}
+    for each in (manifests[0], manifests[2]):
+        labels = each["spec"]["template"]["metadata"]["labels"]
+        assert labels == each["spec"]["selector"]["matchLabels"]

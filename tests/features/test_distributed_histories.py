@@ -88,8 +88,9 @@ class History:
                 self._dead[name] = time.monotonic() + self._random.uniform(0.0, 2.0)
             if name in self._dead and time.monotonic() >= self._dead[name]:
                 del self._dead[name]
-                host.environment.pop("FASTNET_TEST_DIE", None)
-                host.start()
+                if host.process.poll() is not None:
+                    host.environment.pop("FASTNET_TEST_DIE", None)
+                    host.start()
 
     def _in(self, seconds: float, what: Callable[[], None]) -> None:
         self._later.append((time.monotonic() + seconds, what))

@@ -60,7 +60,9 @@ class Host:
         self.process.wait()
 
     def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGSTOP)
+        """Stop it until ``go_on``, if it runs."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
         with contextlib.suppress(ProcessLookupError):
