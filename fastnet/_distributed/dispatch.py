@@ -227,9 +227,8 @@ class Dispatch:
         which = (self._lanes.index(task.lane), task.shard)
         self._kills[which] = self._kills.get(which, 0) + 1
         if self._kills[which] >= _MOST_KILLS:
-            raise VantagesLost(
-                f"shard {task.shard + 1} ended {_MOST_KILLS} times the workers that ran it: {error}"
-            )
+            what = f"shard {task.shard + 1}: its workers were killed {_MOST_KILLS} times"
+            raise VantagesLost(f"{what}: {error}") from error
 
     def _again(self, key: str) -> None:
         task = self._drop(key)
