@@ -439,7 +439,7 @@ def test_the_kubernetes_manifests_are_yaml(reference: Callable[[str], ModuleType
 
 
 class Cluster:
-    """A cluster of the test's own: it says who is there, and which tasks have ended."""
+    """A cluster of the test's own: it lists its workers, and its tasks end when the test ends them."""
 
     def __init__(self, names: str) -> None:
         self.names = names
