@@ -37,6 +37,7 @@ pytest.register_assert_rewrite("command_table")
 SOURCE_TESTS = [
     "features/test_bench.py",
     "features/test_bench_peers.py",
+    "features/test_examples.py",
     "core/test_build.py",
     "core/test_deploy.py",
     "core/test_documents.py",

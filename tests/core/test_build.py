@@ -213,7 +213,7 @@ def test_an_sdist_has_what_builds_and_tests_it(tree: Path) -> None:
     (path,) = (tree / "dist").glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
-    for folder in ("bench", "csrc", "docs", "fastnet", "tests", "tools"):
+    for folder in ("bench", "csrc", "docs", "examples", "fastnet", "tests", "tools"):
         files = {str(path.relative_to(tree)) for path in (tree / folder).rglob("*") if path.is_file()}
         assert files - names == set()
     assert {"LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml", "setup.py"} <= names
