@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from fastnet._contract.netif import check_name, failure
-from fastnet._system.netlink import ask, attributes, dump, open_netlink
+from fastnet._system.netlink import Netlink, split
 from fastnet._typing import NamedTuple
 
 # linux/rtnetlink.h, if_link.h, if_addr.h, if.h
@@ -37,13 +37,13 @@ def look_up(interface: str) -> Interface:
         number = socket.if_nametoindex(interface)
     except OSError:
         raise failure(interface, errno.ENODEV, "") from None
-    with open_netlink() as kernel:
+    with Netlink() as kernel:
         try:
-            message = ask(kernel, GET_INTERFACE, INTERFACE.pack(0, 0, number, 0, 0))
+            message = kernel.ask_one(GET_INTERFACE, INTERFACE.pack(0, 0, number, 0, 0))
         except OSError as error:
             raise failure(interface, error.errno or 0, "") from None
-    _, kind, _, flags, _ = INTERFACE.unpack_from(message)
-    return Interface(number, kind, flags, attributes(message, INTERFACE.size).get(_HARDWARE, b""))
+    (_, kind, _, flags, _), found = split(message, INTERFACE)
+    return Interface(number, kind, flags, bytes(found.get(_HARDWARE, b"")))
 
 
 def own_addresses(family: int) -> Iterator[tuple[int, bytes, int]]:
@@ -51,10 +51,9 @@ def own_addresses(family: int) -> Iterator[tuple[int, bytes, int]]:
 
     Raises OSError.
     """
-    with open_netlink() as kernel:
-        messages = dump(kernel, _GET_ADDRESS, _ADDRESS.pack(family, 0, 0, 0, 0))
+    with Netlink() as kernel:
+        messages = kernel.dump(_GET_ADDRESS, _ADDRESS.pack(family, 0, 0, 0, 0))
     for message in messages:
-        of, length, _, _, interface = _ADDRESS.unpack_from(message)
-        said = attributes(message, _ADDRESS.size)
+        (of, length, _, _, interface), found = split(message, _ADDRESS)
         if of == family:
-            yield interface, said.get(_ADDRESS_OF_OURS) or said[_ADDRESS_OF_PEER], length
+            yield interface, bytes(found.get(_ADDRESS_OF_OURS) or found[_ADDRESS_OF_PEER]), length

@@ -7,7 +7,7 @@ import time
 
 from fastnet._contract.netif import MAC_TYPES, failure
 from fastnet._system.interfaces import look_up
-from fastnet._system.netlink import ask, attribute, attributes, open_netlink
+from fastnet._system.netlink import Netlink, attribute, split
 from fastnet._system.routes import Route
 from fastnet._typing import NamedTuple
 from fastnet.errors import InvalidArgument
@@ -71,13 +71,13 @@ def _resolve(family: int, interface: int, route: Route) -> bytes:
 def neighbour(family: int, interface: int, address: str) -> bytes:
     """The MAC address that the kernel has for a neighbour; empty where it does not know it (yet)."""
     destination = attribute(_ADDRESS, socket.inet_pton(family, address))
-    with open_netlink() as kernel:
+    with Netlink() as kernel:
         question = _NEIGHBOUR.pack(family, interface, 0, 0, 0) + destination
         try:
-            answer = ask(kernel, _GET_NEIGHBOUR, question)
+            answer = kernel.ask_one(_GET_NEIGHBOUR, question)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return b""
             raise
-    state = _NEIGHBOUR.unpack_from(answer)[2]
-    return b"" if state & _NOT_KNOWN else attributes(answer, _NEIGHBOUR.size).get(_HARDWARE, b"")
+    (_, _, state, _, _), found = split(answer, _NEIGHBOUR)
+    return b"" if state & _NOT_KNOWN else bytes(found.get(_HARDWARE, b""))

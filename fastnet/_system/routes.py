@@ -18,7 +18,7 @@ from fastnet._system.interfaces import (
     UP,
     own_addresses,
 )
-from fastnet._system.netlink import NUMBER, ask, attribute, attributes, dump, number, open_netlink
+from fastnet._system.netlink import Netlink, attribute, number, split
 from fastnet._typing import NamedTuple
 
 # linux/rtnetlink.h, fib_rules.h
@@ -97,11 +97,11 @@ def way_from(family: int, source: str, destination: str) -> Way:
     question = _ROUTE.pack(family, bits, bits, 0, 0, 0, 0, 0, 0)
     question += attribute(_DESTINATION, socket.inet_pton(family, destination))
     question += attribute(_SOURCE, socket.inet_pton(family, source))
-    with open_netlink() as kernel:
-        answer = ask(kernel, _GET_ROUTE, question)
-    (*_, kind, _), said = _ROUTE.unpack_from(answer), attributes(answer, _ROUTE.size)
+    with Netlink() as kernel:
+        answer = kernel.ask_one(_GET_ROUTE, question)
+    (*_, kind, _), said = split(answer, _ROUTE)
     gateway = socket.inet_ntop(family, said[_GATEWAY]) if _GATEWAY in said else ""
-    return Way(kind == _UNICAST, number(said, _OUT), gateway, source)
+    return Way(kind == _UNICAST, number(said, _OUT, 4), gateway, source)
 
 
 def on_link(family: int) -> list[Route]:
@@ -162,7 +162,7 @@ def only_ipv6_source(spans: Sequence[tuple[int, int]]) -> str:
 
 def _routes(family: int, wanted: Callable[[_Entry, int, int], bool]) -> list[Route]:
     try:
-        with open_netlink() as kernel:
+        with Netlink() as kernel:
             if _rules(kernel, family) != _RULES[socket.AddressFamily(family)]:
                 return []
             names = _neighbourly(kernel)
@@ -180,18 +180,18 @@ def _routes(family: int, wanted: Callable[[_Entry, int, int], bool]) -> list[Rou
 
 
 def _asked(
-    kernel: socket.socket, family: int, first: int, last: int, entry: _Entry, interface: str
+    kernel: Netlink, family: int, first: int, last: int, entry: _Entry, interface: str
 ) -> Route | None:
     """The kernel's own answer for the last address of an interval; None if it differs."""
     size = _BITS[socket.AddressFamily(family)] // 8
     destination = attribute(_DESTINATION, last.to_bytes(size, "big"))
     question = _ROUTE.pack(family, size * 8, 0, 0, 0, 0, 0, 0, 0) + destination
     try:
-        answer = ask(kernel, _GET_ROUTE, question)
+        answer = kernel.ask_one(_GET_ROUTE, question)
     except OSError:
         return None  # unreachable, or removed meanwhile
-    (*_, kind, _), said = _ROUTE.unpack_from(answer), attributes(answer, _ROUTE.size)
-    same = kind == _UNICAST and said.get(_OUT) == NUMBER.pack(entry.interface)
+    (*_, kind, _), said = split(answer, _ROUTE)
+    same = kind == _UNICAST and number(said, _OUT, 4) == entry.interface
     if not same or (_GATEWAY in said) != entry.has_gateway or _PREFERRED not in said:
         return None
     source, gateway = (
@@ -216,13 +216,12 @@ def _decided(entries: list[_Entry], family: int) -> Iterator[tuple[int, int, _En
         lasts[low:high] = [max([entry.last, *lasts[low:high]])]
 
 
-def _entries(kernel: socket.socket, family: int) -> Iterator[_Entry]:
+def _entries(kernel: Netlink, family: int) -> Iterator[_Entry]:
     tables = [table for _, table in _RULES[socket.AddressFamily(family)]]
     bits = _BITS[socket.AddressFamily(family)]
-    for message in dump(kernel, _GET_ROUTE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
-        of, length, from_length, tos, low_table, _, _, kind, flags = _ROUTE.unpack_from(message)
-        said = attributes(message, _ROUTE.size)
-        table = number(said, _TABLE, low_table)
+    for message in kernel.dump(_GET_ROUTE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
+        (of, length, from_length, tos, low_table, _, _, kind, flags), said = split(message, _ROUTE)
+        table = number(said, _TABLE, 4, low_table)
         if of != family or table not in tables:
             continue
         first = int.from_bytes(said.get(_DESTINATION, b""), "big")
@@ -232,36 +231,35 @@ def _entries(kernel: socket.socket, family: int) -> Iterator[_Entry]:
             and _SEVERAL_WAYS.isdisjoint(said)
         )
         yield _Entry(
-            (tables.index(table), bits - length, number(said, _PRIORITY)),
+            (tables.index(table), bits - length, number(said, _PRIORITY, 4)),
             first,
             first | (1 << bits - length) - 1,
-            number(said, _OUT) if whole else 0,
+            number(said, _OUT, 4) if whole else 0,
             _GATEWAY in said,
         )
 
 
-def _rules(kernel: socket.socket, family: int) -> tuple[tuple[int, int], ...]:
+def _rules(kernel: Netlink, family: int) -> tuple[tuple[int, int], ...]:
     """The priority and the table of each rule; table -1 for a rule that applies only to some packets."""
     found = []
-    for message in dump(kernel, _GET_RULE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
-        _, to_length, from_length, tos, low_table, _, _, action, flags = _ROUTE.unpack_from(message)
-        said = attributes(message, _ROUTE.size)
+    for message in kernel.dump(_GET_RULE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
+        (_, to_length, from_length, tos, low_table, _, _, action, flags), said = split(message, _ROUTE)
         plain = (
             action == _TO_TABLE
             and not (to_length or from_length or tos or flags & ~_PERMANENT)
             and said.keys() <= {_RULE_PRIORITY, _RULE_SUPPRESSED, _RULE_TABLE, _RULE_PROTOCOL}
-            and number(said, _RULE_SUPPRESSED, _NO_PREFIX) == _NO_PREFIX
+            and number(said, _RULE_SUPPRESSED, 4, _NO_PREFIX) == _NO_PREFIX
         )
-        table = number(said, _RULE_TABLE, low_table) if plain else -1
-        found.append((number(said, _RULE_PRIORITY), table))
+        table = number(said, _RULE_TABLE, 4, low_table) if plain else -1
+        found.append((number(said, _RULE_PRIORITY, 4), table))
     return tuple(sorted(found))
 
 
-def _neighbourly(kernel: socket.socket) -> dict[int, str]:
+def _neighbourly(kernel: Netlink) -> dict[int, str]:
     """The indexes and names of the interfaces that have neighbours and are up."""
     found = {}
-    for message in dump(kernel, GET_INTERFACE, INTERFACE.pack(0, 0, 0, 0, 0)):
-        _, kind, interface, flags, _ = INTERFACE.unpack_from(message)
+    for message in kernel.dump(GET_INTERFACE, INTERFACE.pack(0, 0, 0, 0, 0)):
+        (_, kind, interface, flags, _), said = split(message, INTERFACE)
         if kind == ETHERNET and flags & (UP | NO_ARP) == UP:
-            found[interface] = os.fsdecode(attributes(message, INTERFACE.size)[INTERFACE_NAME].rstrip(b"\0"))
+            found[interface] = os.fsdecode(bytes(said[INTERFACE_NAME]).rstrip(b"\0"))
     return found

@@ -22,8 +22,6 @@ from fastnet._contract.rtnetlink import (
     Neighbour,
     Route,
 )
-from fastnet._pure.rtnetlink.asking import DUMP, GENERIC, ROUTE, Netlink, open_netlink
-from fastnet._pure.rtnetlink.attributes import attribute
 from fastnet._pure.rtnetlink.reading import (
     Speed,
     as_address,
@@ -38,6 +36,7 @@ from fastnet._pure.rtnetlink.reading import (
     read_speed,
     resolve,
 )
+from fastnet._system.netlink import DUMP, GENERIC, Netlink, attribute, open_netlink
 
 __all__ = ["Kernel", "parse"]
 
@@ -62,8 +61,8 @@ class Kernel:
     """
 
     def __init__(self, route: int = -1, generic: int = -1) -> None:
-        self._generic = Netlink(generic) if generic >= 0 else None
-        self._netlink = Netlink(open_netlink(ROUTE) if route < 0 else route)
+        self._generic = Netlink(_adopted(generic)) if generic >= 0 else None
+        self._netlink = Netlink(None if route < 0 else _adopted(route))
 
     def __enter__(self) -> Kernel:
         return self
@@ -239,6 +238,10 @@ class _Names(dict[int, str | None]):
             name = None
         self[ifindex] = name
         return name
+
+
+def _adopted(opened: int) -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0, opened)
 
 
 def _address_of(ifindex: int) -> bytes:

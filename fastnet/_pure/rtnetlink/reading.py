@@ -16,7 +16,7 @@ from fastnet._contract.rtnetlink import (
     Route,
 )
 from fastnet._contract.rtnetlink_names import named
-from fastnet._pure.rtnetlink.attributes import (
+from fastnet._system.netlink import (
     SIZES,
     Attributes,
     address,
