@@ -35,6 +35,8 @@ static int measure(int socket, uint32_t *waiting, uint32_t *buffer_size)
 
     if (getsockopt(socket, SOL_SOCKET, SO_MEMINFO, figures, &size) != 0)
         return -errno;
+    if (size <= SK_MEMINFO_RCVBUF * sizeof *figures)
+        return -ENOPROTOOPT;
     *waiting = figures[SK_MEMINFO_RMEM_ALLOC];
     *buffer_size = figures[SK_MEMINFO_RCVBUF];
     return 0;
