@@ -195,6 +195,17 @@ def test_route_to_against_ip(core: ModuleType, full: Any) -> None:
     full.call(work)
 
 
+def test_a_message_that_is_larger_than_the_buffer(core: ModuleType, namespace: Callable[[], Any]) -> None:
+    """Names of 127 bytes, until the attribute that holds them is full: 64 KiB."""
+    host = namespace()
+    batch = "\n".join(f"link property add dev lo altname {'x' * 122}{n:05d}" for n in range(496))
+    host.run("ip", "-force", "-batch", "-", input=batch)
+    with host.call(core.Kernel) as kernel:
+        for _ in range(2):
+            assert [len(each.altnames) for each in kernel.interfaces()] == [496]
+            assert len(kernel.find(b"lo").altnames) == 496
+
+
 NAMES = ("a", "b", "abcdefghijklmno", "\udcff", "w b", "\x1b[1m", "0x1")
 lengths = st.integers(1, 30)
 few = st.integers(1, 9)
