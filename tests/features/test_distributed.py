@@ -27,7 +27,7 @@ from fastnet._distributed.merged import DistributedResult, Memory, counts_of
 from fastnet._distributed.shard import Job, Refusal, sweep_shard
 from fastnet._distributed.spool import Spool
 from fastnet._distributed.sums import plan_of, rate_of_each, shard_count
-from fastnet._distributed.sweeping import without_special
+from fastnet._distributed.sweeping import Progress, without_special
 from fastnet._distributed.vantages import Vantage, Vantages, parse_labels
 from fastnet.errors import EngineMissing, InvalidArgument, VantagesLost
 from fastnet.targets import Targets
@@ -563,3 +563,15 @@ def test_no_vantage_at_all_is_an_error() -> None:
     lane.last_there -= 1.0
     with pytest.raises(VantagesLost, match="no vantage has been there"):
         dispatch_of(Cluster(""), [lane], None).run(0.0)
+
+
+def test_progress_has_what_is_found_by_whom_and_the_time_left() -> None:
+    from fastnet.cli.sweep.distributed import duration_text, progress_line
+
+    class Running:
+        def progress(self) -> Progress:
+            return Progress(12, 40, {"fra": 1310, "iad": 298}, 80.0, 1.0)
+
+    line = progress_line(Running())  # type: ignore[arg-type]
+    assert line == "12 of 40 shards; alive: fra 1,310, iad 298; 0:01:20 left"
+    assert duration_text(8.57 * 86400) == "8 d 13:40:48"

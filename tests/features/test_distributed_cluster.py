@@ -205,3 +205,29 @@ def test_tls(lab: Cluster, fastnet: Run, peer: Callable[[str], str], tmp_path: P
     finally:
         for host in hosts:
             host.kill()
+
+
+CLIENTS = """
+import asyncio, sys
+import fastnet
+from distributed import Client
+
+scheduler = sys.argv[1]
+options = {"timeout": 0.2, "vantages": ["whole"]}
+
+async def on_a_loop():
+    async with Client(scheduler, asynchronous=True) as client:
+        swept = await fastnet.aio.sweep_distributed("10.200.0.0/28", client=client, **options)
+        pinged = await fastnet.aio.ping_distributed(["10.200.0.1"], client=client, count=1, **options)
+        return swept.counts.alive, pinged.seen_by("10.200.0.1"), await client.submit(abs, -1)
+
+assert asyncio.run(on_a_loop()) == (16, ("whole",), 1)
+with Client(scheduler) as client:
+    compared = fastnet.sweep_distributed("10.200.0.0/28", client=client, mode="compare", **options)
+    assert [each.seen_by for each in compared] == [("whole",)] * 16
+    assert client.submit(abs, -2).result() == 2, "it is the caller's, and stays open"
+"""
+
+
+def test_a_client_of_the_callers(lab: Cluster) -> None:
+    lab.centre.run(sys.executable, "-c", CLIENTS, SCHEDULER, env={**os.environ, **SETTINGS})
