@@ -30,7 +30,7 @@ Sec-Fetch-Site: same-origin\r
 \r
 """
 RESPONSE = b'HTTP/1.1 304 Not Modified\r\nDate: Mon, 05 Oct 2026 07:28:00 GMT\r\nETag: "1071"\r\n\r\n'
-ASKED, TOLD = b"localhost:8080", b"example.com"
+LISTENER, UPSTREAM = b"localhost:8080", b"example.com"
 
 
 def h11_exchange() -> Callable[[bytes, bytes], tuple[bytes, bytes]]:
@@ -42,7 +42,7 @@ def h11_exchange() -> Callable[[bytes, bytes], tuple[bytes, bytes]]:
         down.receive_data(request)
         head = down.next_event()
         headers = [
-            (name, TOLD if name.lower() == b"host" else value) for name, value in head.headers.raw_items()
+            (name, UPSTREAM if name.lower() == b"host" else value) for name, value in head.headers.raw_items()
         ]
         sent = up.send(h11.Request(method=head.method, target=head.target, headers=headers))
         up.send(h11.EndOfMessage())
@@ -54,10 +54,10 @@ def h11_exchange() -> Callable[[bytes, bytes], tuple[bytes, bytes]]:
 
 
 def cases() -> Iterator[Case]:
-    request = REQUEST % ASKED
+    request = REQUEST % LISTENER
 
     def ours_alone() -> Contender:
-        rewrite = http_head.HostRewrite({"localhost"}, 8080, TOLD.decode())
+        rewrite = http_head.HostRewrite({"localhost"}, 8080, UPSTREAM.decode())
         exchange = http_head.Exchange(rewrite)
         return Contender(
             "(bytes(exchange.request(request)), bytes(exchange.response(response)))",
@@ -72,7 +72,7 @@ def cases() -> Iterator[Case]:
         f"a request's head of {len(request)} B, its Host rewritten, and the response's head",
         ours_alone,
         {"h11": h11},
-        partial(eq, (REQUEST % TOLD, RESPONSE)),
+        partial(eq, (REQUEST % UPSTREAM, RESPONSE)),
     )
 
 

@@ -53,9 +53,9 @@ def links(count: int) -> Iterator[str]:
 
 def addresses() -> dict[str, str]:
     """Each name that has an IPv4 address, with its first one, by the ip command."""
-    told = subprocess.run(["ip", "-4", "-json", "address"], stdout=subprocess.PIPE, check=True).stdout
+    printed = subprocess.run(["ip", "-4", "-json", "address"], stdout=subprocess.PIPE, check=True).stdout
     found: dict[str, str] = {}
-    for interface in json.loads(told):
+    for interface in json.loads(printed):
         for address in interface["addr_info"]:
             found.setdefault(address["label"], address["local"])
     return found

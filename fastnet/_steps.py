@@ -149,18 +149,18 @@ async def _ready_async(wait: Wait) -> bool:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[bool] = loop.create_future()
 
-    def tell(answer: bool) -> None:
+    def finish(answer: bool) -> None:
         if not ready.done():
             ready.set_result(answer)
 
     timer = None
     try:
         if wait.events & READABLE:
-            loop.add_reader(wait.fd, tell, True)
+            loop.add_reader(wait.fd, finish, True)
         if wait.events & WRITABLE:
-            loop.add_writer(wait.fd, tell, True)
+            loop.add_writer(wait.fd, finish, True)
         if wait.deadline is not None:
-            timer = loop.call_later(max(0.0, wait.deadline - time.monotonic()), tell, False)
+            timer = loop.call_later(max(0.0, wait.deadline - time.monotonic()), finish, False)
         return await ready
     finally:
         if wait.events & READABLE:

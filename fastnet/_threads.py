@@ -51,8 +51,8 @@ class Work(Generic[T]):
             self._error = error
         with self._lock:
             self._ended.set()
-        for tell in self._waiters:
-            tell()
+        for wake in self._waiters:
+            wake()
 
     @property
     def is_ours(self) -> bool:
@@ -101,7 +101,7 @@ class Work(Generic[T]):
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
 
-        def tell() -> None:
+        def wake() -> None:
             with suppress(RuntimeError):  # The event loop is closed: nobody waits any more.
                 loop.call_soon_threadsafe(ended.set)
 
@@ -109,7 +109,7 @@ class Work(Generic[T]):
             if self._ended.is_set():
                 ended.set()
             else:
-                self._waiters.append(tell)
+                self._waiters.append(wake)
         try:
             await ended.wait()
         except asyncio.CancelledError:

@@ -125,7 +125,7 @@ class TraceResult(NamedTuple):
         return shown(self)
 
 
-Tell = Callable[[Hop], object]
+OnHop = Callable[[Hop], object]
 
 
 class TraceOptions(TypedDict, total=False):
@@ -232,30 +232,30 @@ class Tracer:
         reached = any(ticket < len(self._hops) * self._tries for ticket in self._arrived)
         return TraceResult(self.host, self.address, self.engine, tuple(self._hops), reached, self._mtu)
 
-    def run(self, on_hop: Tell | None = None) -> TraceResult:
+    def run(self, on_hop: OnHop | None = None) -> TraceResult:
         """Trace, waiting in this thread."""
         check_callback("on_hop", on_hop)
         return run(self.steps(on_hop))
 
-    async def run_async(self, on_hop: Tell | None = None) -> TraceResult:
+    async def run_async(self, on_hop: OnHop | None = None) -> TraceResult:
         """``run`` as a coroutine."""
         check_callback("on_hop", on_hop)
         return await run_async(self.steps(on_hop))
 
-    def steps(self, on_hop: Tell | None) -> Steps[TraceResult]:
+    def steps(self, on_hop: OnHop | None) -> Steps[TraceResult]:
         """The steps of ``run``."""
         while len(self._hops) < self._last():
             self._read()
             self._give_up()
             self._send_more()
-            self._tell_known(on_hop)
+            self._report_known(on_hop)
             if len(self._hops) < self._last():
                 yield Wait(self._prober.fileno(), READABLE, self._until_ns() / _NANOSECOND)
         if self._search:
             self._mtu = yield from self._search.steps(self._timeout_ns / _NANOSECOND, 2)
         return self.result
 
-    def break_off(self, on_hop: Tell | None = None) -> TraceResult:
+    def break_off(self, on_hop: OnHop | None = None) -> TraceResult:
         """Wait for no more: what is known of hops behind one that has not answered is reported too."""
         check_callback("on_hop", on_hop)
         self._read()
@@ -268,7 +268,7 @@ class Tracer:
                 reason = "no answer" if given_up else "interrupted"
                 self._responses[ticket] = Response(None, None, reason)
         self._deadlines.clear()
-        self._tell_known(on_hop)
+        self._report_known(on_hop)
         return self.result
 
     def _last(self) -> int:
@@ -350,7 +350,7 @@ class Tracer:
         else:
             self._ends.add(ttl)
 
-    def _tell_known(self, on_hop: Tell | None) -> None:
+    def _report_known(self, on_hop: OnHop | None) -> None:
         """Report the hops that are complete, as those before them are, each once."""
         awaited = {ticket for _, ticket in self._deadlines}
         while len(self._hops) < self._last():
@@ -396,7 +396,7 @@ def trace(
     tries: int = 3,
     timeout: float = 1.0,
     *,
-    on_hop: Tell | None = None,
+    on_hop: OnHop | None = None,
     **options: Unpack[TraceOptions],
 ) -> TraceResult:
     """Find each hop up to ``max_hops`` on the way to a host, by ``tries`` probes each.
@@ -419,7 +419,7 @@ async def trace_async(
     tries: int = 3,
     timeout: float = 1.0,
     *,
-    on_hop: Tell | None = None,
+    on_hop: OnHop | None = None,
     **options: Unpack[TraceOptions],
 ) -> TraceResult:
     """``fastnet.trace`` as a coroutine; the name is looked up in a thread."""

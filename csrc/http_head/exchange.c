@@ -1,11 +1,11 @@
-/* Both directions of a connection together. */
+/* The two directions of a connection, and the functions of http_head.h. */
 #include "http_head/internal.h"
 
 #include <stdlib.h>
 
 /* States that depend on both directions */
 
-/* A CR alone is half of a blank line. */
+/* A CR alone may begin a blank line. */
 static bool in_head(const struct fn_http_reader *reader)
 {
     const size_t come = reader->size + reader->partial;
@@ -73,7 +73,7 @@ static bool drained(const struct fn_http_reader *reader)
     return reader->out_at == reader->out.len;
 }
 
-/* Frees the memory of the last step's text. */
+/* Frees the memory of the text in the last step. */
 static void clear(struct fn_http_reader *reader)
 {
     if (!drained(reader))
@@ -129,11 +129,11 @@ static int run(struct fn_http *http, struct fn_http_reader *reader, struct fn_ht
             return 0;
         const int code = fn_http_framing_read(reader, in);
         if (code < 0)
-            return code == -EBADMSG ? 1 : code; /* What came before is sent on first. */
+            return code == -EBADMSG ? 1 : code; /* The bytes before it are sent first. */
     }
 }
 
-/* Requests go through the backlog while there is one. */
+/* While there is a backlog, all requests go through it. */
 static int run_backlog(struct fn_http *http, const char *data, size_t len, struct fn_http_step *step)
 {
     struct fn_http_buffer *backlog = &http->backlog;
@@ -144,7 +144,7 @@ static int run_backlog(struct fn_http *http, const char *data, size_t len, struc
     struct fn_http_input in = {.data = backlog->data, .len = backlog->len, .at = http->backlog_at};
     code = run(http, &http->requests, &in, step);
     http->backlog_at = in.at;
-    /* What is sent on may lie in it: the next call lets it go. */
+    /* The output may point into it: the next call frees it. */
     return code == 0 && in.at == in.len ? 1 : code;
 }
 
@@ -156,7 +156,7 @@ static void drop_backlog(struct fn_http *http)
 
 static void refuse(struct fn_http *http)
 {
-    /* Its own response can't be waited for: the upstream has only a part of the request. */
+    /* No response to it will come: the upstream has only a part of the request. */
     if (http->requests.state != FN_HTTP_HEAD)
         fn_http_pending_drop_newest(&http->queue);
 }

@@ -15,7 +15,7 @@ int fn_http_field(struct fn_http_reader *reader, struct fn_http_text line, struc
     return 0;
 }
 
-/* How many elements a comma-separated list has. */
+/* The number of elements of a comma-separated list. */
 static uint32_t elements(struct fn_http_text value)
 {
     uint32_t count = 1;

@@ -6,8 +6,8 @@ enum { CHUNK_DIGITS_MAX = 15, CHUNK_END_LIMIT = 2 };
 /* Lines */
 
 /*
- * The next line without its end. 1: it is whole, and `in` behind it; 0: all of the input was taken, and kept
- * together with the `before` bytes that stand before the line.
+ * The next line without its end. Returns 1 for a complete line, with `in` after it; 0 if the input ended first: then
+ * it is kept, together with the `before` bytes in front of the line.
  */
 static int take_line(struct fn_http_reader *reader, struct fn_http_input *in, size_t before, size_t limit,
                      struct fn_http_text *line)
@@ -20,7 +20,7 @@ static int take_line(struct fn_http_reader *reader, struct fn_http_input *in, si
     const size_t whole = reader->partial + len;
 
     if (whole > limit)
-        return fn_http_bad(reader, "a line or a head that is too long");
+        return fn_http_bad(reader, "a line or head that is too long");
     if (kept->len && fn_http_append(kept, from, len) < 0)
         return -ENOMEM;
     if (!newline) {
@@ -37,9 +37,9 @@ static int take_line(struct fn_http_reader *reader, struct fn_http_input *in, si
     if (reader->strict && !crlf)
         return fn_http_bad(reader, "a line that ends in a bare LF");
     line->len -= crlf ? 2 : 1;
-    /* A request's are refused by what the line is. Some readers end a line there (RFC 9112, section 2.2). */
+    /* In a request, the line's own checks refuse them. Some readers end a line there (RFC 9112, section 2.2). */
     if (!reader->strict && (fn_http_contains(*line, '\r') || fn_http_contains(*line, '\0')))
-        return fn_http_bad(reader, "a bare CR or a NUL in a response's line");
+        return fn_http_bad(reader, "a bare CR or a NUL in a response");
     return 1;
 }
 
@@ -48,7 +48,7 @@ static size_t line_size(struct fn_http_text line)
     return line.len + (line.data[line.len] == '\r' ? 2 : 1);
 }
 
-/* This is to be sent on; it lies in the input, or in kept. */
+/* Sets the output to this text, which is in the input or in kept. */
 static void emit(struct fn_http_reader *reader, struct fn_http_text text)
 {
     reader->out = text;
@@ -85,7 +85,7 @@ static int read_head(struct fn_http_reader *reader, struct fn_http_input *in)
     while ((code = take_line(reader, in, reader->size, FN_HTTP_HEAD_LIMIT - reader->size, &line)) > 0) {
         if (line.len == 0 && reader->size)
             return end_of_head(reader, line);
-        if (line.len) /* Blank lines before a head mean nothing and are dropped (RFC 9112, section 2.2). */
+        if (line.len) /* Blank lines before a head are dropped (RFC 9112, section 2.2). */
             code = reader->events->line(reader, line);
         if (code < 0)
             return code;
@@ -147,7 +147,7 @@ static int64_t chunk_size(struct fn_http_text digits)
     return size;
 }
 
-/* Whether a quoted string of a chunk extension has not ended: some would look for its end in the next lines. */
+/* Whether a quoted string of a chunk extension is unclosed: some readers would continue it in the next lines. */
 static bool open_quote(struct fn_http_text extension)
 {
     bool quoted = false;
@@ -173,11 +173,11 @@ static int read_chunk_line(struct fn_http_reader *reader, struct fn_http_input *
         digits.len--;
     reader->left = chunk_size(digits);
     if (reader->left < 0)
-        return fn_http_bad(reader, "a chunk size that is no number");
+        return fn_http_bad(reader, "an invalid chunk size");
     if (fn_http_has_control(extension))
         return fn_http_bad(reader, "a control character in a chunk extension");
     if (reader->strict && open_quote(extension))
-        return fn_http_bad(reader, "a chunk extension whose quote is open");
+        return fn_http_bad(reader, "an unclosed quote in a chunk extension");
     reader->state = reader->left ? FN_HTTP_COUNTED : FN_HTTP_TRAILER;
     emit(reader, fn_http_text(line.data, line_size(line)));
     return 0;
@@ -203,9 +203,9 @@ static int check_trailer(struct fn_http_reader *reader, struct fn_http_text line
 
     if (fn_http_field(reader, line, &name, &value) < 0)
         return -EBADMSG;
-    /* Who merges trailers into the head would frame or route the message otherwise (RFC 9110, section 6.5.1). */
+    /* A reader that merges trailers into the head would frame or route it differently (RFC 9110, section 6.5.1). */
     if (fn_http_is(name, "content-length") || fn_http_is(name, "transfer-encoding") || fn_http_is(name, "host"))
-        return fn_http_bad(reader, "a trailer that belongs into the head");
+        return fn_http_bad(reader, "a Host or framing field in the trailers");
     return 0;
 }
 

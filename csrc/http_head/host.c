@@ -1,4 +1,4 @@
-/* Hosts and authorities: which name the listener, which the upstream. */
+/* Hosts and authorities: names of the listener and of the upstream. */
 #include "http_head/internal.h"
 
 #include <stdlib.h>
@@ -16,7 +16,7 @@ struct fn_http_rewrite {
     struct fn_http_host names[];
 };
 
-/* inet_ntop's text of an address in another spelling, ended by a NUL; false if it is not an address. */
+/* The canonical text of an address (inet_ntop), with a final NUL; false if it is not an address. */
 static bool shortest(struct fn_http_text host, char out[INET6_ADDRSTRLEN])
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -54,11 +54,11 @@ void fn_http_host(struct fn_http_host *out, struct fn_http_text host)
     out->len = (uint8_t)host.len;
 }
 
-/* Authorities. What some read as a part of the host and others as its end is in none. */
+/* Authorities. A byte that some readers take for a part of the host and others for its end is refused. */
 
-static const char *const NO_HOST = "a host that is no name and no address";
+static const char *const NO_HOST = "an invalid host";
 
-/* Labels with one dot between them, and perhaps one behind the last. */
+/* Labels separated by single dots, optionally with a final dot. */
 static bool is_registered_name(struct fn_http_text name)
 {
     if (name.len > FN_HTTP_HOST_MAX || !fn_http_is_name(name) || name.data[0] == '.')
@@ -69,7 +69,7 @@ static bool is_registered_name(struct fn_http_text name)
     return true;
 }
 
-/* What stands in brackets: an address, which may have a zone ("%eth0", or encoded "%25eth0"). */
+/* The text in brackets: an address, optionally with a zone ("%eth0", or encoded "%25eth0"). */
 static bool is_literal(struct fn_http_text host)
 {
     char address[INET6_ADDRSTRLEN];
@@ -101,7 +101,7 @@ static const char *read_authority(struct fn_http_authority *out, struct fn_http_
             return NO_HOST;
     }
     if (out->port.len && !is_port(out->port))
-        return "a port that is no number from 1 to 65535";
+        return "an invalid port";
     fn_http_host(&out->host, host);
     return NULL;
 }
@@ -110,7 +110,7 @@ const char *fn_http_read_authority(struct fn_http_authority *out, struct fn_http
 {
     const char *reason = read_authority(out, text);
 
-    return reason && fn_http_contains(text, '@') ? "user information before a host" : reason;
+    return reason && fn_http_contains(text, '@') ? "user information in a host" : reason;
 }
 
 static bool same_host(const struct fn_http_host *a, const struct fn_http_host *b)
@@ -143,7 +143,7 @@ static int64_t port_number(struct fn_http_text port, bool https)
     return port.len ? fn_http_number(port) : https ? HTTPS_PORT : HTTP_PORT;
 }
 
-/* Whether it is a host of the listener's. */
+/* Whether it is one of the listener's hosts. */
 static bool is_listener(const struct fn_http_rewrite *rewrite, const struct fn_http_host *host,
                         struct fn_http_text destination)
 {
@@ -180,7 +180,7 @@ bool fn_http_is_upstream(const struct fn_http_rewrite *rewrite, struct fn_http_t
            port_number(named.port, false) == rewrite->upstream_port;
 }
 
-/* Whether a host is a name, which may have names below it, and no address. */
+/* Whether a host is a name, which can have subdomains, and not an address. */
 static bool is_name(const struct fn_http_host *host)
 {
     char text[FN_HTTP_HOST_MAX + 1];
@@ -212,7 +212,7 @@ struct fn_http_text fn_http_cookie_domain(struct fn_http_text authority)
 
     const struct fn_http_text name = fn_http_until(authority, ':', &rest);
     fn_http_host(&host, name);
-    /* A name without a dot can't be a cookie's domain (RFC 6265, section 5.3, step 5), such as localhost. */
+    /* A name without a dot, such as localhost, can't be a cookie's domain (RFC 6265, section 5.3, step 5). */
     return is_name(&host) && memchr(host.text, '.', host.len) ? name : fn_http_text("", 0);
 }
 
@@ -236,7 +236,7 @@ struct fn_http_text fn_http_upstream_and_port(const struct fn_http_rewrite *rewr
     return rewrite->upstream_and_port;
 }
 
-/* Appends a copy to the rewrite's own memory. */
+/* Copies a text into the rewrite's memory at *to, and advances *to. */
 static struct fn_http_text copy(char **to, struct fn_http_text text)
 {
     const struct fn_http_text copied = fn_http_text(*to, text.len);

@@ -1,11 +1,11 @@
 /*
- * What the files of http_head share, each of which calls only those before it: text.c, field.c (a head's lines), host.c
- * (whose names are whose), pending.c (requests that wait for their response), framing.c (one direction's lines, counted
- * bytes and chunks), request.c and response.c (what a head has and how it is rewritten), refusal.c, exchange.c (both
- * directions together, and the contract's functions).
+ * Shared declarations of http_head. Each file calls only those before it: text.c, field.c (the lines of a head), host.c
+ * (names of the listener and the upstream), pending.c (requests without a response), framing.c (lines, counted
+ * bytes and chunks of one direction), request.c and response.c (fields of a head and their rewriting), refusal.c,
+ * exchange.c (both directions, and the functions of the contract).
  *
- * A reader works on an input, which it takes from front to back. What it wants sent on is its `out`; that is
- * taken piece by piece before it reads on. Only what has begun and not ended is copied, to `kept`.
+ * A reader processes an input from front to back. Its `out` is the bytes to send, which the caller takes piece by
+ * piece before the reader continues. Only incomplete heads and lines are copied, to `kept`.
  *
  * Functions that can fail return 0 or more, -ENOMEM, or -EBADMSG with the reader's `bad` set.
  */
@@ -73,16 +73,16 @@ bool fn_http_has_control(struct fn_http_text text);
 bool fn_http_contains(struct fn_http_text text, char byte);
 /* Without spaces and tabs at its ends. */
 struct fn_http_text fn_http_trimmed(struct fn_http_text text);
-/* The text up to the first `mark`, which is what is left without one; *rest is what stands behind that mark. */
+/* The text up to the first `mark`, or all of it without one; *rest is the text after that mark. */
 struct fn_http_text fn_http_until(struct fn_http_text text, char mark, struct fn_http_text *rest);
-/* The number that 1 to 18 decimal digits make, else -1. */
+/* The number of a text of 1 to 18 decimal digits, else -1. */
 int64_t fn_http_number(struct fn_http_text text);
 
 /* host.c */
 
-/* A host in one spelling: lower case without the last dot, or the shortest form of an address. */
+/* A host in canonical form: lower case without a final dot, or the shortest form of an address. */
 struct fn_http_host {
-    uint8_t len; /* 0: none, or too long to be one */
+    uint8_t len; /* 0: none, or too long */
     char text[FN_HTTP_HOST_MAX];
 };
 
@@ -98,21 +98,21 @@ const char *fn_http_read_authority(struct fn_http_authority *out, struct fn_http
 struct fn_http_text fn_http_authority_text(struct fn_http_text rest);
 /* Whether CONNECT's target and its Host name the same place; a Host may leave out a default port. */
 bool fn_http_same_place(const struct fn_http_authority *target, const struct fn_http_authority *host);
-/* Whether the authority of an http or https URI is where the client is: the listener, or what it asked for. */
+/* Whether the authority of an http or https URI is the listener's, or the Host that the client sent. */
 bool fn_http_is_client_side(const struct fn_http_rewrite *rewrite, const struct fn_http_authority *authority,
                             bool https, const struct fn_http_authority *original_host, struct fn_http_text destination);
-/* `destination` in the one spelling. */
+/* Whether the Host with this authority is replaced. `destination` is in canonical form. */
 bool fn_http_replaces(const struct fn_http_rewrite *rewrite, const struct fn_http_authority *authority,
                       struct fn_http_text destination);
 bool fn_http_is_upstream(const struct fn_http_rewrite *rewrite, struct fn_http_text authority);
 /* Whether a cookie of this Domain would go back to the upstream (RFC 6265, section 5.1.3). */
 bool fn_http_is_upstream_domain(const struct fn_http_rewrite *rewrite, struct fn_http_text domain);
-/* What Set-Cookie's Domain is for a client that asked for this authority; empty where there can be none. */
+/* The Domain of Set-Cookie for a client that sent this authority; empty if it can have none. */
 struct fn_http_text fn_http_cookie_domain(struct fn_http_text authority);
 bool fn_http_rewrites_responses(const struct fn_http_rewrite *rewrite);
 bool fn_http_rewrites_origin(const struct fn_http_rewrite *rewrite);
 struct fn_http_text fn_http_upstream(const struct fn_http_rewrite *rewrite);
-/* The same with its port in any case, as CONNECT needs it. */
+/* The same, always with its port, as CONNECT needs it. */
 struct fn_http_text fn_http_upstream_and_port(const struct fn_http_rewrite *rewrite);
 
 /* framing.c */
@@ -124,7 +124,7 @@ struct fn_http_input {
     size_t len, at;
 };
 
-/* Another text replaces these bytes of what is sent on. */
+/* These bytes of the head are replaced by the text. */
 struct fn_http_edit {
     size_t at, len;
     struct fn_http_text text;
@@ -135,7 +135,7 @@ struct fn_http_field {
     uint32_t count, at, len;
 };
 
-/* What a head has of its message, gathered line by line. Positions are in the head. */
+/* The fields of a head that decide about its message, collected line by line. Positions are in the head. */
 struct fn_http_framing {
     uint8_t asks;
     bool http_1_0, bad_length, differing, last_chunked;
@@ -149,7 +149,7 @@ struct fn_http_framing {
 
 struct fn_http_reader;
 
-/* What is called for a line of a head, without its end, which stands at `size` of its head; and for the whole head. */
+/* Called for each line of a head, without its line end, at position `size` of the head; and for the whole head. */
 struct fn_http_events {
     int (*line)(struct fn_http_reader *reader, struct fn_http_text line);
     int (*head)(struct fn_http_reader *reader, struct fn_http_text head);
@@ -158,14 +158,14 @@ struct fn_http_events {
 struct fn_http_reader {
     const struct fn_http_events *events;
     enum fn_http_state state;
-    enum fn_http_state next; /* what follows a message: FN_HTTP_HEAD, or FN_HTTP_RAW */
-    bool strict;  /* a request: read strictly */
+    enum fn_http_state next; /* after a message: FN_HTTP_HEAD or FN_HTTP_RAW */
+    bool strict;  /* a request, parsed strictly */
     bool chunked; /* the counted bytes are a chunk's */
-    bool spent;   /* what is sent on lies in kept or made, which go once it is taken */
+    bool spent;   /* out points into kept or made, which are freed once it is taken */
     uint8_t edits_done, edits_count;
-    int64_t left;   /* counted bytes to come */
+    int64_t left;   /* counted bytes that are still to come */
     size_t size;    /* bytes of the complete lines of this head, or of these trailers */
-    size_t partial; /* bytes of the incomplete line, which end kept */
+    size_t partial; /* bytes of the incomplete line at the end of kept */
     struct fn_http_buffer kept, made;
     struct fn_http_text out;
     size_t out_at;
@@ -174,11 +174,11 @@ struct fn_http_reader {
     const char *bad;
 };
 
-/* Runs the reader's state once; what that wants sent on is in `out`. */
+/* Runs the reader's state once; the bytes to send are in `out`. */
 int fn_http_framing_read(struct fn_http_reader *reader, struct fn_http_input *in);
-/* A head is complete: its body follows, if there is one. */
+/* Call it after a complete head: its body follows, if there is one. */
 void fn_http_framing_body(struct fn_http_reader *reader, int64_t length, bool chunked);
-/* So many of the counted bytes have been relayed. */
+/* Call it after n of the counted bytes were relayed. */
 void fn_http_framing_count(struct fn_http_reader *reader, int64_t n);
 
 /* Records that the message can't be passed on, and the reason. */
@@ -190,10 +190,10 @@ static inline int fn_http_bad(struct fn_http_reader *reader, const char *reason)
 
 /* field.c */
 
-/* A field line of a request's head or trailers, which is checked. */
+/* Checks and splits a field line of a request's head or trailers. */
 int fn_http_field(struct fn_http_reader *reader, struct fn_http_text line, struct fn_http_text *name,
                   struct fn_http_text *value);
-/* Content-Length's and Transfer-Encoding's values, for the framing. */
+/* Record a value of Content-Length or Transfer-Encoding in the framing. */
 void fn_http_lengths(struct fn_http_framing *framing, struct fn_http_text value);
 void fn_http_codings(struct fn_http_framing *framing, struct fn_http_text value);
 
@@ -206,11 +206,11 @@ int fn_http_response_head(struct fn_http_reader *reader, struct fn_http_text hea
 
 /* pending.c */
 
-/* What a request asks for, as far as its response's framing depends on it. */
+/* Properties of a request on which the framing of its response depends. */
 enum { FN_HTTP_ASKS_HEAD = 1, FN_HTTP_ASKS_CONNECT = 2, FN_HTTP_ASKS_UPGRADE = 4 };
 #define FN_HTTP_ASKS_SWITCH (FN_HTTP_ASKS_CONNECT | FN_HTTP_ASKS_UPGRADE)
 
-/* The authority that a client asked for, shared by the requests that wait for their response. */
+/* The authority that a client sent, shared by its requests without a response. */
 struct fn_http_original_host {
     size_t users;
     size_t len;
@@ -222,19 +222,19 @@ struct fn_http_pending {
     uint8_t asks;
 };
 
-/* The requests that wait for their response, oldest first: a ring of a power of two, in `few` while that is enough. */
+/* The requests without a response, oldest first: a ring of a power of two, in `few` while that is enough. */
 struct fn_http_queue {
     struct fn_http_pending few[FN_HTTP_FEW];
     struct fn_http_pending *more;
     uint16_t first, count, capacity;
 };
 
-/* One more request waits for its response. `original_host`: the authority for which the upstream's was put, or empty
- * where its response is not to be rewritten. */
+/* Adds a request. `original_host` is the authority that was replaced by the upstream's, or empty if the response
+ * is not to be rewritten. */
 int fn_http_pending_add(struct fn_http_queue *queue, uint8_t asks, struct fn_http_text original_host);
-/* The oldest of them, NULL if none waits. */
+/* The oldest request, NULL if there is none. */
 const struct fn_http_pending *fn_http_pending_oldest(const struct fn_http_queue *queue);
-/* Its response has come. */
+/* Removes the oldest request after its response. */
 void fn_http_pending_drop_oldest(struct fn_http_queue *queue);
 void fn_http_pending_drop_newest(struct fn_http_queue *queue);
 void fn_http_pending_free(struct fn_http_queue *queue);
@@ -248,7 +248,7 @@ struct fn_http {
     enum fn_http_switched switched;
     struct fn_http_reader requests, responses;
     struct fn_http_queue queue;
-    struct fn_http_buffer backlog; /* what arrived while held; backlog_at of it is processed */
+    struct fn_http_buffer backlog; /* bytes that arrived while held; backlog_at of them are processed */
     size_t backlog_at;
     bool has_answered;
     uint8_t destination_len;

@@ -1,4 +1,4 @@
-/* The requests that wait for their response. */
+/* The requests without a response. */
 #include "http_head/internal.h"
 
 #include <stdlib.h>
@@ -40,7 +40,7 @@ static void release(struct fn_http_original_host *original_host)
         free(original_host);
 }
 
-/* Requests mostly ask for the same authority as the one before. */
+/* Most requests have the same authority as the one before. */
 static int share(struct fn_http_queue *queue, struct fn_http_text text, struct fn_http_original_host **original_host)
 {
     struct fn_http_original_host *newest = queue->count ? slot(queue, queue->count - 1u)->original_host : NULL;

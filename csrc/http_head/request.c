@@ -1,4 +1,4 @@
-/* What a request's head has, and the Host in it. */
+/* Parses a request's head and rewrites its Host. */
 #include "http_head/internal.h"
 
 /* RFC 3986, section 3.1. */
@@ -13,7 +13,7 @@ static bool is_scheme(struct fn_http_text text)
     return text.len > 0;
 }
 
-/* Notes where the authority stands, if the target has one of those forms (RFC 9112, section 3.2). */
+/* Records the position of the authority in an absolute or CONNECT's target (RFC 9112, section 3.2). */
 static int find_authority(struct fn_http_reader *reader, struct fn_http_text line, struct fn_http_text method,
                           struct fn_http_text target)
 {
@@ -25,7 +25,7 @@ static int find_authority(struct fn_http_reader *reader, struct fn_http_text lin
             return 0;
         const struct fn_http_text scheme = fn_http_until(target, ':', &rest);
         if (rest.len < 2 || rest.data[0] != '/' || rest.data[1] != '/' || !is_scheme(scheme))
-            return fn_http_bad(reader, "a target of no form that a request has");
+            return fn_http_bad(reader, "an invalid request target");
         authority = fn_http_authority_text(fn_http_skip(rest, 2));
         if (authority.len == 0)
             return fn_http_bad(reader, "an absolute target without a host");
@@ -42,7 +42,7 @@ static int first_line(struct fn_http_reader *reader, struct fn_http_text line)
 
     target = fn_http_until(target, ' ', &version);
     if (!version.data || memchr(version.data, ' ', version.len) || !fn_http_is_token(method) || target.len == 0)
-        return fn_http_bad(reader, "no request line");
+        return fn_http_bad(reader, "an invalid request line");
     if (fn_http_has_control(target) || fn_http_contains(target, '\t'))
         return fn_http_bad(reader, "a control character in the target");
     if (fn_http_contains(target, '#'))
@@ -88,24 +88,24 @@ int fn_http_request_line(struct fn_http_reader *reader, struct fn_http_text line
     return 0;
 }
 
-/* The reason why the request must not be passed on, NULL if it may. */
+/* The reason to refuse the request; NULL if there is none. */
 static const char *objection(const struct fn_http_framing *framing)
 {
     if (framing->host.count > 1)
-        return "two Hosts";
+        return "more than one Host";
     if (framing->codings && framing->lengths)
         return "both Content-Length and Transfer-Encoding";
     if (framing->codings && framing->http_1_0)
         return "a Transfer-Encoding in HTTP/1.0";
-    /* Whoever reads the first or the last element only would frame these otherwise. */
+    /* A reader of only the first or the last element would frame these differently. */
     if (framing->codings > 1 || (framing->codings && !framing->last_chunked))
         return "a Transfer-Encoding other than chunked";
     if (framing->lengths > 1)
-        return "several Content-Lengths";
+        return "more than one Content-Length";
     if (framing->asks == FN_HTTP_ASKS_CONNECT && (framing->codings || framing->lengths))
         return "a CONNECT with a body";
     if (framing->bad_length)
-        return "a Content-Length that is no number";
+        return "an invalid Content-Length";
     return NULL;
 }
 
@@ -118,13 +118,13 @@ static void replace(struct fn_http_reader *reader, size_t at, size_t len, struct
     reader->edits[i] = (struct fn_http_edit){.at = at, .len = len, .text = text};
 }
 
-/* The authorities in a head. Without a target's it is empty; without a Host, `host` is. */
+/* The authorities in a head; `target` or `host` is empty if there is none. */
 struct named {
     struct fn_http_text target, host;
-    struct fn_http_authority authority; /* that counts: the target's, or else Host's */
+    struct fn_http_authority authority; /* in force: the target's, else that of Host */
 };
 
-/* Parses them; returns the reason why the request must not be passed on, NULL if it may. */
+/* Parses them; returns the reason to refuse the request, NULL if there is none. */
 static const char *read_names(struct named *named, const struct fn_http_framing *framing, struct fn_http_text head)
 {
     struct fn_http_authority host;
@@ -144,11 +144,11 @@ static const char *read_names(struct named *named, const struct fn_http_framing 
     if (!named->authority.port.len)
         return "a CONNECT without a port";
     if (framing->host.count && !fn_http_same_place(&named->authority, &host))
-        return "a CONNECT to another place than Host's";
+        return "a CONNECT target that differs from Host";
     return NULL;
 }
 
-/* Replaces the listener's name by the upstream's; returns the name, empty if it is not there. */
+/* Replaces the listener's name by the upstream's; returns the replaced name, empty without one. */
 static struct fn_http_text rewrite_host(struct fn_http *http, const struct named *named)
 {
     struct fn_http_reader *reader = &http->requests;
@@ -164,13 +164,13 @@ static struct fn_http_text rewrite_host(struct fn_http *http, const struct named
         replace(reader, framing->authority_at, framing->authority_len, upstream);
     if (framing->host.count && ours)
         replace(reader, framing->host.at, framing->host.len, upstream);
-    /* Beside a target that names a host, Host is replaced by that (RFC 9112, section 3.2.2). */
+    /* If the target names a host, that host replaces Host (RFC 9112, section 3.2.2). */
     else if (framing->host.count && named->target.len && !fn_http_same(named->host, named->target))
         replace(reader, framing->host.at, framing->host.len, named->target);
     return ours ? original_host : fn_http_text("", 0);
 }
 
-/* The same in a field whose value is a URI, or begins with one. Of several fields each reader could take another. */
+/* The same in a field whose value begins with a URI. Repeated fields are unchanged: readers differ in which counts. */
 static void rewrite_uri(struct fn_http *http, const struct named *named, struct fn_http_text head,
                         const struct fn_http_field *field)
 {

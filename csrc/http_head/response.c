@@ -1,7 +1,7 @@
-/* What a response's head has, and the upstream's names in it. */
+/* Parses a response's head and rewrites the upstream's names in it. */
 #include "http_head/internal.h"
 
-/* RFC 9112, section 4. Behind the status there may be a reason. */
+/* RFC 9112, section 4. A reason phrase may follow the status. */
 static int status_line(struct fn_http_reader *reader, struct fn_http_text line)
 {
     const bool spaced = line.len == 12 || (line.len > 12 && line.data[12] == ' ');
@@ -11,7 +11,7 @@ static int status_line(struct fn_http_reader *reader, struct fn_http_text line)
         return fn_http_bad(reader, "a response without a status line");
     reader->framing.status = spaced ? (int)fn_http_number(fn_http_text(line.data + 9, 3)) : -1;
     if (reader->framing.status < 100 || reader->framing.status > 599)
-        return fn_http_bad(reader, "a response whose status is not 100 to 599");
+        return fn_http_bad(reader, "a response status outside 100 to 599");
     return 0;
 }
 
@@ -20,7 +20,7 @@ static bool is_folded(struct fn_http_text line)
     return line.len && (line.data[0] == ' ' || line.data[0] == '\t');
 }
 
-/* The name and the value, white space around it included, of a field line, leniently; no value if it has none. */
+/* The name and the untrimmed value of a field line, leniently; an empty value if it has none. */
 static struct fn_http_text field(struct fn_http_text line, struct fn_http_text *value)
 {
     return fn_http_trimmed(fn_http_until(line, ':', value));
@@ -34,14 +34,14 @@ int fn_http_response_line(struct fn_http_reader *reader, struct fn_http_text lin
     if (reader->size == 0)
         return status_line(reader, line);
     if (is_folded(line))
-        return framing->in_framing ? fn_http_bad(reader, "a folded line of a response's framing") : 0;
+        return framing->in_framing ? fn_http_bad(reader, "a folded Content-Length or Transfer-Encoding") : 0;
     const struct fn_http_text name = field(line, &value);
     const bool is_length = fn_http_is(name, "content-length"), is_coding = fn_http_is(name, "transfer-encoding");
     framing->in_framing = value.data && (is_length || is_coding);
     if (!framing->in_framing)
         return 0;
     if (line.data[name.len] != ':')
-        return fn_http_bad(reader, "a space before the colon of a response's framing");
+        return fn_http_bad(reader, "a space before the colon of Content-Length or Transfer-Encoding");
     if (is_length)
         fn_http_lengths(framing, fn_http_trimmed(value));
     else
@@ -49,14 +49,14 @@ int fn_http_response_line(struct fn_http_reader *reader, struct fn_http_text lin
     return 0;
 }
 
-/* Whether the body's length is one that all see (RFC 9112, section 6.3). */
+/* The error if readers could differ about the body's length (RFC 9112, section 6.3), else NULL. */
 static const char *objection(const struct fn_http_framing *framing)
 {
     if (framing->codings)
         return NULL;
     if (framing->bad_length)
-        return "a Content-Length that is no number";
-    return framing->differing ? "differing Content-Lengths" : NULL;
+        return "an invalid Content-Length";
+    return framing->differing ? "different Content-Lengths" : NULL;
 }
 
 static void frame(struct fn_http_reader *reader, const struct fn_http_framing *framing)
@@ -67,7 +67,7 @@ static void frame(struct fn_http_reader *reader, const struct fn_http_framing *f
         fn_http_framing_body(reader, framing->codings ? 0 : framing->length, framing->codings);
 }
 
-/* Rewriting: `made` takes what stands before a change, then what is put there; `at` is where reading goes on. */
+/* Rewriting: the text up to a change and its replacement are appended to `made`; `at` is the next byte to read. */
 
 struct rewriting {
     struct fn_http_buffer *made;
@@ -85,7 +85,7 @@ static int put(struct rewriting *rewriting, const char *from, const char *to, st
     return fn_http_append(rewriting->made, text.data, text.len);
 }
 
-/* A URI with an authority, which may begin with its scheme, "http:". */
+/* A URI with an authority, with or without the scheme "http:". */
 static int rewrite_uri(const struct fn_http *http, struct rewriting *rewriting, struct fn_http_text uri,
                        struct fn_http_text original_host)
 {
@@ -102,7 +102,7 @@ static int rewrite_uri(const struct fn_http *http, struct rewriting *rewriting, 
     return put(rewriting, authority.data, authority.data + authority.len, original_host);
 }
 
-/* An origin, of which Access-Control-Allow-Origin has one; that of a page behind TLS begins with "https:". */
+/* The origin in Access-Control-Allow-Origin; that of a page behind TLS begins with "https:". */
 static int rewrite_origin(const struct fn_http *http, struct rewriting *rewriting, struct fn_http_text origin,
                           struct fn_http_text original_host)
 {
@@ -120,7 +120,7 @@ static struct fn_http_text without_blanks(struct fn_http_text text)
     return text;
 }
 
-/* The URI of Refresh: of "5; url=URI", also with a comma, in quotes, or without "url=". */
+/* The URI of Refresh: "5; url=URI", or with a comma, in quotes, or without "url=". */
 static struct fn_http_text refresh_uri(struct fn_http_text value)
 {
     struct fn_http_text rest;
@@ -137,7 +137,7 @@ static struct fn_http_text refresh_uri(struct fn_http_text value)
     return value;
 }
 
-/* Each of Link's targets, which stand in angle brackets; in quoted parameters these mean nothing. */
+/* Each target of Link, which is in angle brackets; those within quoted parameters are ignored. */
 static int rewrite_links(const struct fn_http *http, struct rewriting *rewriting, struct fn_http_text value,
                          struct fn_http_text original_host)
 {
@@ -157,7 +157,7 @@ static int rewrite_links(const struct fn_http *http, struct rewriting *rewriting
     return code;
 }
 
-/* One attribute of a cookie, which begins behind a semicolon. */
+/* One attribute of a cookie, the text after a semicolon. */
 static int rewrite_attribute(const struct fn_http *http, struct rewriting *rewriting, struct fn_http_text attribute,
                              struct fn_http_text domain)
 {
@@ -215,7 +215,7 @@ static bool is_length(struct fn_http_text line)
 }
 
 /*
- * The head with the upstream's names replaced by the one that the client asked for, if there is one; and without
+ * Writes the head with the upstream's names replaced by the original Host, if there is one; and without
  * Content-Length if there is a Transfer-Encoding, which has precedence (RFC 9112, section 6.3).
  */
 static int rewrite(struct fn_http *http, struct fn_http_text head, struct fn_http_text original_host, bool two_framings)
@@ -243,7 +243,7 @@ static int rewrite(struct fn_http *http, struct fn_http_text head, struct fn_htt
     return code;
 }
 
-/* The response to CONNECT or Upgrade has come. */
+/* Call it after the response to CONNECT or Upgrade. */
 static void decide(struct fn_http *http, bool switched)
 {
     http->switched = switched ? FN_HTTP_YES : FN_HTTP_NO;
@@ -270,9 +270,9 @@ int fn_http_response_head(struct fn_http_reader *reader, struct fn_http_text hea
     const char *reason = interim || switched || bodiless ? NULL : objection(&framing);
 
     if (!pending)
-        reason = "a response that no request awaits";
+        reason = "a response without a request";
     else if (status == 101 && !switched)
-        reason = "a 101 that no request asked for";
+        reason = "a 101 without an upgrade request";
     if (reason)
         return fn_http_bad(reader, reason);
     if (original_host || two_framings) {

@@ -1,4 +1,4 @@
-/* Texts, and buffers of them. */
+/* Texts and buffers. */
 #include "http_head/internal.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@ enum { ROOM_MIN = 256 };
 
 enum { TOKEN = 1, NAME = 2 };
 
-/* In which kinds of text each byte may be: RFC 9110's tokens (section 5.6.2), and names of hosts (see below). */
+/* The kinds of text that may contain each byte: tokens (RFC 9110, section 5.6.2), and names of hosts (see below). */
 static const uint8_t kinds[256] = {
     [' '] =
         0, 3, 0, 1, 3, 1, 3, 3, 2, 2, 3, 3, 0, 3, 3, 0,
@@ -30,7 +30,7 @@ bool fn_http_is_token(struct fn_http_text text)
     return text.len && is_all(text, TOKEN);
 }
 
-/* RFC 3986's reg-name without percent-encoding, which some decode, and without commas, which make a list. */
+/* RFC 3986's reg-name without percent-encoding, which some readers decode, and commas, which separate a list. */
 bool fn_http_is_name(struct fn_http_text text)
 {
     return text.len && is_all(text, NAME);

@@ -81,14 +81,14 @@ void fn_prober_detach(struct fn_prober *prober)
 
 void fn_prober_cookie(const struct fn_prober *prober, const struct fn_probe *probe, uint8_t cookie[FN_COOKIE])
 {
-    uint8_t told[25];
+    uint8_t hashed[25];
 
-    put64(told, probe->host.high);
-    put64(told + 8, probe->host.low);
-    put64(told + 16, probe->number);
+    put64(hashed, probe->host.high);
+    put64(hashed + 8, probe->host.low);
+    put64(hashed + 16, probe->number);
     for (uint8_t half = 0; half < 2; half++) {
-        told[24] = half;
-        put64(cookie + 8 * half, fn_siphash(prober->options.key, told, sizeof told));
+        hashed[24] = half;
+        put64(cookie + 8 * half, fn_siphash(prober->options.key, hashed, sizeof hashed));
     }
 }
 

@@ -15,7 +15,7 @@
 #define DEAD_AGE (2 * FN_MILLISECOND)
 #define NARROWEST 16
 /* So long the system may refuse to send at all. */
-#define PATIENCE (30 * FN_SECOND)
+#define LONGEST_REFUSAL (30 * FN_SECOND)
 /* No batch takes so long to make, or to send. */
 #define LONGEST_BATCH FN_MILLISECOND
 /* The least that an adaptive timeout comes down to. */
@@ -254,7 +254,7 @@ static void note_refusal(struct fn_sweep *sweep, uint64_t target, int error)
         sweep->slots[target].reason = fn_reason_number(sweep, &reason);
 }
 
-static int64_t patience(const struct fn_sweep *sweep)
+static int64_t reply_timeout(const struct fn_sweep *sweep)
 {
     const int64_t timeout = sweep->options.timeout;
 
@@ -267,7 +267,7 @@ static int64_t due(const struct fn_sweep *sweep, uint64_t target, int64_t now)
     const uint32_t since = fn_ticks(now) - sweep->slots[target].ticks;
     const int64_t sent = now - ((int64_t)since << FN_TICK_BITS);
 
-    return (sent < sweep->last_pass_end ? sent : sweep->last_pass_end) + patience(sweep);
+    return (sent < sweep->last_pass_end ? sent : sweep->last_pass_end) + reply_timeout(sweep);
 }
 
 /* Fills the batch with the next targets of this pass that are to be sent to; of an empty one, when to look again. */
@@ -349,7 +349,7 @@ static void refused(struct fn_sweep *sweep, int error, int64_t now)
     sweep->not_before = now + AGE;
     if (sweep->refused_since == 0)
         sweep->refused_since = now;
-    else if (now - sweep->refused_since > PATIENCE)
+    else if (now - sweep->refused_since > LONGEST_REFUSAL)
         give_up_pass(sweep, error);
 }
 
@@ -404,7 +404,7 @@ static void finish(struct fn_sweep *sweep)
 static int64_t end_pass(struct fn_sweep *sweep, int64_t now)
 {
     const bool last = sweep->passes_left == 0;
-    const int64_t deadline = (last ? sweep->last_sent : sweep->pass_begin) + patience(sweep);
+    const int64_t deadline = (last ? sweep->last_sent : sweep->pass_begin) + reply_timeout(sweep);
 
     if (now < deadline && sweep->unanswered)
         return deadline;

@@ -172,27 +172,27 @@ static void test_refusals(void)
         {"", "GET / HTTP/1.1\r\nHost: a\n\r\n", "a line that ends in a bare LF"},
         {"", "GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
          "both Content-Length and Transfer-Encoding"},
-        {GET("a"), "GET / HTTP/1.1\r\nHost: a\r\nHOST:\r\n\r\n", "two Hosts"},
+        {GET("a"), "GET / HTTP/1.1\r\nHost: a\r\nHOST:\r\n\r\n", "more than one Host"},
         {"", "GET http:// HTTP/1.1\r\n\r\n", "an absolute target without a host"},
-        {"", "GET http:/x HTTP/1.1\r\n\r\n", "a target of no form that a request has"},
-        {"", "GET * HTTP/1.1\r\n\r\n", "a target of no form that a request has"},
+        {"", "GET http:/x HTTP/1.1\r\n\r\n", "an invalid request target"},
+        {"", "GET * HTTP/1.1\r\n\r\n", "an invalid request target"},
         {"", "GET /# HTTP/1.1\r\n\r\n", "a fragment in the target"},
         {"", "GET / HTTP/1.1\r\n\r\n", "no Host in HTTP/1.1"},
         {"", "GET / HTTP/1.1\r\nHost:\r\n\r\n", "an empty host"},
-        {"", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "user information before a host"},
-        {"", "GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n", "a host that is no name and no address"},
-        {"", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "a host that is no name and no address"},
-        {"", "GET / HTTP/1.1\r\nHost: a:080\r\n\r\n", "a port that is no number from 1 to 65535"},
-        {"", "GET http://a:65536 HTTP/1.1\r\nHost: a\r\n\r\n", "a port that is no number from 1 to 65535"},
+        {"", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "user information in a host"},
+        {"", "GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n", "an invalid host"},
+        {"", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "an invalid host"},
+        {"", "GET / HTTP/1.1\r\nHost: a:080\r\n\r\n", "an invalid port"},
+        {"", "GET http://a:65536 HTTP/1.1\r\nHost: a\r\n\r\n", "an invalid port"},
         {"", "CONNECT a: HTTP/1.1\r\nHost: a\r\n\r\n", "a CONNECT without a port"},
-        {"", "CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n", "a CONNECT to another place than Host's"},
-        {"", "POST / HTTP/1.1\r\nContent-Length: 1234567890123456789\r\n\r\n", "a Content-Length that is no number"},
-        {"", "POST / HTTP/1.1\r\nContent-Length: 1,1\r\n\r\n", "several Content-Lengths"},
-        {"", " \r\n", "no request line"},
-        {CHUNKED_HEAD("a"), "fffffffffffffffff\r\n", "a chunk size that is no number"},
-        {CHUNKED_HEAD("a"), "5;\"\\\"\r\n", "a chunk extension whose quote is open"},
-        {CHUNKED_HEAD("a") "1\r\nx", "\rxx", "a line or a head that is too long"},
-        {CHUNKED_HEAD("a") "0\r\n", "Host: b\r\n\r\n", "a trailer that belongs into the head"},
+        {"", "CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n", "a CONNECT target that differs from Host"},
+        {"", "POST / HTTP/1.1\r\nContent-Length: 1234567890123456789\r\n\r\n", "an invalid Content-Length"},
+        {"", "POST / HTTP/1.1\r\nContent-Length: 1,1\r\n\r\n", "more than one Content-Length"},
+        {"", " \r\n", "an invalid request line"},
+        {CHUNKED_HEAD("a"), "fffffffffffffffff\r\n", "an invalid chunk size"},
+        {CHUNKED_HEAD("a"), "5;\"\\\"\r\n", "an unclosed quote in a chunk extension"},
+        {CHUNKED_HEAD("a") "1\r\nx", "\rxx", "a line or head that is too long"},
+        {CHUNKED_HEAD("a") "0\r\n", "Host: b\r\n\r\n", "a Host or framing field in the trailers"},
     };
     struct fn_http_rewrite *rewrite = rewriting(true);
 
@@ -218,7 +218,7 @@ static void test_lengths_of_heads(void)
     struct fn_http *http = fn_http_new(rewrite, "");
     show(http, fn_http_request, CHUNKED_HEAD("a"), sizeof(CHUNKED_HEAD("a")) - 1, &sent);
     assert(fn_http_request(http, line, 1, &step) == 0 && fn_http_request(http, line, FN_HTTP_CHUNK_LINE_LIMIT, &step) == 1);
-    assert(strcmp(fn_http_refusal(http), "a line or a head that is too long") == 0);
+    assert(strcmp(fn_http_refusal(http), "a line or head that is too long") == 0);
     fn_http_free(http);
     fn_http_rewrite_free(rewrite);
 }

@@ -32,7 +32,7 @@ _COUNTED = {
 """The counters of ``Stats`` that have their own name."""
 
 
-_Told = tuple[str, Stats, list[UpstreamState]]
+_RuleState = tuple[str, Stats, list[UpstreamState]]
 """The metrics of a rule, under its name."""
 
 
@@ -59,13 +59,13 @@ def families(forwarder: Forwarder) -> Iterator[Any]:
     )
 
 
-def _rules(forwarder: Forwarder) -> Iterator[_Told]:
+def _rules(forwarder: Forwarder) -> Iterator[_RuleState]:
     for rule in forwarder.rules:
         with suppress(InvalidArgument):  # A reload has removed it meanwhile.
             yield rule.name, forwarder.stats(rule), forwarder.upstreams(rule)
 
 
-def _of_upstreams(core: Any, rules: list[_Told]) -> Iterator[Any]:
+def _of_upstreams(core: Any, rules: list[_RuleState]) -> Iterator[Any]:
     labels = ["rule", "upstream"]
     healthy = core.GaugeMetricFamily(
         f"{_PREFIX}upstream_healthy", "1, or 0 where its checks fail", labels=labels

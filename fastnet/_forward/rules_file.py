@@ -38,18 +38,18 @@ _TOO_DEEP = "not TOML: nested too deeply"
 _KEYS = tuple(name for name in Rule._fields if name != "name")
 
 
-def load_rules(path: str | os.PathLike[str], patience: float | None = None) -> list[Rule]:
+def load_rules(path: str | os.PathLike[str], timeout: float | None = None) -> list[Rule]:
     """The rules of a file, in its order.
 
-    With ``patience`` a pipe must have a writer, which takes at most so many seconds.
+    With ``timeout`` a pipe must have a writer, which takes at most so many seconds.
 
     Raises OSError if it can't be read, and InvalidArgument, which names the file, the rule and the key,
     for an error in it.
     """
     path = path_text("path", path)
-    check_timeout("patience", patience)
+    check_timeout("timeout", timeout)
     try:
-        return parse_rules(_read(path) if patience is None else _read_soon(path, patience))
+        return parse_rules(_read(path) if timeout is None else _read_within(path, timeout))
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error}") from None
 
@@ -59,8 +59,8 @@ def _read(path: str) -> bytes:
         return file.read(_MAX_SIZE + 1)
 
 
-def _read_soon(path: str, patience: float) -> bytes:
-    deadline = time.monotonic() + patience
+def _read_within(path: str, timeout: float) -> bytes:
+    deadline = time.monotonic() + timeout
     data = b""
     with open(
         path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
@@ -74,7 +74,7 @@ def _read_soon(path: str, patience: float) -> bytes:
             elif part is not None:
                 break
             elif not poll.poll(max(0, deadline - time.monotonic()) * 1000):
-                raise InvalidArgument(f"not written within {patience:g} seconds")
+                raise InvalidArgument(f"not written within {timeout:g} seconds")
         if not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
             raise InvalidArgument("a pipe without a writer")
     return data

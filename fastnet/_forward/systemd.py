@@ -17,7 +17,7 @@ __all__ = ["Watchdog", "inherited", "notify", "watchdog_interval"]
 
 _FIRST_DESCRIPTOR = 3
 _MOST_DESCRIPTORS = 1024
-_PATIENCE = 1.0
+_SECONDS = 1.0
 """Seconds that systemd has to take a message."""
 _UNNAMED = "unknown"
 """systemd's name of a socket without a name in its unit."""
@@ -82,7 +82,7 @@ def notify(**news: str | int) -> bool:
     address = "\0" + place[1:] if place[0] == "@" else place
     text = "\n".join(f"{key}={value}" for key, value in news.items())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(_PATIENCE)
+        sock.settimeout(_SECONDS)
         try:
             sock.connect(address)
             sock.sendall(text.encode())

@@ -25,7 +25,7 @@ cdef extern from "http_head.h" nogil:
     void fn_http_rewrite_free(fn_http_rewrite *rewrite)
     struct fn_http:
         pass
-    fn_http *fn_http_new(const fn_http_rewrite *rewrite, const char *reached_at)
+    fn_http *fn_http_new(const fn_http_rewrite *rewrite, const char *destination)
     void fn_http_free(fn_http *http)
     struct fn_http_step:
         size_t used
@@ -106,9 +106,9 @@ cdef class Exchange:
     cdef fn_http *http
     cdef HostRewrite rewrite
 
-    def __cinit__(self, HostRewrite rewrite not None, reached_at=""):
+    def __cinit__(self, HostRewrite rewrite not None, destination=""):
         self.rewrite = rewrite
-        self.http = fn_http_new(rewrite.rewrite, reached_at.encode())
+        self.http = fn_http_new(rewrite.rewrite, destination.encode())
         if self.http is NULL:
             raise MemoryError
 

@@ -129,11 +129,11 @@ cdef class Prober:
         if not isinstance(size, int) or not 0 <= size <= self.size:
             raise InvalidArgument(f"size {size}: expected 0 to {self.size}")
         self.read_address(destination, &to)
-        cdef int64_t its_tag = tag, patience = nanoseconds("timeout", timeout)
+        cdef int64_t its_tag = tag, its_timeout = nanoseconds("timeout", timeout)
         cdef int hops = -1 if ttl is None else ttl
         cdef unsigned octets = size
         with cython.critical_section(self):
-            code = fn_prober_send(self.prober, &to, its_tag, patience, hops, octets)
+            code = fn_prober_send(self.prober, &to, its_tag, its_timeout, hops, octets)
         if code < 0:
             raise refusal_to_send(code)
 

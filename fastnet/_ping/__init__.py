@@ -118,8 +118,10 @@ async def ping_async(
     bounded("count", count, 1, MAX_COUNT)
     with Pinger(**options) as pinger:
         destinations = await asyncio.to_thread(pinger.look_up, host)
-        told = pinger.replies_async(destinations, count, interval, timeout, retries=retries, backoff=backoff)
-        return summarize(destinations, [reply async for reply in told], interval)[0]
+        arriving = pinger.replies_async(
+            destinations, count, interval, timeout, retries=retries, backoff=backoff
+        )
+        return summarize(destinations, [reply async for reply in arriving], interval)[0]
 
 
 @coroutine_of(multiping)
@@ -140,8 +142,8 @@ async def multiping_async(
     bounded("count", count, 1, MAX_COUNT)
     with Pinger(**options) as pinger:
         destinations = await asyncio.to_thread(pinger.resolve, hosts)
-        told = pinger.replies_async(
+        arriving = pinger.replies_async(
             destinations, count, interval, timeout, retries=retries, backoff=backoff, enough=enough
         )
-        replies = [reply async for reply in told]
+        replies = [reply async for reply in arriving]
     return summarize(destinations, replies, interval)

@@ -186,7 +186,7 @@ class Pinger:
         try:
             while session.unfinished:
                 self.advance(session)
-                yield from session.told()
+                yield from session.take_news()
         finally:
             with self.lock:
                 session.close()
@@ -221,7 +221,7 @@ class Pinger:
                     timer.cancel()
                 with self.lock:
                     self.receive()
-                for reply in session.told():
+                for reply in session.take_news():
                     yield reply
         finally:
             loop.remove_reader(own)
@@ -290,7 +290,7 @@ class Pinger:
         return bool(self._poller.poll(0))
 
     def advance(self, session: "Session", longest: float = float("inf")) -> None:
-        """Send what is due, and wait for results, at most so many seconds; ``session.told()`` has them.
+        """Send what is due, and wait for results, at most so many seconds; ``session.take_news()`` has them.
 
         One thread reads for all, and wakes the others.
         """

@@ -84,7 +84,7 @@ class Plan:
         self.enough: int | None = enough
 
 
-class Patience:
+class RetransmitTimer:
     """The timeout of a host: fixed, or adapted to its round-trip times (RFC 6298)."""
 
     def __init__(self, timeout: Timeout) -> None:
@@ -112,12 +112,12 @@ class Patience:
 class Target:
     """A destination in one session."""
 
-    __slots__ = ("address", "alive", "family", "host", "patience", "to")
+    __slots__ = ("address", "alive", "family", "host", "timer", "to")
 
     def __init__(self, destination: Destination, resolved: Resolved, timeout: Timeout) -> None:
         self.host, self.address = destination.host, destination.address
         self.family, self.to = resolved.family, resolved.address
-        self.patience = Patience(timeout)
+        self.timer = RetransmitTimer(timeout)
         self.alive = False
 
 
@@ -219,7 +219,7 @@ class Session:
     def unfinished(self) -> bool:
         return bool(self._next or self._waiting or self._again.first() or self.news)
 
-    def told(self) -> Iterator[Reply]:
+    def take_news(self) -> Iterator[Reply]:
         """Each piece of news, once."""
         while self.news:
             yield self.news.popleft()
@@ -289,7 +289,7 @@ class Session:
             probe.deadline_ns = 0  # Nothing that comes until it is sent again comes in time.
             self._again.add((probe.again_ns, ticket, probe))
             return
-        probe.target.patience.missed()
+        probe.target.timer.missed()
         self._fail(probe)
 
     def _fail(self, probe: Probe) -> None:
@@ -323,7 +323,7 @@ class Session:
         """Send a request, or fail it. False where it is to be tried again."""
         ticket = next(self._pinger.tickets)
         target = probe.target
-        timeout = target.patience.seconds
+        timeout = target.timer.seconds
         if probe.tries:
             timeout = min(MAX_SECONDS, timeout * self._plan.backoff**probe.tries)
         try:
@@ -357,7 +357,7 @@ class Session:
             return
         if not probe.answered:
             self._waiting -= 1
-            target.patience.seen(answer.rtt_ns / _NANOSECOND)
+            target.timer.seen(answer.rtt_ns / _NANOSECOND)
         self.news.append(probe.replied(answer))
         self._alive += not target.alive
         target.alive = True

@@ -9,7 +9,7 @@ _NANOSECOND = 1_000_000_000
 _FULL = (errno.ENOBUFS, errno.ENOMEM)
 """Send queue or neighbour table full (IPv6 reports ENOMEM)."""
 _HOLD_NS = 10_000_000
-_PATIENCE_NS = 30 * _NANOSECOND
+_LONGEST_NS = 30 * _NANOSECOND
 
 
 class Shortage:
@@ -27,7 +27,7 @@ class Shortage:
         now_ns = time.monotonic_ns()
         if error.errno in _FULL:
             self.since_ns = self.since_ns or now_ns
-            if now_ns - self.since_ns > _PATIENCE_NS:
+            if now_ns - self.since_ns > _LONGEST_NS:
                 return False
         elif error.errno != errno.EAGAIN:  # every sequence number waits: that ends by itself
             return False

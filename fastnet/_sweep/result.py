@@ -301,8 +301,8 @@ class SweepResult(Sequence[Verdict]):
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: ``engine``, ``complete``, ``counts``, and all ``verdicts``."""
-        told = {"engine": self.engine, "complete": self.complete, "counts": self.counts.as_dict()}
-        return {**told, "verdicts": [verdict.as_dict() for verdict in self]}
+        about = {"engine": self.engine, "complete": self.complete, "counts": self.counts.as_dict()}
+        return {**about, "verdicts": [verdict.as_dict() for verdict in self]}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SweepResult):

@@ -19,7 +19,7 @@ _ADDRESS, _HARDWARE = 1, 2
 _NOT_KNOWN = 0x01 | 0x20
 """NUD_INCOMPLETE and NUD_FAILED."""
 _DISCARD_PORT = 9
-_PATIENCE_SECONDS = 3.5
+_LONGEST_SECONDS = 3.5
 _LOOK_EACH_SECONDS = 0.005
 
 
@@ -55,7 +55,7 @@ def _resolve(family: int, interface: int, route: Route) -> bytes:
     """The gateway's MAC address; the kernel asks for it, thrice, once there is something to send there."""
     if found := neighbour(family, interface, route.gateway):
         return found
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _LONGEST_SECONDS
     with socket.socket(family, socket.SOCK_DGRAM) as asking:
         scope = (0, interface) if family == socket.AF_INET6 else ()
         asking.sendto(b"", (route.gateway, _DISCARD_PORT, *scope))

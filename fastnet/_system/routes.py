@@ -48,7 +48,7 @@ _LEFT_OUT = {
 """Ranges that are no host's, whatever route they have; for IPv6 also link-local, which every link has."""
 _BITS = {socket.AF_INET: 32, socket.AF_INET6: 128}
 _LINK_LOCAL = b"\xfe\x80"
-_UNTOLD = (errno.EAGAIN, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
+_UNKNOWN = (errno.EAGAIN, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
 """Changed during each try; no such family; a kernel without rules; forbidden by a sandbox."""
 
 
@@ -152,7 +152,7 @@ def only_ipv6_source(spans: Sequence[tuple[int, int]]) -> str:
             if not address.startswith(_LINK_LOCAL)
         ]
     except OSError as error:
-        if error.errno in _UNTOLD:
+        if error.errno in _UNKNOWN:
             return ""
         raise
     interfaces = {route.interface for route in routes}
@@ -174,7 +174,7 @@ def _routes(family: int, wanted: Callable[[_Entry, int, int], bool]) -> list[Rou
             )
             return [route for route in found if route]
     except OSError as error:
-        if error.errno in _UNTOLD:
+        if error.errno in _UNKNOWN:
             return []
         raise
 

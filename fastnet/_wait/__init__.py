@@ -272,8 +272,8 @@ class _Wait:
         try:
             work = Work(call, "fastnet-wait")
             try:
-                while told := _next(news):
-                    outcome, is_last = told
+                while item := _next(news):
+                    outcome, is_last = item
                     if is_last:
                         yield outcome
                     elif progress:
@@ -298,8 +298,8 @@ class _Wait:
 
         task = asyncio.create_task(work())
         try:
-            while told := await news.get():
-                outcome, is_last = told
+            while item := await news.get():
+                outcome, is_last = item
                 if is_last:
                     yield outcome
                 elif progress:

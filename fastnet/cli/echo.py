@@ -144,7 +144,7 @@ def run_client(args: Arguments) -> int:
     endpoint: Endpoint = args.endpoint
     replies: list[Reply] = []
 
-    def tell(reply: Reply) -> None:
+    def on_reply_printed(reply: Reply) -> None:
         replies.append(reply)
         print_reply(endpoint, reply, args.json)
 
@@ -158,7 +158,7 @@ def run_client(args: Arguments) -> int:
             interval=args.interval,
             timeout=args.timeout,
             family=args.family,
-            on_reply=tell,
+            on_reply=on_reply_printed,
         )
     except KeyboardInterrupt:
         interrupted = True

@@ -93,8 +93,8 @@ def print_result(scan: PortScan, args: Arguments) -> None:
     elif shown:
         print_table(("PORT", "STATE", "REASON"), shown)
     counts = Counter(port.state for port in scan.ports)
-    told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    remark(f"{scan.address}: {told or 'nothing is known'}")
+    text = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    remark(f"{scan.address}: {text or 'nothing is known'}")
 
 
 def print_port_json(scan: PortScan, port: PortState) -> None:

@@ -60,7 +60,7 @@ def run(args: Arguments) -> int:
     options = chosen(args, OPTIONS)
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
-    tell = partial(print_hop_json if args.json else print_hop, names=args.names)
+    on_hop = partial(print_hop_json if args.json else print_hop, names=args.names)
     with Tracer(args.host, args.max_hops, args.tries, args.timeout, mtu=args.mtu, **options) as tracer:
         try:
             _core.drop_capabilities()
@@ -68,9 +68,9 @@ def run(args: Arguments) -> int:
                 remark(f"{tracer.host} is {tracer.address}, by a {tracer.engine} socket")
                 for note in tracer.notes:
                     remark(note)
-            print_end(tracer.run(tell), args.json)
+            print_end(tracer.run(on_hop), args.json)
         except KeyboardInterrupt:
-            print_end(tracer.break_off(tell), args.json, interrupted=True)
+            print_end(tracer.break_off(on_hop), args.json, interrupted=True)
             return exits.INTERRUPTED
         except BrokenPipeError:
             raise
@@ -82,18 +82,18 @@ def run(args: Arguments) -> int:
 
 def print_hop(hop: Hop, names: bool) -> None:
     """A line as traceroute(8) prints it: each responder once, then its times."""
-    told, last = [], ""
+    columns, last = [], ""
     for each in hop.responses:
         if each.responder and each.responder != last:
             last = each.responder
             name = name_of(last) if names else None
-            told.append(f"{name} ({last})" if name else last)
+            columns.append(f"{name} ({last})" if name else last)
         if each.rtt_ms is not None:
-            told.append(f"{each.rtt_ms:.3f} ms" + (f" {each.mark}" if each.mark else ""))
-        told += ["*"] if not each.responder else []
+            columns.append(f"{each.rtt_ms:.3f} ms" + (f" {each.mark}" if each.mark else ""))
+        columns += ["*"] if not each.responder else []
     reasons = {each.error for each in hop.responses if each.error and each.error.startswith("not sent")}
-    told += [f"({reason})" for reason in sorted(reasons)]
-    print_line(f"{hop.ttl:3}  {'  '.join(told)}")
+    columns += [f"({reason})" for reason in sorted(reasons)]
+    print_line(f"{hop.ttl:3}  {'  '.join(columns)}")
 
 
 def print_hop_json(hop: Hop, names: bool) -> None:

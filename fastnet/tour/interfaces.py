@@ -22,8 +22,8 @@ def visit() -> Iterator[Sight]:
     yield Sight("list the interfaces that have an IPv4 address (SIOCGIFCONF)", ", ".join(names) or "none")
 
     for name in names:
-        told = f"{get_ip_address(name)}, netmask {get_netmask(name)}, MTU {get_mtu(name)}"
-        yield Sight(f"ask for the first address, the netmask and the MTU of {name}", told)
+        seen = f"{get_ip_address(name)}, netmask {get_netmask(name)}, MTU {get_mtu(name)}"
+        yield Sight(f"ask for the first address, the netmask and the MTU of {name}", seen)
 
     judged = [f"{status.interface} {status.state} ({status.reason})" for status in list_status()]
     yield Sight("show of every interface whether it is really up", ", ".join(judged), ok=bool(judged))
@@ -35,5 +35,5 @@ def visit() -> Iterator[Sight]:
     yield Sight("list the default routes of all tables", ", ".join(routers) or "none")
 
     way = route_to("127.0.0.1")
-    told = f"{way.interface}, from {way.source}, MTU {way.mtu}"
-    yield Sight("ask the kernel for the route to 127.0.0.1", told, ok=way.interface == "lo")
+    seen = f"{way.interface}, from {way.source}, MTU {way.mtu}"
+    yield Sight("ask the kernel for the route to 127.0.0.1", seen, ok=way.interface == "lo")

@@ -43,5 +43,5 @@ def has_ipv6_loopback() -> bool:
 def sight(did: str, result: PingResult) -> Sight:
     if result.rtt_avg_ms is None:
         return Sight(did, f"{result.error}", ok=False, privilege=f"{result.engine} socket")
-    told = f"{result.received} of {result.sent} answered, {result.rtt_avg_ms:.3f} ms on average"
-    return Sight(did, told, privilege=f"{result.engine} socket")
+    seen = f"{result.received} of {result.sent} answered, {result.rtt_avg_ms:.3f} ms on average"
+    return Sight(did, seen, privilege=f"{result.engine} socket")

@@ -11,5 +11,5 @@ TOPIC = "probe"
 def visit() -> Iterator[Sight]:
     result = trace("127.0.0.1", tries=1, mtu=True)
     mtu = result.mtu.mtu if result.mtu else None
-    told = f"{len(result.hops)} hop to {result.address}, MTU {mtu}"
-    yield Sight("trace 127.0.0.1 by UDP", told, ok=result.reached)
+    seen = f"{len(result.hops)} hop to {result.address}, MTU {mtu}"
+    yield Sight("trace 127.0.0.1 by UDP", seen, ok=result.reached)

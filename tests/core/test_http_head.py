@@ -13,9 +13,9 @@ TOPIC = "http_head"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 
-def exchange(core: ModuleType, always: bool = False, reached_at: str = "127.0.0.1"):
+def exchange(core: ModuleType, always: bool = False, destination: str = "127.0.0.1"):
     names = ("localhost", "127.0.0.1", "::1")
-    return core.Exchange(core.HostRewrite(names, 8080, "example.com", always), reached_at)
+    return core.Exchange(core.HostRewrite(names, 8080, "example.com", always), destination)
 
 
 def passed_on(core: ModuleType, stream: bytes, cuts: tuple[int, ...] = (), **options: object) -> bytes:
@@ -47,7 +47,7 @@ def get(host: str, target: str = "/") -> bytes:
     ],
 )
 def test_every_name_of_the_listener_is_replaced(core: ModuleType, host: str) -> None:
-    assert passed_on(core, get(host), reached_at="10.1.2.3") == get("example.com")
+    assert passed_on(core, get(host), destination="10.1.2.3") == get("example.com")
 
 
 @pytest.mark.parametrize(
@@ -146,16 +146,16 @@ REFUSED = {
         head(CL + b"3", TE + b"chunked"),
         head(TE + b"chunked", CL + b"0"),
     ],
-    "several Content-Lengths": [
+    "more than one Content-Length": [
         head(CL + b"3", CL + b"4"),
         head(CL + b"3", CL + b"3"),
         head(CL + b"3, 3"),
         head(CL + b"3, 03"),
     ],
-    "a Content-Length that is no number": [
+    "an invalid Content-Length": [
         head(CL + value) for value in (b"", b"+3", b"-3", b"0x3", b"3 3", b"\xb3", b"9" * 19, b"3;a")
     ],
-    "two Hosts": [head(b"Host: localhost"), head(b"hoST: other")],
+    "more than one Host": [head(b"Host: localhost"), head(b"hoST: other")],
     "a line that ends in a bare LF": [
         head().replace(b"\r\n", b"\n"),
         b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
@@ -196,7 +196,7 @@ REFUSED = {
     ],
     "a Transfer-Encoding in HTTP/1.0": [head(TE + b"chunked", start=b"POST / HTTP/1.0")],
     "a CONNECT with a body": [head(CL + b"3", start=b"CONNECT a:1 HTTP/1.1")],
-    "no request line": [
+    "an invalid request line": [
         b"GET /\r\n\r\n",
         b"GET  / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1 \r\n\r\n",
@@ -209,7 +209,7 @@ REFUSED = {
         b"GET / http/1.1\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
-    "a line or a head that is too long": [
+    "a line or head that is too long": [
         b"GET /" + b"a" * 65536 + b" HTTP/1.1\r\n\r\n",
         head(*[b"X: " + b"a" * 100] * 700),
         b"G" * 65537,
@@ -236,23 +236,23 @@ def test_an_ambiguous_head_is_refused_and_nothing_of_it_is_passed_on(
 @pytest.mark.parametrize(
     ("reason", "body"),
     [
-        ("a chunk size that is no number", b"x\r\n"),
-        ("a chunk size that is no number", b"\r\n"),
-        ("a chunk size that is no number", b"-1\r\n"),
-        ("a chunk size that is no number", b"0x5\r\n"),
-        ("a chunk size that is no number", b"5 5\r\n"),
-        ("a chunk size that is no number", b"5\r\r\n"),
-        ("a chunk size that is no number", b"1" * 17 + b"\r\n"),
+        ("an invalid chunk size", b"x\r\n"),
+        ("an invalid chunk size", b"\r\n"),
+        ("an invalid chunk size", b"-1\r\n"),
+        ("an invalid chunk size", b"0x5\r\n"),
+        ("an invalid chunk size", b"5 5\r\n"),
+        ("an invalid chunk size", b"5\r\r\n"),
+        ("an invalid chunk size", b"1" * 17 + b"\r\n"),
         ("a line that ends in a bare LF", b"5\n"),
         ("a control character in a chunk extension", b"5;a=\x01\r\n"),
         ("a control character in a chunk extension", b"5;a\r\r\n"),
-        ("a line or a head that is too long", b"5;" + b"a" * 4096),
-        ("a line or a head that is too long", b"2\r\nabX\r\n"),
+        ("a line or head that is too long", b"5;" + b"a" * 4096),
+        ("a line or head that is too long", b"2\r\nabX\r\n"),
         ("a line that ends in a bare LF", b"2\r\nab\n"),
         ("a line that ends in a bare LF", b"0\r\n\n"),
         ("a folded header line", b"0\r\nA: b\r\n c\r\n\r\n"),
         ("a header line without a name", b"0\r\nnonsense\r\n\r\n"),
-        ("a line or a head that is too long", b"0\r\n" + b"A: b\r\n" * 11000),
+        ("a line or head that is too long", b"0\r\n" + b"A: b\r\n" * 11000),
     ],
 )
 def test_bad_chunked_framing_is_refused(core: ModuleType, reason: str, body: bytes) -> None:
@@ -410,8 +410,8 @@ def test_a_refusal_is_a_whole_response(core: ModuleType) -> None:
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
     client.send(h11.EndOfMessage())
-    client.receive_data(core.refusal(400, "two Hosts"))
+    client.receive_data(core.refusal(400, "more than one Host"))
     response = client.next_event()
     assert (response.status_code, dict(response.headers)[b"connection"]) == (400, b"close")
-    assert bytes(client.next_event().data) == b"two Hosts\n"
+    assert bytes(client.next_event().data) == b"more than one Host\n"
     assert isinstance(client.next_event(), h11.EndOfMessage)

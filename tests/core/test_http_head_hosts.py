@@ -10,11 +10,11 @@ import pytest
 
 TOPIC = "http_head"
 
-NO_HOST = "a host that is no name and no address"
+NO_HOST = "an invalid host"
 EMPTY = "an empty host"
-USER = "user information before a host"
-PORT = "a port that is no number from 1 to 65535"
-NO_FORM = "a target of no form that a request has"
+USER = "user information in a host"
+PORT = "an invalid port"
+NO_FORM = "an invalid request target"
 FRAGMENT = "a fragment in the target"
 CONTROL = "a control character in the target"
 NO_AUTHORITY = "an absolute target without a host"
@@ -305,7 +305,7 @@ def test_the_host_of_connect_is_its_target_or_it_is_refused(
 ) -> None:
     named = "example.com:80" if always else target
     expected = (head("CONNECT", named, named), None)
-    refused = (b"", "a CONNECT to another place than Host's")
+    refused = (b"", "a CONNECT target that differs from Host")
     assert passed(core, head("CONNECT", target, host), always=always) == (expected if same else refused)
 
 

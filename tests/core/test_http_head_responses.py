@@ -50,7 +50,7 @@ def test_a_chunk_passes_unread_but_not_the_line_behind_it(core: ModuleType) -> N
     one.request_passed(255)
     assert one.request_passes == 0
     one.request(b"no end of the chunk")
-    assert one.refusal == "a line or a head that is too long"
+    assert one.refusal == "a line or head that is too long"
     assert one.request_passes == 0
 
 
@@ -319,7 +319,7 @@ def test_a_rewrite_tells_what_it_was_made_of(core: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "reached_at", "host"),
+    ("names", "destination", "host"),
     [
         ((), "::ffff:10.1.2.3", b"10.1.2.3"),
         ((), "10.1.2.3", b"[::ffff:10.1.2.3]"),
@@ -328,9 +328,9 @@ def test_a_rewrite_tells_what_it_was_made_of(core: ModuleType) -> None:
     ],
 )
 def test_unusual_names_of_the_listener(
-    core: ModuleType, names: tuple[str, ...], reached_at: str, host: bytes
+    core: ModuleType, names: tuple[str, ...], destination: str, host: bytes
 ) -> None:
-    one = core.Exchange(core.HostRewrite(names, 80, "upstream"), reached_at)
+    one = core.Exchange(core.HostRewrite(names, 80, "upstream"), destination)
     assert b"Host: upstream\r\n" in bytes(one.request(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"))
 
 

@@ -30,14 +30,14 @@ NO_NAME = "a header line without a name"
 CONTROL = "a control character in a header"
 BARE_LF = "a line that ends in a bare LF"
 NOT_CHUNKED = "a Transfer-Encoding other than chunked"
-NO_NUMBER = "a Content-Length that is no number"
-SEVERAL = "several Content-Lengths"
+NO_NUMBER = "an invalid Content-Length"
+SEVERAL = "more than one Content-Length"
 FOLDED = "a folded header line"
-NO_SIZE = "a chunk size that is no number"
-NO_LINE = "no request line"
+NO_SIZE = "an invalid chunk size"
+NO_LINE = "an invalid request line"
 VERSION = "a version other than HTTP/1.1 and HTTP/1.0"
 LONGER = "a chunk longer than its size"
-TOO_LONG = "a line or a head that is too long"
+TOO_LONG = "a line or head that is too long"
 
 IN_THE_HEAD = {
     "CL.TE": (BOTH, head(b"Content-Length: 6", b"Transfer-Encoding: chunked") + b"0\r\n\r\nG"),
@@ -107,15 +107,15 @@ IN_THE_HEAD = {
         "a CONNECT with a body",
         head(b"Transfer-Encoding: chunked", start=b"CONNECT a:443 HTTP/1.1"),
     ),
-    "two Hosts": ("two Hosts", head(b"Host: b")),
-    "two Hosts, the same": ("two Hosts", head(b"HOST: a")),
+    "more than one Host": ("more than one Host", head(b"Host: b")),
+    "more than one Host, the same": ("more than one Host", head(b"HOST: a")),
     "Host, space before the colon": (NO_NAME, b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"),
     "Host, folded": (FOLDED, b"GET / HTTP/1.1\r\nHost:\r\n a\r\n\r\n"),
     "Host, folded at first": (FOLDED, b"GET / HTTP/1.1\r\n Host: a\r\nHost: b\r\n\r\n"),
     "Host, NUL": (CONTROL, b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n"),
     "no host in the target": ("an absolute target without a host", head(start=b"GET http:///x HTTP/1.1")),
     "no host in the target, but a user": (
-        "user information before a host",
+        "user information in a host",
         head(start=b"GET http://user@/x HTTP/1.1"),
     ),
     "no colon": (NO_NAME, head(b"GET /hidden HTTP/1.1")),
@@ -165,9 +165,9 @@ IN_THE_BODY = {
     "TWO.ONE": (TOO_LONG, b"5\r\nhello", b"XY0\r\n\r\n"),
     "ZERO.TWO": (TOO_LONG, b"5\r\nhello", b"0\r\n\r\n"),
     "CR only behind the data": (TOO_LONG, b"5\r\nhello", b"\r0\r\n\r\n"),
-    "a quoted line end": ("a chunk extension whose quote is open", b"", b'2;x="\r\nab"\r\n0\r\n\r\n'),
+    "a quoted line end": ("an unclosed quote in a chunk extension", b"", b'2;x="\r\nab"\r\n0\r\n\r\n'),
     "a quoted line end, escaped": (
-        "a chunk extension whose quote is open",
+        "an unclosed quote in a chunk extension",
         b"",
         b'2;x="\\"\r\nab\r\n0\r\n\r\n',
     ),
@@ -185,9 +185,9 @@ IN_THE_BODY = {
     "size, NUL behind": (NO_SIZE, b"", b"2\0\r\nab\r\n"),
     "size, two": (NO_SIZE, b"", b"2 4\r\nab\r\n"),
     "size, line end as text": (NO_SIZE, b"", b"2\\r\\nab\r\n"),
-    "trailer, CL": ("a trailer that belongs into the head", b"0\r\n", b"Content-Length: 44\r\n\r\n"),
-    "trailer, TE": ("a trailer that belongs into the head", b"0\r\n", b"transfer-encoding: x\r\n\r\n"),
-    "trailer, Host": ("a trailer that belongs into the head", b"0\r\n", b"HOST: b\r\n\r\n"),
+    "trailer, CL": ("a Host or framing field in the trailers", b"0\r\n", b"Content-Length: 44\r\n\r\n"),
+    "trailer, TE": ("a Host or framing field in the trailers", b"0\r\n", b"transfer-encoding: x\r\n\r\n"),
+    "trailer, Host": ("a Host or framing field in the trailers", b"0\r\n", b"HOST: b\r\n\r\n"),
     "trailer, folded": (FOLDED, b"0\r\nX: a\r\n", b" b\r\n\r\n"),
     "trailer, no name": (NO_NAME, b"0\r\n", b"GET /hidden HTTP/1.1\r\n\r\n"),
     "trailer, bare LF": (BARE_LF, b"0\r\n", b"X: a\n\r\n"),
@@ -245,4 +245,4 @@ def test_a_request_behind_an_upgrade_waits_for_what_the_upstream_says(core: Modu
     upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
     assert bytes(exchange.request(upgrade + b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")) == upgrade
     exchange.response(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    assert (bytes(exchange.request()), exchange.refusal) == (b"", "two Hosts")
+    assert (bytes(exchange.request()), exchange.refusal) == (b"", "more than one Host")

@@ -33,13 +33,13 @@ def receive(sock: object, size: int) -> bytes:
 @pytest.mark.parametrize(
     ("response", "reason"),
     [
-        (b"HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n", b"a response whose status is not 100 to 599"),
-        (b"HTTP/1.1 20 OK\r\n", b"a response whose status is not 100 to 599"),
+        (b"HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n", b"a response status outside 100 to 599"),
+        (b"HTTP/1.1 20 OK\r\n", b"a response status outside 100 to 599"),
         (b"SSH-2.0-x\r\n", b"a response without a status line"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n", b"differing Content-Lengths"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 65536, b"a line or a head that is too long"),
-        (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", b"a bare CR or a NUL in a response's line"),
-        (b"HTTP/1.1 101 Go\r\n\r\n", b"a 101 that no request asked for"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n", b"different Content-Lengths"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 65536, b"a line or head that is too long"),
+        (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", b"a bare CR or a NUL in a response"),
+        (b"HTTP/1.1 101 Go\r\n\r\n", b"a 101 without an upgrade request"),
     ],
 )
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", OK])

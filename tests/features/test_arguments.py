@@ -241,8 +241,8 @@ def test_what_can_be_no_path_is_refused(tmp_path: Path) -> None:
             fastnet.StateFile(wrong, Targets(HOST))
         with pytest.raises(InvalidArgument, match="address"):
             ipc.connect(wrong)
-    with pytest.raises(InvalidArgument, match="patience"):
-        fastnet.load_rules(tmp_path, patience="3")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="timeout"):
+        fastnet.load_rules(tmp_path, timeout="3")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", [None, b"1", 1j, 7], ids=repr)

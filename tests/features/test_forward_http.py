@@ -400,10 +400,10 @@ def ask(port: int, *pieces: bytes) -> bytes:
     ("fields", "reason"),
     [
         ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "both Content-Length and Transfer-Encoding"),
-        ("Host: b\r\n", "two Hosts"),
+        ("Host: b\r\n", "more than one Host"),
         ("X: y\n", "a line that ends in a bare LF"),
         ("Transfer-Encoding : chunked\r\n", "a header line without a name"),
-        ("Transfer-Encoding: chunked\r\n\r\nx\r\n", "a chunk size that is no number"),
+        ("Transfer-Encoding: chunked\r\n\r\nx\r\n", "an invalid chunk size"),
     ],
 )
 def test_what_is_ambiguous_is_answered_400_behind_the_answers_before_it(

@@ -75,19 +75,19 @@ def test_connect_reaches_the_upstream_under_one_name(
 @pytest.mark.parametrize(
     ("head", "reason"),
     [
-        (b"CONNECT localhost:%d HTTP/1.1\r\nHost: other:443\r\n", b"a CONNECT to another place than Host's"),
-        (b"GET http://me@localhost:%d/ HTTP/1.1\r\nHost: localhost\r\n", b"user information before a host"),
+        (b"CONNECT localhost:%d HTTP/1.1\r\nHost: other:443\r\n", b"a CONNECT target that differs from Host"),
+        (b"GET http://me@localhost:%d/ HTTP/1.1\r\nHost: localhost\r\n", b"user information in a host"),
         (
             b"GET http://localhost:%d\\@other/ HTTP/1.1\r\nHost: localhost\r\n",
-            b"user information before a host",
+            b"user information in a host",
         ),
         (
             b"GET http:/localhost:%d/ HTTP/1.1\r\nHost: localhost\r\n",
-            b"a target of no form that a request has",
+            b"an invalid request target",
         ),
-        (b"GET * HTTP/1.1\r\nHost: localhost:%d\r\n", b"a target of no form that a request has"),
-        (b"GET / HTTP/1.1\r\nHost: localhost:%d, other\r\n", b"a port that is no number from 1 to 65535"),
-        (b"GET / HTTP/1.1\r\nHost: http://localhost:%d/\r\n", b"a port that is no number from 1 to 65535"),
+        (b"GET * HTTP/1.1\r\nHost: localhost:%d\r\n", b"an invalid request target"),
+        (b"GET / HTTP/1.1\r\nHost: localhost:%d, other\r\n", b"an invalid port"),
+        (b"GET / HTTP/1.1\r\nHost: http://localhost:%d/\r\n", b"an invalid port"),
         (b"GET /%d HTTP/1.1\r\nHost:\r\n", b"an empty host"),
         (b"GET /%d HTTP/1.1\r\n", b"no Host in HTTP/1.1"),
     ],

@@ -22,7 +22,7 @@ from records import parse
 import fastnet
 from fastnet._ping import Pinger, Reply, Summary, percentiles
 from fastnet._ping.results import result_of
-from fastnet._ping.session import Deadlines, Patience, Probe
+from fastnet._ping.session import Deadlines, Probe, RetransmitTimer
 from fastnet.errors import InvalidArgument
 
 pytestmark = pytest.mark.xdist_group("icmp")
@@ -51,17 +51,17 @@ class TestOnTheWire:
 
 class TestTiming:
     def test_auto_learns(self) -> None:
-        patience = Patience("auto")
-        assert patience.seconds == 1
-        patience.seen(0.4)
-        assert patience.seconds == pytest.approx(0.4 + 4 * 0.2)
+        timer = RetransmitTimer("auto")
+        assert timer.seconds == 1
+        timer.seen(0.4)
+        assert timer.seconds == pytest.approx(0.4 + 4 * 0.2)
         for _ in range(100):
-            patience.seen(0.001)
-        assert patience.seconds == 0.1
+            timer.seen(0.001)
+        assert timer.seconds == 0.1
         for _ in range(20):
-            patience.missed()
-        assert patience.seconds == 10
-        fixed = Patience(0.5)
+            timer.missed()
+        assert timer.seconds == 10
+        fixed = RetransmitTimer(0.5)
         fixed.seen(5)
         fixed.missed()
         assert fixed.seconds == 0.5

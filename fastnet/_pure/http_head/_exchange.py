@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class _Requests(Reader):
-    def __init__(self, rewrite: HostRewrite, reached_at: bytes, pending: Pending) -> None:
+    def __init__(self, rewrite: HostRewrite, destination: bytes, pending: Pending) -> None:
         super().__init__()
         self._rewrite = rewrite
-        self._reached_at = reached_at
+        self._destination = destination
         self._pending = pending
-        self._facts = RequestHead()
+        self._parsed = RequestHead()
         self._backlog = b""
         self.switched: bool | None = False
 
@@ -65,15 +65,15 @@ class _Requests(Reader):
             self._state = self._raw
 
     def _add(self, line: bytes) -> None:
-        self._facts.add(line)
+        self._parsed.add(line)
 
     def _message(self, end: bytes) -> None:
-        facts, self._facts = self._facts, RequestHead()
-        length, chunked = facts.framing()
-        head, asked = facts.rewritten(self._rewrite, self._reached_at)
+        parsed, self._parsed = self._parsed, RequestHead()
+        length, chunked = parsed.framing()
+        head, original_host = parsed.rewritten(self._rewrite, self._destination)
         self._out.append(head + end)
-        self._pending.append((facts.asks, asked if self._rewrite.responses else b""))
-        self.switched = None if facts.asks & SWITCHES else False
+        self._pending.append((parsed.asks, original_host if self._rewrite.responses else b""))
+        self.switched = None if parsed.asks & SWITCHES else False
         self._body(length, chunked)
 
     def _ended(self) -> None:
@@ -88,7 +88,7 @@ class _Responses(Reader):
         self._rewrite = rewrite
         self._pending = pending
         self._decide = decide
-        self._facts = ResponseHead()
+        self._parsed = ResponseHead()
         self.has_answered = False
 
     @property
@@ -115,21 +115,21 @@ class _Responses(Reader):
         return self._taken_out()
 
     def _add(self, line: bytes) -> None:
-        self._facts.add(line)
+        self._parsed.add(line)
 
     def _message(self, end: bytes) -> None:
-        facts, self._facts = self._facts, ResponseHead()
+        parsed, self._parsed = self._parsed, ResponseHead()
         if not self._pending:
-            raise BadMessage("a response that no request awaits")
-        asks, asked = self._pending[0]
-        status = facts.status
+            raise BadMessage("a response without a request")
+        asks, original_host = self._pending[0]
+        status = parsed.status
         switched = (asks & UPGRADE and status == 101) or (asks & CONNECT and 200 <= status < 300)
         if status == 101 and not switched:
-            raise BadMessage("a 101 that no request asked for")
+            raise BadMessage("a 101 without an upgrade request")
         interim = status < 200 and not switched
         bodiless = asks & HEAD or status in (204, 304)
-        framing = None if interim or switched or bodiless else facts.framing()
-        self._out += facts.rewritten(self._rewrite, asked)
+        framing = None if interim or switched or bodiless else parsed.framing()
+        self._out += parsed.rewritten(self._rewrite, original_host)
         self._out.append(end)
         if interim:
             return
@@ -148,17 +148,17 @@ class _Responses(Reader):
 class Exchange:
     """The requests and responses of one connection.
 
-    ``rewrite`` has the Host to replace and its replacement. ``reached_at`` is the local address to which the
+    ``rewrite`` has the Host to replace and its replacement. ``destination`` is the local address to which the
     client connected; it also names the listener.
     """
 
     __slots__ = ("_pending", "_requests", "_responses")
 
-    def __init__(self, rewrite: HostRewrite, reached_at: str = "") -> None:
+    def __init__(self, rewrite: HostRewrite, destination: str = "") -> None:
         if not isinstance(rewrite, HostRewrite):
             raise TypeError(f"rewrite: expected a HostRewrite, not {type(rewrite).__name__}")
         self._pending: Pending = deque()
-        self._requests = _Requests(rewrite, canonical(reached_at.encode()), self._pending)
+        self._requests = _Requests(rewrite, canonical(destination.encode()), self._pending)
         self._responses = _Responses(rewrite, self._pending, self._requests.decide)
 
     def request(self, data: bytes = b"") -> bytes | memoryview:

@@ -10,7 +10,7 @@ _HOST_MAX = 255
 _HTTP_PORT = 80
 _PORTS = {b"http": _HTTP_PORT, b"https": 443}
 _MAPPED = bytes(10) + b"\xff\xff"
-_NO_HOST = "a host that is no name and no address"
+_NO_HOST = "an invalid host"
 # RFC 3986's reg-name without percent-encoding, which some readers decode, and commas, which form a list.
 _NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+;="
 
@@ -75,7 +75,7 @@ class Authority(NamedTuple):
             return cls._read(text)
         except BadMessage:
             if b"@" in text:
-                raise BadMessage("user information before a host") from None
+                raise BadMessage("user information in a host") from None
             raise
 
     @classmethod
@@ -92,7 +92,7 @@ class Authority(NamedTuple):
             if not _is_registered_name(host):
                 raise BadMessage(_NO_HOST)
         if port and not _is_port(port):
-            raise BadMessage("a port that is no number from 1 to 65535")
+            raise BadMessage("an invalid port")
         return cls(canonical(host), port)
 
     def is_same_place(self, host: "Authority") -> bool:
@@ -164,23 +164,25 @@ class HostRewrite:
         """The upstream, always with its port, as CONNECT requires."""
         return self.upstream + (f":{_HTTP_PORT}" if self._own and not self._own.port else "")
 
-    def _replaces(self, authority: Authority, reached_at: bytes) -> bool:
-        """Whether an authority names the local listener; ``reached_at`` is in canonical form."""
+    def _replaces(self, authority: Authority, destination: bytes) -> bool:
+        """Whether an authority names the local listener; ``destination`` is in canonical form."""
         if self.always:
             return True
         if authority.port not in (b"", self._port):
             return False
-        return authority.host in self._hosts or authority.host == reached_at
+        return authority.host in self._hosts or authority.host == destination
 
-    def _is_client_side(self, scheme: bytes, text: bytes, asked: Authority, reached_at: bytes) -> bool:
+    def _is_client_side(
+        self, scheme: bytes, text: bytes, original_host: Authority, destination: bytes
+    ) -> bool:
         """Whether the authority of such a URI is the listener, or the one that the client requested."""
         named = _read(text)
         if named is None:
             return False
         port = _port_number(named.port, scheme)
-        if (named.host, port) == (asked.host, _port_number(asked.port, scheme)):
+        if (named.host, port) == (original_host.host, _port_number(original_host.port, scheme)):
             return True
-        return port == self.port and (named.host in self._hosts or named.host == reached_at)
+        return port == self.port and (named.host in self._hosts or named.host == destination)
 
     def _is_upstream(self, authority: bytes) -> bool:
         own, named = self._own, _read(authority)

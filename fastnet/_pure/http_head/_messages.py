@@ -69,7 +69,7 @@ def field_of(text: bytes) -> tuple[bytes, bytes]:
     return name.lower(), value.strip(b" \t")
 
 
-class _Facts:
+class _Head:
     """Common code of both kinds of heads: the framing."""
 
     __slots__ = ("_codings", "_lengths")
@@ -87,14 +87,14 @@ class _Facts:
     def _length(self) -> int:
         """The value of Content-Length (RFC 9112, section 6.3): one number, which may be repeated."""
         if not all(text.isdigit() and len(text) <= _DIGITS_LIMIT for text in self._lengths):
-            raise BadMessage("a Content-Length that is no number")
+            raise BadMessage("an invalid Content-Length")
         numbers = {int(text) for text in self._lengths} or {0}
         if len(numbers) > 1:
-            raise BadMessage("differing Content-Lengths")
+            raise BadMessage("different Content-Lengths")
         return numbers.pop()
 
 
-class RequestHead(_Facts):
+class RequestHead(_Head):
     """A request's head: each line is checked when it arrives."""
 
     __slots__ = ("_authority", "_hosts", "_lines", "_places", "_version", "asks")
@@ -127,7 +127,7 @@ class RequestHead(_Facts):
     def _begin(self, text: bytes) -> None:
         parts = text.split(b" ")
         if len(parts) != 3 or not is_token(parts[0]) or not parts[1]:
-            raise BadMessage("no request line")
+            raise BadMessage("an invalid request line")
         method, target, self._version = parts
         if has_control(target) or b"\t" in target:
             raise BadMessage("a control character in the target")
@@ -146,7 +146,7 @@ class RequestHead(_Facts):
         elif not (target.startswith(b"/") or (method, target) == (b"OPTIONS", b"*")):
             scheme, separator, rest = target.partition(b"://")
             if not (separator and _is_scheme(scheme)):
-                raise BadMessage("a target of no form that a request has")
+                raise BadMessage("an invalid request target")
             length = authority_end(rest)
             if not length:
                 raise BadMessage("an absolute target without a host")
@@ -156,7 +156,7 @@ class RequestHead(_Facts):
     def framing(self) -> tuple[int, bool]:
         """The body's length, or whether it is chunked. Raises BadMessage for an ambiguous framing."""
         if len(self._hosts) > 1:
-            raise BadMessage("two Hosts")
+            raise BadMessage("more than one Host")
         if self._codings and self._lengths:
             raise BadMessage("both Content-Length and Transfer-Encoding")
         if self._codings and self._version == b"HTTP/1.0":
@@ -165,12 +165,12 @@ class RequestHead(_Facts):
         if self._codings and self._codings != [b"chunked"]:
             raise BadMessage("a Transfer-Encoding other than chunked")
         if len(self._lengths) > 1:
-            raise BadMessage("several Content-Lengths")
+            raise BadMessage("more than one Content-Length")
         if self.asks == CONNECT and (self._codings or self._lengths):
             raise BadMessage("a CONNECT with a body")
         return self._length(), bool(self._codings)
 
-    def rewritten(self, rewrite: HostRewrite, reached_at: bytes) -> tuple[bytes, bytes]:
+    def rewritten(self, rewrite: HostRewrite, destination: bytes) -> tuple[bytes, bytes]:
         """The lines with the listener's name replaced by the upstream's, and that name (empty if absent).
 
         Raises BadMessage for ambiguous names.
@@ -179,10 +179,10 @@ class RequestHead(_Facts):
         target = lines[0][slice(*self._authority)] if self._authority else b""
         before, host, after = _parted(lines[self._hosts[0]]) if self._hosts else (b"", b"", b"")
         authority = self._named(target, host)
-        asked = target or host
-        ours = authority is not None and rewrite._replaces(authority, reached_at)
+        original_host = target or host
+        ours = authority is not None and rewrite._replaces(authority, destination)
         upstream = rewrite._upstream_and_port if self.asks == CONNECT else rewrite.upstream
-        named = upstream.encode("ascii") if ours else asked
+        named = upstream.encode("ascii") if ours else original_host
         if self._authority:
             first, last = self._authority
             lines[0] = lines[0][:first] + named + lines[0][last:]
@@ -192,8 +192,8 @@ class RequestHead(_Facts):
         if authority and ours and rewrite.origin:
             for places in self._places.values():
                 if len(places) == 1:  # With several, readers could choose different ones.
-                    lines[places[0]] = _uri_rewritten(lines[places[0]], rewrite, authority, reached_at)
-        return b"".join(lines), asked if ours else b""
+                    lines[places[0]] = _uri_rewritten(lines[places[0]], rewrite, authority, destination)
+        return b"".join(lines), original_host if ours else b""
 
     def _named(self, target: bytes, host: bytes) -> Authority | None:
         """The effective authority: the target's, or else Host's; None without one. Raises BadMessage."""
@@ -207,22 +207,22 @@ class RequestHead(_Facts):
             if not authority.port:
                 raise BadMessage("a CONNECT without a port")
             if beside and not authority.is_same_place(beside):
-                raise BadMessage("a CONNECT to another place than Host's")
+                raise BadMessage("a CONNECT target that differs from Host")
         return authority
 
 
-def _uri_rewritten(line: bytes, rewrite: HostRewrite, asked: Authority, reached_at: bytes) -> bytes:
+def _uri_rewritten(line: bytes, rewrite: HostRewrite, original_host: Authority, destination: bytes) -> bytes:
     """A field line; if its value begins with a URI of the listener or that Host, the upstream replaces it."""
     before, value, after = _parted(line)
     scheme, separator, rest = value.partition(b"://")
     if separator and scheme.lower() in (b"http", b"https"):
         end = authority_end(rest)
-        if rewrite._is_client_side(scheme.lower(), rest[:end], asked, reached_at):
+        if rewrite._is_client_side(scheme.lower(), rest[:end], original_host, destination):
             value = scheme + separator + rewrite.upstream.encode("ascii") + rest[end:]
     return before + value + after
 
 
-class ResponseHead(_Facts):
+class ResponseHead(_Head):
     """A response's head, parsed leniently, except for its status and its framing."""
 
     __slots__ = ("_in_framing", "_lines", "status")
@@ -239,7 +239,7 @@ class ResponseHead(_Facts):
             self._begin(text_of(line))
         elif _is_folded(line):
             if self._in_framing:
-                raise BadMessage("a folded line of a response's framing")
+                raise BadMessage("a folded Content-Length or Transfer-Encoding")
         else:
             self._add_field(text_of(line))
         self._lines.append(line)
@@ -252,7 +252,7 @@ class ResponseHead(_Facts):
         if len(digits) == 3 and digits.isdigit() and text[12:13] in (b"", b" "):
             self.status = int(digits)
         if not 100 <= self.status <= 599:
-            raise BadMessage("a response whose status is not 100 to 599")
+            raise BadMessage("a response status outside 100 to 599")
 
     def _add_field(self, text: bytes) -> None:
         name, colon, value = text.partition(b":")
@@ -260,7 +260,7 @@ class ResponseHead(_Facts):
         self._in_framing = bool(colon) and bare in (b"content-length", b"transfer-encoding")
         if self._in_framing:
             if name.lower() != bare:
-                raise BadMessage("a space before the colon of a response's framing")
+                raise BadMessage("a space before the colon of Content-Length or Transfer-Encoding")
             self._add(bare, value.strip(b" \t"))
 
     def framing(self) -> tuple[int, bool] | None:
@@ -271,22 +271,24 @@ class ResponseHead(_Facts):
             return None
         return self._length(), False
 
-    def rewritten(self, rewrite: HostRewrite, asked: bytes) -> list[bytes]:
-        """The lines with the upstream's names replaced by ``asked``, the client's name, if that is not empty.
+    def rewritten(self, rewrite: HostRewrite, original_host: bytes) -> list[bytes]:
+        """The lines with the upstream's names replaced by ``original_host``, unless that is empty.
 
         Content-Length is left out beside a Transfer-Encoding, which has precedence (RFC 9112, section 6.3).
         """
         lines = self._lines
         if self._codings and self._lengths:
             lines = [line for line in lines if _name_of(line) != b"content-length"]
-        return [self._line_rewritten(line, rewrite, asked) for line in lines] if asked else lines
+        return (
+            [self._line_rewritten(line, rewrite, original_host) for line in lines] if original_host else lines
+        )
 
-    def _line_rewritten(self, line: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+    def _line_rewritten(self, line: bytes, rewrite: HostRewrite, original_host: bytes) -> bytes:
         rewritten = _NAMING.get(_name_of(line))
         if rewritten is None:
             return line
         before, value, after = _parted(line)
-        return before + rewritten(value, rewrite, asked) + after
+        return before + rewritten(value, rewrite, original_host) + after
 
 
 def _is_folded(line: bytes) -> bool:
@@ -307,7 +309,7 @@ def _parted(line: bytes) -> tuple[bytes, bytes, bytes]:
     return line[:start], value, line[start + len(value) :]
 
 
-def _uri(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+def _uri(value: bytes, rewrite: HostRewrite, original_host: bytes) -> bytes:
     """Rewrite a URI with an authority, optionally with a scheme, ``http:``."""
     scheme, slashes, rest = value.partition(b"//")
     if not slashes or scheme.lower() not in (b"", b"http:"):
@@ -316,42 +318,42 @@ def _uri(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
     first = rest.rfind(b"@", 0, last) + 1
     if not rewrite._is_upstream(rest[first:last]):
         return value
-    return b"".join((scheme, slashes, rest[:first], asked, rest[last:]))
+    return b"".join((scheme, slashes, rest[:first], original_host, rest[last:]))
 
 
-def _origin(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+def _origin(value: bytes, rewrite: HostRewrite, original_host: bytes) -> bytes:
     """Rewrite an origin; the one of a page served with TLS begins with ``https:``."""
     scheme, slashes, rest = value.partition(b"//")
     if scheme.lower() == b"https:":
-        return scheme + _uri(slashes + rest, rewrite, asked)
-    return _uri(value, rewrite, asked)
+        return scheme + _uri(slashes + rest, rewrite, original_host)
+    return _uri(value, rewrite, original_host)
 
 
 _REFRESH = re.compile(rb"[0-9.]*[ \t]*(?:[;,][ \t]*)?(?:url[ \t]*=[ \t]*)?([\"']?)", re.IGNORECASE)
 _LINK = re.compile(rb'"(?:[^"\\]|\\.)*+"?|<([^>]*)', re.DOTALL)
 
 
-def _refresh(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+def _refresh(value: bytes, rewrite: HostRewrite, original_host: bytes) -> bytes:
     """Rewrite ``5; url=URI``, also with a comma, in quotes, or without ``url=``."""
     match = _REFRESH.match(value)
     assert match
     start, quote = match.end(), match[1]
     end = value.find(quote, start) if quote else -1
     end = len(value) if end < 0 else end
-    return value[:start] + _uri(value[start:end], rewrite, asked) + value[end:]
+    return value[:start] + _uri(value[start:end], rewrite, original_host) + value[end:]
 
 
-def _links(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
+def _links(value: bytes, rewrite: HostRewrite, original_host: bytes) -> bytes:
     """Rewrite each target in angle brackets, except in quoted parameters."""
 
     def replaced(match: re.Match[bytes]) -> bytes:
-        return match[0] if match[1] is None else b"<" + _uri(match[1], rewrite, asked)
+        return match[0] if match[1] is None else b"<" + _uri(match[1], rewrite, original_host)
 
     return _LINK.sub(replaced, value)
 
 
-def _cookie(value: bytes, rewrite: HostRewrite, asked: bytes) -> bytes:
-    domain = cookie_domain(asked)
+def _cookie(value: bytes, rewrite: HostRewrite, original_host: bytes) -> bytes:
+    domain = cookie_domain(original_host)
     pair, *attributes = value.split(b";")
     return b"".join((pair, *(_attribute(text, rewrite, domain) for text in attributes)))
 

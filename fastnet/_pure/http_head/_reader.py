@@ -85,7 +85,7 @@ class Reader:
         newline = data.find(b"\n", position)
         end = newline + 1 or len(data)
         if len(self._kept) + end - position > limit:
-            raise BadMessage("a line or a head that is too long")
+            raise BadMessage("a line or head that is too long")
         if self._kept or not newline + 1:
             self._kept += data[position:end]
         if not newline + 1:
@@ -96,7 +96,7 @@ class Reader:
             raise BadMessage("a line that ends in a bare LF")
         # RequestHead refuses them in a request's line. Some readers end a line there (RFC 9112, section 2.2).
         if not self.strict and (b"\r" in text_of(line) or b"\0" in line):
-            raise BadMessage("a bare CR or a NUL in a response's line")
+            raise BadMessage("a bare CR or a NUL in a response")
         return line, end
 
     def _head(self, data: bytes, position: int) -> int:
@@ -141,11 +141,11 @@ class Reader:
         text, _, extension = text_of(line).partition(b";")
         digits = text.rstrip(b" \t")
         if not digits or digits.translate(None, _HEX) or len(digits) > _CHUNK_DIGITS_LIMIT:
-            raise BadMessage("a chunk size that is no number")
+            raise BadMessage("an invalid chunk size")
         if has_control(extension):
             raise BadMessage("a control character in a chunk extension")
         if self.strict and _open_quote(extension):
-            raise BadMessage("a chunk extension whose quote is open")
+            raise BadMessage("an unclosed quote in a chunk extension")
         self._left = int(digits, 16)
         self._state = self._counted if self._left else self._trailer
         self._emit(line, 0, len(line))
@@ -168,7 +168,7 @@ class Reader:
         text = text_of(line)
         # A reader that merges trailers into the head would frame or route it differently (RFC 9110, 6.5.1).
         if text and self.strict and field_of(text)[0] in _IN_THE_HEAD:
-            raise BadMessage("a trailer that belongs into the head")
+            raise BadMessage("a Host or framing field in the trailers")
         self._emit(line, 0, len(line))
         if not text:
             self._size = 0

@@ -72,13 +72,13 @@ class Wire:
                 break
             except OSError as error:
                 return [*found.values()], error.errno or 0
-            told = reply(frame)
-            target = target_of(told[0]) if told else None
-            if told is None or target is None or states[target] != SILENT or target in found:
+            answer = reply(frame)
+            target = target_of(answer[0]) if answer else None
+            if answer is None or target is None or states[target] != SILENT or target in found:
                 continue
             start = target * MAC_SIZE
             number = int.from_bytes(macs[start : start + 4], "big")
-            macs[start : start + MAC_SIZE] = told[1]
+            macs[start : start + MAC_SIZE] = answer[1]
             stamp = stamp_of(ancillary[0][2]) if ancillary and ancillary[0][1] == SO_TIMESTAMPNS else 0
             found[target] = target, sent_at[target], number, stamp, ""
         return [*found.values()], 0

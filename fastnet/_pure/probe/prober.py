@@ -257,8 +257,8 @@ class Prober:
         return len(sent.cookie) == COOKIE and in_its_scope and may_be_anycast(self.family, self.anycast, to)
 
     def _cookie(self, to: tuple[bytes, int]) -> bytes:
-        told = f"{self._serial} {to}".encode()
-        return blake2b(told, key=self._key, digest_size=COOKIE).digest()
+        hashed = f"{self._serial} {to}".encode()
+        return blake2b(hashed, key=self._key, digest_size=COOKIE).digest()
 
     def _request(self, sequence: int, payload: bytes) -> bytes:
         fields = (self._family.echo_request, 0, 0, self.ident, sequence)

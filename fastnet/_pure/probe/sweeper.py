@@ -52,7 +52,7 @@ _DEAD_WINDOWS = 8
 """So many windows without any answer are taken for targets that are dead: the next ones age sooner."""
 _DEAD_AGE_NS = 2_000_000
 _NARROWEST = 16
-_PATIENCE_NS = 30 * NANOSECOND
+_LONGEST_REFUSAL_NS = 30 * NANOSECOND
 """So long the system may refuse to send at all."""
 _SHORTEST_TIMEOUT_NS = 100_000_000
 """The least that an adaptive timeout comes down to."""
@@ -298,7 +298,7 @@ class Sweep(Generic[Over]):
 
     def _end_pass(self, now_ns: int) -> int:
         """Wait for the last probe's answer, then turn to those that did not answer once more."""
-        deadline_ns = self._last_sent_ns + self._patience_ns()
+        deadline_ns = self._last_sent_ns + self._reply_timeout_ns()
         if now_ns < deadline_ns and self._unanswered:
             return deadline_ns
         if self._passes_left == 0:
@@ -308,7 +308,7 @@ class Sweep(Generic[Over]):
         self._refused_since_ns = 0
         return now_ns
 
-    def _patience_ns(self) -> int:
+    def _reply_timeout_ns(self) -> int:
         if not self._adaptive:
             return self._timeout_ns
         return self._expectation.within_ns(min(_SHORTEST_TIMEOUT_NS, self._timeout_ns), self._timeout_ns)
@@ -356,7 +356,7 @@ class Sweep(Generic[Over]):
         """Give a queue or table that is full some time, but not for ever."""
         self._not_before_ns = now_ns + _AGE_NS
         self._refused_since_ns = self._refused_since_ns or now_ns
-        if now_ns - self._refused_since_ns > _PATIENCE_NS:
+        if now_ns - self._refused_since_ns > _LONGEST_REFUSAL_NS:
             for target, _ in chain(self._batch, self._order):
                 self._note_refusal(target, code)
             self._batch = []

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ENDED = 0
 """No signal has this number: the forwarder has ended, by itself or after a stop."""
 
-_PATIENCE = 10.0
+_RULES_SECONDS = 10.0
 """Seconds that a reload waits for the writer of a pipe."""
 
 
@@ -198,7 +198,7 @@ class Service:
             return
         notify_systemd(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
         try:
-            self._forwarder.reload(load_rules(self._args.rules, _PATIENCE))
+            self._forwarder.reload(load_rules(self._args.rules, _RULES_SECONDS))
         except Exception as error:
             if self._endings:
                 return

@@ -89,7 +89,7 @@ def add_timing(parser: Parser) -> None:
     parser.add_argument(
         "-W",
         "--timeout",
-        type=patience,
+        type=timeout_or_auto,
         default=1.0,
         metavar="TIME",
         help="time to wait for a reply (1s); auto: adapted to the round-trip times",
@@ -167,7 +167,7 @@ def pattern(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def patience(text: str) -> Timeout:
+def timeout_or_auto(text: str) -> Timeout:
     """A time, or ``auto``."""
     return "auto" if text == "auto" else duration(text)
 
@@ -257,14 +257,14 @@ def converse(pinger: Pinger, destinations: list[Destination], args: Arguments) -
         with HeldInterrupt() as interrupt:
             while session.unfinished:
                 pinger.advance(session, printer.seconds_left())
-                for reply in session.told():
-                    interrupt.whole(printer.tell, reply)  # A request that is half counted would look lost.
+                for reply in session.take_news():
+                    interrupt.whole(printer.take, reply)  # A request that is half counted would look lost.
                 interrupt.whole(printer.end_interval, session)  # An awaited request would count twice.
     except BrokenPipeError:
         raise
     except (KeyboardInterrupt, OSError) as error:
-        for reply in session.told():  # replies of the last moment
-            printer.tell(reply)
+        for reply in session.take_news():  # replies of the last moment
+            printer.take(reply)
         printer.summarize(session)
         if isinstance(error, KeyboardInterrupt):
             return exits.INTERRUPTED
@@ -294,7 +294,7 @@ class Printer:
         keys = {(each.host, each.address): each.engine for each in self._destinations}
         return {key: Summary(*key, engine, self._interval, carried[key]) for key, engine in keys.items()}
 
-    def tell(self, reply: Reply) -> None:
+    def take(self, reply: Reply) -> None:
         self.whole[reply.host, reply.address].add(reply)
         if self._each and (reply.address or self._json):
             if self._json:
@@ -349,8 +349,8 @@ class Printer:
                 print_line(line(each))
 
 
-def name_of(told: Reply | PingResult | PathMTU) -> str:
-    return told.host if told.host == told.address else f"{told.host} ({told.address})"
+def name_of(named: Reply | PingResult | PathMTU) -> str:
+    return named.host if named.host == named.address else f"{named.host} ({named.address})"
 
 
 def print_reply(reply: Reply, moment: str) -> None:
@@ -390,19 +390,19 @@ def print_summary(summary: PingResult) -> None:
 
 
 def line(summary: PingResult) -> str:
-    told = f"{name_of(summary)}: {summary.sent} sent, {summary.received} received"
-    told += f", {summary.loss_percent:.0f}% loss"
+    text = f"{name_of(summary)}: {summary.sent} sent, {summary.received} received"
+    text += f", {summary.loss_percent:.0f}% loss"
     if summary.waiting:
-        told += f", {summary.waiting} still awaited"
+        text += f", {summary.waiting} still awaited"
     if summary.not_sent:
-        told += f", {summary.not_sent} not sent"
+        text += f", {summary.not_sent} not sent"
     if summary.duplicates:
-        told += f", {summary.duplicates} duplicates"
+        text += f", {summary.duplicates} duplicates"
     if summary.outage_s:
-        told += f", {summary.outage_s:g} s outage"
+        text += f", {summary.outage_s:g} s outage"
     if summary.alive:
         times = "/".join(f"{getattr(summary, f'rtt_{name}_ms'):.3f}" for name in TIMES)
-        told += f", rtt {'/'.join(TIMES)} = {times} ms"
+        text += f", rtt {'/'.join(TIMES)} = {times} ms"
         if summary.jitter_ms is not None:
-            told += f", jitter {summary.jitter_ms:.3f} ms"
-    return told
+            text += f", jitter {summary.jitter_ms:.3f} ms"
+    return text
