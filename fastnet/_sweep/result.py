@@ -245,9 +245,6 @@ class SweepResult(Sequence[Verdict]):
         Targets left open by an interruption are not among them. Raises InvalidArgument for a result of
         other targets.
         """
-        check_type("before", before, SweepResult, "a SweepResult")
-        if len(before) != len(self) or before.targets != self.targets:
-            raise InvalidArgument("before: expected a result of the same targets")
         return (self[index] for index in self._changed(before))
 
     def changed_states(self, before: "SweepResult") -> bytes:
@@ -258,6 +255,9 @@ class SweepResult(Sequence[Verdict]):
         return bytes(column)
 
     def _changed(self, before: "SweepResult") -> Iterator[int]:
+        check_type("before", before, SweepResult, "a SweepResult")
+        if len(before) != len(self) or before.targets != self.targets:
+            raise InvalidArgument("before: expected a result of the same targets")
         changed = {*differing(before.states, self.states)}
         for state in (_core.UNREACHABLE, _core.PENDING):
             for index in places(self.states, state):

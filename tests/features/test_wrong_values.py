@@ -85,7 +85,7 @@ RIGHT_OF: dict[str, dict[str, Any]] = {
 PARTS = {
     *("MTUSearch.steps", "Tracer.steps", "Pinger.advance", "Pinger.begin", "Pinger.follow", "Pinger.prober"),
     *("Pinger.resolve", "Pinger.look_up", "SweepResult", "Verdicts", "ipc.Child"),
-    *("targets.Targets.before", "targets.Targets.spans", "SweepResult.reason"),
+    *("targets.Targets.before", "targets.Targets.spans", "targets.Targets.stretches", "SweepResult.reason"),
     "Comparison",
 }
 """What only other parts of fastnet call."""
