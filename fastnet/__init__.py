@@ -4,8 +4,6 @@ A module is loaded on first use: ``fastnet.checksum`` imports the checksum code,
 the pinger, and ``import fastnet`` neither. ``__init__.pyi`` is what type checkers and editors read.
 """
 
-import sys
-
 __version__ = "0.2.0"
 
 _MODULES = frozenset(
@@ -59,6 +57,7 @@ __all__ = sorted([*_MODULES, *_HOME])
 
 
 def __getattr__(name: str) -> object:
+    import sys  # here, as completion of names would offer it
     from importlib import import_module  # only here: needed on first use only
 
     if name not in _MODULES and name not in _HOME:
