@@ -140,6 +140,8 @@ def test_a_dry_run_sends_nothing(sweep: Sweep, lab: Cluster) -> None:
     assert record["targets"] + record["left_out"] == 1 << 32
     assert record["requests"] == 2 * record["targets"]
     assert record["shards"] == -(-record["targets"] // 50_000)
+    everything = untimed(sweep("0.0.0.0/0", "--dry-run", "--include-special", "--json").stdout)
+    assert (everything["targets"], everything["left_out"]) == (1 << 32, 0)
     ran = sweep("10.200.0.0/16", "--dry-run", "--vantage-rate", "1000", "--mode", "compare")
     assert ran.stdout.splitlines() == [
         "targets    65,536",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+from pathlib import Path
 
 import pytest
 from command_table import A_TIME, LATE, SILENT, Hosts, Row, options_in, options_of, refused, undocumented
@@ -204,7 +206,10 @@ def test_each(prepared: Hosts, fastnet: Run, row: Row) -> None:
 
 
 def test_every_option_is_used_and_every_key_documented() -> None:
-    assert options_of("sweep") - options_in(USES) == set()
+    """Those of a cluster are in files of their own."""
+    texts = [path.read_text() for path in Path(__file__).parents[1].glob("*/test_distributed*.py")]
+    of_a_cluster = {*re.findall(r'"(--?[a-z-]+)', "".join(texts))}
+    assert options_of("sweep") - options_in(USES) - of_a_cluster == set()
     assert undocumented("sweep", JSON) == set()
 
 
