@@ -5,19 +5,19 @@
  *
  * The targets are intervals of addresses, ascending and apart. Of all their addresses in ascending order a
  * shard (first, step) has those at first, first + step, ...; target k of a sweep is the k-th of these. They are
- * sent to in the order of a permutation (permute.h) or ascending.
+ * probed in the order of a permutation (permute.h) or ascending.
  *
  * Only the send time of a request is kept. A reply is accepted only if its type, ident,
  * checksum and source are right and it returns the keyed cookie (SipHash-2-4 of the address, the time and the
- * number of the request) that was sent; its target is found by its source address. What may be a subnet's routers
- * (fn_may_be_anycast()) replies from another address (RFC 4443, 4.2): its target is found by its place, which the
- * payload also has if there is room for it, and the sender is kept. Errors come from the
- * socket's error queue (IP_RECVERR, ip(7)) and count only if no reply does.
+ * number of the request) that was sent; its source address is the target. If the target may be the routers of a
+ * subnet (fn_may_be_anycast()), the reply comes from another address (RFC 4443, 4.2): then the target is the index
+ * in the payload, which is there if there is room for it, and the sender is kept. Errors are read from the
+ * socket's error queue (IP_RECVERR, ip(7)) and count only without a reply.
  *
  * An ARP reply (RFC 826) or a neighbour advertisement (RFC 4861) returns no cookie. It is accepted if
  * it is addressed to us alone, has one host's hardware address, and is right in every field that is known
- * beforehand; an advertisement must be from this link (hop limit 255). Any host on the link may
- * answer for another: so does a proxy.
+ * beforehand; an advertisement must be from this link (hop limit 255). Any host on the link can
+ * answer for another one, as a proxy does.
  *
  * Answers drive the sending: at most `window` requests are unanswered after the newest one that was
  * answered (a forward acknowledgment). Without answers, requests leave the window, but not the
@@ -38,20 +38,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* An address as a number; for IPv4 only `low` is used. */
+/* An address as a number; IPv4 uses only `low`. */
 struct fn_number {
     uint64_t high, low;
 };
 
-/* Addresses that are known to be a subnet's routers, beside those that are by their form. */
+/* Known addresses of a subnet's routers, except those that are recognised by their form. */
 struct fn_anycast {
     const struct fn_number *list;
     size_t count;
 };
 
 /*
- * Whether it may be the address of all routers of an IPv6 subnet (RFC 4291, 2.6.1): its interface identifier, of 64 bits
- * (2.5.1), is 0, or it is known to be.
+ * Whether it may be the address of all routers of an IPv6 subnet (RFC 4291, 2.6.1): its interface identifier of 64 bits
+ * (2.5.1) is 0, or it is a known one.
  */
 bool fn_may_be_anycast(int family, const struct fn_anycast *known, struct fn_number address);
 
@@ -61,12 +61,12 @@ struct fn_span {
     uint64_t count;
 };
 
-/* A target's state: not (yet) sent to, sent to, an error came back, answered, decided by an earlier sweep. */
+/* A target's state: not probed (yet), probed, an error received, a reply received, decided by an earlier sweep. */
 enum fn_state { FN_PENDING, FN_SILENT, FN_UNREACHABLE, FN_ALIVE, FN_DECIDED };
 
 /*
- * What a target's slot holds depends on its state: FN_ALIVE: the round-trip time; FN_UNREACHABLE and FN_PENDING:
- * the number of a reason (0: none); FN_SILENT: when it was sent to.
+ * The content of a target's slot depends on its state: the round-trip time (FN_ALIVE), the number of a reason or 0
+ * (FN_UNREACHABLE, FN_PENDING), or the send time (FN_SILENT).
  */
 union fn_slot {
     uint32_t ticks;
@@ -78,20 +78,20 @@ union fn_slot {
 struct fn_reason {
     int refused;               /* 0: an ICMP error */
     uint8_t type, code;
-    uint32_t info;             /* the next hop's MTU where a packet was too big */
+    uint32_t info;             /* the next hop's MTU if a packet was too big */
     bool itself;               /* the target reported it; else `reporter` did */
     struct fn_number reporter;
 };
 
-/* Distinct reasons that are kept; what comes after that many more has reason FN_REASONS. */
+/* Maximum number of distinct reasons; any further one is FN_REASONS. */
 #define FN_REASONS 65535
 
 /* The errno of a target that is never sent to: unspecified or multicast. */
 #define FN_NOT_A_HOST 89
 
 /*
- * The wire of a sweep: an ICMP datagram socket, a raw one, an interface's packet socket (ARP or NDP), or a raw
- * one and its fast way (probe/turbo.h).
+ * The wire of a sweep: an ICMP datagram socket, a raw socket, an interface's packet socket (ARP or NDP), or a raw
+ * socket with turbo (probe/turbo.h).
  */
 enum fn_engine { FN_DATAGRAM, FN_RAW, FN_LINK, FN_TURBO };
 
@@ -111,36 +111,36 @@ struct fn_sweep_options {
     uint8_t key[16];
     struct fn_turbo *turbo;    /* of FN_TURBO: an open one, of the same family, ident and payload */
     struct fn_anycast anycast; /* as long as the sweep lives */
-    unsigned payload;          /* bytes behind the ICMP header: FN_SWEEP_PAYLOAD to 65507 */
+    unsigned payload;          /* bytes after the ICMP header: FN_SWEEP_PAYLOAD to 65507 */
     int64_t timeout;
-    bool adaptive;             /* less than `timeout` if the round-trip times allow it (RFC 6298) */
+    bool adaptive;             /* shorter than `timeout` if the round-trip times permit (RFC 6298) */
     unsigned retries;
     unsigned window;
     int64_t gap;               /* between two requests, for a rate; 0: none */
     uint64_t shard_first, shard_step;
     bool permuted;
     uint64_t seed;
-    struct fn_link link;       /* FN_LINK alone; of the above it needs no ident and no payload */
+    struct fn_link link;       /* only for FN_LINK, which needs no ident and no payload */
 };
 
 /* Bytes of payload that identify the request: its time, its number and its cookie. */
 #define FN_SWEEP_PAYLOAD 16
-/* With so many an IPv6 request also has which target it is for. */
+/* With so many bytes an IPv6 request also contains its target. */
 #define FN_ANYCAST_PAYLOAD 24
 
 struct fn_sweep;
 
 /*
  * A sweep of these spans, which are copied; `decided` has a bit for each target (bit k % 8 of byte k / 8), or is
- * NULL. 0, -ENOMEM, or -EINVAL where the spans are not ascending and apart or an option is out of range.
+ * NULL. 0, -ENOMEM, or -EINVAL if the spans are not ascending and apart or an option is out of range.
  */
 int fn_sweep_new(struct fn_sweep **out, const struct fn_sweep_options *options, const struct fn_span *spans,
                  size_t count, const uint8_t *decided);
 void fn_sweep_free(struct fn_sweep *sweep);
 
 /*
- * Works until the sweep is finished (1), the time `until` has come (0), or the socket fails (-errno). Once finished it
- * does nothing.
+ * Runs the sweep until it is finished (1), until the time `until` (0), or until the socket fails (-errno). Does nothing
+ * after the end.
  */
 int fn_sweep_run(struct fn_sweep *sweep, int64_t until);
 

@@ -1,4 +1,4 @@
-/* A sweep's messages of one socket, FN_BATCH at a time. */
+/* Sends and reads a sweep's messages over one socket, FN_BATCH at a time. */
 #define _GNU_SOURCE
 #include "probe/sweep.h"
 

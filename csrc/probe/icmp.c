@@ -10,7 +10,7 @@
 
 #include <linux/errqueue.h>
 
-/* Of a request, behind its ICMP header: time, number, cookie, of IPv6 its target where there is room, filler. */
+/* A request after its ICMP header: time, number, cookie, for IPv6 the target if there is room, filler. */
 enum { AT_TICKS = 8, AT_NUMBER = 12, AT_COOKIE = 16, AT_TARGET = 24 };
 
 static bool is_ipv4(const struct fn_sweep *sweep)
@@ -18,7 +18,7 @@ static bool is_ipv4(const struct fn_sweep *sweep)
     return sweep->options.family == AF_INET;
 }
 
-/* Whether requests have which target they are for. */
+/* Whether requests contain their target. */
 static bool has_target(const struct fn_sweep *sweep)
 {
     return !is_ipv4(sweep) && sweep->options.payload >= FN_ANYCAST_PAYLOAD;
@@ -87,7 +87,7 @@ struct fn_number fn_icmp_write_request(struct fn_sweep *sweep, unsigned place, u
     put32(icmp + AT_TICKS, ticks);
     put32(icmp + AT_NUMBER, number);
     put64(icmp + AT_COOKIE, cookie);
-    /* The kernel computes it anew for a datagram socket, and for IPv6, whose addresses it covers. */
+    /* For a datagram socket, and for IPv6, whose addresses it covers, the kernel computes it. */
     uint32_t sum = sweep->constant_sum + (number & 0xffff) + words(ticks) + words(number) + words(cookie);
     if (!is_ipv4(sweep))
         sum += words(to.high) + words(to.low);
@@ -117,7 +117,7 @@ static void wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target
     out->targets[place] = target;
 }
 
-/* What the cookie vouches for, if it is the one that was sent to this address. */
+/* The time and number in a payload, if its cookie is the one that was sent to this address. */
 static bool read_cookie(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_number address,
                         struct fn_answer *out)
 {
@@ -130,7 +130,7 @@ static bool read_cookie(const struct fn_sweep *sweep, const uint8_t *icmp, size_
     return out->whole;
 }
 
-/* Whether it answers the request to a subnet's routers, one of which replies from an address of its own. */
+/* Whether it answers a request to a subnet's routers, one of which replies from its own address. */
 static bool read_anycast(const struct fn_sweep *sweep, const uint8_t *icmp, size_t len, struct fn_answer *out)
 {
     if (!has_target(sweep) || len < FN_ICMP_HEADER + FN_ANYCAST_PAYLOAD)
@@ -147,7 +147,7 @@ static bool read_anycast(const struct fn_sweep *sweep, const uint8_t *icmp, size
 bool fn_icmp_parse_reply(const struct fn_sweep *sweep, const uint8_t *message, size_t len, struct fn_number from,
                          struct fn_answer *out)
 {
-    /* Of the other sockets the kernel keeps the IP header, and checks the checksum. */
+    /* For the other sockets the kernel removes the IP header and checks the checksum. */
     const bool bare = sweep->options.engine == FN_DATAGRAM || !is_ipv4(sweep);
     const uint8_t *const icmp = bare ? message : fn_icmp_within(message, &len);
 
@@ -164,7 +164,7 @@ bool fn_icmp_parse_quoted(const struct fn_sweep *sweep, const uint8_t *icmp, siz
     if (!fn_is_echo(icmp, len, is_ipv4(sweep) ? FN_ECHO_REQUEST_4 : FN_ECHO_REQUEST_6, sweep->options.ident))
         return false;
     *out = (struct fn_answer){.target = fn_sweep_target(sweep, to)};
-    /* A router need not quote the bytes after the ICMP header (RFC 792); those that it quotes must be right. */
+    /* A router need not quote the bytes after the ICMP header (RFC 792); quoted ones must be right. */
     return out->target != FN_NO_TARGET &&
            (len < FN_ICMP_HEADER + FN_SWEEP_PAYLOAD || read_cookie(sweep, icmp, len, to, out));
 }
@@ -181,7 +181,7 @@ static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_a
     return true;
 }
 
-/* The reason in an error that came back for a request to this address. */
+/* The reason in an ICMP error for a request to this address. */
 static struct fn_reason reason_of(const struct fn_sweep *sweep, const struct sock_extended_err *error,
                                   struct fn_number to)
 {

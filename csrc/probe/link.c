@@ -1,4 +1,4 @@
-/* Who has an address of the link: ARP and NDP requests as Ethernet frames, and whether a frame is one's answer. */
+/* ARP and NDP requests as Ethernet frames, and the matching of frames that answer them. */
 #define _GNU_SOURCE
 #include "bytes.h"
 #include "probe/sweep.h"
@@ -10,9 +10,9 @@
 #include <string.h>
 
 #define MAC 6
-/* The longest frame that is read: signed advertisements (RFC 3971) are long. */
+/* Maximum size of a frame to read: signed advertisements (RFC 3971) are long. */
 #define LONGEST 2048
-/* So many frames may be left from before. */
+/* Maximum number of frames left from before the sweep. */
 #define STALE_MOST 65536
 
 /* Ethernet. */
@@ -28,7 +28,7 @@ enum { AT_LENGTH = 4, AT_NEXT = 6, AT_HOPS = 7, AT_SOURCE = 8, AT_DESTINATION = 
 enum { AT_CHECKSUM = 2, AT_FLAGS = 4, AT_ASKED = 8, AT_OPTIONS = 24, SOLICITATION = 135, ADVERTISEMENT = 136 };
 enum { OPTION = 8, SOURCE_MAC = 1, TARGET_MAC = 2, SOLICITED = 0x40, MULTICAST = 0xff, HOPS = 255 };
 
-/* ff02::1:ff00:0, whose last three bytes are the asked address's, and the Ethernet address that goes with it. */
+/* ff02::1:ff00:0, with the last three bytes of the target's address, and the Ethernet address for it. */
 static const uint8_t ASKED_NODES[16] = {0xff, 0x02, [11] = 0x01, [12] = 0xff};
 static const uint8_t ASKED_NODES_MAC[MAC] = {0x33, 0x33, 0xff};
 
@@ -48,7 +48,7 @@ static bool same(struct fn_number a, struct fn_number b)
     return a.high == b.high && a.low == b.low;
 }
 
-/* A target's hardware address; while it waits for one, the number of its request. */
+/* A target's hardware address; until it is known, the number of the request. */
 static uint8_t *mac_of(const struct fn_sweep *sweep, uint64_t target)
 {
     return (uint8_t *)sweep->own + target * MAC;
@@ -87,7 +87,7 @@ static void init_ndp(const struct fn_sweep *sweep, uint8_t *frame)
     memcpy(icmp + AT_OPTIONS + 2, link->mac, MAC);
 }
 
-/* Answers to an earlier sweep's requests are no news. */
+/* Answers to an earlier sweep's requests do not count. */
 static void forget_stale(int fd)
 {
     for (unsigned i = 0; i < STALE_MOST && recv(fd, NULL, 0, MSG_DONTWAIT | MSG_TRUNC) >= 0; i++)
@@ -138,7 +138,7 @@ static void wire_request(struct fn_sweep *sweep, unsigned place, uint64_t target
     uint8_t *const frame = sweep->out.packets + place * sweep->packet_size;
     const struct fn_number address = fn_sweep_address(sweep, target);
 
-    (void)ticks; /* they are in the target's slot, and nowhere else */
+    (void)ticks; /* they are only in the target's slot */
     put32(mac_of(sweep, target), number);
     if (sweep->options.family == AF_INET)
         put32(frame + ETHERNET + AT_TARGET, (uint32_t)address.low);
@@ -162,7 +162,7 @@ static bool is_to_us(const struct fn_sweep *sweep, const uint8_t *frame, uint16_
            get16(frame + AT_TYPE) == type;
 }
 
-/* Whose hardware address a reply has, and that; NULL where it is none to us. */
+/* The address that a reply is about, and its hardware address; NULL if it is no reply to us. */
 static const uint8_t *parse_arp(const struct fn_sweep *sweep, const uint8_t *frame, size_t len,
                                 struct fn_number *whose)
 {
@@ -225,7 +225,7 @@ const uint8_t *fn_link_parse_reply(const struct fn_sweep *sweep, const uint8_t *
     return *target == FN_NO_TARGET ? NULL : mac;
 }
 
-/* A target's first answer counts: a later one may be from any host. */
+/* Only a target's first answer counts: a later one may be from any host. */
 static bool wire_reply(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
 {
     const struct msghdr *const message = &sweep->in.messages[place].msg_hdr;

@@ -1,4 +1,4 @@
-/* Messages of a socket, FN_BATCH at a time, and what is in them. */
+/* Reads messages of a socket, FN_BATCH at a time, and parses them. */
 #define _GNU_SOURCE
 #include "probe/message.h"
 

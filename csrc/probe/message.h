@@ -1,6 +1,6 @@
 /*
- * Receiving from an ICMP socket, for a sweep and for a prober: messages that are read together, what the
- * kernel adds to each, and the ICMP message in it. Nothing is read beyond a message's length.
+ * Receiving from an ICMP socket, for sweeps and probers: messages in batches, their control messages, and
+ * the ICMP message in each. Nothing is read beyond a message's length.
  */
 #ifndef FN_PROBE_MESSAGE_H
 #define FN_PROBE_MESSAGE_H
@@ -21,7 +21,7 @@ enum { FN_ECHO_REQUEST_6 = 128, FN_ECHO_REPLY_6 = 129, FN_REDIRECT_6 = 137 };
 /* Of an echo message: type, code, checksum, ident, sequence. */
 enum { FN_AT_CHECKSUM = 2, FN_AT_IDENT = 4, FN_AT_SEQUENCE = 6 };
 
-/* What is read together. */
+/* Messages of one batch. */
 struct fn_incoming {
     struct mmsghdr messages[FN_BATCH];
     struct iovec data[FN_BATCH];
@@ -30,22 +30,22 @@ struct fn_incoming {
     uint8_t *packets;
 };
 
-/* Room for messages of so many bytes: 0, or -ENOMEM. What was init'ed is freed, whatever that gave. */
+/* Allocates room for messages of so many bytes. 0, or -ENOMEM; call fn_incoming_free() after either. */
 int fn_incoming_init(struct fn_incoming *in, size_t size);
 void fn_incoming_free(struct fn_incoming *in);
-/* Reads at most `limit` (up to FN_BATCH) of what has arrived, without waiting: how many, or -errno. */
+/* Reads at most `limit` (up to FN_BATCH) messages, without waiting. Returns their number, or -errno. */
 int fn_incoming_read(struct fn_incoming *in, int fd, unsigned limit, int flags);
 
 /*
- * Whether a failure to read (not of the error queue) may be the first notice of an error that came back: such a one is
- * reported once, and where it is reported FN_NOTICES times while none came it is a refusal.
+ * Whether a failure to read (not of the error queue) may report an ICMP error. The socket reports such an error once;
+ * one that it reports FN_NOTICES times without a new ICMP error is a refusal.
  */
 bool fn_is_notice(int error);
 #define FN_NOTICES 16
 
-/* What the kernel adds to a message, where it is of this size at least; else NULL. */
+/* The data of a control message of at least this size; NULL without one. */
 const void *fn_control_of(const struct msghdr *message, int level, int type, size_t size);
-/* When the kernel received a message, by the wall clock; 0: unknown. */
+/* The kernel's receive timestamp of a message, by the wall clock; 0: unknown. */
 int64_t fn_stamp_of(const struct msghdr *message);
 /* The transmit time of the packet that a message of the error queue reports; 0: unknown. */
 int64_t fn_departure_of(const struct msghdr *message);
@@ -53,21 +53,21 @@ int64_t fn_departure_of(const struct msghdr *message);
 /* An IPv4 or IPv6 socket address as a number. */
 struct fn_number fn_number_of(const struct sockaddr_in6 *address);
 
-/* The ICMP message in what a raw IPv4 socket returns, and its length; NULL: none, or its checksum is wrong. */
+/* The ICMP message in a raw IPv4 socket's message, and its length; NULL: none, or a wrong checksum. */
 const uint8_t *fn_icmp_within(const uint8_t *message, size_t *len);
 /* Whether it is an echo message of this type and ident. */
 bool fn_is_echo(const uint8_t *icmp, size_t len, uint8_t type, uint16_t ident);
 
 struct sock_extended_err;
 
-/* The report in a message of the error queue, an error or a transmit timestamp; NULL: none. */
+/* The error or the transmit timestamp in a message of the error queue; NULL: none. */
 const struct sock_extended_err *fn_report_of(const struct msghdr *message, int family);
 /*
- * Whether that is an error that came back, and none of our own. No redirect: the probe was passed on; no source quench,
- * which means nothing any more (RFC 6633).
+ * Whether it is an ICMP error, not a local one. Redirects do not count, since the router forwarded the probe, nor does
+ * source quench, which is obsolete (RFC 6633).
  */
 bool fn_is_error(const struct sock_extended_err *report, int family);
-/* Who reported it, with the scope of a link-local one. */
+/* The sender of the error, with the scope of a link-local one. */
 struct sockaddr_in6 fn_reporter_of(const struct sock_extended_err *error, int family);
 
 #endif

@@ -13,10 +13,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-/* A thread that was joined may be listed a moment longer: milliseconds that it has to end. */
+/* Milliseconds to wait for threads to end: a joined thread may be listed a moment longer. */
 enum { ENDING_TIME = 1000 };
 
-/* Root is an ordinary user, and that stays so. */
+/* Root becomes an ordinary user, permanently. */
 enum {
     NO_ROOT = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
               SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED
@@ -51,7 +51,7 @@ static bool others_have_capabilities(void)
     return found;
 }
 
-/* Whether that is so for longer than threads take to end. */
+/* Whether it is still so after the time that threads take to end. */
 static bool others_keep_capabilities(void)
 {
     const struct timespec millisecond = {.tv_nsec = 1000000};
@@ -64,13 +64,13 @@ static bool others_keep_capabilities(void)
     return false;
 }
 
-/* 0 if it was done, or if it needs CAP_SETPCAP, which the caller lacks. */
+/* 0 if it succeeded, or if only CAP_SETPCAP, which the caller lacks, would permit it. */
 static int done_if_permitted(int result)
 {
     return result == 0 || errno == EPERM ? 0 : -errno;
 }
 
-/* What exec(3) could give back: root's capabilities, those of files, and the ambient ones. */
+/* Capabilities that exec(3) could restore: those of root and of files, and the ambient ones. */
 static int forbid_new_capabilities(void)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)

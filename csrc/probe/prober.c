@@ -1,4 +1,4 @@
-/* Single probes, and which of them each answer is for. */
+/* Single probes, and the matching of answers to them. */
 #define _GNU_SOURCE
 #include "probe/prober.h"
 
@@ -25,7 +25,7 @@ static bool is_udp(const struct fn_prober *prober)
     return prober->options.engine == FN_PROBER_UDP;
 }
 
-/* Of the other sockets the kernel keeps the IP header, and reckons with the checksum. */
+/* For the other sockets the kernel removes the IP header, and handles the checksum. */
 static bool is_raw_ipv4(const struct fn_prober *prober)
 {
     return prober->options.engine == FN_PROBER_RAW && is_ipv4(prober);
@@ -92,7 +92,7 @@ void fn_prober_cookie(const struct fn_prober *prober, const struct fn_probe *pro
     }
 }
 
-/* Goes on to the next slot that is free; NULL: there is none. */
+/* Advances to the next free slot; NULL: there is none. */
 static struct fn_probe *next_free(struct fn_prober *prober, int64_t now)
 {
     for (uint32_t i = 0; i < prober->slots; i++) {
@@ -103,7 +103,7 @@ static struct fn_probe *next_free(struct fn_prober *prober, int64_t now)
     return NULL;
 }
 
-/* The ICMP header for a payload that is this cookie, and the filler behind it. */
+/* The ICMP header for a payload of this cookie and the filler after it. */
 static void write_header(const struct fn_prober *prober, const struct fn_probe *probe, uint8_t *header,
                          unsigned filler_size)
 {
@@ -118,7 +118,7 @@ static void write_header(const struct fn_prober *prober, const struct fn_probe *
     }
 }
 
-/* Has a message sent with a TTL or hop limit of its own. */
+/* Sets the TTL or hop limit of one message. */
 static void add_ttl(const struct fn_prober *prober, struct msghdr *message, int ttl)
 {
     struct cmsghdr *const part = CMSG_FIRSTHDR(message);
@@ -129,7 +129,7 @@ static void add_ttl(const struct fn_prober *prober, struct msghdr *message, int 
     memcpy(CMSG_DATA(part), &ttl, sizeof ttl);
 }
 
-/* Takes an error that the next call on the socket would report; it stays in the error queue. */
+/* Clears the error that the next call on the socket would report; it stays in the error queue. */
 static void forget_error(const struct fn_prober *prober)
 {
     int forgotten;
@@ -139,8 +139,8 @@ static void forget_error(const struct fn_prober *prober)
 }
 
 /*
- * An error that an earlier probe met is reported by the next call on the socket, whatever that is about; it stays in
- * the error queue too. What is reported again is this message's own.
+ * The next call on the socket reports the error of an earlier probe, which also stays in the error queue. An error that
+ * is reported again is this message's own.
  */
 static int send_message(const struct fn_prober *prober, const struct msghdr *message)
 {
@@ -178,11 +178,11 @@ static int send_probe(const struct fn_prober *prober, struct fn_probe *probe, st
         message.msg_controllen = sizeof control;
         add_ttl(prober, &message, ttl);
     }
-    probe->sent = fn_clock_now(CLOCK_MONOTONIC); /* right before: the process may have been stopped meanwhile */
+    probe->sent = fn_clock_now(CLOCK_MONOTONIC); /* again: the process may have been stopped */
     return send_message(prober, &message);
 }
 
-/* Has departures counted from 0 anew: whether the kernel has counted one that it refused depends on how far it came. */
+/* Makes the kernel count packets from 0 again: it may have counted a refused one or not. */
 static void renumber_departures(struct fn_prober *prober)
 {
     const int fd = prober->options.fd, off = 0;
@@ -241,7 +241,7 @@ static bool was_sent_to(const struct fn_probe *probe, const struct sockaddr_in6 
            in_its_scope(probe, address);
 }
 
-/* Whether a reply from this address may be to it though it was sent to another: to a subnet's routers. */
+/* Whether a reply from this address may be to a probe to another one: that of a subnet's routers. */
 static bool may_be_one_of(const struct fn_prober *prober, const struct fn_probe *probe,
                           const struct sockaddr_in6 *address)
 {
@@ -249,7 +249,7 @@ static bool may_be_one_of(const struct fn_prober *prober, const struct fn_probe 
            fn_may_be_anycast(prober->options.family, &prober->options.anycast, probe->host);
 }
 
-/* Whether a payload begins with the probe's cookie, or is the beginning of it where that need not be `whole`. */
+/* Whether a payload begins with the probe's cookie, or unless `whole` is a part of it from its beginning. */
 static bool has_cookie(const struct fn_prober *prober, const struct fn_probe *probe, const uint8_t *payload, size_t len,
                        bool whole)
 {
@@ -262,7 +262,7 @@ static bool has_cookie(const struct fn_prober *prober, const struct fn_probe *pr
     return memcmp(payload, cookie, compared) == 0;
 }
 
-/* The probe that an echo message, a reply or a request that an error quotes, belongs to; NULL: none. */
+/* The probe of an echo message: of a reply, or of a request that an error quotes; NULL: none. */
 static struct fn_probe *probe_of_echo(const struct fn_prober *prober, const uint8_t *icmp, size_t len, uint8_t type,
                                       const struct sockaddr_in6 *host, bool whole)
 {
@@ -274,7 +274,7 @@ static struct fn_probe *probe_of_echo(const struct fn_prober *prober, const uint
     return is_its ? probe : NULL;
 }
 
-/* The probe that a reply is for; NULL: none. */
+/* The probe to which this is a reply; NULL: none. */
 static struct fn_probe *replied(const struct fn_prober *prober, const uint8_t *message, size_t len,
                                 const struct sockaddr_in6 *from)
 {
@@ -302,7 +302,7 @@ static int64_t rtt_of(const struct fn_prober *prober, const struct fn_probe *pro
 {
     const int64_t arrived = fn_clocks_when(&prober->clocks, stamp, probe->sent, now, now);
 
-    /* A departure that was numbered wrongly, because a packet was refused, is of another time. */
+    /* A timestamp with a wrong number, because a packet was refused, is from another time. */
     return arrived - fn_clocks_when(&prober->clocks, probe->left, probe->sent, arrived, probe->sent);
 }
 
@@ -333,7 +333,7 @@ bool fn_prober_take_reply(struct fn_prober *prober, const struct msghdr *message
                           struct fn_heard *out)
 {
     const struct sockaddr_in6 *const from = message->msg_name;
-    /* A reply longer than the request is not an echo of ours. */
+    /* A reply that is longer than the request is not to it. */
     struct fn_probe *const probe =
         message->msg_flags & MSG_TRUNC ? NULL : replied(prober, message->msg_iov->iov_base, len, from);
 
@@ -346,7 +346,7 @@ bool fn_prober_take_reply(struct fn_prober *prober, const struct msghdr *message
     return true;
 }
 
-/* Notes when the probe of this departure left. */
+/* Records the transmit timestamp of its probe. */
 static void note_departure(struct fn_prober *prober, uint32_t departure, const struct msghdr *message)
 {
     const uint64_t number = prober->departing[departure % FN_DEPARTING];
@@ -388,11 +388,11 @@ static int read_some(const struct fn_prober *prober, struct fn_incoming *in, uns
             return 0;
         if (flags || !fn_is_notice(-count) || notices == FN_NOTICES)
             return count;
-        forget_error(prober); /* the error queue has it in full */
+        forget_error(prober); /* the error queue has all of it */
     }
 }
 
-/* Takes up to `limit` of what the error queue holds, as far as there is room: the number of answers, or -errno. */
+/* Reads up to `limit` messages of the error queue while there is room: the number of answers, or -errno. */
 static int take_reports(struct fn_prober *prober, unsigned limit, struct fn_heard *out, unsigned room, bool *more)
 {
     int answers = 0;
@@ -421,7 +421,7 @@ int fn_prober_receive(struct fn_prober *prober, unsigned limit, struct fn_heard 
     const int replies = read_some(prober, &prober->replies, wanted, 0);
     if (replies < 0)
         return replies;
-    /* A probe's departure is reported before its reply arrives: once these were taken, none of these comes late. */
+    /* Transmit timestamps come before replies: after reading them, none of these probes' is still to come. */
     bool more_reports = false;
     int answers = take_reports(prober, 2 * limit, out, FN_HEARD - FN_BATCH, &more_reports);
     if (answers < 0)

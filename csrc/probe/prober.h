@@ -1,20 +1,21 @@
 /*
  * Single probes over one open socket, and the matching of answers to them.
  *
- * A probe is an ICMP echo request or, over a UDP socket, a datagram to a port from FN_FIRST_PORT on, which is answered
- * by errors only. It takes a slot, which is its sequence number or its port, and the slots take turns: one is skipped
- * while its probe is neither answered nor timed out. Until a slot is reused its last probe is kept,
+ * A probe is an ICMP echo request or, over a UDP socket, a datagram to a port from FN_FIRST_PORT on, which only errors
+ * answer. It takes a slot, which is its sequence number or its port. Slots are used in turn, except
+ * those whose probe is neither answered nor timed out. Until a slot is reused its last probe is kept,
  * answered or not, to recognise late answers and duplicates. The memory is that of all slots, at most 4 MB, of
  * which only used pages are allocated.
  *
  * A reply is accepted only if its type, ident, checksum and source are right, and it returns as much of the keyed
- * cookie (SipHash-2-4 of the host and the probe's number, twice) as was sent. What may be a subnet's routers
- * (fn_may_be_anycast()) replies from another address (RFC 4443, 4.2), and is accepted if all of the cookie was sent.
- * Errors come from the socket's error queue (IP_RECVERR, ip(7)). A router need not quote the cookie (RFC 792); what it quotes must be right.
+ * cookie (SipHash-2-4 of the host and the probe's number, twice) as was sent. The routers of a subnet
+ * (fn_may_be_anycast()) reply from another address (RFC 4443, 4.2); such a reply is accepted if the whole cookie was
+ * sent. Errors are read from the socket's error queue (IP_RECVERR, ip(7)). A router need not quote the cookie
+ * (RFC 792); the quoted part must be right.
  *
- * A round-trip time ends when the kernel received the answer, and begins right before the probe was sent or, with
- * `departures`, when the kernel handed it to the driver. Where the wall clock, which the kernel's timestamps are of,
- * was stepped meanwhile, it ends when the answer was read.
+ * A round-trip time begins directly before the probe is sent or, with `departures`, when the kernel passes it to the
+ * driver; it ends when the kernel receives the answer. The kernel's timestamps are of the wall clock: if that was
+ * stepped meanwhile, the time ends when the answer is read.
  *
  * The socket is the caller's: non-blocking, with SO_TIMESTAMPNS, the option that adds an answer's TTL or hop limit,
  * and IP_RECVERR or IPV6_RECVERR; for `departures` also with SO_TIMESTAMPING (TX_SOFTWARE, SOFTWARE, OPT_ID and
@@ -28,16 +29,16 @@
 #include "probe/message.h"
 #include "probe/timing.h"
 
-/* Bytes at the beginning of a payload; a smaller one has as much of them as it holds. */
+/* Bytes of the cookie at the beginning of a payload; a smaller payload has a part of it. */
 #define FN_COOKIE 16
 
-/* traceroute's first port, on which nobody listens. */
+/* traceroute's first port, which is usually closed. */
 #define FN_FIRST_PORT 33434
 
-/* Maximum probes whose departure is awaited: a packet that never leaves is never reported. */
+/* Maximum probes that await a transmit timestamp: the kernel reports none for a packet that never leaves. */
 #define FN_DEPARTING 4096
 
-/* Returned by fn_prober_send() if every slot waits for its answer. */
+/* Returned by fn_prober_send() if every slot is in use. */
 #define FN_NO_SLOT (-10000)
 
 enum fn_prober_engine { FN_PROBER_DATAGRAM, FN_PROBER_RAW, FN_PROBER_UDP };
@@ -48,10 +49,10 @@ struct fn_prober_options {
     int family;
     uint16_t ident;
     uint8_t key[16];
-    uint16_t first;        /* the slot to begin with */
+    uint16_t first;        /* the first slot to use */
     unsigned size;         /* of the largest payload */
-    const uint8_t *filler; /* what is behind the cookie, as long as the prober lives: size - FN_COOKIE bytes */
-    struct fn_anycast anycast; /* as long as the prober lives */
+    const uint8_t *filler; /* payload after the cookie, size - FN_COOKIE bytes; valid until fn_prober_free() */
+    struct fn_anycast anycast; /* valid until fn_prober_free() */
     bool departures;
 };
 
@@ -59,7 +60,7 @@ struct fn_probe {
     struct fn_number host;
     int64_t tag;
     int64_t sent, held_until;
-    int64_t left;     /* the kernel's timestamp, of the wall clock; 0: not known yet */
+    int64_t left;     /* the kernel's transmit timestamp, by the wall clock; 0: not known yet */
     uint64_t number;
     uint32_t scope;
     uint8_t cookie_size;
@@ -70,20 +71,20 @@ struct fn_probe {
 struct fn_heard {
     int64_t tag;
     int64_t rtt;
-    char from[INET6_ADDRSTRLEN]; /* of an error: who reported it */
+    char from[INET6_ADDRSTRLEN]; /* the sender, also of an error */
     uint32_t scope;
     int ttl;                     /* -1: unknown */
     bool is_error;
     uint8_t type, code;          /* of an error */
-    uint32_t info;               /* of an error: the next hop's MTU where a packet was too big */
+    uint32_t info;               /* of an error: the next hop's MTU if a packet was too big */
 };
 
 struct fn_prober {
     struct fn_prober_options options;
     struct fn_probe *probes; /* by slot */
     uint32_t slots;
-    uint64_t number; /* of the newest probe; what is left by `slots` is its slot */
-    uint64_t departing[FN_DEPARTING]; /* the probes' numbers, by that of their departure */
+    uint64_t number; /* of the newest probe; modulo `slots` it is its slot */
+    uint64_t departing[FN_DEPARTING]; /* the probes' numbers, by the number of their transmit timestamp */
     uint32_t departed;
     struct fn_clocks clocks;
     struct fn_incoming replies, reports;
@@ -97,27 +98,26 @@ void fn_prober_free(struct fn_prober *prober);
 void fn_prober_detach(struct fn_prober *prober);
 
 /*
- * Sends one probe with so much payload to an IPv4 or IPv6 socket address; `ttl` -1: the socket's own. Its slot is not
- * given to another for `timeout`, or until it is answered. 0, FN_NO_SLOT, -EINVAL for a size above the options', or
- * -errno; a queue that is full is -ENOBUFS.
+ * Sends one probe with so much payload to an IPv4 or IPv6 socket address; `ttl` -1 is the socket's. No other probe uses
+ * its slot for `timeout`, or until it is answered. 0, FN_NO_SLOT, -EINVAL for a size above the options', or
+ * -errno; -ENOBUFS for a full queue.
  */
 int fn_prober_send(struct fn_prober *prober, const struct sockaddr_in6 *to, int64_t tag, int64_t timeout, int ttl,
                    unsigned size);
 
-/* Room for what fn_prober_receive() gives. */
+/* Maximum number of answers of fn_prober_receive(). */
 #define FN_HEARD (4 * FN_BATCH)
 
 /*
- * Takes what has arrived: at most `limit` replies (up to FN_BATCH), and about twice `limit` of what the error queue
- * holds. How many answers are in `out`, or -errno where the system refuses to receive; `*more` is whether there may be
- * more.
+ * Reads at most `limit` replies (up to FN_BATCH), and about twice `limit` messages of the error queue. Returns the
+ * number of answers in `out`, or -errno if the system refuses to receive; `*more` is whether more may be waiting.
  */
 int fn_prober_receive(struct fn_prober *prober, unsigned limit, struct fn_heard *out, bool *more);
 
 /* The cookie of a probe. */
 void fn_prober_cookie(const struct fn_prober *prober, const struct fn_probe *probe, uint8_t cookie[FN_COOKIE]);
 
-/* What one message of so many bytes is, read at this time; of the error queue, or not. False: no answer. */
+/* The answer in one message of so many bytes, read at this time: of the socket or its error queue. False: none. */
 bool fn_prober_take_reply(struct fn_prober *prober, const struct msghdr *message, size_t len, int64_t now,
                           struct fn_heard *out);
 bool fn_prober_take_report(struct fn_prober *prober, const struct msghdr *message, size_t len, int64_t now,

@@ -24,7 +24,7 @@ static bool same(const struct fn_reason *a, const struct fn_reason *b)
            a->itself == b->itself && a->reporter.high == b->reporter.high && a->reporter.low == b->reporter.low;
 }
 
-/* The bucket of a reason, or the empty one where it belongs. */
+/* The bucket of a reason, or the empty one for it. */
 static uint32_t *bucket_of(const struct fn_sweep *sweep, const struct fn_reason *reason)
 {
     const struct fn_reasons *const reasons = &sweep->reasons;

@@ -1,4 +1,4 @@
-/* A program that takes frames out of the kernel, and its ring buffer. */
+/* An eBPF program that takes frames out of the kernel, and its ring buffer. */
 #define _GNU_SOURCE
 #include "probe/ring.h"
 
@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* linux/bpf.h, of which the systems that we are built on have but old ones. */
+/* linux/bpf.h; the build systems have only old versions of it. */
 enum { MAP_CREATE = 0, PROG_LOAD = 5, LINK_CREATE = 28 };
 enum { MAP_TYPE_RINGBUF = 27, PROG_TYPE_SCHED_CLS = 3, TCX_INGRESS = 46 };
 enum { TCX_NEXT = -1, TCX_DROP = 2 };
@@ -29,7 +29,7 @@ enum {
 
 struct instruction {
     uint8_t code;
-    uint8_t registers; /* which to, which from */
+    uint8_t registers; /* destination, source */
     int16_t offset;
     int32_t value;
 };
@@ -63,7 +63,7 @@ static void put(struct program *program, uint8_t code, unsigned to, unsigned fro
     program->code[program->count++] = (struct instruction){code, registers, offset, value};
 }
 
-/* A jump to where a frame is passed on, which put_pass() resolves. */
+/* A jump to the code that passes the frame on; put_pass() resolves it. */
 #define PASS INT16_MAX
 
 static void put_pass(struct program *program)
@@ -75,7 +75,7 @@ static void put_pass(struct program *program)
     put(program, EXIT, 0, 0, 0, 0);
 }
 
-/* As the kernel will have loaded it. */
+/* The value as the kernel loads it. */
 static uint32_t value_of(const uint8_t *bytes, size_t size)
 {
     uint16_t half;

@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What of a frame must be, in the bits of the mask, as in a wanted one, or as it is elsewhere in the frame itself. */
+/* A part of a frame that must equal, in the bits of the mask, that of the wanted frame or another part of itself. */
 struct fn_match {
     uint8_t at, size; /* 1, 2 or 4 bytes */
-    uint8_t like;     /* where else in the frame; 0: as in the wanted one */
+    uint8_t like;     /* offset of the other part; 0: the wanted frame */
     uint8_t mask[4];
 };
 
@@ -20,19 +20,19 @@ struct fn_ring {
     int fd, link;
     uint8_t *consumer, *producer; /* maps: a page; a page and twice the data */
     size_t page;
-    unsigned long read;           /* before this position all is read */
-    unsigned long last;           /* up to here the kernel may overwrite */
+    unsigned long read;           /* position up to which all is read */
+    unsigned long last;           /* position up to which the kernel may overwrite */
 };
 
 /* Bytes of records, with 8 bytes before each. */
 #define FN_RING_SIZE (256 << 10)
 
-/* A record: when it came, of CLOCK_MONOTONIC, and the frame from its network header on. */
+/* A record: its time by CLOCK_MONOTONIC, and the frame from its network header on. */
 #define FN_RING_STAMP 8
 
 /*
- * Takes each frame of `size` bytes at the ingress of an interface that matches `wanted`. 0 or -errno; fn_ring_close(),
- * which detaches it, and fn_ring_unmap(), after which nothing can be read, follow either.
+ * Takes each frame of `size` bytes at the ingress of an interface that matches `wanted`. 0 or -errno; after either call
+ * fn_ring_close(), which detaches the program, and fn_ring_unmap(), after which nothing can be read.
  */
 int fn_ring_open(struct fn_ring *ring, unsigned interface, const uint8_t *wanted, size_t size,
                  const struct fn_match *matches, size_t count);
@@ -40,8 +40,8 @@ void fn_ring_close(struct fn_ring *ring);
 void fn_ring_unmap(struct fn_ring *ring);
 
 /*
- * The next record, of *size bytes, or NULL. It stays as it is until fn_ring_release() is called. Until fn_ring_arm() is
- * called the kernel does not wake who polls the ring's descriptor.
+ * The next record, of *size bytes, or NULL. It is valid until fn_ring_release(). The kernel wakes a poll of the ring's
+ * descriptor only after fn_ring_arm().
  */
 const uint8_t *fn_ring_next(struct fn_ring *ring, size_t *size);
 void fn_ring_release(struct fn_ring *ring);

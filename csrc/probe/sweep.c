@@ -7,22 +7,22 @@
 #include <string.h>
 #include <time.h>
 
-/* A window that has seen no answer for so long has aged out; sooner where answers come sooner, but not than that. */
+/* Time without an answer after which the window ages; less if answers usually come sooner, down to a minimum. */
 #define AGE (10 * FN_MILLISECOND)
 #define SHORTEST_AGE (FN_MILLISECOND / 2)
-/* So many windows without any answer are taken for targets that are dead: the next ones age sooner. */
+/* Number of windows without an answer after which targets count as dead: the next windows age sooner. */
 #define DEAD_WINDOWS 8
 #define DEAD_AGE (2 * FN_MILLISECOND)
 #define NARROWEST 16
-/* So long the system may refuse to send at all. */
+/* Maximum time for which the system may refuse to send. */
 #define LONGEST_REFUSAL (30 * FN_SECOND)
-/* No batch takes so long to make, or to send. */
+/* Maximum time to build, or to send, a batch. */
 #define LONGEST_BATCH FN_MILLISECOND
-/* The least that an adaptive timeout comes down to. */
+/* Minimum adaptive timeout. */
 #define SHORTEST_TIMEOUT (100 * FN_MILLISECOND)
 /* Retries are batched for up to this time. */
 #define TOGETHER FN_MILLISECOND
-/* So many messages are read before it is looked at whether to send, or to stop. */
+/* Maximum number of messages to read before the next check whether to send or to stop. */
 #define READ_MOST (64 * FN_BATCH)
 
 static const struct fn_wire *const WIRES[] = {
@@ -101,7 +101,7 @@ void fn_sweep_free(struct fn_sweep *sweep)
     free(sweep);
 }
 
-/* There is no socket (any more). */
+/* Without a socket, or after it was closed. */
 static bool is_fatal(int error)
 {
     return error == EBADF || error == ENOTSOCK;
@@ -109,7 +109,7 @@ static bool is_fatal(int error)
 
 /* Answers */
 
-/* When the request that is answered was sent. Its slot is more exact than the request itself: it was written later. */
+/* The send time of the answered request. The slot, written later, is more exact than the request. */
 static uint32_t sent_at(const struct fn_sweep *sweep, const struct fn_answer *answer)
 {
     const uint32_t noted = sweep->slots[answer->target].ticks;
@@ -141,7 +141,7 @@ static void take_reply(struct fn_sweep *sweep, const struct fn_answer *answer, i
         note_responder(sweep, answer);
 }
 
-/* Whether it answers a newer request than every answer before. */
+/* Whether it answers a newer request than all answers before. */
 static bool is_newest(struct fn_sweep *sweep, const struct fn_answer *answer)
 {
     const uint64_t number = sweep->sent - (uint32_t)((uint32_t)sweep->sent - answer->number);
@@ -165,10 +165,10 @@ static void take(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t
 {
     const uint8_t state = sweep->states[answer->target];
 
-    /* A target without a retry may still answer an earlier request. */
+    /* A target that is not retried may still answer an earlier request. */
     if (state == FN_DECIDED || (state == FN_PENDING && (answer->reason || !answer->whole)))
         return;
-    /* A repeated answer is not progress: endless repetitions would keep requests in the window. */
+    /* A repeated answer is no progress: endless repetitions would keep requests in the window. */
     const bool first = state != FN_ALIVE && (state != FN_UNREACHABLE || !answer->reason);
     if (is_newest(sweep, answer) || first)
         note_progress(sweep, now);
@@ -182,7 +182,7 @@ static void take(struct fn_sweep *sweep, const struct fn_answer *answer, int64_t
     }
 }
 
-/* How many errors were read, ours or not. */
+/* The number of errors read, also of those that are not ours. */
 static unsigned read_errors(struct fn_sweep *sweep)
 {
     struct fn_answer answer;
@@ -216,7 +216,7 @@ static int read_replies(struct fn_sweep *sweep)
     return count;
 }
 
-/* An error's first notice is the result of any call on the socket; the error queue has it in full. */
+/* Any call on the socket may report an ICMP error first; the error queue has all of it. */
 static int receive(struct fn_sweep *sweep)
 {
     int count = FN_BATCH;
@@ -270,7 +270,7 @@ static int64_t due(const struct fn_sweep *sweep, uint64_t target, int64_t now)
     return (sent < sweep->last_pass_end ? sent : sweep->last_pass_end) + reply_timeout(sweep);
 }
 
-/* Fills the batch with the next targets of this pass that are to be sent to; of an empty one, when to look again. */
+/* Fills the batch with the next targets of this pass; if it is empty, returns when to try again. */
 static int64_t fill_batch(struct fn_sweep *sweep, unsigned room, int64_t now)
 {
     struct fn_outgoing *const out = &sweep->out;
@@ -296,8 +296,8 @@ static int64_t fill_batch(struct fn_sweep *sweep, unsigned room, int64_t now)
 }
 
 /*
- * A process that is stopped in a system call has done the call: where that took longer than any batch takes, all of
- * it left at the beginning.
+ * The send time of a batch. A process that is stopped in a system call has completed the call: if that took longer than
+ * any batch does, all of it left at the beginning.
  */
 static int64_t batch_time(int64_t before, int64_t after)
 {
@@ -324,7 +324,7 @@ static void note_sent(struct fn_sweep *sweep, unsigned count, int64_t before, in
     sweep->refused_since = 0;
 }
 
-/* Nothing could be sent for long: the rest of the pass is dropped. */
+/* After a long time without sending, drops the rest of the pass. */
 static void give_up_pass(struct fn_sweep *sweep, int error)
 {
     for (; sweep->place < sweep->size; sweep->place++)
@@ -354,8 +354,8 @@ static void refused(struct fn_sweep *sweep, int error, int64_t now)
 }
 
 /*
- * How many of the batch left, or -errno. What is reported may be an error that came back for an earlier request; it
- * is the first one's own where it is reported again while none had come.
+ * Sends the batch; the number of sent requests, or -errno. The socket may report the ICMP error of an earlier request;
+ * an error that it reports again without a new ICMP error is the first request's own.
  */
 static int send_batch(struct fn_sweep *sweep)
 {
@@ -374,7 +374,7 @@ static int64_t age(const struct fn_sweep *sweep)
     return fn_expect_within(&sweep->expect, SHORTEST_AGE, sweep->silent_stalls < DEAD_WINDOWS ? AGE : DEAD_AGE);
 }
 
-/* Nothing came back for a full window: let it age. Narrower if answers had come: some were lost. */
+/* Ages a full window without answers, and narrows it if there were answers before: some were lost. */
 static void stall(struct fn_sweep *sweep, int64_t now)
 {
     const unsigned half = sweep->window / 2 > NARROWEST ? sweep->window / 2 : NARROWEST;
@@ -398,8 +398,8 @@ static void finish(struct fn_sweep *sweep)
 }
 
 /*
- * Turns once more to those that did not answer, as soon as the first of them has had its time; after the last pass
- * the last one is waited for.
+ * Begins the next pass over the silent targets when the first of them times out; after the last pass, waits for the
+ * answer to the last request.
  */
 static int64_t end_pass(struct fn_sweep *sweep, int64_t now)
 {
@@ -420,7 +420,7 @@ static int64_t end_pass(struct fn_sweep *sweep, int64_t now)
     return now;
 }
 
-/* How many may be sent now; 0: not before *wake. */
+/* The number of requests that may be sent now; 0: none before *wake. */
 static unsigned room(struct fn_sweep *sweep, int64_t now, int64_t *wake)
 {
     uint64_t out = sweep->sent - sweep->newest;
@@ -439,7 +439,7 @@ static unsigned room(struct fn_sweep *sweep, int64_t now, int64_t *wake)
     }
     uint64_t free_places = sweep->window - out;
     if (sweep->options.gap) {
-        /* What was missed is made up for as far as that. */
+        /* Lost time is caught up by at most that much. */
         if (sweep->not_before < now - AGE)
             sweep->not_before = now - AGE;
         const uint64_t due = (uint64_t)((now - sweep->not_before) / sweep->options.gap) + 1;
@@ -448,7 +448,7 @@ static unsigned room(struct fn_sweep *sweep, int64_t now, int64_t *wake)
     return free_places < FN_BATCH ? (unsigned)free_places : FN_BATCH;
 }
 
-/* Sends all that may be sent now: 0, and *wake is the time of the next step; or -errno. */
+/* Sends what may be sent now: 0, and *wake is the time of the next step; or -errno. */
 static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
 {
     if (sweep->alive + sweep->decided == sweep->size) {
@@ -465,7 +465,7 @@ static int send_some(struct fn_sweep *sweep, int64_t now, int64_t *wake)
     }
     const int64_t before = time_now();
     if (before - now > LONGEST_BATCH && !sweep->remade) {
-        /* The process was stopped since the time in the requests: they are made once more. */
+        /* The process was stopped after the time in the requests: build them again. */
         sweep->remade = true;
         sweep->place = sweep->out.places[0];
         return 0;

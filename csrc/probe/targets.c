@@ -1,4 +1,4 @@
-/* Which address is which target. */
+/* The addresses of targets. */
 #define _GNU_SOURCE
 #include "probe/sweep.h"
 
@@ -28,7 +28,7 @@ static struct fn_number plus(struct fn_number number, uint64_t more)
     return (struct fn_number){.high = number.high + (low < more), .low = low};
 }
 
-/* How far `number` is above `base`, which is not above it; UINT64_MAX where that is further. */
+/* `number` minus `base`, which is not above it; UINT64_MAX if the difference is larger. */
 static uint64_t distance(struct fn_number base, struct fn_number number)
 {
     const uint64_t high = number.high - base.high - (number.low < base.low);
@@ -64,7 +64,7 @@ int fn_targets_init(struct fn_sweep *sweep, const struct fn_span *spans, size_t 
     return 0;
 }
 
-/* The last span that begins at this index or before. */
+/* The last span that begins at or before this index. */
 static size_t span_at(const struct fn_sweep *sweep, uint64_t index)
 {
     size_t low = 0, high = sweep->span_count;

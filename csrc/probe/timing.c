@@ -4,11 +4,11 @@
 
 #include <stdlib.h>
 
-/* Adjusting a clock slews it by at most one in a thousand; a difference above that is a step. */
+/* Clock adjustment slews by at most one in a thousand; a larger difference is a step. */
 #define TOLERANCE (50 * FN_MICROSECOND)
-/* Both clocks are read so many times at most. */
+/* Maximum number of reads of both clocks. */
 #define LOOKS 8
-/* Ticks go round: a difference above this is one below zero. */
+/* Ticks wrap: a difference above this is negative. */
 #define MOST_TICKS (UINT32_MAX / 2)
 
 int64_t fn_clock_now(clockid_t clock)

@@ -1,4 +1,4 @@
-/* Requests as frames, replies out of a ring. */
+/* Sends requests as frames, and reads replies from a ring. */
 #define _GNU_SOURCE
 #include "probe/turbo.h"
 
@@ -32,14 +32,14 @@ struct fn_turbo {
     struct fn_turbo_path path;
     int packets;
     struct fn_ring ring;
-    uint8_t headers[ETH_HLEN + IPV6_HEADER]; /* of a request, but for its target and checksum */
+    uint8_t headers[ETH_HLEN + IPV6_HEADER]; /* of a request, without its target and checksum */
     size_t headers_size;
     uint16_t headers_sum;                    /* of IPv4's header, or of IPv6's pseudo-header */
-    const uint8_t *records[FN_BATCH];        /* the messages read, and whether from the ring */
+    const uint8_t *records[FN_BATCH];        /* the messages read, and whether they are from the ring */
     bool from_ring;
 };
 
-/* What identifies a frame as one of our replies. */
+/* The parts that identify a frame as a reply to us. */
 static const struct fn_match IPV4_MATCHES[] = {
     {12, 2, 0, {0xff, 0xff}},             /* EtherType */
     {14, 1, 0, {0xff}},                   /* version, header length */
@@ -80,7 +80,7 @@ static void write_number(uint8_t *at, int family, struct fn_number address)
     }
 }
 
-/* An IP header of a message of so many bytes, with its constants alone. */
+/* Writes the constant parts of the IP header for a message of so many bytes. */
 static void write_ip(uint8_t *ip, int family, size_t size)
 {
     if (family == AF_INET) {
@@ -120,7 +120,7 @@ static int open_packets(struct fn_turbo *turbo)
 {
     const struct sockaddr_ll where = {.sll_family = AF_PACKET, .sll_ifindex = (int)turbo->path.interface};
 
-    /* Of protocol 0: it sends only. */
+    /* Protocol 0: the socket only sends. */
     turbo->packets = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (turbo->packets < 0 || bind(turbo->packets, (const struct sockaddr *)&where, sizeof where) < 0)
         return -errno;

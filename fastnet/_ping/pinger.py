@@ -23,7 +23,7 @@ ENGINES: tuple[PingEngine, ...] = get_args(PingEngine)
 
 
 class PingerOptions(TypedDict, total=False):
-    """What ``Pinger`` takes, which documents each of them."""
+    """The arguments of ``Pinger``, which documents them."""
 
     size: int
     pattern: bytes
@@ -119,7 +119,7 @@ class Pinger:
         _open_pingers.discard(self)
 
     def __repr__(self) -> str:
-        """Its state: the kind of the sockets that are open."""
+        """Its state, and the kind of its open sockets."""
         if self._poller.closed:
             return "<Pinger closed>"
         kinds = dict.fromkeys(f"{prober.engine} socket" for prober in self._probers.values())
@@ -164,7 +164,7 @@ class Pinger:
         timeout: Timeout = 1.0,
         **more: Unpack[Persistence],
     ) -> Iterator[Reply]:
-        """What becomes of each request to each host, as soon as it is known; ``count`` None has no end.
+        """The result of each request to each host, as soon as it is known; ``count`` None has no end.
 
         The arguments are those of the function ``ping``.
         """
@@ -178,11 +178,11 @@ class Pinger:
         timeout: Timeout = 1.0,
         **more: Unpack[Persistence],
     ) -> Session:
-        """A conversation to ``follow``. The arguments are those of ``replies``."""
+        """A session for ``follow``. The arguments are those of ``replies``."""
         return Session(self, self.resolve(hosts), Plan(count, interval, timeout, **more))
 
     def follow(self, session: Session) -> Iterator[Reply]:
-        """What becomes of each request, as soon as it is known. Broken off, ``waiting`` has the others."""
+        """The result of each request, as soon as it is known; after that, ``waiting`` has the others."""
         try:
             while session.unfinished:
                 self.advance(session)
@@ -230,10 +230,10 @@ class Pinger:
                 session.close()
 
     def resolve(self, hosts: "Iterable[Host | Destination]") -> list[Destination]:
-        """Each host's address, or all of them, with the socket for it; what is named twice counts once.
+        """Each host's address, or all of them, with the engine of its socket; duplicates count once.
 
-        Of a name that does not resolve, and of what is not the address of one host, it has the error. Raises
-        NotPermitted, NoSuchInterface, NoAddress where the source is not this machine's.
+        A name that does not resolve, or an address that is not one host's, has the error. Raises
+        NotPermitted, NoSuchInterface, NoAddress if the source is not an address of this machine.
         """
         several("hosts", hosts, "several hosts, as ['::1']")
         given = [host if isinstance(host, Destination) else host_text("hosts", host) for host in hosts]
@@ -282,11 +282,11 @@ class Pinger:
         return list(dict.fromkeys(note for prober in self._probers.values() for note in prober.notes))
 
     def fileno(self) -> int:
-        """Readable when there is something for one of the sessions."""
+        """The descriptor that is readable when a message for one of the sessions arrives."""
         return self._poller.fileno()
 
     def has_unread(self) -> bool:
-        """Whether something has arrived that nobody has read yet."""
+        """Whether a message has arrived that was not read yet."""
         return bool(self._poller.poll(0))
 
     def advance(self, session: "Session", longest: float = float("inf")) -> None:
@@ -337,7 +337,7 @@ os.register_at_fork(after_in_child=_after_fork)
 def summarize(
     destinations: Iterable[Destination], replies: Iterable[Reply], interval: float
 ) -> list[PingResult]:
-    """What ``Pinger.replies`` yielded, put together to one result for each destination."""
+    """The results of ``Pinger.replies``, combined to one for each destination."""
     of: dict[tuple[str, str], list[Reply]] = {}
     for reply in replies:
         of.setdefault((reply.host, reply.address), []).append(reply)

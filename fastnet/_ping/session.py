@@ -33,13 +33,13 @@ _BURST = 64
 _FLOOD_PAUSE_NS = 10_000_000
 """In a flood, requests per second without replies, as in ping(8)."""
 _READS = 64
-"""Tried at most before a request is given up: noise may come faster than it is read."""
+"""Maximum tries to send a request: noise may arrive faster than it is read."""
 _SPREAD_NS = 1_000_000
-"""Between the probes of one round to many hosts, so that they do not all leave in one burst."""
+"""Time between the probes of one round to many hosts, so that they do not leave in one burst."""
 _CATCH_UP_NS = 10_000_000
 """Maximum lost time that is caught up at once."""
 _FIRST, _SHORTEST, _LONGEST = 1.0, 0.1, 10.0
-"""Seconds that ``auto`` waits at first (RFC 6298, 2.1), at least and at most (nmap's)."""
+"""Seconds of the first timeout of ``auto`` (RFC 6298, 2.1), of the shortest and the longest (nmap's)."""
 
 
 class Persistence(TypedDict, total=False):
@@ -50,11 +50,11 @@ class Persistence(TypedDict, total=False):
     backoff: float
     """Factor of each timeout over the one before it, 1.5 by default."""
     enough: int | None
-    """After so many hosts have answered, nothing more is sent."""
+    """Number of answering hosts after which nothing more is sent."""
 
 
 class Plan:
-    """How hosts are asked; see ``multiping``. Raises InvalidArgument for what is out of range."""
+    """Numbers and times of requests; see ``multiping``. Raises InvalidArgument for a value out of range."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class RetransmitTimer:
         self.seconds: float = _FIRST if timeout == "auto" else timeout
 
     def seen(self, rtt: float) -> None:
-        """A reply took that many seconds."""
+        """Adapt to a reply that took so many seconds."""
         if not self._auto:
             return
         if not self._smoothed:
@@ -104,7 +104,7 @@ class RetransmitTimer:
         self.seconds = min(_LONGEST, max(_SHORTEST, self._smoothed + 4 * self._varied))
 
     def missed(self) -> None:
-        """The time was up: perhaps it was too short."""
+        """Adapt to a timeout, which may have been too short."""
         if self._auto:
             self.seconds = min(_LONGEST, 2 * self.seconds)
 
@@ -122,7 +122,7 @@ class Target:
 
 
 class Probe:
-    """One request, and what is known of it."""
+    """One request and its state."""
 
     __slots__ = ("again_ns", "answered", "deadline_ns", "error", "seq", "target", "tickets", "tries")
 
@@ -134,7 +134,7 @@ class Probe:
         """When each try was sent, by its ticket."""
         self.deadline_ns = 0
         self.again_ns = 0
-        """When it is due again without an answer, as the schedule counts."""
+        """The schedule's time at which it is due again without an answer."""
         self.error = "no answer"
         self.answered = False
 
@@ -197,7 +197,7 @@ class Session:
         self._schedule = _schedule(targets, plan.count, self._interval_ns, self._apart_ns)
         self._next = next(self._schedule, None)
         self._again = Deadlines()
-        """What is to be tried once more, by when that is due as the schedule counts."""
+        """Probes to retry, by the schedule's time at which they are due."""
         self._probes: dict[int, Probe] = {}
         """By ticket: a request has one for each time that it was sent."""
         self._deadlines = Deadlines()
@@ -205,7 +205,7 @@ class Session:
         self._alive = 0
         self._sent_ns = 0
         self._begin_ns = time.monotonic_ns()
-        """What the schedule counts from: later than it began by what was lost since."""
+        """The start of the schedule, moved by the time lost since."""
         self._not_before_ns = 0
         self._shortage = Shortage()
         self._put_off = 0
@@ -220,17 +220,17 @@ class Session:
         return bool(self._next or self._waiting or self._again.first() or self.news)
 
     def take_news(self) -> Iterator[Reply]:
-        """Each piece of news, once."""
+        """Each new result, once."""
         while self.news:
             yield self.news.popleft()
 
     def close(self) -> None:
-        """Answers to these requests concern nobody any more."""
+        """Ignore answers to these requests from now on."""
         for ticket in self._probes:
             self._pinger.sessions.pop(ticket, None)
 
     def waiting(self) -> Iterator[Reply]:
-        """What is known so far of each request that is still awaited."""
+        """A result for each request that is still awaited."""
         return (probe.failed() for probe in dict.fromkeys(self._probes.values()) if not probe.answered)
 
     def _forget(self, tickets: Iterable[int]) -> None:
@@ -239,7 +239,7 @@ class Session:
             self._probes.pop(ticket, None)
 
     def step(self) -> float:
-        """Give up what is over its time and send what is due. The seconds until there is more to do."""
+        """Give up requests after their timeouts and send due ones; return the seconds to the next step."""
         now_ns = time.monotonic_ns()
         while (first := self._deadlines.first()) and first[0] <= now_ns:
             if not first[2].answered and self._must_read():
@@ -269,14 +269,14 @@ class Session:
         return self._not_before_ns
 
     def _retry(self) -> tuple[int, int, Probe] | None:
-        """What is tried again before anything new is sent: what was due first, in a flood each."""
+        """A probe to retry before a new one is sent: the one that was due first; in a flood, any."""
         retry = self._again.first() if self._plan.retries else None
         if retry and self._next and retry[0] > self._next[0] and self._interval_ns:
             return None
         return retry
 
     def _must_read(self) -> bool:
-        """Whether there is something to read first: what came in time counts, however late it is read."""
+        """Whether there are messages to read first: answers that came in time count even if read late."""
         self._put_off = self._put_off + 1 if self._pinger.has_unread() else 0
         return 0 < self._put_off <= _READS
 
@@ -286,18 +286,18 @@ class Session:
             return
         self._waiting -= 1
         if probe.tries <= self._plan.retries:
-            probe.deadline_ns = 0  # Nothing that comes until it is sent again comes in time.
+            probe.deadline_ns = 0  # No answer before the retry comes in time.
             self._again.add((probe.again_ns, ticket, probe))
             return
         probe.target.timer.missed()
         self._fail(probe)
 
     def _fail(self, probe: Probe) -> None:
-        self._forget(probe.tickets)  # first: broken off between the two, it is not yielded twice
+        self._forget(probe.tickets)  # first, so that an interruption between the two does not yield it twice
         self.news.append(probe.failed())
 
     def _send_next(self, retry: tuple[int, int, Probe] | None) -> bool:
-        """Send what is due first. False where there is no room for it yet."""
+        """Send the probe that is due first. False if there is no room for it yet."""
         if retry:
             due_ns, _, probe = retry
         elif self._next:
@@ -320,7 +320,7 @@ class Session:
         return True
 
     def _send(self, probe: Probe) -> bool:
-        """Send a request, or fail it. False where it is to be tried again."""
+        """Send a request, or fail it. False if it is to be retried."""
         ticket = next(self._pinger.tickets)
         target = probe.target
         timeout = target.timer.seconds
@@ -365,7 +365,7 @@ class Session:
             self._end()
 
     def _end(self) -> None:
-        """As many hosts as wanted are known to be alive: nothing more is sent or awaited."""
+        """Enough hosts have answered: send and await nothing more."""
         self._next, self._waiting = None, 0
         self._again.clear()
         self._deadlines.clear()

@@ -13,23 +13,23 @@ _LONGEST_NS = 30 * _NANOSECOND
 
 
 class Shortage:
-    """What one sender finds: how long there has been no room for what it sends."""
+    """How long a sender has had no room in the send queue."""
 
     def __init__(self) -> None:
         self.since_ns = 0
-        """The sender sets it to 0 with everything that it sends."""
+        """The sender sets it to 0 after each packet that it sends."""
         self._is_logged = False
         self.until_ns = 0
-        """When it is worth another try."""
+        """When to try again."""
 
     def waits(self, error: OSError) -> bool:
-        """Whether what was refused so is to be tried again at ``until_ns``: after 30 s it is not."""
+        """Whether to retry at ``until_ns`` after this error; False after 30 s."""
         now_ns = time.monotonic_ns()
         if error.errno in _FULL:
             self.since_ns = self.since_ns or now_ns
             if now_ns - self.since_ns > _LONGEST_NS:
                 return False
-        elif error.errno != errno.EAGAIN:  # every sequence number waits: that ends by itself
+        elif error.errno != errno.EAGAIN:  # all sequence numbers are in use, for a limited time
             return False
         if not self._is_logged:
             self._is_logged = True
@@ -39,5 +39,5 @@ class Shortage:
 
     @property
     def until(self) -> float:
-        """``until_ns`` in seconds, as ``time.monotonic()`` has them."""
+        """``until_ns`` in seconds of ``time.monotonic()``."""
         return self.until_ns / _NANOSECOND

@@ -29,7 +29,7 @@ _IPV6_MTU_DISCOVER, _IPV6_RECVERR = 23, 25
 class Family(NamedTuple):
     """What differs between IPv4 and IPv6.
 
-    ``offender`` is where an error's cmsg holds who reported it, and ``offender_scope`` that one's scope.
+    ``offender`` is the offset of the sender in an error's cmsg, ``offender_scope`` that of its scope.
     """
 
     protocol: int
@@ -37,8 +37,8 @@ class Family(NamedTuple):
     echo_request: int
     echo_reply: int
     no_errors: tuple[int, ...]
-    """ICMP types among the errors that are none: a redirect passes the packet on, and a source quench means
-    nothing any more (RFC 6633)."""
+    """ICMP types that are no errors: a router that sends a redirect forwards the packet, and source quench is
+    obsolete (RFC 6633)."""
     ttl_option: int
     receive_ttl: int
     ttl_message: int
@@ -92,17 +92,17 @@ FAMILIES = {
 _TRANSMIT_STAMPS = 1 << 1 | 1 << 4 | 1 << 7 | 1 << 11
 _RECEIVE_STAMPS = 1 << 3 | 1 << 4
 _STAMPS_SECONDS, _STAMPS_PAUSE = 0.1, 0.0005
-"""How long the kernel may take to begin with timestamps, and between two looks."""
+"""Maximum time until the kernel begins with timestamps, and time between two checks."""
 TIMESTAMPING = (socket.SOL_SOCKET, _SO_TIMESTAMPING)
 TIMESTAMP = (socket.SOL_SOCKET, SO_TIMESTAMPNS)
 
 _IDENTIFIER, _BETWEEN_TWO = 64, 127
-"""Where an interface identifier begins (RFC 4291, 2.5.1), and the prefix length of a link of two routers."""
+"""First bit of an interface identifier (RFC 4291, 2.5.1), and prefix length of a link between two routers."""
 _NEVER_CUT = 552 - 60 - 8
-"""A payload that fits in the smallest path MTU that Linux takes for true (min_pmtu, ip-sysctl.rst)."""
+"""Size of a payload that fits in the smallest path MTU that Linux accepts (min_pmtu, ip-sysctl.rst)."""
 _BUFFER = 4 << 20
-"""Bytes for what has arrived, and as many for what waits to leave: three requests to each of 1,000 neighbours
-that do not answer ARP are held for three seconds."""
+"""Bytes of the receive buffer and of the send buffer. The kernel holds three requests to each of 1,000
+neighbours that do not answer ARP for three seconds."""
 
 
 def _cures(engine: str) -> str:
@@ -133,7 +133,7 @@ def open_socket(family: int, engine: str) -> tuple[socket.socket, str]:
 
 
 class Notes(list[str]):
-    """What the system did not let a socket do, and what is different without it."""
+    """The options that the system refused to a socket, and their effect."""
 
     def attempt(self, without: str, step: Callable[..., object], *arguments: Any) -> bool:
         """Set an optional socket option: False if the system refuses, which is recorded."""
@@ -170,9 +170,9 @@ def prepare_reading(sock: socket.socket, notes: Notes) -> None:
 def _await_timestamps() -> None:
     """Until the kernel timestamps what arrives.
 
-    It begins to a moment after the first socket of the system asks for it (net_enable_timestamp leaves that
-    to a work item), and what arrived before is stamped as it is read. SO_TIMESTAMPING leaves such
-    a one without. Where nothing passes over loopback, that can't be known.
+    It begins a moment after the system's first socket requests it (net_enable_timestamp uses a work item).
+    Until then packets are stamped as they are read; with SO_TIMESTAMPING they have no timestamp. If nothing
+    can be sent over loopback, this can't be found out.
     """
     deadline = time.monotonic() + _STAMPS_SECONDS
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -188,7 +188,7 @@ def _await_timestamps() -> None:
 
 
 def _enlarge(sock: socket.socket, force: int, plain: int) -> None:
-    """Set a buffer's size: above the system's limit where that is permitted, else up to it."""
+    """Set a buffer's size: above the system's limit if that is permitted, else up to it."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, force, _BUFFER)
     except OSError:
@@ -245,15 +245,15 @@ def set_mark(sock: socket.socket, mark: int) -> None:
 def set_dont_fragment(sock: socket.socket, dont_fragment: bool) -> None:
     """Whether a packet that is too big is dropped on its way, which is reported, instead of fragmented."""
     family = FAMILIES[sock.family]
-    # Not DO: with that the kernel itself refuses what is above a path's MTU that it has learnt, and nobody
-    # on the path is asked again.
+    # Not DO: then the kernel refuses packets above the path MTU that it has learnt, without sending
+    # them.
     sock.setsockopt(family.level, family.mtu_discover, _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(family.level, _IPV6_DONTFRAG, dont_fragment)
 
 
 def number_departures(sock: socket.socket) -> None:
-    """From now on timestamp each packet that leaves, by its number: they are counted from 0 anew."""
+    """Timestamp each sent packet from now on, by its number, counted from 0."""
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, 0)
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _TRANSMIT_STAMPS)
 
@@ -271,14 +271,14 @@ def pass_type(sock: socket.socket, kind: int) -> None:
 # Classic BPF (linux/filter.h): loads of a byte, a half word and a word, and what follows them.
 _LOADS = {1: 0x30, 2: 0x28, 4: 0x20}
 _JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
-# What loads a message's ident. IPv4 shows its own header first, IPv6 does not.
+# Loads a message's ident. IPv4 messages begin with their IP header, IPv6 ones do not.
 _LOAD_IDENT = {
     socket.AF_INET: ((0xB1, 0, 0, 0), (0x48, 0, 0, 4)),
     socket.AF_INET6: ((0x28, 0, 0, 4),),
 }
 _ACCEPT, _DROP = (_RETURN, 0, 0, 0xFFFFFFFF), (_RETURN, 0, 0, 0)
 _TO_US_ALONE = ((_LOADS[4], 0xFFFFF004, 0), (_LOADS[4], 0xFFFFF030, 0))
-"""SKF_AD_OFF + SKF_AD_PKTTYPE is that it is unicast to us, + SKF_AD_VLAN_TAG_PRESENT that it has no tag."""
+"""SKF_AD_OFF + SKF_AD_PKTTYPE: unicast to us; + SKF_AD_VLAN_TAG_PRESENT: without a VLAN tag."""
 
 
 def pass_ident(sock: socket.socket, ident: int) -> None:
@@ -296,7 +296,7 @@ def pass_only(sock: socket.socket, parts: list[tuple[int, bytes]]) -> None:
 
 
 def _compared(offset: int, value: bytes) -> Iterator[tuple[int, int, int]]:
-    """Which load at which offset must give which number."""
+    """For each load: its offset and the required number."""
     while value:
         size = min(4, 1 << len(value).bit_length() - 1)
         yield _LOADS[size], offset, int.from_bytes(value[:size], "big")
@@ -319,9 +319,9 @@ class Opened(NamedTuple):
     has_departures: bool
     """Whether the kernel timestamps each packet that leaves."""
     notes: tuple[str, ...]
-    """What the system did not let it do, and what is different without it."""
+    """The options that the system refused, and their effect."""
     anycast: tuple[int, ...]
-    """The addresses of all routers on our own links, beside those that their form shows."""
+    """The addresses of all routers on our own links, except those that are recognised by their form."""
 
 
 def open_probing(
@@ -337,7 +337,7 @@ def open_probing(
     size: int,
     transmit_timestamps: bool,
 ) -> Opened:
-    """A socket as it was asked for. Raises what Prober does."""
+    """A socket with these options. Raises what Prober does."""
     sock, engine = open_socket(family, engine)
     its, notes = FAMILIES[sock.family], Notes()
     try:
@@ -354,9 +354,9 @@ def open_probing(
         if dont_fragment is not None:
             set_dont_fragment(sock, dont_fragment)
         elif family == socket.AF_INET and size <= _NEVER_CUT:
-            # The kernel, which does not cut it either, would choose an IP id: 5 % of a sweep's CPU.
+            # Otherwise the kernel chooses an IP id for it: 5 % of a sweep's CPU time.
             notes.attempt("packets have an IP id", set_dont_fragment, sock, True)
-        # The kernel chooses the ident of a socket that is not raw, and shows it as its port.
+        # The kernel chooses the ident of a datagram socket, which is its port.
         own = 0 if engine == "raw" else sock.getsockname()[1]
         ident = own or int.from_bytes(os.urandom(2), "big")
         if engine == "raw":
@@ -375,7 +375,7 @@ def open_probing(
 def own_routers() -> Iterator[int]:
     """The addresses of all routers on our own links (RFC 4291, 2.6.1) whose prefixes are longer than 64 bits.
 
-    Not of a /127, where both addresses are hosts' (RFC 6164).
+    A /127 is left out: both addresses are those of hosts (RFC 6164).
     """
     from fastnet._system.interfaces import own_addresses  # IPv4 has none
 

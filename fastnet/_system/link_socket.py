@@ -11,18 +11,18 @@ from fastnet._system.interfaces import ETHERNET, NO_ARP, look_up, own_addresses
 from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
 
 ETHERTYPES: dict[int, int] = {socket.AF_INET: 0x0806, socket.AF_INET6: 0x86DD}
-"""ARP's (RFC 826) and IPv6's, for neighbour discovery (RFC 4861)."""
+"""EtherTypes of ARP (RFC 826), and of IPv6 for neighbour discovery (RFC 4861)."""
 ARP_REPLY = bytes.fromhex("0806 0001 0800 06 04 0002")
 """EtherType; hardware and protocol type, their address lengths, the operation."""
 ICMPV6, ADVERTISEMENT = 58, 136
 NEVER_FORWARDED = 255
 """The hop limit with which neighbour discovery proves that no router passed it on (RFC 4861 11.2)."""
 IPV6_AT, ICMP_AT = 14, 54
-"""Where these begin in a frame."""
+"""Offsets of these in a frame."""
 
 
 def expected_of_reply(family: int, mac: bytes, source: str) -> list[tuple[int, bytes]]:
-    """What an ARP reply or a neighbour advertisement to us has at which offset."""
+    """Bytes at offsets that an ARP reply or a neighbour advertisement to us has."""
     packed = socket.inet_pton(family, source)
     if family == socket.AF_INET:
         return [(12, ARP_REPLY), (32, mac + packed)]
@@ -34,12 +34,12 @@ def expected_of_reply(family: int, mac: bytes, source: str) -> list[tuple[int, b
 
 
 class Link:
-    """The open packet socket by which one interface is asked for neighbours of one family.
+    """An open packet socket for the neighbours of one family on one interface.
 
-    ``source`` is the numeric address in whose name is asked. ``mac`` is the interface's own, six bytes.
-    The kernel lets only replies to us through. Needs the capability CAP_NET_RAW when it is opened, not later.
-    Raises NotPermitted, with the remedy, NoSuchInterface, NoAddress where source is not this machine's,
-    InvalidArgument where source is no address or the interface speaks neither ARP nor NDP, OSError.
+    ``source`` is the numeric source address of requests, ``mac`` the interface's MAC address, six bytes. A
+    filter passes only replies to us. Opening needs the capability CAP_NET_RAW; later use does not. Raises
+    NotPermitted, with the remedy, NoSuchInterface, NoAddress if source is not an address of this machine,
+    InvalidArgument if source is not an address or the interface has neither ARP nor NDP, OSError.
     """
 
     def __init__(self, interface: str, family: int, source: str) -> None:
@@ -48,14 +48,14 @@ class Link:
         check_name(interface)
         self.socket = _open()
         try:
-            # For the time being to no protocol: nothing is to be queued before the filter is there.
+            # Bound to no protocol at first: no frame may be queued before the filter is attached.
             self._bind(0)
             self.mac = self._ethernet_mac()
             pass_only(self.socket, expected_of_reply(family, self.mac, self.source))
             notes = Notes()
             prepare_reading(self.socket, notes)
             self.notes = tuple(notes)
-            """What the system did not let the socket do, and what is different without it."""
+            """The options that the system refused, and their effect."""
             self._bind(ETHERTYPES[family])
         except BaseException:
             self.socket.close()

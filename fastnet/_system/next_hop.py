@@ -33,9 +33,9 @@ class Path(NamedTuple):
 
 
 def find_path(engine: str, family: int, route: Route) -> Path:
-    """The way of a prober to what a route reaches.
+    """The path of a prober's frames through a route.
 
-    Raises what ``open_turbo`` does, but for the kernel's own refusals.
+    Raises what ``open_turbo`` does, except for refusals of the kernel.
     """
     if engine != "raw":
         raise InvalidArgument(f"engine {engine}: turbo is the fast way of a raw prober")
@@ -52,7 +52,7 @@ def find_path(engine: str, family: int, route: Route) -> Path:
 
 
 def _resolve(family: int, interface: int, route: Route) -> bytes:
-    """The gateway's MAC address; the kernel asks for it, thrice, once there is something to send there."""
+    """The gateway's MAC address; the kernel resolves it by up to three requests when a packet is sent."""
     if found := neighbour(family, interface, route.gateway):
         return found
     deadline = time.monotonic() + _LONGEST_SECONDS
@@ -69,7 +69,7 @@ def _resolve(family: int, interface: int, route: Route) -> bytes:
 
 
 def neighbour(family: int, interface: int, address: str) -> bytes:
-    """The MAC address that the kernel has for a neighbour; empty where it does not know it (yet)."""
+    """The MAC address that the kernel has for a neighbour; empty if it has none yet."""
     destination = attribute(_ADDRESS, socket.inet_pton(family, address))
     with Netlink() as kernel:
         question = _NEIGHBOUR.pack(family, interface, 0, 0, 0) + destination

@@ -29,9 +29,9 @@ class Claim:
     """A listening socket at a Unix address that no live server has; the path goes when it is released.
 
     Starters and stoppers of servers in one directory take turns by a lock on the directory itself, so
-    nothing but the socket is ever left behind. Anybody who may read the directory can hold that lock: after
-    a second a server starts or stops without it. A socket file that nobody listens on (its server was killed)
-    is replaced; a live server's, or a file of any other kind, is never touched.
+    nothing but the socket is ever left behind. Any process that may read the directory can hold that
+    lock: after a second a server starts or stops without it. A socket file without a listener (its server was
+    killed) is replaced; that of a live server, or a file of any other kind, is never changed.
     """
 
     def __init__(self, address: Address, mode: int) -> None:
@@ -63,13 +63,13 @@ class Claim:
         return os.path.basename(self._address)
 
     def admits(self, uid: int, gid: int) -> bool:
-        """Whether the mode lets this user connect. For a path, the kernel has asked that already."""
+        """Whether the mode permits this user to connect. For a path, the kernel has checked that already."""
         if not self.abstract or uid in (0, os.geteuid()):
             return True
         return bool(self._mode & (stat.S_IWGRP if gid == os.getegid() else stat.S_IWOTH))
 
     def release(self) -> None:
-        """Remove the path if it is still ours, refuse new connections, and wake who waits in accept."""
+        """Remove the path if it is ours, refuse new connections, and wake threads that wait in accept."""
         try:
             if self._inode is not None:
                 self._remove_own()
@@ -120,7 +120,7 @@ class Claim:
             os.unlink(self._name, dir_fd=self._directory)
 
     def _take(self) -> None:
-        """Note which file is ours, and give it what the umask took from its mode."""
+        """Record which file is ours, and set the bits of its mode that the umask cleared."""
         try:
             found = os.lstat(self._name, dir_fd=self._directory)
         except OSError as error:  # Out of memory: later, its owner would be unknown.
@@ -138,7 +138,7 @@ class Claim:
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
-        """The directory's lock, if it is to be had within a second: whether it was."""
+        """Take the directory's lock within a second; whether that succeeded."""
         locked = self._lock()
         try:
             yield locked
@@ -168,7 +168,7 @@ def release_all() -> None:
 
 
 def unix_address(address: Address) -> bytes:
-    """What bind and connect take: a path, or with ``@`` before it a name of the abstract namespace."""
+    """The argument for bind and connect: a path, or after ``@`` a name of the abstract namespace."""
     if not isinstance(address, str | bytes | os.PathLike):
         raise InvalidArgument(
             f"address: expected a path, or @ and an abstract name, not {type(address).__name__}"

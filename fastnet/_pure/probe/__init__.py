@@ -53,7 +53,7 @@ _HOME = {
     "drop_capabilities": "fastnet._system.privileges",
     "open_turbo": "fastnet._pure.probe.turbo",
 }
-"""What a ping has no use for is loaded when it is named: it starts sooner."""
+"""Loaded on first use: a ping does not need these, and starts sooner."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Who has this address: the Ethernet frames of ARP (RFC 826) and of neighbour discovery (RFC 4861)."""
+"""The Ethernet frames of ARP (RFC 826) and of neighbour discovery (RFC 4861)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REQUEST = ARP_REPLY[:-1] + b"\1"
 
 _SOLICITATION, _SOLICITED = 135, 0x40
 _SOURCE_MAC, _TARGET_MAC = b"\1\1", b"\2\1"
-"""Options: their type, and their length in units of eight bytes."""
+"""The type of an option, and its length in units of eight bytes."""
 _MULTICAST = 0xFF
 _SOLICITED_NODES = 0xFF0200000000000000000001FF << 24
 _OPTIONS_AT = 78
@@ -43,7 +43,7 @@ class ARP:
         return self._request + address.to_bytes(4, "big")
 
     def reply(self, frame: bytes) -> tuple[int, bytes] | None:
-        """The address that a frame claims to be at a MAC, where it replies to one of our requests."""
+        """The address and the MAC in a frame that replies to one of our requests; None for other frames."""
         if frame[:6] != self._mac or frame[12:22] != ARP_REPLY or frame[32:42] != self._asker:
             return None
         mac = frame[22:28]
@@ -55,8 +55,8 @@ class ARP:
 class NDP:
     """Neighbour solicitations, and the check of advertisements in reply.
 
-    It must be solicited, and must pass the checks of RFC 4861 7.1.2; without the target's MAC it has
-    nothing (7.2.5). Who answers for somebody else (8.2.8, a proxy) sends it from an address of its own.
+    An advertisement must be solicited, pass the checks of RFC 4861 7.1.2, and contain the target's MAC
+    (7.2.5). A proxy (7.2.8) sends it from its own address.
     """
 
     longest = 2048
@@ -101,7 +101,7 @@ class NDP:
         )
 
     def reply(self, frame: bytes) -> tuple[int, bytes] | None:
-        """The address that a frame claims to be at a MAC, where it replies to one of our requests."""
+        """The address and the MAC in a frame that replies to one of our requests; None for other frames."""
         length = int.from_bytes(frame[18:20], "big")
         end = ICMP_AT + length
         if length < _SHORTEST_ADVERTISEMENT or len(frame) < end or frame[:6] != self._mac or frame[6] & 1:

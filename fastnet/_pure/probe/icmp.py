@@ -16,41 +16,41 @@ from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     Reply = tuple[int, int, int, int, str]
-    """Of the request that was replied to: target, ticks, number; the kernel's timestamp of the reply or 0.
+    """Target, ticks and number of the request that was replied to; the kernel's timestamp of the reply or 0.
 
-    And its source address if that is not the target's.
+    Last, its source address if that is not the target's.
     """
 
     from fastnet._pure.probe.prober import Prober
     from fastnet._pure.probe.targets import Targets
 
 _ECHO = struct.Struct("!HHHHIIQ")
-"""The ICMP header, type and code as one; of the payload: its time in ticks, its number, its cookie."""
+"""The ICMP header, type and code as one; then the payload's time in ticks, number and cookie."""
 _TARGET = struct.Struct("!Q")
-"""Behind these, of IPv6 and where there is room: the target, for what is answered from another address."""
+"""After these, for IPv6 and if there is room: the target, since a reply may come from another address."""
 _CONTROL_SIZE = socket.CMSG_SPACE(TIMESPEC.size)
-"""Room for the first control message, which is the timestamp."""
+"""Size of the first control message, which is the timestamp."""
 _WORD = (1 << 64) - 1
 NUMBERS = 0xFFFFFFFF
 _LONGEST_NS = 1_000_000
-"""No request takes so long to make."""
+"""Maximum time to build a request."""
 _TRUNCATED = int(socket.MSG_TRUNC)
 
 _TAILS = {4: [f"{byte}" for byte in range(256)], 16: [f"{byte:02x}" for byte in range(256)]}
-"""An address's last byte as its text ends, by the address's size."""
+"""The end of an address's text, by its last byte and its size."""
 
 
 @lru_cache(maxsize=4096)
 def _head(size: int, number: int) -> str:
-    """The text of an address but for its last byte: to look it up is quicker than to make all of it anew."""
+    """The text of an address without its last byte: a look-up is faster than formatting all of it."""
     packed = number.to_bytes(size - 1, "big")
     return packed.hex(":", -2) if size == 16 else "".join(f"{byte}." for byte in packed)
 
 
 class Wire:
-    """What is sent and read. A request has its time and number, and a keyed cookie vouches for both.
+    """Sends requests and reads answers. A request contains its time and number, and a keyed cookie for both.
 
-    The two loops are flat, and what they use is bound to local names: a sweep spends its time in them.
+    The two loops are flat and use local names, since a sweep spends its time in them.
     """
 
     def __init__(self, prober: Prober, targets: Targets) -> None:
@@ -80,7 +80,7 @@ class Wire:
     # comes first, because PYTHONHASHSEED may have made the other one known.
 
     def send(self, batch: list[tuple[int, int]], before: int) -> tuple[int, int]:
-        """Send to each (target, address), ``before + 1`` first: to how many, and what errno stopped it."""
+        """Send to each (target, address), from number ``before + 1`` on; return how many, and the errno."""
         send, pack, hashed, now_ns = self._socket.sendto, self._pack, self._hashed, time.monotonic_ns
         kind, ident, key, filler = self._request_type, self._ident, self._key, self._filler
         width, tails = self._family.address_size, _TAILS[self._family.address_size]
@@ -97,11 +97,11 @@ class Wire:
                 made_ns = now_ns()
                 ticks = made_ns >> TICK_BITS & TICKS
                 cookie = hash(hashed(key, packed, ticks, number)) & _WORD
-                # A datagram socket's, and that of IPv6, the kernel computes.
+                # The kernel computes that of a datagram socket, and of IPv6.
                 checksum = -(constant + sequence + ticks + number + cookie) % 0xFFFF
                 packet = pack(kind, checksum, ident, sequence, ticks, number, cookie, filler)
                 if now_ns() - made_ns <= _LONGEST_NS:
-                    break  # else it is made anew: the process was stopped since the time in it
+                    break  # else it is built again: the process was stopped after its time was taken
             try:
                 send(packet, host)
             except OSError as error:
@@ -109,7 +109,7 @@ class Wire:
         return len(batch), 0
 
     def receive(self, limit: int) -> tuple[list[Reply], int]:
-        """The replies among so many messages at most, and the errno of what stopped it or 0."""
+        """The replies among at most ``limit`` messages, and the errno that stopped the reading, or 0."""
         receive, unpack, unpack_stamp = self._socket.recvmsg, _ECHO.unpack_from, TIMESPEC.unpack
         hashed, target_of, number_of, parse = (
             self._hashed,
@@ -131,7 +131,7 @@ class Wire:
             if has_ip_header:
                 start = (data[0] & 0xF) * 4
                 icmp = data[start:]
-                # For the other sockets the kernel has checked it.
+                # The kernel checks it for the other sockets.
                 if number_of(icmp + b"\0" if size & 1 else icmp, "big") % 0xFFFF:
                     continue
                 packed = data[12:16]
@@ -158,7 +158,7 @@ class Wire:
         return found, 0
 
     def _of_anycast(self, data: bytes, ticks: int, number: int, cookie: int) -> int | None:
-        """The target that a reply from an address of a router's own is for: the routers of its subnet."""
+        """The target of a reply that a router sent from its own address: the routers of its subnet."""
         if not self._has_target or len(data) < _ECHO.size + _TARGET.size:
             return None
         (target,) = _TARGET.unpack_from(data, _ECHO.size)
@@ -171,11 +171,11 @@ class Wire:
         return target if cookie == hash(self._hashed(self._key, packed, ticks, number)) & _WORD else None
 
     def errors(self, limit: int) -> list[tuple[int | None, int, Failure | Departure]]:
-        """So much of the error queue: of each the target or None, the number, and the error."""
+        """At most ``limit`` entries of the error queue: target or None, number, and error of each."""
         return [(*self._quoted(each), each) for each in read_errors(self._socket, self._size, limit)]
 
     def _quoted(self, failure: Failure | Departure) -> tuple[int | None, int]:
-        """The target and number of the request that an error quotes; number 0 where that was cut off."""
+        """The target and number of the request that an error quotes; number 0 if that was cut off."""
         if isinstance(failure, Departure) or failure.error[0] in self._family.no_errors:
             return None, 0
         if len(failure.quoted) < ICMP.size:
@@ -185,7 +185,7 @@ class Wire:
             return None, 0
         packed = socket.inet_pton(self._socket.family, failure.address[0])
         target = self._targets.target(int.from_bytes(packed, "big"))
-        # A router need not quote bytes after the ICMP header (RFC 792); quoted ones must be right.
+        # A router need not quote bytes after the ICMP header (RFC 792); quoted bytes must be right.
         if len(failure.quoted) < _ECHO.size:
             return target, 0
         *_, ticks, number, cookie = _ECHO.unpack_from(failure.quoted)

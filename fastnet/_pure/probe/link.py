@@ -1,7 +1,7 @@
 """Sweeps of the addresses on a link of this machine, by ARP and neighbour discovery.
 
-The kernel's neighbour table holds 1,024 addresses (gc_thresh3, arp(7)), and what a socket sends to more of
-them is never sent. Here the requests are our own, over a packet socket (packet(7)), and so is the table.
+The kernel's neighbour table holds 1,024 addresses (gc_thresh3, arp(7)); packets to more of them are
+dropped. So the requests go over a packet socket (packet(7)), with a table of our own.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ _STALE_MOST = 1 << 16
 
 
 class Wire:
-    """What is asked over a link, and what answers. While a target's answer is waited for, the place of its
-    MAC holds the number of its newest request, and its slot the time of that, in ticks.
+    """Sends requests over a link and reads the replies.
+
+    Until a target replies, the place of its MAC has the number of its newest request, and its slot the time
+    of that request, in ticks.
     """
 
     def __init__(
@@ -43,10 +45,10 @@ class Wire:
         self._targets, self._states, self._macs = targets, states, macs
         self._ticks = memoryview(slots).cast("B").cast("I")
         for _ in read(self._socket, 0, _STALE_MOST):
-            pass  # answers to an earlier sweep's requests are no news
+            pass  # replies to an earlier sweep's requests do not count
 
     def send(self, batch: list[tuple[int, int]], before: int) -> tuple[int, int]:
-        """Ask for each (target, address), ``before + 1`` first: for how many, and what errno stopped it."""
+        """Send to each (target, address), from number ``before + 1`` on; return how many, and the errno."""
         send, request, macs, sent_at = self._socket.send, self._frames.request, self._macs, self._ticks
         for place, (target, address) in enumerate(batch):
             frame = request(address)
@@ -61,7 +63,7 @@ class Wire:
         return len(batch), 0
 
     def receive(self, limit: int) -> tuple[list[Reply], int]:
-        """The replies among so many frames at most, and the errno of what stopped it or 0."""
+        """The replies among at most ``limit`` frames, and the errno that stopped the reading, or 0."""
         receive, reply, longest = self._socket.recvmsg, self._frames.reply, self._frames.longest
         target_of, states, macs, sent_at = self._targets.target, self._states, self._macs, self._ticks
         found: dict[int, Reply] = {}
@@ -84,18 +86,18 @@ class Wire:
         return [*found.values()], 0
 
     def errors(self, limit: int) -> list[tuple[int | None, int, Failure | Departure]]:
-        """Nobody reports that a neighbour is not there."""
+        """None: no error is sent for an absent neighbour."""
         return []
 
 
 class LinkSweeper(Sweep[Link]):
-    """One ARP request or neighbour solicitation for each target, and ``retries`` more where nobody answered.
+    """Sends an ARP request or neighbour solicitation to each target, and ``retries`` more to silent ones.
 
-    Everything but what is sent is as a ``Sweeper`` has it. A target is alive where its reply comes to our
-    address and MAC, well-formed, and its MAC is kept with it; the first one counts. A proxy's reply is one.
-    Gratuitous announcements are none. What is not on the link does not answer, and our own addresses don't
-    either. Of several requests to a target the round-trip time is the newest one's. One sweep at a time
-    uses a link. Raises InvalidArgument for what is out of range.
+    Apart from the requests it works as ``Sweeper``. A target is alive if a well-formed reply comes to our
+    address and MAC; the MAC of the first reply is kept. A proxy's reply counts, a gratuitous announcement
+    does not. Addresses that are not on the link do not answer, and neither do our own. After several requests
+    to a target, the round-trip time is that of the newest. Only one sweep at a time may use a link. Raises
+    InvalidArgument for a value out of range.
     """
 
     def _make_wire(self) -> Wire:
@@ -103,7 +105,7 @@ class LinkSweeper(Sweep[Link]):
         return Wire(self._channel, self._targets, self._states, self._slots, self._macs)
 
     def mac(self, index: int) -> bytes | None:
-        """The MAC, six bytes, of a target that is alive. Raises IndexError for a target that there is not."""
+        """The MAC of an alive target, six bytes. Raises IndexError for an index that is out of range."""
         self._check_target(index)
         self._stop_unless_idle()
         start = index * MAC_SIZE

@@ -1,4 +1,4 @@
-"""A conversation: single probes, and which of them each answer is for."""
+"""Single probes, and the matching of answers to them."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _SEQUENCES = 1 << 16
 _IDENTIFIER = (1 << 64) - 1
 """The bits of an interface identifier."""
 _FIRST_PORT = 33434
-"""traceroute's first port, on which nobody listens."""
+"""traceroute's first port, which is usually closed."""
 _PORTS = (1 << 16) - _FIRST_PORT
 _CLOCK_TOLERANCE_NS = 50_000
 _REMEMBERED = 4096
-"""Probes that are remembered at least: late answers and duplicates are still known as such."""
+"""Minimum number of remembered probes: late answers and duplicates are matched to them."""
 
 
 def may_be_anycast(family: int, known: tuple[int, ...], number: int) -> bool:
     """Whether an address may be that of all routers of an IPv6 subnet (RFC 4291, 2.6.1).
 
-    Its interface identifier, of 64 bits (2.5.1), is 0, or it is known to be.
+    Its interface identifier of 64 bits (2.5.1) is 0, or it is one of the known addresses.
     """
     return family == socket.AF_INET6 and (number & _IDENTIFIER == 0 or number in known)
 
@@ -60,33 +60,32 @@ class _Sent:
         self.cookie = cookie
         self.answered = False
         self.left_wall_ns = 0
-        """When it left by the kernel's timestamp, of the wall clock; 0 while unknown."""
+        """The kernel's transmit timestamp, by the wall clock; 0 while unknown."""
         self.clock_offset = time.time_ns() - time.monotonic_ns()
         self.sent_ns = 0
         self.held_until = time.monotonic_ns() + timeout_ns
 
 
 class Prober:
-    """An open socket that sends probes of ``size`` payload bytes and matches what comes back.
+    """An open socket that sends probes of ``size`` payload bytes and matches answers to them.
 
     ``family`` is AF_INET or AF_INET6. ``engine`` is ``raw`` or ``datagram``, which send ICMP echo requests;
     ``auto``, the first of these two that is permitted (``.engine`` has it); or ``udp``, which needs no
-    privilege: datagrams to ports from 33434 on, answered by errors only, at their destination by port
+    privilege: datagrams to ports from 33434 on, which only errors answer, the destination's by port
     unreachable. ``source`` is a numeric address to send from, ``interface`` the only one to use, ``mark``
     a firewall mark, ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class. ``dont_fragment``
-    True sends packets up to the interface's MTU whole whatever the kernel knows of the path, so that a
-    router which can't pass one on reports it; False lets them be fragmented; None is the kernel's way, but
-    that what any path takes whole goes whole and without an IP id.
-    ``pattern`` is repeated to fill the payload behind the cookie, which takes 16 bytes.
-    ``transmit_timestamps`` reckons round-trip times from when the kernel handed a probe to the driver, else
-    from right before it was sent. What the system refuses to a socket, and can be done without, is in
-    ``notes``.
+    True sends packets up to the interface's MTU unfragmented, regardless of the kernel's path MTU, so that
+    a router that can't forward one reports it; False permits fragmentation; None is the kernel's default,
+    except that packets within the minimum MTU are sent unfragmented and without an IP id.
+    ``pattern`` is repeated to fill the payload after the cookie, which takes 16 bytes. With
+    ``transmit_timestamps``, round-trip times start when the kernel passes a probe to the driver, else
+    directly before it is sent. ``notes`` lists optional socket options that the system refused.
 
-    The routers of an IPv6 subnet have one address together, that of interface identifier 0 (RFC 4291,
-    2.6.1), and one of them replies from an address of its own: with the whole cookie that is believed.
-    Those of our own links' longer prefixes are in ``anycast``, as numbers. One thread at a time may call
-    it. Raises NotPermitted, which names the remedies, NoAddress where source is not this machine's,
-    NoSuchInterface, InvalidArgument for an engine that there is not, OSError.
+    The routers of an IPv6 subnet share the address with interface identifier 0 (RFC 4291, 2.6.1), and one
+    of them replies from its own address: such a reply is accepted if it has the whole cookie. ``anycast`` has
+    those addresses of our own links' longer prefixes, as numbers. One thread at a time may call it. Raises
+    NotPermitted, which names the remedies, NoAddress if source is not an address of this machine,
+    NoSuchInterface, InvalidArgument for an unknown engine, OSError.
     """
 
     __slots__ = (
@@ -135,7 +134,7 @@ class Prober:
         self._oldest = self._serial + 1
         self._sent: dict[int, _Sent] = {}
         self._departing: dict[int, _Sent] | None = {} if has_departures else None
-        """Probes whose departure the kernel has not reported yet, by its number."""
+        """Probes whose transmit timestamp the kernel has not reported yet, by its number."""
         self._departed = 0
         self._filler = filler_of(pattern, size)
 
@@ -155,13 +154,13 @@ class Prober:
         ttl: int | None = None,
         size: int | None = None,
     ) -> None:
-        """Send one probe to a socket address; its answers bear ``tag``.
+        """Send one probe to a socket address; its answers have this ``tag``.
 
-        It may have a TTL or hop limit of its own, and a payload smaller than the prober's. Its sequence
-        number or port is not given to another probe for ``timeout`` seconds, or until it is answered. Raises
-        OSError where it was not sent: ENOBUFS or ENOMEM where the send queue or the neighbour table is full,
-        EAGAIN where all sequence numbers wait. InvalidArgument for a payload that is larger than the
-        prober's, or a host that is not a numeric address.
+        It may have another TTL or hop limit, and a smaller payload than the prober's. No other probe uses its
+        sequence number or port for ``timeout`` seconds, or until it is answered. Raises OSError if it was not
+        sent: ENOBUFS or ENOMEM if the send queue or the neighbour table is full, EAGAIN if all sequence
+        numbers are in use; InvalidArgument for a payload larger than the prober's, or a host that is not a
+        numeric address.
         """
         size = self.size if size is None else size
         if not isinstance(size, int) or not 0 <= size <= self.size:
@@ -181,7 +180,7 @@ class Prober:
         except OSError:
             del self._sent[slot]
             if self._departing is not None:
-                # Whether the kernel has counted this one depends on how far it came.
+                # The kernel may have counted this one or not: it depends on where it failed.
                 self._departing, self._departed = {}, 0
                 number_departures(self._socket)
             raise
@@ -199,8 +198,8 @@ class Prober:
     def _send_packet(
         self, sent: _Sent, packet: bytes, messages: list[tuple[int, int, bytes]], destination: tuple[Any, ...]
     ) -> None:
-        # An error that an earlier probe met is reported by the next call on the socket, whatever
-        # that is about; it stays in the error queue too. What is reported again is this packet's own.
+        # The next call on the socket reports the error of an earlier probe, which also stays in the
+        # error queue. An error that is reported again is this packet's own.
         for _ in range(2):
             try:
                 sent.sent_ns = time.monotonic_ns()
@@ -224,7 +223,7 @@ class Prober:
         raise OSError(errno.EAGAIN, ALL_WAIT)
 
     def _forget_oldest(self, now: int) -> None:
-        """Two at most, for the one that is sent: a conversation without end takes no more and more memory."""
+        """At most two for each probe that is sent: memory stays bounded however long it runs."""
         for _ in range(2):
             slot = self._oldest % self._slots
             if self._serial - self._oldest < _REMEMBERED or (
@@ -235,7 +234,7 @@ class Prober:
             self._oldest += 1
 
     def _identity(self, address: tuple[Any, ...]) -> tuple[bytes, int]:
-        """The identity of a socket address: the host, and its scope, 0 if it has none."""
+        """The key of a socket address: the host, and its scope, or 0."""
         if not has_host(address):
             raise not_numeric(address)
         try:
@@ -250,7 +249,7 @@ class Prober:
         return host == sent.host and scope in (0, sent.scope)
 
     def _may_be_one_of(self, sent: _Sent, address: tuple[Any, ...]) -> bool:
-        """Whether a reply from this address may be to what was sent to another: to a subnet's routers."""
+        """Whether a reply from this address may be to a probe to another one: that of a subnet's routers."""
         _, scope = self._identity(address)
         in_its_scope = not sent.scope or scope in (0, sent.scope)
         to = int.from_bytes(sent.host, "big")
@@ -268,11 +267,11 @@ class Prober:
         return packet[:2] + checksum(packet).to_bytes(2, "big") + packet[4:]
 
     def receive(self, limit: int = 256) -> list[Answer]:
-        """Whatever has arrived for our probes, without waiting; ``limit`` messages are read at most."""
+        """The answers that have arrived, without waiting; at most ``limit`` messages are read."""
         answers = []
         size = self._family.header_size + ICMP.size + self.size
         replies = list(read(self._socket, size, limit))
-        # A probe's departure is reported before its reply arrives: after so many more, none is still to come.
+        # A transmit timestamp comes before the reply: after so many more probes, it will not come.
         errors = list(read_errors(self._socket, size, limit if self._departing is None else 2 * limit))
         now_ns = time.monotonic_ns()
         clock_offset = time.time_ns() - now_ns
@@ -296,7 +295,7 @@ class Prober:
                 sent.left_wall_ns = departure.stamp
 
     def _replied(self, data: bytes, address: tuple[Any, ...]) -> _Sent | None:
-        """The probe that this message replies to."""
+        """The probe to which this message is a reply."""
         if self.engine == "udp":
             return None
         icmp = self._icmp_part(data)
@@ -321,7 +320,7 @@ class Prober:
         return icmp if verify(icmp) else b""
 
     def _match(self, icmp: bytes, kind: int, address: tuple[Any, ...]) -> _Sent | None:
-        """The probe that this reply, or this request quoted by an error, belongs to."""
+        """The probe of this reply, or of this request that an error quotes."""
         if len(icmp) < ICMP.size:
             return None
         got, code, _, ident, sequence = ICMP.unpack_from(icmp)
@@ -343,19 +342,19 @@ class Prober:
 
 
 def _text(address: tuple[Any, ...]) -> str:
-    """A socket address as people write it, with its scope where it has one."""
+    """A socket address as text, with its scope if it has one."""
     if len(address) > 3 and address[3]:
         return host_by_system(address, socket.NI_NUMERICHOST)
     return str(address[0].partition("%")[0])
 
 
 def _rtt_ns(sent: _Sent, stamp: int, now_ns: int, clock_offset: int) -> int:
-    """From the kernel's timestamps, unless the wall clock that they are of was stepped meanwhile."""
+    """The time between the kernel's timestamps, unless the wall clock was stepped meanwhile."""
     elapsed = now_ns - sent.sent_ns
-    # Adjusting a clock slews it by at most one in a thousand; a difference above that is a step.
+    # Clock adjustment slews by at most one in a thousand; a larger difference is a step.
     steady = abs(clock_offset - sent.clock_offset) <= _CLOCK_TOLERANCE_NS + elapsed // 1000
     sent_wall_ns = sent.sent_ns + clock_offset
     if not (stamp and steady and sent_wall_ns <= stamp <= now_ns + clock_offset):
         return elapsed
-    # A departure that was numbered wrongly, because a packet was refused, is of another time.
+    # A timestamp with a wrong number, because a packet was refused, is from another time.
     return stamp - (sent.left_wall_ns if sent_wall_ns <= sent.left_wall_ns <= stamp else sent_wall_ns)

@@ -1,4 +1,4 @@
-"""What a prober's socket received, and its error queue."""
+"""Reads a prober's socket and its error queue."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from fastnet._system.icmp_sockets import FAMILIES, TIMESTAMP, TIMESTAMPING
 from fastnet._typing import Any, NamedTuple
 
 Message = tuple[bytes, dict[tuple[int, int], bytes], tuple[Any, ...]]
-"""What was read: the data, the ancillary data by level and type, the address."""
+"""One received message: the data, the ancillary data by level and type, the address."""
 
 ICMP = struct.Struct("!BBHHH")
 TIMESPEC = struct.Struct("@ll")
@@ -23,7 +23,7 @@ _CONTROL_SIZE = 512
 
 
 def read(sock: socket.socket, size: int, limit: int, flags: int = 0) -> Iterator[Message]:
-    """What has arrived, ``limit`` messages of ``size`` bytes at most. Raises OSError where it is refused."""
+    """At most ``limit`` messages of ``size`` bytes that have arrived. Raises OSError."""
     notices = 0
     for _ in range(limit):
         try:
@@ -34,11 +34,11 @@ def read(sock: socket.socket, size: int, limit: int, flags: int = 0) -> Iterator
             notices += 1
             if flags or error.errno not in NOTICES or notices == MOST_NOTICES:
                 raise cannot_receive(error.errno or 0) from None
-            forget_error(sock)  # the error queue has it in full
+            forget_error(sock)  # the error queue has all of it
             continue
         notices = 0
         if got & socket.MSG_TRUNC and not flags:
-            continue  # longer than our request: not an echo of ours
+            continue  # longer than our request: not a reply to it
         yield data, {(level, kind): value for level, kind, value in ancillary}, address
 
 
@@ -59,15 +59,15 @@ NOTICES = frozenset(
         errno.EREMOTEIO,
     }
 )
-"""What may be the first notice of an error that came back: it is the result of any call on the socket."""
+"""Errors of any call on the socket that may report an earlier probe's ICMP error."""
 MOST_NOTICES = 16
-"""Such a one is reported once; where it is reported so many times while none came it is a refusal."""
+"""An ICMP error is reported once; one that is reported so often without a new ICMP error is a refusal."""
 
 
 class Failure(NamedTuple):
-    """An ICMP error: the packet that it quotes, from its ICMP header on, and to whom that was sent.
+    """An ICMP error: the quoted packet, from its ICMP header on, and the address that it was sent to.
 
-    A redirect is one too, although the router that sends it has passed the packet on.
+    A redirect counts too, although its sender forwarded the packet.
     """
 
     quoted: bytes
@@ -76,19 +76,19 @@ class Failure(NamedTuple):
     info: int
     reporter: str
     scope: int
-    """The interface of a link-local reporter, else 0."""
+    """The interface of a link-local sender of the error, else 0."""
     stamp: int
 
 
 class Departure(NamedTuple):
-    """When a packet left."""
+    """A packet's transmit timestamp."""
 
     number: int
     stamp: int
 
 
 def read_errors(sock: socket.socket, size: int, limit: int) -> Iterator[Failure | Departure]:
-    """What is in the socket's error queue, at most ``limit``."""
+    """The entries of the socket's error queue, at most ``limit``."""
     family = FAMILIES[sock.family]
     for quoted, messages, address in read(sock, size, limit, socket.MSG_ERRQUEUE):
         error = messages.get((family.level, family.receive_error))
@@ -105,7 +105,7 @@ def read_errors(sock: socket.socket, size: int, limit: int) -> Iterator[Failure 
 
 
 def stamp_of(message: bytes | None) -> int:
-    """A timestamp of the kernel's in nanoseconds of the wall clock; 0 if there is none."""
+    """The kernel's timestamp in nanoseconds of the wall clock; 0 without one."""
     if not message:
         return 0
     seconds, nanoseconds = TIMESPEC.unpack_from(message)
@@ -118,5 +118,5 @@ def cannot_receive(code: int) -> OSError:
 
 
 def forget_error(sock: socket.socket) -> None:
-    """Take an error that the next call on the socket would report; it stays in the error queue."""
+    """Clear the error that the next call on the socket would report; it stays in the error queue."""
     sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -1,4 +1,4 @@
-"""A sweep: many targets, with no state of a request but its own payload."""
+"""A sweep: requests to many targets, whose state is in their own payload."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
 
 _BATCH = 64
 _READ_MOST = 1024
-"""So many messages are read before it is looked at whether to send, or to stop."""
+"""Maximum number of messages to read before the next check whether to send or to stop."""
 _AGE_NS = 10_000_000
-"""A window that has seen no answer for so long has aged out; sooner where answers come sooner."""
+"""Time without an answer after which the window ages; less if answers usually come sooner."""
 _SHORTEST_AGE_NS = 500_000
 _DEAD_WINDOWS = 8
-"""So many windows without any answer are taken for targets that are dead: the next ones age sooner."""
+"""Number of windows without an answer after which targets count as dead: the next windows age sooner."""
 _DEAD_AGE_NS = 2_000_000
 _NARROWEST = 16
 _LONGEST_REFUSAL_NS = 30 * NANOSECOND
-"""So long the system may refuse to send at all."""
+"""Maximum time for which the system may refuse to send."""
 _SHORTEST_TIMEOUT_NS = 100_000_000
-"""The least that an adaptive timeout comes down to."""
+"""Minimum adaptive timeout."""
 _FULL = (errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM)
 """Send queue or neighbour table full (IPv6 reports ENOMEM)."""
 _REASONS = 65_535
@@ -63,7 +63,7 @@ _REASONS = 65_535
 
 
 class Channel(Protocol):
-    """What a sweep's requests leave by: an open socket of one family."""
+    """The open socket of one family that sends a sweep's requests."""
 
     @property
     def family(self) -> int: ...
@@ -72,7 +72,7 @@ class Channel(Protocol):
 
 
 class Wire(Protocol):
-    """A sweep's requests and what answers them, over a channel; ``icmp.Wire`` documents each member."""
+    """Sends a sweep's requests over a channel and reads the answers; ``icmp.Wire`` documents each member."""
 
     def send(self, batch: list[tuple[int, int]], before: int) -> tuple[int, int]: ...
     def receive(self, limit: int) -> tuple[list[Reply], int]: ...
@@ -105,12 +105,12 @@ class Sweep(Generic[Over]):
         self._targets = Targets(spans, shard, seed)
         self._size = self._targets.size
         self._states = bytearray(self._size)
-        # Of an alive target the round-trip time, of a silent one the wire's, else the number of a reason.
+        # An alive target's round-trip time, a silent one's value of the wire, else the number of a reason.
         self._slots = array("f", bytes(4 * self._size))
         self._reasons: list[int | Answer] = []
         self._reason_numbers: dict[int | Answer, int] = {}
         self._responders: dict[int, str] = {}
-        """Of targets that were answered from another address."""
+        """The source addresses of replies that came from another address than the target."""
         self._unanswered = 0
         self._left = self._size - self._leave_out(decided)
 
@@ -139,7 +139,7 @@ class Sweep(Generic[Over]):
         raise NotImplementedError
 
     def _leave_out(self, decided: Buffer | None) -> int:
-        """Mark what an earlier sweep decided, and return how many these are."""
+        """Mark the targets that an earlier sweep decided; return their number."""
         bits = memoryview(decided or b"").cast("B")
         for target in range(self._size if bits else 0):
             if bits[target >> 3] >> (target & 7) & 1:
@@ -148,12 +148,12 @@ class Sweep(Generic[Over]):
 
     @property
     def size(self) -> int:
-        """How many targets there are."""
+        """The number of targets."""
         return self._size
 
     @property
     def sent(self) -> int:
-        """How many probes were sent so far."""
+        """The number of probes sent so far."""
         return self._sent
 
     @property
@@ -163,7 +163,7 @@ class Sweep(Generic[Over]):
 
     @property
     def states(self) -> memoryview:
-        """A byte a target, readable at any time."""
+        """One byte for each target, readable at any time."""
         return memoryview(self._states).toreadonly()
 
     @property
@@ -172,9 +172,9 @@ class Sweep(Generic[Over]):
         return memoryview(self._slots).toreadonly()
 
     def reason(self, index: int) -> int | Answer | None:
-        """Why a target is not probed (an errno) or not reachable (the error, with the target as its tag).
+        """Why a target is not probed (an errno) or unreachable (the error, with the target as tag).
 
-        Raises IndexError for a target that there is not.
+        Raises IndexError for an index that is out of range.
         """
         self._check_target(index)
         self._stop_unless_idle()
@@ -187,7 +187,7 @@ class Sweep(Generic[Over]):
         return reason._replace(tag=index, responder=reason.responder or self._host(index))
 
     def find_refused(self, begin: int) -> int:
-        """The first target from here on that was not probed for a known reason; ``size`` if there is none."""
+        """The first target from this one on that was not probed for a known reason; ``size`` without one."""
         self._stop_unless_idle()
         place = self._states.find(PENDING, begin)
         while place >= 0 and not self._slots[place]:
@@ -203,10 +203,10 @@ class Sweep(Generic[Over]):
         return socket.inet_ntop(self._channel.family, packed)
 
     def close(self) -> None:
-        """Nothing is held but a socket that is somebody else's to close."""
+        """Does nothing: the socket is the owner's to close."""
 
     def run(self, seconds: float) -> bool:
-        """Work for about that long at most. True once every target has its verdict. Raises OSError."""
+        """Work for at most about so many seconds. True once every target has its verdict. Raises OSError."""
         check_time("seconds", seconds)
         until_ns = monotonic_ns() + int(seconds * NANOSECOND)
         if not self._at_work.acquire(blocking=False):
@@ -218,8 +218,8 @@ class Sweep(Generic[Over]):
 
     def _run(self, until_ns: int) -> bool:
         while not self._finished:
-            # First of all: what came while nobody ran the sweep keeps its window, and its targets, from
-            # being given up.
+            # First, so that answers that came between two runs count before the window ages or a target
+            # is given up.
             self._read_replies()
             wake_ns = min(self._send_some(), until_ns)
             wait_ns = wake_ns - monotonic_ns()
@@ -230,13 +230,13 @@ class Sweep(Generic[Over]):
         return self._finished
 
     def pace(self, rate: float | None) -> None:
-        """Send at most so many probes a second from now on; None: no limit. Raises InvalidArgument."""
+        """Limit the rate to so many probes a second from now on; None is no limit. Raises InvalidArgument."""
         check_rate(rate)
         self._stop_unless_idle()
         self._gap_ns = _gap_ns(rate)
 
     def _stop_unless_idle(self) -> None:
-        """Refuse to read results during another thread's run(), or to run a sweep twice at once."""
+        """Refuse to read results during another thread's run(), and a second run at the same time."""
         if self._at_work.locked():
             raise _at_work_elsewhere()
 
@@ -246,7 +246,7 @@ class Sweep(Generic[Over]):
     # Sending
 
     def _pass(self) -> Iterator[tuple[int, int]]:
-        """The targets that are still to be sent to, with their addresses."""
+        """The targets without a probe so far, with their addresses."""
         states = self._states
         first, last = MULTICAST[socket.AddressFamily(self._channel.family)]
         for target, number in self._targets.in_order():
@@ -258,7 +258,7 @@ class Sweep(Generic[Over]):
             yield target, number
 
     def _send_some(self) -> int:
-        """Send all that may be sent now, and return the time of the next step."""
+        """Send what may be sent now; return the time of the next step."""
         now_ns = monotonic_ns()
         if self._left == 0:
             self._finished = True
@@ -274,7 +274,7 @@ class Sweep(Generic[Over]):
             out = 0
         room = min(_BATCH, self._window - out)
         if self._gap_ns:
-            # What was missed is made up for as far as that.
+            # Lost time is caught up by at most that much.
             self._not_before_ns = max(self._not_before_ns, now_ns - _AGE_NS)
             room = min(room, (now_ns - self._not_before_ns) // self._gap_ns + 1)
         self._batch = self._batch or list(islice(self._order, room))
@@ -288,7 +288,7 @@ class Sweep(Generic[Over]):
         return self._expectation.within_ns(_SHORTEST_AGE_NS, longest_ns)
 
     def _stall(self, now_ns: int) -> None:
-        """Nothing came back for a full window: let it age. Narrower if answers had come: some were lost."""
+        """Age a full window without answers, and narrow it if there were answers before: some were lost."""
         narrower = max(_NARROWEST, self._window // 2)
         self._window = min(self._widest, narrower) if self._answered_since_stall else self._widest
         self._answered_since_stall = False
@@ -297,7 +297,7 @@ class Sweep(Generic[Over]):
         self._progress_ns = now_ns
 
     def _end_pass(self, now_ns: int) -> int:
-        """Wait for the last probe's answer, then turn to those that did not answer once more."""
+        """Wait for the answer to the last probe, then begin the next pass over the silent targets."""
         deadline_ns = self._last_sent_ns + self._reply_timeout_ns()
         if now_ns < deadline_ns and self._unanswered:
             return deadline_ns
@@ -324,10 +324,10 @@ class Sweep(Generic[Over]):
             self._note_refusal(self._batch.pop(0)[0], code)
 
     def _send(self, batch: list[tuple[int, int]]) -> tuple[int, int]:
-        """How many were sent, and the errno with which the first one was refused, or 0.
+        """The number of probes sent, and the errno with which the first one was refused, or 0.
 
-        What is reported may be an error that came back for an earlier request; it is this one's own where it
-        is reported again while none had come.
+        The socket may report the ICMP error of an earlier request. An error that it reports again without a
+        new ICMP error is this request's own.
         """
         alone = 0
         for _ in range(_READ_MOST):
@@ -353,7 +353,7 @@ class Sweep(Generic[Over]):
         self._not_before_ns += len(batch) * self._gap_ns
 
     def _hold(self, code: int, now_ns: int) -> None:
-        """Give a queue or table that is full some time, but not for ever."""
+        """Wait for room in a full queue or table, for a limited time."""
         self._not_before_ns = now_ns + _AGE_NS
         self._refused_since_ns = self._refused_since_ns or now_ns
         if now_ns - self._refused_since_ns > _LONGEST_REFUSAL_NS:
@@ -362,8 +362,8 @@ class Sweep(Generic[Over]):
             self._batch = []
 
     def _note_refusal(self, target: int, code: int) -> None:
-        # The silence of one that can't be asked again means nothing: what hinders us may have swallowed its
-        # answer too.
+        # A target that can't be probed again is not silent: its answer may have been lost for the same
+        # reason.
         if self._states[target] == SILENT:
             self._states[target] = PENDING
             self._unanswered -= 1
@@ -371,7 +371,7 @@ class Sweep(Generic[Over]):
             self._slots[target] = self._number_of(code)
 
     def _number_of(self, reason: int | Answer) -> int:
-        """The number under which a reason is kept; equal ones are kept once."""
+        """The number of a reason; equal reasons have one number."""
         if reason not in self._reason_numbers and len(self._reasons) < _REASONS:
             self._reasons.append(reason)
             self._reason_numbers[reason] = len(self._reasons)
@@ -381,7 +381,7 @@ class Sweep(Generic[Over]):
 
     def _read_replies(self) -> None:
         replies, code = self._wire.receive(_READ_MOST)
-        if code:  # the error queue has in full what this may be the first notice of
+        if code:  # the error queue has all of the error that this may report
             self._notices = 0 if self._read_errors() else self._notices + 1
             if code not in NOTICES or self._notices == MOST_NOTICES:
                 raise cannot_receive(code)
@@ -392,13 +392,13 @@ class Sweep(Generic[Over]):
             self._note_answers(self._take_replies(replies), self._place(number))
 
     def _take_replies(self, replies: list[Reply]) -> int:
-        """Of how many targets they are the first ones."""
+        """The number of targets whose first answer is among these."""
         left = self._left
         states, slots, rtt_of = self._states, self._slots, self._clocks.rtt_ns
         self._clocks.read()
         now_ns, rtt_ns, taken, pending = monotonic_ns(), 0, 0, 0
         for target, ticks, _, stamp_ns, responder in replies:
-            # A pending target without a retry may still answer an earlier request.
+            # A pending target that is not retried may still answer an earlier request.
             if (state := states[target]) < ALIVE:
                 rtt_ns = rtt_of(ticks, stamp_ns, now_ns)
                 pending += state == PENDING
@@ -414,7 +414,7 @@ class Sweep(Generic[Over]):
         return left - self._left
 
     def _read_errors(self) -> int:
-        """Read the error queue; the number of errors, ours or not."""
+        """Read the error queue; return the number of errors, also of those that are not ours."""
         errors = self._wire.errors(_READ_MOST)
         for target, number, failure in errors:
             if target is None or isinstance(failure, Departure):
@@ -430,12 +430,12 @@ class Sweep(Generic[Over]):
         return len(errors)
 
     def _place(self, number: int) -> int:
-        """Which request of all has this number."""
+        """The position among all requests of the one with this number."""
         return self._sent - (self._sent - number & NUMBERS)
 
     def _note_answers(self, count: int, newest: int) -> None:
-        """Answers that came, the first ones of so many targets, up to that of the newest request."""
-        # A repeated answer is not progress: endless repetitions would keep requests in the window.
+        """Count answers: the first ones of so many targets, up to that of the newest request."""
+        # A repeated answer is no progress: endless repetitions would keep requests in the window.
         if not count and newest <= self._newest:
             return
         self._newest = max(self._newest, newest)
@@ -446,21 +446,21 @@ class Sweep(Generic[Over]):
 
 
 class Sweeper(Sweep[Prober]):
-    """One echo request to each target, and ``retries`` more to those that did not answer.
+    """Sends an echo request to each target, and ``retries`` more to silent ones.
 
     ``spans`` are (first, last) intervals of addresses as integers, ascending and apart. The targets are
-    all their addresses in ascending order, or of these the shard (i, n): those at i, i + n, i + 2n ...;
-    ``decided`` is a bitmap (bit k % 8 of byte k // 8) of the targets that are left out. They are sent to in
-    the order of ``permute.Permutation(size, seed)``, or ascending where seed is None. The prober is used
-    for its socket only; nobody else reads that while a sweep runs.
+    all their addresses in ascending order, or the shard (i, n) of them: those at i, i + n, i + 2n ...;
+    ``decided`` is a bitmap (bit k % 8 of byte k // 8) of the targets to leave out. Requests are sent in the
+    order of ``permute.Permutation(size, seed)``, or ascending if seed is None. Only the prober's socket is
+    used, and nothing else may read it while a sweep runs.
 
-    Sending is windowed by what comes back: at most ``window`` probes are out past the newest answer
-    (a forward acknowledgment), and where nothing comes back they age out of the window, not out of the
-    sweep. The window narrows where answers stop coming, and widens again with each of them. An answer
-    counts whenever it comes; an error only if no reply does. ``rate`` is a limit in probes a second.
-    ``timeout`` is how long an answer is waited for, in seconds, before its target is asked again or given
-    up; ``adaptive`` makes it less where the round-trip times allow that (RFC 6298). A queue or a neighbour
-    table that is full is waited for, up to 30 seconds. Raises InvalidArgument for what is out of range.
+    Answers limit the sending: at most ``window`` probes are outstanding past the newest answer (a forward
+    acknowledgment). Without answers, probes age out of the window, but their answers still count. The
+    window narrows if answers stop, and widens with each new one. An answer counts whenever it comes; an
+    error counts only without a reply. ``rate`` is the limit in probes a second. ``timeout`` is the time in
+    seconds to wait for an answer before the target is probed again or given up; with ``adaptive`` it is
+    shorter if the round-trip times permit (RFC 6298). A full queue or neighbour table is waited for, up to
+    30 seconds. Raises InvalidArgument for a value out of range.
     """
 
     def _make_wire(self) -> Wire:
@@ -468,9 +468,9 @@ class Sweeper(Sweep[Prober]):
         return icmp.Wire(self._channel, self._targets)
 
     def responder(self, index: int) -> str | None:
-        """The address from which a target was answered where that is not its own: see ``Prober``.
+        """The source address of a target's reply if it is not the target: see ``Prober``.
 
-        Raises IndexError for a target that there is not.
+        Raises IndexError for an index that is out of range.
         """
         self._check_target(index)
         self._stop_unless_idle()

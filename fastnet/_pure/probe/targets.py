@@ -1,4 +1,4 @@
-"""Which address is which target of a sweep, and in which order they are sent to."""
+"""The addresses of a sweep's targets, and the order in which they are probed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _AT_ONCE = 4096
-"""So many targets are put in order together."""
+"""Number of targets that are put in order at a time."""
 
 
 class Targets:
-    """The addresses, as numbers, that a shard has of ascending intervals: target k is the k-th of these."""
+    """The addresses, as numbers, of a shard of ascending intervals: target k is the k-th of these."""
 
     def __init__(self, spans: Sequence[tuple[int, int]], shard: tuple[int, int], seed: int | None) -> None:
         self._first, self._step = shard
         self._firsts = [first for first, _ in spans]
         self._ends = [last + 1 for _, last in spans]
         self._starts: list[int] = list(accumulate(map(sub, self._ends, self._firsts), initial=0))
-        # What an address is above its place among all.
+        # The difference between an address and its index.
         self._above: list[int] = list(map(sub, self._firsts, self._starts))
         self.size = len(range(self._first, self._starts[-1], self._step))
         self._order = None if seed is None else Permutation(max(1, self.size), seed)
@@ -35,7 +35,7 @@ class Targets:
         return self._above[bisect_right(self._starts, index) - 1] + index
 
     def target(self, number: int) -> int | None:
-        """The target that an address is, if it is one."""
+        """The target with this address; None if there is none."""
         which = bisect_right(self._firsts, number) - 1
         if which < 0 or number >= self._ends[which]:
             return None
@@ -46,7 +46,7 @@ class Targets:
         return None if beside or target < 0 else target
 
     def in_order(self) -> Iterator[tuple[int, int]]:
-        """Every target and its address, as they are to be sent to."""
+        """Every target and its address, in the order of sending."""
         if self._order is None:
             return enumerate(chain.from_iterable(map(self._of_shard, range(len(self._firsts)))))
         return chain.from_iterable(map(self._some_in_order, range(0, self.size, _AT_ONCE)))
@@ -59,6 +59,6 @@ class Targets:
         return zip(targets, map(number, targets), strict=True)
 
     def _of_shard(self, which: int) -> range:
-        """Those addresses of an interval that are the shard's."""
+        """The addresses of an interval that belong to the shard."""
         skipped = (self._first - self._starts[which]) % self._step
         return range(self._firsts[which] + skipped, self._ends[which], self._step)

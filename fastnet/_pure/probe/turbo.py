@@ -1,4 +1,4 @@
-"""The fast way of sweeps, which is the native implementation's alone."""
+"""The turbo engine of sweeps: only the native implementation has it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 def open_turbo(prober: Prober, route: Route) -> Prober:
-    """The fast way of a raw prober to what one gateway reaches: ``route`` is one of ``gatewayed()``.
+    """A raw prober that sends and receives faster, through one gateway: ``route`` is one of ``gatewayed()``.
 
-    A Sweeper takes it in the prober's place. Requests leave as whole frames to the gateway (packet(7)), past
-    the firewall's rules for output; replies are taken by an eBPF program at the interface's ingress, before
-    the kernel's own stack sees them, and judged as ever. Whatever else comes goes on to the stack; a reply in
-    an unusual form, and every error, comes by the prober's socket. ``close()`` detaches the program, and
-    closes the prober; the end of the process detaches it too, whatever ended it.
+    A Sweeper takes it in place of the prober. It sends requests as whole frames to the gateway (packet(7)),
+    which bypasses the firewall's output rules. An eBPF program at the interface's ingress takes the replies
+    before the kernel's stack does; they are checked as usual. All other packets continue to the stack;
+    replies in an unusual form, and errors, arrive at the prober's socket. ``close()`` detaches the program
+    and closes the prober; the end of the process detaches it too, whatever the cause.
 
-    Needs Linux 6.6, CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF. Raises EngineMissing where the kernel is older or
+    Needs Linux 6.6, CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF. Raises EngineMissing if the kernel is older or
     the implementation is not native, NotPermitted, InvalidArgument for a prober that is not raw or a route
-    without a gateway, NoSuchInterface, NoAddress for an interface without a MAC address, and OSError where
-    the gateway does not answer with its own.
+    without a gateway, NoSuchInterface, NoAddress for an interface without a MAC address, and OSError if
+    the gateway does not answer with its MAC address.
     """
     raise EngineMissing("engine turbo: only the native implementation has it; raw needs no more than Python")
