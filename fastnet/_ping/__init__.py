@@ -8,10 +8,10 @@ only at the timeout: a reply before that has precedence.
 from collections.abc import Iterable
 
 from fastnet._coroutines import coroutine_of
-from fastnet._limits import Host, Timeout, bounded
+from fastnet._limits import Host, Timeout
 from fastnet._ping.lookup import MAX_MARK, MAX_SIZE, Destination, one_host, reason_of, source_of
 from fastnet._ping.mtu import MTUSearch, PathMTU, path_mtu, path_mtu_async
-from fastnet._ping.pinger import ENGINES, Pinger, PingerOptions, summarize
+from fastnet._ping.pinger import ENGINES, Pinger, PingerOptions, finite_plan, summarize
 from fastnet._ping.results import PingResult, Reply, Summary
 from fastnet._ping.session import (
     MAX_BACKOFF,
@@ -115,7 +115,7 @@ async def ping_async(
     """``fastnet.ping`` as a coroutine; the name is looked up in a thread."""
     import asyncio
 
-    bounded("count", count, 1, MAX_COUNT)
+    finite_plan(count, interval, timeout, retries=retries, backoff=backoff)
     with Pinger(**options) as pinger:
         destinations = await asyncio.to_thread(pinger.look_up, host)
         arriving = pinger.replies_async(
@@ -139,7 +139,7 @@ async def multiping_async(
     """``fastnet.multiping`` as a coroutine; names are looked up in a thread."""
     import asyncio
 
-    bounded("count", count, 1, MAX_COUNT)
+    finite_plan(count, interval, timeout, retries=retries, backoff=backoff, enough=enough)
     with Pinger(**options) as pinger:
         destinations = await asyncio.to_thread(pinger.resolve, hosts)
         arriving = pinger.replies_async(

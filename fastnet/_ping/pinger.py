@@ -39,6 +39,12 @@ class PingerOptions(TypedDict, total=False):
     transmit_timestamps: bool
 
 
+def finite_plan(count: int, interval: float, timeout: Timeout, **more: Unpack[Persistence]) -> Plan:
+    """A plan with an end, made before sockets are opened: refusing an argument needs no privilege."""
+    bounded("count", count, 1, MAX_COUNT)
+    return Plan(count, interval, timeout, **more)
+
+
 class Pinger:
     """Pings any number of hosts over one socket per family, from any number of threads.
 
@@ -141,7 +147,8 @@ class Pinger:
         **more: Unpack[Persistence],
     ) -> PingResult:
         """Ping one host. See the function ``ping``."""
-        return self.multiping(self.look_up(host), count, interval, timeout, **more)[0]
+        plan = finite_plan(count, interval, timeout, **more)
+        return self._pinged(self.look_up(host), plan)[0]
 
     def multiping(
         self,
@@ -152,9 +159,11 @@ class Pinger:
         **more: Unpack[Persistence],
     ) -> list[PingResult]:
         """Ping many hosts at once; one result for each address, in order. See the function ``ping``."""
-        bounded("count", count, 1, MAX_COUNT)
-        destinations = self.resolve(hosts)
-        return summarize(destinations, self.replies(destinations, count, interval, timeout, **more), interval)
+        plan = finite_plan(count, interval, timeout, **more)
+        return self._pinged(self.resolve(hosts), plan)
+
+    def _pinged(self, destinations: list[Destination], plan: Plan) -> list[PingResult]:
+        return summarize(destinations, self.follow(Session(self, destinations, plan)), plan.interval)
 
     def replies(
         self,
@@ -179,7 +188,8 @@ class Pinger:
         **more: Unpack[Persistence],
     ) -> Session:
         """A session for ``follow``. The arguments are those of ``replies``."""
-        return Session(self, self.resolve(hosts), Plan(count, interval, timeout, **more))
+        plan = Plan(count, interval, timeout, **more)
+        return Session(self, self.resolve(hosts), plan)
 
     def follow(self, session: Session) -> Iterator[Reply]:
         """The result of each request, as soon as it is known; after that, ``waiting`` has the others."""
@@ -206,9 +216,8 @@ class Pinger:
         arrived = asyncio.Event()
         plan = Plan(count, interval, timeout, **more)
         session = Session(self, await asyncio.to_thread(self.resolve, hosts), plan)
-        own = os.dup(
-            self.fileno()
-        )  # An event loop has one reader per descriptor, and there may be many sessions.
+        # An event loop has one reader per descriptor, and there may be many sessions.
+        own = os.dup(self.fileno())
         loop.add_reader(own, arrived.set)
         try:
             while session.unfinished:

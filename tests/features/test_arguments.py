@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import ipaddress
 import pickle
@@ -16,13 +17,14 @@ import pytest
 
 import fastnet
 from fastnet import aio, ipc, ipv6
+from fastnet._backend import probe
 from fastnet._ping.pinger import PingerOptions
 from fastnet._sweep.running import SweepOptions
 from fastnet._trace import TraceOptions
 from fastnet._wait import Options
 from fastnet.echo import EchoClient, EchoServer, echo
 from fastnet.endpoints import Endpoint, parse_endpoint, parse_place
-from fastnet.errors import InvalidArgument, NameNotResolved
+from fastnet.errors import InvalidArgument, NameNotResolved, NotPermitted
 from fastnet.targets import Targets, parse_prefix, read_targets
 
 HOST = "127.0.0.1"
@@ -145,6 +147,23 @@ def test_what_is_only_like_a_number_is_refused(name: str, argument: str) -> None
     for wrong in (int, Decimal("NaN"), Decimal(1), True, HUGE):
         with pytest.raises(InvalidArgument, match=argument):
             call(name, {**GIVEN[name], argument: wrong})
+
+
+@pytest.mark.parametrize(("name", "argument"), [each for each in NUMBERS if each[0] != "Forwarder"], ids=str)
+def test_a_wrong_argument_is_refused_before_a_socket_is_opened(
+    monkeypatch: pytest.MonkeyPatch, name: str, argument: str
+) -> None:
+    """So the error is the same without any privilege."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise NotPermitted(errno.EPERM, "no socket is permitted")
+
+    monkeypatch.setattr(probe, "Prober", refuse)
+    for given in ({**GIVEN[name], argument: "x"}, {**GIVEN[name], argument: -1}):
+        with pytest.raises(InvalidArgument, match=argument):
+            call(name, given)
+        with pytest.raises(InvalidArgument, match=argument):
+            asyncio.run(getattr(aio, name)(**given))
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:
