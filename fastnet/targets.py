@@ -283,7 +283,7 @@ def _collect(
             except (InvalidArgument, NameNotResolved) as error:
                 if unresolved is None:
                     raise
-                reason = str(error).removeprefix(f"{text}: ")
+                reason = str(error).removeprefix(f"{text or repr(text)}: ")
                 unresolved[text] = Unresolved(text, reason, type(error), getattr(error, "errno", None))
                 continue
             spans[found] += more

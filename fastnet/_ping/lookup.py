@@ -109,4 +109,4 @@ def _is_elsewhere(found: Resolved, interface: str) -> bool:
 
 def reason_of(error: FastnetError, host: str) -> str:
     """The error of a host, without its name."""
-    return str(error.args[-1]).removeprefix(f"{host}: ")
+    return str(error.args[-1]).removeprefix(f"{host or repr(host)}: ")

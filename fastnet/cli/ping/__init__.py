@@ -199,7 +199,7 @@ def begin(args: Arguments, hosts: Sequence[Destination | MTUSearch | PathMTU], n
     _core.drop_capabilities()
     for each in hosts:
         if not isinstance(each, MTUSearch) and not each.address:
-            remark(f"fastnet ping: {each.host}: {each.error}")
+            remark(f"fastnet ping: {each.host or repr(each.host)}: {each.error}")
         elif args.verbose:
             remark(f"{each.host} is {each.address}, by a {each.engine} socket")
     for note in dict.fromkeys(notes) if args.verbose else ():

@@ -68,7 +68,7 @@ def collect_targets(args: Arguments) -> Targets:
         unwanted.check(args.family)
         raise
     for name, reason, *_ in targets.unresolved:
-        remark(f"fastnet sweep: {wanted.where(name)}{name}: {reason}")
+        remark(f"fastnet sweep: {wanted.where(name)}{name or repr(name)}: {reason}")
     if not targets and not targets.unresolved:
         raise InvalidArgument("no targets are left after --exclude")
     return targets
