@@ -1,4 +1,4 @@
-"""Packages that are extras, imported only when what needs them is asked for."""
+"""Optional packages, imported on first use."""
 
 from importlib import import_module
 from types import ModuleType
@@ -9,7 +9,7 @@ from fastnet.errors import EngineMissing
 _DISTRIBUTIONS = {"nmap": "python-nmap", "prometheus_client": "prometheus-client"}
 
 
-def reference(module: str, extra: str = "reference") -> ModuleType:
+def reference(module: str) -> ModuleType:
     """The module (``"netaddr"``, ``"scapy.all"``). Raises EngineMissing, with how to install it."""
     package = module.partition(".")[0]
     try:
@@ -18,6 +18,4 @@ def reference(module: str, extra: str = "reference") -> ModuleType:
         if error.name != package:
             raise
         name = _DISTRIBUTIONS.get(package, package)
-        raise EngineMissing(
-            f"the Python package {name} is missing: pip install 'fastnet-toolkit[{extra}]'"
-        ) from None
+        raise EngineMissing(f"the Python package {name} is missing: pip install {name}") from None

@@ -20,7 +20,7 @@ class Connection:
     """
 
     def __init__(self, client: Any, tls: tuple[str, str, str] | None = None) -> None:
-        self._module = reference("distributed", "distributed")
+        self._module = reference("distributed")
         self.killed_worker: type[Exception] = self._module.KilledWorker
         self._security, self._is_ours = None, True
         if isinstance(client, self._module.Client):

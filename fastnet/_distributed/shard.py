@@ -84,7 +84,7 @@ def _swept(job: Job) -> Columns:
 
 def _wanted() -> Callable[[], bool]:
     """Whether the scheduler still wants the task that this thread runs; always outside of a worker."""
-    module = reference("distributed.worker", "distributed")
+    module = reference("distributed.worker")
     try:
         worker, key = module.get_worker(), module.thread_state.key
     except (AttributeError, ValueError):
@@ -100,6 +100,6 @@ def _wanted() -> Callable[[], bool]:
 def vantage_name() -> str:
     """The name of the worker that calls this; outside of one, the host's."""
     try:
-        return str(reference("distributed", "distributed").get_worker().name)
+        return str(reference("distributed").get_worker().name)
     except ValueError:
         return os.uname().nodename

@@ -44,7 +44,7 @@ class Spool:
         options: dict[str, Any],
         shards: int,
     ) -> None:
-        reference("pyarrow.parquet", "arrow")
+        reference("pyarrow.parquet")
         self._path, self._targets = Path(path_text("output", directory)), targets
         about = {"format": _FORMAT, "mode": mode, "targets": [*targets.texts()], "options": options}
         self._path.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class Files:
         return self._done
 
     def put(self, shard: int, columns: Columns) -> None:
-        parquet = reference("pyarrow.parquet", "arrow")
+        parquet = reference("pyarrow.parquet")
         table = _table(self._targets, (shard, self._of), columns)
         part = self._path(shard).with_suffix(".part")
         parquet.write_table(table, part, compression="zstd")
@@ -86,9 +86,7 @@ class Files:
     def get(self, shard: int) -> Columns | None:
         if shard not in self._done:
             return None
-        return _columns(
-            reference("pyarrow.parquet", "arrow").read_table(self._path(shard), partitioning=None)
-        )
+        return _columns(reference("pyarrow.parquet").read_table(self._path(shard), partitioning=None))
 
     def _path(self, shard: int) -> Path:
         return self._folder / f"shard-{shard + 1:010}.parquet"
@@ -120,8 +118,8 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _table(targets: Targets, shard: tuple[int, int], columns: Columns) -> Any:
-    arrow = reference("pyarrow", "arrow")
-    compute = reference("pyarrow.compute", "arrow")
+    arrow = reference("pyarrow")
+    compute = reference("pyarrow.compute")
     size = len(columns.verdicts)
     states = columns.verdicts.translate(STATE_OF)
     rtts = arrow.Array.from_buffers(
@@ -146,7 +144,7 @@ def _table(targets: Targets, shard: tuple[int, int], columns: Columns) -> Any:
 
 def _columns(table: Any) -> Columns:
     """The columns of a shard's table."""
-    arrow, compute = reference("pyarrow", "arrow"), reference("pyarrow.compute", "arrow")
+    arrow, compute = reference("pyarrow"), reference("pyarrow.compute")
     about = json.loads(table.schema.metadata[_METADATA])
     states = compute.index_in(table["state"].cast("string"), arrow.array(STATES)).cast("uint8")
     which = compute.index_in(table["reason"].cast("string"), arrow.array(about["reasons"], arrow.string()))
@@ -179,7 +177,7 @@ def _bytes_array(arrow: Any, values: bytes) -> Any:
 
 def _addresses(targets: Targets, shard: tuple[int, int]) -> Iterator[Any]:
     """The addresses of a shard as text, an array for each interval of the targets."""
-    arrow, compute = reference("pyarrow", "arrow"), reference("pyarrow.compute", "arrow")
+    arrow, compute = reference("pyarrow"), reference("pyarrow.compute")
     which, of = shard
     before = 0
     for family in (socket.AF_INET, socket.AF_INET6):

@@ -38,7 +38,7 @@ _RuleState = tuple[str, Stats, list[UpstreamState]]
 
 def families(forwarder: Forwarder) -> Iterator[Any]:
     """The metric families of all rules, as they are now. Raises EngineMissing without prometheus-client."""
-    core = reference("prometheus_client.core", "metrics")
+    core = reference("prometheus_client.core")
     rules = [*_rules(forwarder)]
     for name, text in _COUNTED.items():
         counter = core.CounterMetricFamily(f"{_PREFIX}{name}", text, labels=["rule"])
@@ -98,7 +98,7 @@ class Exporter:
     """
 
     def __init__(self, endpoint: Endpoint, warn: Callable[[str], None]) -> None:
-        self._client = reference("prometheus_client", "metrics")
+        self._client = reference("prometheus_client")
         self._warn = warn
         self._sockets = listen(endpoint)
         self._server: PageServer | None = None

@@ -30,9 +30,9 @@ def test_an_unknown_user_is_refused(fastnet: Run, dry: tuple[str, ...]) -> None:
         (
             "--metrics=0",
             "prometheus_client",
-            "prometheus-client is missing: pip install 'fastnet-toolkit[metrics]'",
+            "prometheus-client is missing: pip install prometheus-client",
         ),
-        ("--top", "rich", "rich is missing: pip install 'fastnet-toolkit[terminal]'"),
+        ("--top", "rich", "rich is missing: pip install rich"),
     ],
 )
 def test_a_dry_run_needs_the_packages_of_its_options(

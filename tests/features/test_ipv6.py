@@ -185,9 +185,7 @@ def test_engines_that_are_missing(absent_package: Callable[[str], None]) -> None
     ):
         with pytest.raises(EngineMissing) as raised:
             call()
-        assert str(raised.value) == (
-            f"the Python package {name} is missing: pip install 'fastnet-toolkit[reference]'"
-        )
+        assert str(raised.value) == (f"the Python package {name} is missing: pip install {name}")
 
 
 def records(output: str) -> Iterator[dict[str, Any]]:

@@ -71,7 +71,7 @@ class Service:
         )
         self._top = Top() if args.top else None
         if args.metrics is not None:
-            reference("prometheus_client", "metrics")
+            reference("prometheus_client")
         self._endings: list[int] = []
         self._log: AccessLog | None = None
         self._exporter: Exporter | None = None

@@ -24,10 +24,10 @@ class Top:
     """
 
     def __init__(self) -> None:
-        self._table = reference("rich.table", "terminal").Table
-        self._text = reference("rich.text", "terminal").Text
-        self._group = reference("rich.console", "terminal").Group
-        self._live = reference("rich.live", "terminal").Live(screen=True, auto_refresh=False)
+        self._table = reference("rich.table").Table
+        self._text = reference("rich.text").Text
+        self._group = reference("rich.console").Group
+        self._live = reference("rich.live").Live(screen=True, auto_refresh=False)
         self._seen: dict[tuple[Any, ...], int] = {}
         self._at = time.monotonic()
 
