@@ -1,6 +1,7 @@
 """Argument types that several subcommands share; each error names the expected form."""
 
 import _socket  # the family as a number: socket takes longer to load
+import os
 from collections.abc import Callable, Iterable
 
 from fastnet._limits import MAX_SECONDS
@@ -10,6 +11,7 @@ from fastnet.errors import InvalidArgument
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PREFIXES = {"k": 10**3, "M": 10**6, "G": 10**9}
+_LONGEST_PROCESS_ID = 10
 _DSCPS = {"ef": 46}
 _DSCPS |= {f"cs{precedence}": precedence << 3 for precedence in range(8)}
 _DSCPS |= {f"af{group}{drop}": group << 3 | drop << 1 for group in range(1, 5) for drop in range(1, 4)}
@@ -124,7 +126,18 @@ def add_family(parser: Group) -> None:
         )
 
 
+def network_namespace(text: str) -> str | int:
+    """A name of ``ip netns``, a path, or a process id: digits that are no such name."""
+    from fastnet._system.netns import path_of
+
+    is_number = text.isascii() and text.isdigit() and len(text) <= _LONGEST_PROCESS_ID
+    return int(text) if is_number and not os.path.exists(path_of(text)) else text
+
+
 def add_netns(parser: Group) -> None:
     parser.add_argument(
-        "--netns", metavar="NETNS", help="network namespace to ask: a name (ip netns), a path or a process id"
+        "--netns",
+        type=network_namespace,
+        metavar="NETNS",
+        help="network namespace to ask: a name (ip netns), a path or a process id",
     )

@@ -12,6 +12,7 @@ from fastnet.cli.arguments import add_family, add_json, add_netns
 from fastnet.cli.output import escaped_word, print_json, print_table, remark
 from fastnet.cli.parts import route_fields
 from fastnet.cli.quick_parser import Arguments, Parser
+from fastnet.errors import InvalidArgument
 from fastnet.interfaces import NextHop, Route, route_to, routes
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def order(route: Route) -> tuple[int, bool, int]:
 
 
 def show_route_to(args: Arguments) -> int:
+    if (":" in args.destination) != (args.family == socket.AF_INET6) and args.family != socket.AF_UNSPEC:
+        (version,) = _VERSIONS[args.family]
+        raise InvalidArgument(
+            f"destination {args.destination!r}: not an IPv{version} address, as -{version} asks"
+        )
     try:
         found = route_to(args.destination, args.netns)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -144,6 +145,25 @@ def test_another_namespace(host: Any, fastnet: Any, namespace: Any) -> None:
         assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
     done = fastnet("interfaces", "--netns", "nothere")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, "", 1)
+
+
+def test_a_process_id_is_a_namespace(host: Any, fastnet: Any) -> None:
+    """Digits are the id of a process, unless ``ip netns`` has that name."""
+    words = [*host.prefix, "sh", "-c", "echo there; exec cat"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        done = fastnet("routes", "--netns", str(process.pid))
+    assert (done.returncode, done.stdout) == (0, fastnet("routes", prefix=host.prefix).stdout)
+    done = fastnet("routes", "--netns", "0")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+@pytest.mark.parametrize(("option", "destination"), [("-4", "::1"), ("-6", "127.0.0.1")])
+def test_a_route_to_the_other_family_is_refused(fastnet: Any, option: str, destination: str) -> None:
+    done = fastnet("routes", option, destination)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'{destination}': not an IPv{option[1]} address" in done.stderr
 
 
 def test_names_that_are_no_text_or_wide(namespace: Any, fastnet: Any) -> None:

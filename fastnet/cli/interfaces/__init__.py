@@ -53,7 +53,7 @@ def run(args: Arguments) -> int:
     return exits.YES
 
 
-def default_routes(netns: str | None) -> tuple[Route, ...] | None:
+def default_routes(netns: str | int | None) -> tuple[Route, ...] | None:
     """Those of a namespace; None if they can't be read, as in a sandbox without rtnetlink."""
     try:
         return gateways(netns)

@@ -17,7 +17,7 @@ QUIET_FIELDS = ("addresses", "peer_ifindex", "master_ifindex", "ifindex")
 MAIN_TABLE = 254
 
 
-def print_events(ifname: str | None, netns: str | None, as_json: bool) -> None:
+def print_events(ifname: str | None, netns: str | int | None, as_json: bool) -> None:
     """Print the state, then each event, until Ctrl-C. Raises KeyboardInterrupt."""
     for event in watch(ifname, netns=netns):
         if as_json:
