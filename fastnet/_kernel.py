@@ -22,7 +22,7 @@ from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
 
 _ROUTE, _GENERIC = 0, 16
 """Of linux/netlink.h."""
-_DENIED = (errno.EPERM, errno.EACCES, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOSYS)
+DENIED = (errno.EPERM, errno.EACCES, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOSYS)
 """With which a sandbox, or a kernel without netlink, refuses the socket."""
 
 
@@ -37,7 +37,7 @@ def _open(netns: Namespace | None) -> Any:
     try:
         return _backend.rtnetlink.Kernel()
     except OSError as error:
-        if error.errno in _DENIED:
+        if error.errno in DENIED:
             raise _NoNetlink from error
         raise
 
@@ -48,10 +48,13 @@ def _ask(netns: Namespace | None, what: str) -> Any:
         return _open(netns)
     except _NoNetlink as denied:
         cause = denied.__cause__
-        code = cause.errno if isinstance(cause, OSError) else None
-        kind = NotPermitted if code in (errno.EPERM, errno.EACCES) else OSError
-        words = f"{what} can't be read: this process may not open a netlink socket (AF_NETLINK)"
-        raise kind(code, words) from None
+        raise refusal(what, cause.errno if isinstance(cause, OSError) else None) from None
+
+
+def refusal(what: str, code: int | None) -> OSError:
+    """The error of a call that needs the netlink which this process does not have."""
+    kind = NotPermitted if code in (errno.EPERM, errno.EACCES) else OSError
+    return kind(code, f"{what} can't be read: this process may not open a netlink socket (AF_NETLINK)")
 
 
 def all(netns: Namespace | None = None) -> tuple[Interface, ...]:

@@ -8,11 +8,13 @@ follows at once. Either way its differences come as events too: all of them add 
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from socket import socket
 from typing import Any, Literal, NamedTuple
 
 from fastnet._backend import rtnetlink
 from fastnet._contract.rtnetlink import Interface, InterfaceAddress, Route
 from fastnet._coroutines import coroutine_of
+from fastnet._kernel import DENIED, refusal
 from fastnet._limits import bounded, quoted
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, deadline_in, earliest, run, run_async
@@ -127,6 +129,15 @@ async def watch_async(
                 yield event
 
 
+def _opened(netns: Namespace | None) -> tuple[socket, list[int]]:
+    try:
+        return _system.open_in(netns)
+    except OSError as error:
+        if netns is None and error.errno in DENIED:
+            raise refusal("events", error.errno) from None
+        raise
+
+
 class _Watcher:
     """The sockets of one watch, and the state that its events have led to."""
 
@@ -147,7 +158,7 @@ class _Watcher:
         groups = [_system.LINKS, *_system.ADDRESSES, _system.NAMESPACES]
         if self._with_routes:
             groups += [*_system.ROUTES, _system.NEXT_HOPS]
-        events, others = _system.open_in(netns)
+        events, others = _opened(netns)
         try:
             self._kernel = rtnetlink.Kernel(*others)
             self._events = _system.subscribed(events, groups, receive_buffer)

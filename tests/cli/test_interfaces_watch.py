@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from environment import COMMAND_TIMEOUT
 
+ABSENT = "fastnet interfaces: there is no interface 'left' yet\n"
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -33,7 +34,7 @@ def start() -> Iterator[Start]:
         yield begin
 
 
-def interrupted(process: subprocess.Popen[str], last: str) -> list[str]:
+def interrupted(process: subprocess.Popen[str], last: str, remark: str = "") -> list[str]:
     """The lines up to one that has this, after which Ctrl-C ends the command."""
     assert process.stdout
     lines = [process.first]
@@ -42,7 +43,7 @@ def interrupted(process: subprocess.Popen[str], last: str) -> list[str]:
         assert lines[-1], "it has ended"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=COMMAND_TIMEOUT)
-    assert (process.returncode, errors) == (130, "")
+    assert (process.returncode, errors) == (130, remark)
     return [line.rstrip("\n") for line in lines]
 
 
@@ -87,7 +88,7 @@ def test_records(namespace: Callable[[], Any], start: Start) -> None:
     process = start(host, "--json", "left")
     host.ip("link", "add", "left", "type", "veth", "peer", "name", "right")
     host.ip("link", "del", "left")
-    records = [json.loads(line) for line in interrupted(process, "link_removed")]
+    records = [json.loads(line) for line in interrupted(process, "link_removed", ABSENT)]
     assert [record["event"] for record in records if record["event"] != "link_changed"] == [
         *("state", "link_added", "link_removed"),
     ]

@@ -209,8 +209,8 @@ def test_commands_without_netlink(python: Callable[..., Any], host: Any, code: i
     (record,) = map(parse, run("interfaces", "w0", "--json").stdout.splitlines())
     assert (record["gateways"], record["state"], record["carrier"]) == (None, "up", None)
     assert run("status", "w0").stdout.startswith("w0 is up: turned on and running\n")
-    for command in ("ipv6", "routes"):
-        done = run(command)
+    for command in (["ipv6"], ["routes"], ["interfaces", "--watch"]):
+        done = run(*command)
         assert (done.returncode, done.stdout) == (3, "")
         assert words in done.stderr
 

@@ -6,7 +6,7 @@ from fastnet._clock import now
 from fastnet._results import plain
 from fastnet._typing import TYPE_CHECKING, Any
 from fastnet._watch import AddressEvent, Event, LinkEvent, LostEvent, RouteEvent, WatchState, watch
-from fastnet.cli.output import print_json, print_line
+from fastnet.cli.output import print_json, print_line, remark
 from fastnet.interfaces import Interface, NextHop, Route
 
 if TYPE_CHECKING:
@@ -20,11 +20,17 @@ MAIN_TABLE = 254
 def print_events(ifname: str | None, netns: str | int | None, as_json: bool) -> None:
     """Print the state, then each event, until Ctrl-C. Raises KeyboardInterrupt."""
     for event in watch(ifname, netns=netns):
+        if isinstance(event, WatchState) and ifname and not is_there(ifname, event):
+            remark(f"fastnet interfaces: there is no interface {ifname!r} yet")
         if as_json:
             print_json(record_of(event))
         else:
             for line in lines_of(event, ifname):
                 print_line(line)
+
+
+def is_there(ifname: str, state: WatchState) -> bool:
+    return any(ifname in (each.name, *each.altnames) for each in state.interfaces)
 
 
 def record_of(event: Event) -> "records.InterfaceEvent":
