@@ -3,10 +3,10 @@
  *
  * A template is a list of pieces: a text, then a field of the address (FN_LINES_END after the last text). Each
  * address has a kind, and each kind two templates, numbers 2 x kind and 2 x kind + 1: the second, without a time, is
- * used where the time is negative, 2^31 or more, or not a number. FN_LINES_SKIPPED has no line.
+ * used if the time is negative, 2^31 or more, or not a number. An address of kind FN_LINES_SKIPPED has no line.
  *
- * A field with a width is padded with spaces on its right. Times are rounded half to even, once. The caller
- * gives room: fn_lines_longest() bytes for each address. Nothing is allocated, and no state is kept.
+ * A field with a width is padded with spaces on its right. Times are rounded half to even, once. The caller's
+ * buffer has fn_lines_longest() bytes for each address. Nothing is allocated, and no state is kept.
  */
 #ifndef FN_LINES_H
 #define FN_LINES_H
@@ -49,10 +49,10 @@ struct fn_lines_run {
     const uint8_t *macs; /* six bytes for each address; NULL if no template has one */
 };
 
-/* The most bytes that a line of a template can have. */
+/* Maximum bytes of a line of any template. */
 size_t fn_lines_longest(const struct fn_lines_template *template);
 
-/* Write the lines of `count` addresses; returns their bytes. */
+/* Writes the lines of `count` addresses. Returns the number of bytes. */
 size_t fn_lines_format(const struct fn_lines_template *templates, const struct fn_lines_run *run,
                        const uint8_t *kinds, size_t count, char *out);
 

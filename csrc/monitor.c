@@ -12,7 +12,7 @@
 #define GROUPS                                                                                                         \
     (GROUP(RTNLGRP_LINK) | GROUP(RTNLGRP_IPV4_IFADDR) | GROUP(RTNLGRP_IPV6_IFADDR) | GROUP(RTNLGRP_NSID))
 
-/* Bytes: room for a few events, since the first one is enough. */
+/* Receive buffer in bytes: room for a few events, since the first one is enough. */
 #define SMALL_BUFFER 4096
 #define BUFFER_SIZES 8192
 
@@ -27,7 +27,7 @@ void fn_monitor_close(struct fn_monitor *monitor)
     fn_netif_close(&monitor->netif);
 }
 
-/* Bytes that wait in a socket, and the size of its buffer, by one system call. */
+/* The unread bytes of a socket and the size of its buffer, by one system call. */
 static int measure(int socket, uint32_t *waiting, uint32_t *buffer_size)
 {
     uint32_t figures[SK_MEMINFO_VARS] = {0};
@@ -42,7 +42,7 @@ static int measure(int socket, uint32_t *waiting, uint32_t *buffer_size)
     return 0;
 }
 
-/* Whether the socket is open and for the namespace that the thread is in. */
+/* Whether the socket is open and belongs to the thread's namespace. */
 static int is_current(const struct fn_monitor *monitor, uint32_t *waiting)
 {
     uint32_t buffer_size = 0;

@@ -1,4 +1,4 @@
-"""What the kernel knows of interfaces, addresses, routes and neighbours, asked over rtnetlink(7)."""
+"""The kernel's interfaces, addresses, routes and neighbours, read over rtnetlink(7)."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
 _ROUTE, _GENERIC = 0, 16
 """Of linux/netlink.h."""
 DENIED = (errno.EPERM, errno.EACCES, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOSYS)
-"""With which a sandbox, or a kernel without netlink, refuses the socket."""
+"""The errors with which a sandbox, or a kernel without netlink, refuses the socket."""
 
 
 class _NoNetlink(Exception):
@@ -58,16 +58,16 @@ def refusal(what: str, code: int | None) -> OSError:
 
 
 def all(netns: Namespace | None = None) -> tuple[Interface, ...]:
-    """Every interface with all that the kernel knows of it, in the order of the kernel.
+    """Every interface with all that the kernel reports of it, in the kernel's order.
 
     ``netns`` is another network namespace than the calling thread's: a name of ``ip netns``, a path, or the
-    id of a process in it. A thread that lives only for that opens the sockets there; the caller's is not
-    moved.
+    id of a process in it. A temporary thread enters it and opens the sockets; the calling thread stays in
+    its own.
 
     Where netlink is denied, the ioctl calls of netdevice(7) and /proc/net/if_inet6 give names, indexes, MAC
     addresses, MTUs, the flags that they have, and addresses without what only netlink reports, which is None.
 
-    Raises InvalidArgument for what is no namespace, FileNotFoundError where there is none, NotPermitted
+    Raises InvalidArgument if it is no namespace, FileNotFoundError if it does not exist, NotPermitted
     without the privilege to enter it, and OSError, with EAGAIN if the interfaces changed each time while
     they were read.
     """
@@ -138,7 +138,7 @@ def counters(netns: Namespace | None = None) -> tuple[InterfaceCounters, ...]:
 
 
 def lifetimes(netns: Namespace | None = None) -> tuple[AddressLifetime, ...]:
-    """How long each address is still preferred and valid. ``netns`` and errors as of ``all``."""
+    """The remaining preferred and valid lifetime of each address. ``netns`` and errors as of ``all``."""
     with _ask(netns, "lifetimes") as kernel:
         return (*kernel.lifetimes(),)
 
@@ -156,10 +156,10 @@ def routes(netns: Namespace | None = None) -> tuple[Route, ...]:
 
 
 def gateways(netns: Namespace | None = None) -> tuple[Route, ...]:
-    """Every default route that leads somewhere, of all tables, by family and metric.
+    """Every default route that forwards packets, of all tables, by family and metric.
 
-    Those that reject (``unreachable``, ``blackhole``, ...), or end on this machine, are not among them; a
-    multipath route is one, with its ``legs``. ``netns`` and errors as of ``all``.
+    Those that reject packets (``unreachable``, ``blackhole``, ...) or deliver them to this machine are left
+    out. A multipath route is one route, with its ``legs``. ``netns`` and errors as of ``all``.
     """
     found = (route for route in routes(netns) if route.is_default and route.type == "unicast")
     return (*sorted(found, key=lambda route: (route.version, route.metric)),)
@@ -168,12 +168,12 @@ def gateways(netns: Namespace | None = None) -> tuple[Route, ...]:
 def route_to(destination: Host, netns: Namespace | None = None) -> Route:
     """The kernel's route for a packet to a numeric address: interface, gateway, source address, MTU.
 
-    Nothing is sent: it is one question of RTM_GETROUTE, and one about the interface. A zone
-    (``fe80::1%eth0``) selects the interface. ``mtu`` is the route's own or what was learned for the
+    No packet is sent: the kernel receives one RTM_GETROUTE request, and one for the interface. A zone
+    (``fe80::1%eth0``) selects the interface. ``mtu`` is the route's own or the path MTU discovered for the
     destination, else the interface's. ``netns`` as of ``all``.
 
-    Raises OSError as a connection would: ENETUNREACH without a route, EHOSTUNREACH, EACCES or EINVAL by a
-    route that rejects; InvalidArgument for what is no address, NoSuchInterface for a zone without an
+    Raises OSError as connect(2) does: ENETUNREACH without a route, EHOSTUNREACH, EACCES or EINVAL for a
+    route that rejects packets; InvalidArgument if it is no address, NoSuchInterface if the zone is no
     interface.
     """
     text = host_text("destination", destination)

@@ -2,8 +2,8 @@
 #include "relay/internal.h"
 
 /*
- * Fast one-way streams wait in a second epoll that is polled at intervals. All that came in an interval then moves
- * at once, with fewer wake-ups. A stream that brings too little, or that is answered, goes back to the first epoll,
+ * Fast one-way streams wait in a second epoll that is polled at intervals. All bytes of an interval then move
+ * at once, with fewer wake-ups. A stream with too few bytes, or whose other side sends, returns to the first epoll,
  * so that no idle stream is polled.
  */
 #define INTERVAL (150 * INT64_C(1000))

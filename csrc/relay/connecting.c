@@ -10,8 +10,8 @@
 
 /*
  * Connects to an upstream by its addresses in turn. Each attempt begins when the one before has failed or has not
- * succeeded for a while; that one goes on (happy eyeballs, RFC 8305, section 5). The first to succeed is used, and its
- * address is tried first next time. The first attempt's socket is the connection's side itself; only further attempts
+ * succeeded for a while; that one continues (happy eyeballs, RFC 8305, section 5). The first to succeed is used, and
+ * its address is tried first next time. The first attempt's socket is the connection's side itself; only further attempts
  * have sockets in an epoll of their own.
  */
 #define STAGGER (250 * FN_MILLISECOND)
@@ -358,7 +358,7 @@ static void on_time(struct fn_timer *timer)
 
 /* Success */
 
-/* A connect to a local port without a listener may reach its own socket (simultaneous open, RFC 9293, 3.5). */
+/* A connect to a local port without a listener may succeed with its own socket (simultaneous open, RFC 9293, 3.5). */
 static bool is_self(int fd, const struct fn_address *upstream)
 {
     union fn_client local = {0}, remote = {0};

@@ -279,8 +279,8 @@ static bool end_for_shortage(const struct fn_udp *udp, const struct fn_flow *but
     return end_or_ask(udp, own ? own : idlest_of_others(udp->lane));
 }
 
-/* Whether this descriptor is one of those kept free for others than flows. The kernel returns the lowest free number,
- * so that a high one means that few are left. With few flows, something else uses the descriptors. */
+/* Whether this descriptor is one of those reserved for other uses than flows. The kernel returns the lowest free
+ * number, so that a high one means that few are left. With few flows, something else uses the descriptors. */
 static bool is_reserved(const struct fn_udp *udp, int fd)
 {
     return fd >= udp->reserved && udp->flow_count > udp->reserve;
@@ -291,7 +291,7 @@ static bool is_reserved(const struct fn_udp *udp, int fd)
  *
  * A late answer to a flow that has ended reaches a newer flow if that has the same local port and the same upstream.
  * The kernel chooses ports at random: for each flow that begins meanwhile the chance is one in 28,000
- * (ip_local_port_range, ip(7)). Keeping the ports of ended flows would take descriptors, which are short.
+ * (ip_local_port_range, ip(7)). Keeping the ports of ended flows would take descriptors, which are scarce.
  */
 static int open_socket(const struct fn_flow *flow, int family)
 {
@@ -449,7 +449,7 @@ struct fn_flow *fn_flow_begin(struct fn_udp *udp, const struct fn_flow_key *key,
     return flow;
 }
 
-/* A sixteenth of the descriptors is kept for connections, checks and other files of the process. */
+/* A sixteenth of the descriptors is reserved for connections, checks and other files of the process. */
 static void keep_reserve(struct fn_udp *udp)
 {
     struct rlimit files = {.rlim_cur = RLIM_INFINITY};

@@ -69,7 +69,7 @@ struct fn_udp {
     struct fn_flow *oldest, *newest; /* in the order of their last datagrams */
     struct fn_flow *ended; /* freed by the next handler or timer, when no function uses them any more */
     struct fn_batch *batch;
-    size_t reserve; /* number of descriptors kept for others than flows */
+    size_t reserve; /* number of descriptors reserved for other uses than flows */
     int reserved;   /* the lowest of these */
     struct fn_siphash_key secret;
     int64_t idle;
@@ -91,13 +91,13 @@ struct fn_flow *fn_flow_find(const struct fn_udp *udp, const struct fn_flow_key 
 /* Begins the flow of a client that has none; NULL if it may have none, or if no upstream is usable. */
 struct fn_flow *fn_flow_begin(struct fn_udp *udp, const struct fn_flow_key *key, const union fn_client *client);
 
-/* A datagram passes: the flow becomes the newest. */
+/* Records that a datagram passed: the flow becomes the newest. */
 void fn_flow_touch(struct fn_flow *flow);
 
-/* The upstream answered. */
+/* Records an answer of the upstream. */
 void fn_flow_answered(struct fn_flow *flow);
 
-/* An ICMP error came: false if that ended the flow. */
+/* Handles an ICMP error; false if that ended the flow. */
 bool fn_flow_survives(struct fn_flow *flow);
 
 /* Removes it from all lists and counters; the caller may still read it until it returns to the loop. */

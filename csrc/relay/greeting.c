@@ -83,8 +83,7 @@ static void serve(struct fn_connection *connection)
         fn_connecting_begin(connection);
 }
 
-/* A trusted proxy sends a PROXY header first. It is peeked at in the socket until
- * it is whole. */
+/* A trusted proxy sends a PROXY header first. It is read with MSG_PEEK until it is complete. */
 
 static union fn_client client_of(const struct sockaddr_storage *address)
 {
@@ -106,8 +105,8 @@ static void read_header(struct fn_connection *connection)
     const ssize_t header = n > 0 ? fn_proxy_parse(data, (size_t)n, &proxy) : -EBADMSG;
     if (header == 0 && !down->final)
         return;
-    /* A client that has ended sends no more of it, and urgent data is no part of it. Bytes that are not read here would
-     * reach the upstream. */
+    /* After the client's FIN no more of it follows, and urgent data is not part of it. Bytes that are not read here
+     * would be sent to the upstream. */
     if (header <= 0 || fn_socket_receive(down->fd, data, (size_t)header, 0) != header) {
         deny(connection);
         return;

@@ -2,7 +2,7 @@
  * What the files of the relay share: the relay itself, its connections and their two sides.
  *
  * A connection has two sides, `down` (the client's) and `up` (the upstream's). Bytes read from one are sent to the
- * other at once. Bytes that the kernel does not take are kept in a tail or in a pipe, and nothing more is read
+ * other at once. Bytes that the kernel does not accept are kept in a tail or in a pipe, and nothing more is read
  * until they are sent. Each direction ends by itself (half-close). A side that fails is *broken*: the bytes that it
  * sent before are still delivered, then the other side is reset.
  *
@@ -14,7 +14,7 @@
  * current handler or timer has returned, so that a caller may use the connection after any call. Nothing is
  * read from or sent to a marked connection. A side that fails is likewise only marked (`broken`).
  *
- * The lists and counters that have each object, and the one function that removes it from them before its memory is
+ * The lists and counters that contain each object, and the one function that removes it from them before its memory is
  * reused:
  *
  *   connection      a queue                              queue.c: a connection is taken out before it is run and freed
@@ -58,7 +58,7 @@
 /* The epoll events of a side. */
 #define FN_EDGES (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
-/* Bytes that were read and that the kernel did not take yet. */
+/* Bytes that were read and that the kernel has not accepted yet. */
 struct fn_tail {
     size_t start, end;
     char bytes[];
@@ -90,7 +90,7 @@ enum fn_phase_name {
     FN_GREETING,
     FN_CONNECTING,
     FN_RELAYING,
-    FN_TO_REFUSE, /* its `run` goes on to FN_REFUSING */
+    FN_TO_REFUSE, /* its `run` continues with FN_REFUSING */
     FN_REFUSING,
     FN_ENDED, /* its `run` frees the connection */
 };
@@ -231,7 +231,7 @@ void fn_listeners_pause(struct fn_lane *lane);
 void fn_listeners_resume(struct fn_lane *lane);
 /* Pauses the listeners of the lanes that have a new shortage. */
 void fn_listeners_rest(struct fn_relay *relay);
-/* Closes the listeners; flows go on for a while. */
+/* Closes the listeners; flows continue for a while. */
 void fn_listeners_drain(struct fn_lane *lane);
 /* The same, and ends all flows. */
 void fn_listeners_close(struct fn_lane *lane, enum fn_ended ended);
@@ -318,7 +318,7 @@ void fn_side_drop(struct fn_connection *connection, struct fn_side *side, bool a
 void fn_side_break(struct fn_side *side);
 /* Sends FIN. */
 void fn_side_shut(struct fn_side *side);
-/* Bytes that the kernel does not take are kept, and sent by fn_side_flush() later. */
+/* Bytes that the kernel does not accept are kept, and sent by fn_side_flush() later. */
 void fn_side_send(struct fn_side *side, const char *data, size_t len);
 void fn_side_flush(struct fn_side *side);
 void fn_side_discard(struct fn_side *side);

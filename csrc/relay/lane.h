@@ -20,7 +20,7 @@ struct fn_lane {
     struct fn_lane *next;    /* next lane of the relay */
     struct fn_lane *sibling; /* next lane of the rule */
     struct fn_listener *listeners;
-    struct fn_listener *drained; /* datagram listeners whose flows go on for a while */
+    struct fn_listener *drained; /* datagram listeners whose flows continue for a while */
     struct fn_table *table;
     struct fn_inbox **siblings; /* inboxes of relays whose lanes listen */
     unsigned sibling_count;

@@ -86,7 +86,7 @@ static void close_spare(int spare)
         close(spare);
 }
 
-/* There is no memory for a connection, or epoll takes no more: the client is reset and a record kept. */
+/* There is no memory for a connection, or epoll accepts no more: the client is reset and a record kept. */
 static void reject(struct fn_lane *lane, const struct fn_accepted *accepted)
 {
     struct timespec now;
@@ -310,7 +310,7 @@ void fn_listeners_drain(struct fn_lane *lane)
     while (lane->listeners) {
         struct fn_listener *const listener = lane->listeners;
         lane->listeners = listener->next;
-        if (listener->udp) { /* Its flows go on for a while. */
+        if (listener->udp) { /* Its flows continue for a while. */
             fn_udp_drain(listener->udp);
             listener->next = lane->drained;
             lane->drained = listener;

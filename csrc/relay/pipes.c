@@ -9,7 +9,7 @@
 
 /*
  * A segment of 64 KB takes up to 17 of a pipe's slots, one for each page: with 64 slots, every second splice into it
- * would stop short. But a user without privileges has half as many pipes of the larger size (pipe-user-pages-soft),
+ * would be partial. But a user without privileges has half as many pipes of the larger size (pipe-user-pages-soft),
  * so only the first ones of a relay have it.
  */
 enum { LARGER_SIZE = 524288, PIPE_SIZE = 262144, LEAST_SIZE = 65536, MOST_LARGER = 64, MOST_UNUSED = 32 };

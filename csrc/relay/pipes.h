@@ -1,7 +1,7 @@
 /*
  * Pipes to splice through. Empty ones are kept for the next stream. Unprivileged users get a limited number of large
  * pipes (pipe(7), pipe-user-pages-soft) and tiny ones after that, which would be slower than copying. Then, or
- * without a free descriptor, fn_pipe_take() returns NULL, and asks the kernel again only after a while.
+ * without a free descriptor, fn_pipe_take() returns NULL, and tries to open a pipe again only after a while.
  */
 #ifndef FN_RELAY_PIPES_H
 #define FN_RELAY_PIPES_H

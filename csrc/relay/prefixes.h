@@ -5,8 +5,8 @@
  * AF_INET6, of which the first `length` bits count. -EINVAL: another family, or more bits than it has.
  *
  * An IPv4 address that is mapped into IPv6 (RFC 4291, 2.5.5.2) is an IPv4 address here, whether in a prefix
- * or in a socket address: 10.0.0.0/8 holds ::ffff:10.1.2.3, and ::/0 holds no IPv4 address. What is no IP
- * address, as a Unix socket's, is in no prefix.
+ * or in a socket address: 10.0.0.0/8 contains ::ffff:10.1.2.3, and ::/0 contains no IPv4 address. Other
+ * addresses, such as a Unix socket's, are in no prefix.
  *
  * There is no other state, and no allocation: any thread may call.
  */

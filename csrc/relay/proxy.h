@@ -1,6 +1,6 @@
 /*
- * PROXY protocol headers, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt). A proxy sends one first on a connection;
- * it has the addresses of the proxy's own client.
+ * PROXY protocol headers, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt). A proxy sends one at the start
+ * of a connection; it contains the addresses of the proxy's client.
  *
  * fn_proxy_parse() reads the header at the start of `data` and returns its length; the bytes after it are the
  * client's. 0: valid so far, and more bytes are needed; call again with the same bytes and more.
@@ -8,8 +8,8 @@
  * read. So a caller needs at most FN_PROXY_LONGEST bytes of `data`. Extensions (TLVs) are skipped.
  *
  * `out` is written if the result is positive. `known` is false if the header has no IP addresses
- * (version 1 UNKNOWN, version 2 LOCAL or an address family other than IPv4 and IPv6): the connection's own
- * ones are to be used then. Else `source` and `destination` are both AF_INET or both AF_INET6.
+ * (version 1 UNKNOWN, version 2 LOCAL or an address family other than IPv4 and IPv6): then use the connection's own
+ * ones. Else `source` and `destination` are both AF_INET or both AF_INET6.
  *
  * fn_proxy_build() writes the header of this version (1 or 2) to `out` and returns its length. An IPv4
  * address mapped into IPv6 is written as IPv4; two addresses that are not both IP (as a Unix socket's; NULL

@@ -1,6 +1,6 @@
 /*
  * SipHash-1-3 (Aumasson, Bernstein: "SipHash: a fast short-input PRF") of 64-bit words, for hash tables. Without
- * the key, nobody can choose inputs that share a slot. The key is 16 random bytes. A pure function.
+ * the key, an attacker cannot choose inputs that share a slot. The key is 16 random bytes. A pure function.
  */
 #ifndef FN_RELAY_SIPHASH_H
 #define FN_RELAY_SIPHASH_H

@@ -56,7 +56,7 @@ void fn_transfer_skip(struct fn_connection *connection, struct fn_side *from)
 
 /*
  * Handles the result of a splice into an empty pipe (so that EAGAIN means an empty socket): returns the bytes spliced.
- * Only read(2) passes an urgent mark; splice(2) stops there for good, with EAGAIN, 0 or an error. So after 0 or an
+ * Only read(2) passes an urgent mark; splice(2) stops there permanently, with EAGAIN, 0 or an error. So after 0 or an
  * error the socket is read. EAGAIN is final: EPOLLPRI reports a mark (see on_event()).
  */
 static size_t spliced(struct fn_side *side, ssize_t n)

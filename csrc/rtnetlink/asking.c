@@ -17,14 +17,14 @@ enum {
     BODY = 256,
 };
 
-/* A question that is under way. */
+/* A request whose answer is being read. */
 struct asking {
     int socket;
     uint32_t sequence;
     int is_dump;
     int has_changed;
     size_t room;
-    size_t needed; /* more than room if a datagram was cut */
+    size_t needed; /* more than room if a datagram was truncated */
 };
 
 int fn_rtnetlink_open(struct fn_rtnetlink *netlink, int protocol)
@@ -43,7 +43,7 @@ void fn_rtnetlink_adopt(struct fn_rtnetlink *netlink, int socket)
 
     netlink->socket = socket;
     netlink->sequence = 0;
-    /* Without it (before Linux 4.20) the kernel ignores what is asked for beside the type. */
+    /* Without it (before Linux 4.20) the kernel ignores a request's selectors other than its type. */
     setsockopt(socket, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on);
 }
 
@@ -94,8 +94,8 @@ static int send_question(const struct asking *asking, uint16_t type, uint16_t fl
 }
 
 /*
- * Receives one datagram of the kernel behind what is in the answer; its length, which is more than room if it was cut.
- * The end of the dump may be in what was cut off: then there is nothing left to receive, which is -EAGAIN.
+ * Appends one datagram of the kernel to the answer. Returns its length, which exceeds the room if it was truncated.
+ * The end of the dump may be in the truncated part: then nothing is left to receive, which is -EAGAIN.
  */
 static ssize_t receive(const struct asking *asking, struct fn_rtnetlink_answer *answer)
 {
@@ -116,7 +116,7 @@ static ssize_t receive(const struct asking *asking, struct fn_rtnetlink_answer *
     }
 }
 
-/* The errno with which a message ends an answer, 0 if it ends well. */
+/* The errno of a message that ends an answer, 0 for success. */
 static int ending(const struct fn_rtnetlink_message *message)
 {
     int32_t code = 0;
@@ -128,7 +128,7 @@ static int ending(const struct fn_rtnetlink_message *message)
     return code < 0 ? code : 0;
 }
 
-/* Keeps of a datagram the messages that answer; 1 if the answer goes on, 0 at its end, or -errno. */
+/* Keeps the messages of a datagram that belong to the answer. Returns 1 if more follow, 0 at its end, or -errno. */
 static int sift(struct asking *asking, struct fn_rtnetlink_answer *answer, size_t got)
 {
     const uint8_t *at = answer->data + answer->len;
@@ -149,7 +149,7 @@ static int sift(struct asking *asking, struct fn_rtnetlink_answer *answer, size_
     return size < 0 ? (int)size : 1;
 }
 
-/* Reads one answer to its end, so that nothing of it is left for the next question. */
+/* Reads one answer to its end, so that the next request receives none of it. */
 static int gather(struct asking *asking, struct fn_rtnetlink_answer *answer)
 {
     ssize_t more = 1;

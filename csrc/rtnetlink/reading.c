@@ -8,7 +8,7 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 
-/* Later than some headers that this is built with: linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h. */
+/* Newer than some headers that this is built with: linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h. */
 enum { ALTNAMES = 52, ALTNAME = 53, PERMANENT = 54, ADDRESS_PROTOCOL = 11, NEXT_HOP_ID = 30, MORE_FLAGS = 15 };
 
 int fn_rtnetlink_read_link(const struct fn_rtnetlink_message *message, struct fn_rtnetlink_link *out)
@@ -75,7 +75,7 @@ int fn_rtnetlink_read_address(const struct fn_rtnetlink_message *message, struct
     out->size = wrong ? 0 : fn_rtnetlink_size(fixed.ifa_family);
     if (!out->size)
         return wrong;
-    out->flags = fixed.ifa_flags; /* eight bits of them; the attribute has all */
+    out->flags = fixed.ifa_flags; /* the low eight bits; the attribute has all */
     const int protocol = fn_rtnetlink_number(of[ADDRESS_PROTOCOL], &out->protocol, sizeof out->protocol);
     if (protocol < 0 || fixed.ifa_prefixlen > 8 * out->size || fn_rtnetlink_pick(of[IFA_ADDRESS], out->size, &there) ||
         fn_rtnetlink_pick(of[IFA_LOCAL], out->size, &local) ||
@@ -86,7 +86,7 @@ int fn_rtnetlink_read_address(const struct fn_rtnetlink_message *message, struct
     out->address = local ? local : there;
     if (local && there && memcmp(local, there, out->size) != 0)
         out->peer = there;
-    /* The kernel routes an IPv4 peer's prefix, and of IPv6 the own address's and the peer's host route. */
+    /* The kernel adds a route to the peer's prefix (IPv4), or to the own address's prefix and to the peer (IPv6). */
     out->network = out->peer && out->size == 4 ? out->peer : out->address;
     out->prefix_length = fixed.ifa_prefixlen;
     out->scope = fixed.ifa_scope;
@@ -98,7 +98,7 @@ int fn_rtnetlink_read_address(const struct fn_rtnetlink_message *message, struct
     return 1;
 }
 
-/* The router of either attribute: of the route's family, or RTA_VIA with its own. */
+/* The router in RTA_GATEWAY, of the route's family, or in RTA_VIA, which has a family of its own. */
 static int read_gateway(struct fn_rtnetlink_slice gateway, struct fn_rtnetlink_slice via, uint8_t size,
                         struct fn_rtnetlink_slice *out)
 {
@@ -185,7 +185,7 @@ int fn_rtnetlink_read_route(const struct fn_rtnetlink_message *message, struct f
     out->size = wrong ? 0 : fn_rtnetlink_size(fixed.rtm_family);
     if (!out->size)
         return wrong;
-    out->table = fixed.rtm_table; /* eight bits of it; the attribute has all */
+    out->table = fixed.rtm_table; /* the low eight bits; the attribute has all */
     out->legs = of[RTA_MULTIPATH];
     if (fixed.rtm_dst_len > 8 * out->size || fixed.rtm_src_len > 8 * out->size ||
         fn_rtnetlink_pick(of[RTA_DST], out->size, &out->destination) ||

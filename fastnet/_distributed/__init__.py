@@ -50,21 +50,21 @@ def sweep_distributed(
 ) -> DistributedResult | Comparison:
     """Sweep from the workers of a Dask cluster: each target once, or each from every worker.
 
-    ``client`` is a ``distributed.Client`` or a scheduler's address, as ``"tcp://10.0.0.1:8786"``. In ``mode``
-    ``"share"`` each target is probed once, in shards of about 10 s that any vantage may run; what one has no
-    route to, another probes. In ``"compare"`` every vantage probes every target; the result is a Comparison,
-    where a vantage that was missing has ``unknown``. ``rate`` limits the requests per second of all vantages
-    together, ``vantage_rate`` those of each. ``vantages`` are the names of the Dask workers to use; all by
-    default. One without fastnet, with another version, or without the privilege is left out, with the reason
-    in ``vantages`` of the result.
+    ``client`` is a ``distributed.Client`` or a scheduler's address, as ``"tcp://10.0.0.1:8786"``. In
+    ``mode`` ``"share"`` each target is probed once, in shards of about 10 s that any vantage may run; a
+    target to which one has no route is probed by another. In ``"compare"`` every vantage probes every
+    target; the result is a Comparison, with ``unknown`` for a vantage that was not connected. ``rate``
+    limits the requests per second of all vantages together, ``vantage_rate`` those of each. ``vantages``
+    are the names of the Dask workers to use; all by default. One without fastnet, with another version, or
+    without the privilege is left out, with the reason in ``vantages`` of the result.
 
     Of more than 2^20 public targets, special-purpose addresses (IANA's registries) are left out unless
-    ``include_special``. ``absence`` is the number of seconds that the scheduler or all vantages may be away.
-    ``output`` is a directory for the results, one Parquet file per shard (extra ``arrow``); the same sweep to
-    the same directory goes on with the shards that it lacks. ``tls`` are the paths of an authority's
-    certificate, a certificate and its key, for an address ``tls://``. The others are those of ``sweep``.
+    ``include_special``. ``absence`` is the maximum time in seconds without the scheduler or any vantage.
+    ``output`` is a directory for the results, one Parquet file per shard (extra ``arrow``); the same sweep
+    to the same directory runs only the missing shards. ``tls`` are the paths of a CA's certificate, a
+    certificate and its key, for an address ``tls://``. The other arguments are those of ``sweep``.
 
-    Raises VantagesLost, EngineMissing, InvalidArgument, NameNotResolved, OSError if there is no scheduler.
+    Raises VantagesLost, EngineMissing, InvalidArgument, NameNotResolved, OSError without a scheduler.
     """
     with DistributedSweep(targets, client=client, mode=mode, **options) as running:
         while not running.run():
@@ -112,10 +112,9 @@ def ping_distributed(
 ) -> PingComparison:
     """Ping the same hosts from every worker of a Dask cluster, or from the ``vantages`` of these names.
 
-    A vantage that is away for ``absence`` seconds has no results: nothing is known from it. ``client``
-    and ``tls`` are those of ``sweep_distributed``, the other arguments those of ``multiping``; names are
-    resolved by each vantage. Raises VantagesLost, EngineMissing, InvalidArgument, OSError if there is no
-    scheduler.
+    A vantage that is disconnected for ``absence`` seconds has no results. ``client`` and ``tls`` are those
+    of ``sweep_distributed``, the other arguments those of ``multiping``; names are resolved by each
+    vantage. Raises VantagesLost, EngineMissing, InvalidArgument, OSError without a scheduler.
     """
     with DistributedPing(
         hosts,

@@ -15,14 +15,14 @@ from fastnet._sweep.result import SweepResult, places
 from fastnet._typing import NamedTuple
 
 STATES = (*SWEPT, "unknown")
-"""The states of a sweep, and that of a target which the vantage was not there to probe."""
+"""The states of a sweep, and that of a target whose vantage was not connected."""
 UNKNOWN = len(STATES) - 1
 
 _STATE_BITS = 3
 _STATE = (1 << _STATE_BITS) - 1
 _MAX_REASONS = 0xFF >> _STATE_BITS
 ANOTHER_REASON = "another reason"
-"""Takes the place of the reasons for which a byte has no room."""
+"""Replaces the reasons that do not fit into a byte."""
 
 STATE_OF = bytes(value & _STATE for value in range(256))
 """Translates verdicts to states."""
@@ -124,7 +124,7 @@ def _verdict(state: int, reason: int) -> int:
 
 
 def _number(reasons: list[str], reason: str) -> int:
-    """The number of a reason, which is added where there is room."""
+    """The number of a reason, which is added if there is room."""
     if reason not in reasons:
         if len(reasons) >= _MAX_REASONS - 1:
             reason = ANOTHER_REASON
@@ -134,7 +134,7 @@ def _number(reasons: list[str], reason: str) -> int:
 
 
 def _interleaved(first: Columns, second: Columns) -> Iterator[bytes]:
-    """The round-trip times of both, of whom no target is alive for both, in the order of the targets."""
+    """The round-trip times of both, in the order of the targets; no target is alive in both."""
     ours, theirs = (places(each.verdicts, _core.ALIVE) for each in (first, second))
     marked = sorted([*((place, 0) for place in ours), *((place, 1) for place in theirs)])
     taken, columns = [0, 0], (first.rtts_ms, second.rtts_ms)

@@ -13,7 +13,7 @@ from fastnet._typing import Any, ClassVar, NamedTuple, overload
 from fastnet.targets import Targets
 
 _ESTABLISHED = {ALIVE, INACTIVE, UNREACHABLE}
-"""States that a vantage has found out; "not probed" and "unknown" are none."""
+"""States that a vantage has established; "not probed" and "unknown" are none."""
 _BITS = bytearray(256)
 """Translates an established state to a bit of its own, any other to 0."""
 for _bit, _state in enumerate((_core.ALIVE, _core.SILENT, _core.UNREACHABLE)):
@@ -28,7 +28,7 @@ class Sighting(NamedTuple):
     address: str
     """Numeric; for a name that did not resolve, the name."""
     verdicts: tuple[tuple[str, Verdict], ...]
-    """Each vantage's name and verdict. A vantage that was not there has ``unknown``, never ``inactive``."""
+    """Each vantage's name and verdict. One that was not connected has ``unknown``, never ``inactive``."""
 
     @property
     def seen_by(self) -> tuple[str, ...]:

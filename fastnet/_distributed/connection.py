@@ -1,4 +1,4 @@
-"""The client's side of a Dask scheduler, which may go and come back."""
+"""The client's connection to a Dask scheduler, which may restart."""
 
 from collections.abc import Iterator
 
@@ -10,13 +10,13 @@ from fastnet.errors import InvalidArgument
 _CONNECT_SECONDS = 5.0
 _AGAIN_SECONDS = 2.0
 _MOST_TTL = 60.0
-"""A scheduler's ``worker-ttl`` in seconds, above which a worker that hangs is noticed late."""
+"""A scheduler's ``worker-ttl`` in seconds, above which a worker that hangs is detected late."""
 
 
 class Connection:
-    """A Dask client, or one of our own at a scheduler's address; close it only if it is ours.
+    """A given Dask client, or a new one for a scheduler's address; only the latter is closed.
 
-    A client ends when its scheduler does, and does not come back with it: then a new one is made.
+    A client ends when its scheduler does, and does not reconnect: then a new one is made.
     """
 
     def __init__(self, client: Any, tls: tuple[str, str, str] | None = None) -> None:
@@ -41,7 +41,7 @@ class Connection:
         self.client: Any = self._opened(_CONNECT_SECONDS) if self._is_ours else client
 
     def is_up(self) -> bool:
-        """Whether the scheduler is there; connects again if the client has given up."""
+        """Whether the scheduler is connected; makes a new client if the present one is closed."""
         if self.client.status == "closed":
             try:
                 self.client, self._is_ours = self._opened(_AGAIN_SECONDS), True
@@ -54,7 +54,7 @@ class Connection:
             self.client.close(timeout=_AGAIN_SECONDS)
 
     def limit_notes(self) -> Iterator[str]:
-        """What the scheduler's settings mean for a sweep, where they are not what ``docs/scale.md`` asks."""
+        """The consequences of the scheduler's settings that differ from those in ``docs/scale.md``."""
         failures, ttl = self.client.run_on_scheduler(_limits)
         if failures < 1:
             yield "the scheduler's allowed-failures is 0: the client submits a killed worker's shard again"

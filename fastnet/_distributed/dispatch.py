@@ -1,8 +1,8 @@
-"""Has shards run by a Dask cluster until each has its result, whatever workers and scheduler do meanwhile.
+"""Runs shards on a Dask cluster until each has a result, across failures of workers and of the scheduler.
 
-Dask assigns tasks and runs those of a lost worker again. What is left to do here: a bounded number of tasks
-is submitted, and what a cluster forgets (its scheduler was restarted, the only workers for a task are gone, a
-task whose workers were killed one after the other) is submitted again.
+Dask assigns tasks and runs those of a lost worker again. This module limits the number of submitted tasks,
+and submits again the tasks that the cluster has dropped (its scheduler was restarted, the only workers for
+a task have disconnected, the workers of a task were killed one after the other).
 """
 
 import queue
@@ -22,7 +22,7 @@ from fastnet.errors import VantagesLost
 REFRESH_SECONDS = 1.0
 _FETCH_SECONDS = 30.0
 _MOST_KILLS = 5
-"""How often a shard may end the worker that runs it: more is no accident."""
+"""Number of workers killed while running a shard at which the sweep ends: the shard is the cause."""
 
 
 class Lane:
@@ -33,28 +33,28 @@ class Lane:
         self.todo = deque(shards)
         self.under_way = 0
         self.last_there = time.monotonic()
-        """When a vantage for it was last there."""
+        """When a vantage for it was last connected."""
 
     @property
     def finished(self) -> bool:
         return not self.todo and not self.under_way
 
     def among(self, usable: dict[str, str]) -> dict[str, str]:
-        """Those of the vantages, with their addresses, that may run its shards."""
+        """The vantages that may run its shards, with their addresses."""
         if self.vantage is None:
             return usable
         return {name: address for name, address in usable.items() if name == self.vantage}
 
 
 class Work(NamedTuple):
-    """What a dispatch runs, for its owner."""
+    """The function that a dispatch runs, and the callbacks of its owner."""
 
     function: Callable[[Any], Any]
     """Runs on the worker."""
     job: Callable[[Lane, int, float | None], Any]
     """The job of a shard, at a rate."""
     take: Callable[[Lane, int, Any], bool]
-    """Takes a result; False if the shard is to be run once more, by a vantage that has not tried it."""
+    """Takes a result; False if another vantage is to run the shard again."""
     tried: Callable[[int], set[str]]
     """The vantages that have tried a shard."""
     rate: Callable[[int], float | None]
@@ -91,9 +91,9 @@ class Dispatch:
         self._refresh_at = 0.0
 
     def run(self, seconds: float) -> bool:
-        """Work for about so many seconds. True once every lane is finished.
+        """Run for about so many seconds. True once every lane is finished.
 
-        Raises VantagesLost if the scheduler, or every vantage of a lane of all, is away for too long.
+        Raises VantagesLost after too long without the scheduler, or without any vantage for a lane of all.
         """
         until = time.monotonic() + seconds
         while not all(lane.finished for lane in self._lanes):
@@ -111,7 +111,7 @@ class Dispatch:
             self._drop(key)
 
     def _tend(self) -> None:
-        """Look at the cluster, and submit what there is room for."""
+        """Read the state of the cluster, and submit as many tasks as permitted."""
         if time.monotonic() >= self._refresh_at:
             self._refresh()
             self._refresh_at = time.monotonic() + REFRESH_SECONDS
@@ -136,7 +136,7 @@ class Dispatch:
                 self._give_up(lane, there)
 
     def _is_left_out(self, lane: Lane) -> bool:
-        """Whether no vantage for a lane can come back: those that are there are all left out."""
+        """Whether all known vantages for a lane are left out, so that waiting is useless."""
         known = self._vantages.known
         names = [lane.vantage] if lane.vantage is not None else [*known]
         return bool(names) and all(name in known and known[name].problem for name in names)
@@ -155,7 +155,7 @@ class Dispatch:
         raise VantagesLost(f"no vantage has been there for {self._absence:g} s")
 
     def _give_back_stranded(self) -> None:
-        """Take back the tasks that only workers which are gone might run."""
+        """Queue again the tasks whose permitted workers have all disconnected."""
         there = self._vantages.addresses()
         for key, task in [*self._tasks.items()]:
             if task.future.status == "pending" and not task.addresses & there:
@@ -171,7 +171,7 @@ class Dispatch:
             self._submit(lane, shard, able or frozenset(there.values()), rate)
 
     def _has_room(self, rate: float | None) -> bool:
-        """Whether one more task at this rate keeps the total."""
+        """Whether one more task at this rate stays within the total."""
         if not self._total_rate:
             return True
         used = sum(task.rate for task in self._tasks.values())
@@ -195,7 +195,7 @@ class Dispatch:
         future.add_done_callback(lambda _: self._ended.put(key))
 
     def _end(self, key: str) -> None:
-        """Take the result of a task that has ended, or have the shard run again."""
+        """Take the result of a task that has ended, or queue its shard again."""
         task = self._tasks.get(key)
         if task is None:
             return
@@ -205,7 +205,7 @@ class Dispatch:
             self._count_kill(task, error)
             self._again(key)
         except TimeoutError:
-            if task.future.status == "pending":  # the worker that had the result is gone: it runs again
+            if task.future.status == "pending":  # the worker with the result was lost: it runs again
                 self._watch(key, task.future)
             else:
                 self._again(key)

@@ -20,7 +20,7 @@ _COUNTED = (_core.ALIVE, _core.SILENT, _core.UNREACHABLE, _core.PENDING)
 
 
 class Store(Protocol):
-    """Where the columns of the shards are: in memory, or in the files of a directory."""
+    """Stores the columns of the shards: in memory, or in the files of a directory."""
 
     def put(self, shard: int, columns: Columns) -> None:
         """Keep the columns of a shard, from 0."""
@@ -102,17 +102,17 @@ class DistributedResult(Sequence[Verdict]):
 
     @property
     def inactive(self) -> "Chosen":
-        """Those to which every request was sent and from which nothing came back."""
+        """Those to which every request was sent, without a reply or an error."""
         return Chosen(self, _core.SILENT)
 
     @property
     def unreachable(self) -> "Chosen":
-        """Those for which an ICMP error came back and no reply."""
+        """Those with an ICMP error and no reply."""
         return Chosen(self, _core.UNREACHABLE)
 
     @property
     def not_probed(self) -> "Chosen":
-        """Those to which no vantage sent, with any reason."""
+        """Those to which no vantage sent a request, with any reason."""
         return Chosen(self, _core.PENDING)
 
     @property
@@ -227,7 +227,7 @@ def counted(targets: Targets, store: Store) -> Counts:
 
 
 def counts_of(targets: Targets, found: list[int]) -> Counts:
-    """The counts of targets of whom so many are alive, silent and unreachable: no other was probed."""
+    """The counts from these numbers of alive, silent and unreachable targets: no other was probed."""
     alive, silent, unreachable = found[:3]
     everything = targets.size + len(targets.unresolved)
     return Counts(alive, silent, unreachable, everything - alive - silent - unreachable)

@@ -16,12 +16,12 @@ from fastnet.errors import InvalidArgument
 
 
 class VantagePing(NamedTuple):
-    """What one vantage found."""
+    """The results of one vantage."""
 
     vantage: str
     """The name of its Dask worker."""
     results: tuple[PingResult, ...] | None
-    """One for each host, in the order given; None if the vantage was not there: nothing is known."""
+    """One for each host, in the order given; None if the vantage was not connected."""
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -42,7 +42,7 @@ class PingComparison(NamedTuple):
     """Each vantage; those that were left out have the ``problem``."""
 
     def seen_by(self, host: str) -> tuple[str, ...]:
-        """The vantages that a host has answered."""
+        """The vantages to which a host has replied."""
         if host not in self.hosts:
             raise InvalidArgument(f"host {quoted(host)}: expected one of those that were pinged")
         place = self.hosts.index(host)
@@ -106,7 +106,7 @@ class DistributedPing:
         self._dispatch = Dispatch(self._connection, self._vantages, lanes, work, None, absence)
 
     def run(self, seconds: float = 0.1) -> bool:
-        """Work for at most about so many seconds. True once every vantage is done or missing for good."""
+        """Run for about so many seconds at most. True once every vantage is done or finally missing."""
         return self._dispatch.run(seconds)
 
     def result(self) -> PingComparison:

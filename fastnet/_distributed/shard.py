@@ -1,6 +1,6 @@
-"""What a worker runs: one shard of a sweep, or one vantage's pings; nothing else is sent to it.
+"""The jobs of a worker: one shard of a sweep, or one vantage's pings; nothing else is sent to it.
 
-A shard is a pure function of its job: any worker may run it, twice does no harm.
+A shard is a pure function of its job: any worker may run it, also more than once.
 """
 
 import os
@@ -49,7 +49,7 @@ class Refusal(NamedTuple):
 
 
 class Unwanted(Exception):
-    """The client has cancelled the shard, or is gone."""
+    """The client has cancelled the shard, or has disconnected."""
 
 
 def sweep_shard(job: Job) -> Columns | Refusal:

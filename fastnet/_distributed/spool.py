@@ -1,7 +1,7 @@
-"""The results of a sweep in a directory: one Parquet file per shard, and what the sweep was.
+"""The results of a sweep in a directory: one Parquet file per shard, and a description of the sweep.
 
 The files have the columns ``address``, ``state``, ``rtt_ms``, ``reason`` and ``vantage``; any reader of
-Parquet takes them as one table. A file is there only when it is whole. Files of mode ``compare`` are in one
+Parquet takes them as one table. A file appears only when it is complete. Files of mode ``compare`` are in one
 directory per vantage, ``vantage=NAME``.
 """
 

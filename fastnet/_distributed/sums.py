@@ -1,4 +1,4 @@
-"""How a sweep is divided into shards, and what it will send: known before anything is sent."""
+"""The shards of a sweep, and its requests, bytes and duration, computed before anything is sent."""
 
 import socket
 
@@ -9,17 +9,17 @@ from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets
 
 SHARD_SECONDS = 10.0
-"""How long a shard should last: what a lost vantage costs at most, and long beside what a shard costs."""
+"""Target duration of a shard: at most this is lost with a vantage; long compared with a shard's overhead."""
 UNLIMITED_RATE = 50_000.0
 """Assumed requests per second of a vantage without a limit."""
 _LEAST_SHARD = 256
-"""Targets below which a shard is not cut smaller for the sake of more vantages."""
+"""Targets below which a shard is not divided further to employ more vantages."""
 _BYTES = {socket.AF_INET: 14 + 20 + 8 + 56, socket.AF_INET6: 14 + 40 + 8 + 56}
 """Bytes of a request on Ethernet."""
 
 
 class SweepPlan(NamedTuple):
-    """What a sweep from many vantages will do; requests and bytes if no target answers."""
+    """The costs of a sweep from many vantages; requests and bytes if no target answers."""
 
     targets: int
     """The number of addresses."""
@@ -35,7 +35,7 @@ class SweepPlan(NamedTuple):
     bytes: int
     """On Ethernet."""
     seconds: float
-    """At the limit; without one at 50,000 requests per second and vantage, which is a guess."""
+    """At the limit; without one, estimated at 50,000 requests per second and vantage."""
 
     def as_dict(self) -> dict[str, Any]:
         """Each field and property, as plain values for JSON."""
@@ -52,7 +52,7 @@ def rate_of_each(rate: float | None, vantage_rate: float | None, vantages: int) 
 
 
 def shard_count(size: int, rate: float | None, retries: int, vantages: int) -> int:
-    """Into how many shards so many targets are cut, each to last ``SHARD_SECONDS`` if no target answers."""
+    """The number of shards for so many targets, each to last ``SHARD_SECONDS`` if no target answers."""
     targets = (rate or UNLIMITED_RATE) * SHARD_SECONDS / (1 + retries)
     each = max(1, min(int(targets), MAX_TARGETS))
     wanted = max(-(-size // each), min(vantages, size // _LEAST_SHARD), 1)

@@ -68,7 +68,7 @@ class DistributedOptions(TypedDict, total=False):
 
 
 class Progress(NamedTuple):
-    """How far a sweep is."""
+    """The progress of a sweep."""
 
     done: int
     """Shards, of all vantages in mode ``compare``."""
@@ -84,7 +84,7 @@ class Progress(NamedTuple):
 class DistributedSweep:
     """A sweep from many vantages that runs step by step: ``run`` until it is True, then ``result``.
 
-    Takes and raises what ``sweep_distributed`` does. A context manager, which stops what runs.
+    Takes and raises what ``sweep_distributed`` does. A context manager, which stops the running shards.
     """
 
     def __init__(
@@ -178,9 +178,9 @@ class DistributedSweep:
         )
 
     def run(self, seconds: float = 0.1) -> bool:
-        """Work for at most about so many seconds. True once every shard has its result.
+        """Run for about so many seconds at most. True once every shard has its result.
 
-        Raises VantagesLost if the scheduler or all vantages are away for too long.
+        Raises VantagesLost after too long without the scheduler or any vantage.
         """
         return self._dispatch.run(seconds)
 
@@ -220,7 +220,7 @@ class DistributedSweep:
         )
 
     def _bare(self) -> Targets:
-        """The targets without the names that did not resolve: what the workers need."""
+        """The targets for the workers, without the names that did not resolve."""
         bare = Targets.__new__(Targets)
         for name in Targets.__slots__:
             setattr(bare, name, getattr(self.targets, name))
@@ -261,7 +261,8 @@ class DistributedSweep:
 def without_special(targets: Targets, include: bool) -> tuple[Targets, int]:
     """The targets without special-purpose addresses if there are many others, and how many were left out.
 
-    Left out is what IANA's registries have as not globally reachable, multicast and unassigned IPv6 too.
+    Left out are addresses that IANA's registries list as not globally reachable, multicast, and unassigned
+    IPv6.
     """
     if include or targets.size <= PUBLIC:
         return targets, 0
@@ -275,7 +276,7 @@ def without_special(targets: Targets, include: bool) -> tuple[Targets, int]:
 
 
 def _counted(store: Store) -> Iterator[int]:
-    """The number of targets in each state, of what an earlier sweep left in a directory."""
+    """The number of targets in each state, from an earlier sweep's results in a directory."""
     found = [0] * len(_STATES)
     for shard in store.done():
         if columns := store.get(shard):

@@ -19,7 +19,7 @@ _BETWEEN_SECONDS = 0.1
 
 
 class Vantage(NamedTuple):
-    """A vantage, and what it has done so far."""
+    """A vantage, with its counters so far."""
 
     name: str
     """The name of its Dask worker."""
@@ -64,13 +64,13 @@ class Vantages:
     def __init__(self, wanted: tuple[str, ...] = ()) -> None:
         self._wanted = wanted
         self._asked: dict[str, bool] = {}
-        """Each worker's address that was asked for its version, and whether it can be used."""
+        """The address of each worker whose version was requested, and whether it can be used."""
         self._names: dict[str, str] = {}
         """The name of each address that the scheduler now lists."""
         self.known: dict[str, Vantage] = {}
 
     def refresh(self, client: Any) -> None:
-        """Ask the scheduler for its workers, and those that are new for their version."""
+        """Request the list of workers from the scheduler, and the version from each new one."""
         workers = client.scheduler_info(n_workers=-1)["workers"]
         names = {address: str(worker["name"]) for address, worker in workers.items()}
         self._names = {
@@ -101,7 +101,7 @@ class Vantages:
         name, problem = self._names[address], None
         labels: tuple[tuple[str, str], ...] = ()
         if isinstance(answer, OSError):
-            return  # it has gone meanwhile
+            return  # it has disconnected meanwhile
         if isinstance(answer, Exception):
             lacks = "No module named" in str(answer)
             problem = "its Python has no fastnet" if lacks else f"fastnet does not start on it: {answer}"
@@ -119,14 +119,14 @@ class Vantages:
         self.known[name] = self.known.get(name, Vantage(name))._replace(problem=problem)
 
     def count(self, name: str, sent: int, alive: int) -> None:
-        """Add a shard to what a vantage has done."""
+        """Add a shard to a vantage's counters."""
         done = self.known.get(name, Vantage(name))
         self.known[name] = done._replace(
             shards=done.shards + 1, sent=done.sent + sent, alive=done.alive + alive
         )
 
     def usable(self) -> dict[str, str]:
-        """The address of each vantage that is there and can be used, by name."""
+        """The address of each vantage that is connected and can be used, by name."""
         return {
             name: address
             for address, name in self._names.items()
@@ -134,7 +134,7 @@ class Vantages:
         }
 
     def addresses(self) -> set[str]:
-        """Those of all workers that are there."""
+        """Those of all connected workers."""
         return {*self._names}
 
     def report(self) -> tuple[Vantage, ...]:

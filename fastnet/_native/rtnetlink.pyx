@@ -1,4 +1,4 @@
-"""What the kernel knows of interfaces and routes, by rtnetlink(7), in C; ``fastnet._pure.rtnetlink`` documents it."""
+"""The kernel's interfaces and routes, by rtnetlink(7), in C; ``fastnet._pure.rtnetlink`` documents it."""
 
 import os
 
@@ -232,7 +232,7 @@ cdef class _Answer:
 
 
 cdef class _Names:
-    """The names of interfaces by their index, each asked for once; None for one that was removed."""
+    """The names of interfaces by their index, each requested once; None for one that was removed."""
 
     cdef dict known
     cdef fn_rtnetlink *netlink
@@ -419,7 +419,7 @@ cdef class Kernel:
         return found
 
     cdef _Answer dump_of(self, uint16_t kind, int family):
-        """A dump of one family; a kernel without it answers for another, or refuses."""
+        """A dump of one family; a kernel without it returns another family's, or an error."""
         try:
             return self.ask(kind, NLM_F_DUMP, bytes((family,)) + bytes(11))
         except OSError as error:
@@ -453,14 +453,14 @@ cdef class Kernel:
         return as_link(&link, _Names(), None, None)
 
     cdef int link(self, bytes question, _Answer answer, fn_rtnetlink_link *link) except -1:
-        """Asks for one interface; what is read points into the answer."""
+        """Requests one interface; the fields of ``link`` point into the answer."""
         answer.ask(&self.netlink, RTM_GETLINK, 0, question)
         if not answer.next() or not checked(fn_rtnetlink_read_link(&answer.message, link)):
             raise OSError(ENODEV, os.strerror(ENODEV))
         return 0
 
     cdef dict speeds(self):
-        """What ethtool has of each interface, by its index; empty where the kernel has no ethtool netlink."""
+        """The ethtool settings of each interface, by its index; empty if the kernel has none."""
         try:
             if self.generic.socket < 0:  # kept: the thread may be in another namespace at the next call
                 checked(fn_rtnetlink_open(&self.generic, NETLINK_GENERIC))

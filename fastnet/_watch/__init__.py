@@ -1,9 +1,10 @@
-"""Interfaces, addresses and routes as they change.
+"""Changes of interfaces, addresses and routes, as events.
 
-A socket receives the kernel's events (``fastnet/_system/events.py``), and a model of the state makes typed
-events of them. A dump of the state follows when no event has come for a moment, since not every change has
-one: the kernel drops IPv4 routes in silence when their interface is turned off. Where events were lost, it
-follows at once. Either way its differences come as events too: all of them add up to the kernel's state.
+A socket receives the kernel's events (``fastnet/_system/events.py``), and a model of the state converts
+them to typed events. After 10 ms without an event the state is compared with a dump, since not every change
+has an event: the kernel removes IPv4 routes without one when their interface is turned off. If events were
+lost, the comparison follows at once. The differences are events too, so that all events add up to the
+kernel's state.
 """
 
 import time
@@ -53,14 +54,14 @@ _REMOVED_LINK, _REMOVED_ADDRESS, _REMOVED_ROUTE = 17, 21, 25
 
 
 class WatchState(NamedTuple):
-    """The state that the events begin with: every interface, and every route but those of the local table."""
+    """The state before the first event: every interface, and every route but those of the local table."""
 
     interfaces: tuple[Interface, ...]
     routes: tuple[Route, ...]
     kind: Literal["state"] = "state"
 
     def after(self, event: "Event") -> "WatchState":
-        """The state after the next event; that of all kinds, for all interfaces, is needed."""
+        """The state after the next event. The events must be those of all kinds and interfaces."""
         if isinstance(event, WatchState):
             return event
         if not isinstance(event, Event):
@@ -91,19 +92,19 @@ def watch(
 ) -> Iterator[Event]:
     """Watch the interfaces, addresses and routes of a network namespace.
 
-    The first item is the state (``WatchState``); then each change is an event with what was before and
-    after it, in the kernel's order. With ``interface`` only the events of that one come (its name before
-    or after the event), with ``kinds`` only those kinds::
+    The first item is the state (``WatchState``); then each change is an event with the record before and
+    after it, in the kernel's order. ``interface`` selects the events of one interface (its name before or
+    after the event), ``kinds`` the events of these kinds::
 
         link_added  link_removed  link_renamed  carrier  link_changed
         address_added  address_removed  address_changed  dad_passed  dad_failed
         route_added  route_removed  route_changed  gateway_changed
 
-    Without the kinds of routes and gateways, no route is read. If more happens at once than fits into
-    ``receive_buffer`` bytes, a ``LostEvent`` comes, and then the differences to the state of that time.
+    Without the kinds of routes and gateways, no route is read. If the events exceed ``receive_buffer``
+    bytes, a ``LostEvent`` is yielded, and then the differences to a fresh state.
 
     ``netns`` is a name of ``ip netns``, a path, or the id of a process in the namespace; None is that of
-    the calling thread. It ends after ``timeout`` seconds; None: never. Raises InvalidArgument,
+    the calling thread. The iterator ends after ``timeout`` seconds; None: never. Raises InvalidArgument,
     FileNotFoundError for no such namespace, NotPermitted, and OSError without rtnetlink.
     """
     with _Watcher(interface, kinds, timeout, netns, receive_buffer) as watcher:
@@ -139,7 +140,7 @@ def _opened(netns: Namespace | None) -> tuple[socket, list[int]]:
 
 
 class _Watcher:
-    """The sockets of one watch, and the state that its events have led to."""
+    """The sockets of one watch, and the state after the events so far."""
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class _Watcher:
         return WatchState(self._model.interfaces(), self._model.routes())
 
     def next_events(self) -> Steps[list[Event] | None]:
-        """The events of the next change that is asked for; None when the time is up."""
+        """The events of the next selected change; None after the timeout."""
         while True:
             found = self._read()
             if found:
@@ -198,7 +199,7 @@ class _Watcher:
                 return found
 
     def _read(self) -> list[Event]:
-        """The events of what has been received."""
+        """The events of the received messages."""
         return self._events_in(_system.receive(self._events))
 
     def _events_in(self, received: _system.Received) -> list[Event]:
@@ -238,12 +239,12 @@ class _Watcher:
         return iter(())
 
     def _with_speed(self, link: Interface) -> Interface:
-        """A message has no speed: the one of the last dump, until the next."""
+        """A message has no speed: the last dump's is used until the next dump."""
         known = self._model.links.get(link.ifindex)
         return link._replace(speed_mbit=known.speed_mbit, duplex=known.duplex) if known else link
 
     def _compare(self) -> list[Event]:
-        """The differences to a fresh dump, if nothing has changed while that was read."""
+        """The differences to a fresh dump, if no event came while it was read."""
         interfaces = self._kernel.interfaces() if self._links_are_due else None
         routes = self._routes() if self._routes_are_due else None
         received = _system.receive(self._events)

@@ -1,4 +1,4 @@
-"""What ``fastnet.watch`` yields: the state, and each change with what was before and after it."""
+"""The items of ``fastnet.watch``: the state, and each change with the records before and after it."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +10,7 @@ ADDRESS_KINDS = ("address_added", "address_removed", "address_changed", "dad_pas
 ROUTE_KINDS = ("route_added", "route_removed", "route_changed")
 GATEWAY_KINDS = ("gateway_changed",)
 KINDS = (*LINK_KINDS, *ADDRESS_KINDS, *ROUTE_KINDS, *GATEWAY_KINDS)
-"""All kinds that can be asked for; ``state`` and ``events_lost`` always come."""
+"""All kinds that can be selected; ``state`` and ``events_lost`` are always yielded."""
 
 
 def _changed(before: Any, after: Any) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def _changed(before: Any, after: Any) -> tuple[str, ...]:
 class LinkEvent(NamedTuple):
     """An interface was added, removed, renamed, got or lost its carrier, or changed otherwise.
 
-    ``before`` is None if it is new, ``after`` if it is gone; both have the addresses of that moment.
+    ``before`` is None if it was added, ``after`` if it was removed; both have the addresses of that moment.
     """
 
     kind: Literal["link_added", "link_removed", "link_renamed", "carrier", "link_changed"]
@@ -76,7 +76,7 @@ class AddressEvent(NamedTuple):
 
 
 class RouteEvent(NamedTuple):
-    """A route was added, removed or changed. Those of the local table follow from the addresses: left out."""
+    """A route was added, removed or changed. Routes of the local table are left out."""
 
     kind: Literal["route_added", "route_removed", "route_changed"]
     before: Route | None
@@ -128,7 +128,7 @@ class GatewayEvent(NamedTuple):
 
 
 class LostEvent(NamedTuple):
-    """More happened at once than the buffer holds: the differences to a fresh state follow as events."""
+    """The buffer was full and events were dropped: the differences to a fresh state follow as events."""
 
     kind: Literal["events_lost"] = "events_lost"
 

@@ -1,4 +1,4 @@
-"""The state of the interfaces, addresses and routes, and the events that the kernel's messages are."""
+"""The state of the interfaces, addresses and routes, and the events made of the kernel's messages."""
 
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
@@ -15,7 +15,7 @@ RouteKey = tuple[object, ...]
 
 
 def fold(model: "Model", event: Change) -> None:
-    """Bring the state to what it is after an event."""
+    """Apply an event to the state."""
     if isinstance(event, LinkEvent):
         if event.after:
             model.put_link(event.after)
@@ -31,14 +31,14 @@ def fold(model: "Model", event: Change) -> None:
 
 
 def _address_key(address: InterfaceAddress) -> AddressKey:
-    """What makes it another address for the kernel: of IPv4, also its prefix."""
+    """The fields that identify an address in the kernel; for IPv4 also its prefix."""
     if address.version == 6:
         return (address.address,)
     return address.address, address.prefix_length, address.network
 
 
 def _way(route: Route | None) -> tuple[object, ...] | None:
-    """Where a route leads."""
+    """The type and next hops of a route."""
     if route is None:
         return None
     return route.type, *((leg.gateway, leg.ifindex) for leg in route.legs or (route,))
@@ -71,7 +71,7 @@ class Model:
         return link._replace(addresses=tuple(self._addresses.get(link.ifindex, {}).values()))
 
     def set_link(self, link: Interface) -> Iterator[Change]:
-        """An interface is new or has changed."""
+        """Handle an added or changed interface."""
         before = self.links.get(link.ifindex)
         after = link._replace(addresses=())
         if before is None:
@@ -99,7 +99,7 @@ class Model:
         return LinkEvent(kind, old, self._whole(after))
 
     def put_link(self, link: Interface) -> None:
-        """Without events: one that is new, or in the place of the one of its index."""
+        """Store an interface, in place of any other with its index; without events."""
         is_renamed = self.names.get(link.ifindex) != link.name
         self.links[link.ifindex] = link._replace(addresses=())
         self.names[link.ifindex] = link.name
@@ -107,7 +107,7 @@ class Model:
             self._rename(link.ifindex, link.name)
 
     def remove_link(self, ifindex: int) -> Iterator[Change]:
-        """An interface is gone, and its addresses with it."""
+        """Handle a removed interface, whose addresses are removed first."""
         for address in [*self._addresses.get(ifindex, {}).values()]:
             yield from self.remove_address(address)
         if link := self.links.get(ifindex):
@@ -115,14 +115,14 @@ class Model:
             yield LinkEvent("link_removed", link, None)
 
     def drop_link(self, ifindex: int) -> None:
-        """Without events."""
+        """Remove an interface without events."""
         self.links.pop(ifindex, None)
         self.names.pop(ifindex, None)
         self._addresses.pop(ifindex, None)
         self._rename(ifindex, None)
 
     def _rename(self, ifindex: int, name: str | None) -> None:
-        """Give an interface's name to what refers to it by its index."""
+        """Update an interface's name in every record with its index."""
         for other, link in self.links.items():
             if link.master_ifindex == ifindex:
                 link = link._replace(master=name)
@@ -138,28 +138,28 @@ class Model:
         self._defaults = {version: self.default(version) for version in self._defaults}
 
     def set_address(self, address: InterfaceAddress) -> Iterator[Change]:
-        """An address is new or has changed."""
+        """Handle an added or changed address."""
         before = self._addresses.get(address.ifindex, {}).get(_address_key(address))
         if address.ifindex in self.links and address != before:
             self.put_address(address)
             yield AddressEvent(_kind_of(before, address), before, address)
 
     def put_address(self, address: InterfaceAddress) -> None:
-        """Without events."""
+        """Store an address without events."""
         self._addresses.setdefault(address.ifindex, {})[_address_key(address)] = address
 
     def remove_address(self, address: InterfaceAddress) -> Iterator[Change]:
-        """An address is gone."""
+        """Handle a removed address."""
         before = self.drop_address(address)
         if before:
             yield AddressEvent("address_removed", before, None)
 
     def drop_address(self, address: InterfaceAddress) -> InterfaceAddress | None:
-        """Without events; what was removed."""
+        """Remove an address without events. Returns the removed one."""
         return self._addresses.get(address.ifindex, {}).pop(_address_key(address), None)
 
     def add_route(self, route: Route, is_replacement: bool) -> Iterator[Change]:
-        """A route is new, or in the place of another. Raises Ambiguous."""
+        """Handle a route that was added or replaces another. Raises Ambiguous."""
         known = self._routes.get(_route_key(route), [])
         if route.table == _LOCAL or route in known:
             return
@@ -171,7 +171,7 @@ class Model:
         yield from self._check_default(route.version)
 
     def remove_route(self, route: Route) -> Iterator[Change]:
-        """A route is gone. Raises Ambiguous."""
+        """Handle a removed route. Raises Ambiguous."""
         known = self._routes.get(_route_key(route), [])
         if not known or route.table == _LOCAL:
             return
@@ -179,13 +179,13 @@ class Model:
             raise Ambiguous
         before = route if route in known else known[0]
         if before.legs != route.legs:
-            raise Ambiguous  # of several legs, one is gone
+            raise Ambiguous  # one of several legs was removed
         self.change_route(before, None)
         yield RouteEvent("route_removed", before, None)
         yield from self._check_default(route.version)
 
     def change_route(self, before: Route | None, after: Route | None) -> None:
-        """Without events."""
+        """Replace, add or remove a route without events."""
         known = self._routes.setdefault(_route_key(before or after), [])  # type: ignore[arg-type]
         at = known.index(before) if before in known else len(known)
         known[at : at + 1] = [after] if after else []
@@ -212,7 +212,7 @@ class Model:
     def become(
         self, interfaces: Iterable[Interface] | None, routes: Iterable[Route] | None
     ) -> Iterator[Change]:
-        """The events that lead to a fresh state; None leaves that part as it is."""
+        """The events that lead to a fresh state; None: that part is unchanged."""
         if interfaces is not None:
             yield from self._become_interfaces({each.ifindex: each for each in interfaces})
         if routes is not None:
@@ -252,7 +252,7 @@ def _by_key(routes: Iterable[Route]) -> dict[RouteKey, list[Route]]:
 
 
 class Ambiguous(Exception):
-    """Only all routes show what the message of one has changed."""
+    """A route's message does not identify the change: a dump of all routes is needed."""
 
 
 def _kind_of(

@@ -2,7 +2,7 @@
 
 YES = 0
 NO = 1
-"""The answer is no: a host is down, a check failed."""
+"""A negative result: a host is down, a check failed."""
 USAGE = 2
 """Bad input, or a name that does not resolve."""
 OS_FAILURE = 3

@@ -1,4 +1,4 @@
-"""argparse's parser: for help, for messages about mistakes, and for what ``quick_parser`` does not read."""
+"""argparse's parser: for help, usage errors, and command lines that ``quick_parser`` does not parse."""
 
 import argparse
 import sys
@@ -39,8 +39,8 @@ class TopHelp(Help, argparse.RawDescriptionHelpFormatter):
 class FullParser(argparse.ArgumentParser):
     """Prints an error in one line, the same on every Python, without the whole usage.
 
-    argparse makes a formatter for each argument that is added, and each would ask how wide the terminal is,
-    for which shutil and three compression libraries are loaded: only that of the help asks.
+    argparse makes a formatter for each argument that is added, and each would read the terminal's width, for
+    which shutil and three compression libraries are loaded: only the help's formatter reads it.
     """
 
     def __init__(self, *, formatter_class: type[Help] = Help, **options: Any) -> None:
@@ -96,7 +96,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 class Version(argparse.Action):
-    """``--version``: the version, and which implementation runs (looked up only when it is asked for)."""
+    """``--version``: the version, and which implementation runs (looked up only for this option)."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from fastnet._backend import implementation, why_pure
@@ -147,7 +147,7 @@ def parser_of(name: str, module: ModuleType) -> FullParser:
 
 
 def parse(name: str, module: ModuleType, words: Sequence[str], command: list[str] | None) -> Arguments:
-    """The values of a subcommand's words. Prints help or a mistake, and exits."""
+    """The values of a subcommand's words. Prints help or a usage error, and exits."""
     parser = parser_of(name, module)
     if command is not None:
         parser.set_defaults(command=command)

@@ -27,7 +27,7 @@ class NoticedInterrupt:
 
 
 class HeldInterrupt(NoticedInterrupt):
-    """Ctrl-C is raised at once, but held back during a call of ``whole``."""
+    """Ctrl-C is raised at once, but deferred during a call of ``whole``."""
 
     _holds = False
 

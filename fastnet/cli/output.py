@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 _FILE_BYTES = 1 << 18
-"""The most bytes of one write to a file."""
+"""Maximum bytes of one write to a file."""
 _CLEAR_LINE = "\r\x1b[K"
 
 
 def prepare_streams() -> None:
-    """Let there be the three streams, which the shell's ``>&-`` takes away, and let them take any text.
+    """Open standard streams that the shell's ``>&-`` has closed, and make all three accept any text.
 
-    Interface names, arguments and lists may have characters that the encoding lacks.
+    Interface names, arguments and lists may have characters that are not in the encoding.
     """
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
@@ -72,7 +72,7 @@ def print_line(text: str, at_once: bool = True) -> None:
 def print_lines(lines: bytes) -> None:
     """Print many whole lines of results in UTF-8, already escaped, past the text layer.
 
-    What a pipe takes at once is never cut: Ctrl-C comes before or after a line.
+    A write that a pipe accepts whole is never cut: Ctrl-C takes effect before or after a line.
     """
     sys.stdout.flush()
     binary = getattr(sys.stdout, "buffer", None)

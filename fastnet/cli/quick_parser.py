@@ -2,7 +2,7 @@
 
 A subcommand's ``configure`` declares its arguments to this parser and, by the same calls, to the one of
 ``full_parser``, which is argparse's. This one raises ``Unusual`` for every command line that it does not
-understand for certain: help, a mistake, an abbreviation. Then the full parser reads it.
+parse with certainty: help, a mistake, an abbreviation. Then the full parser parses it.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from fastnet._typing import TYPE_CHECKING, Any
 __all__ = ["SUPPRESS", "Actions", "Arguments", "Group", "Parser", "Unusual"]
 
 SUPPRESS = "==SUPPRESS=="
-"""The default of an action's option that, where it is not given, leaves the value from before the action."""
+"""The default of an action's option that, if it is not given, keeps the value from before the action."""
 _UNSET = object()
 
 

@@ -22,7 +22,7 @@ _LOCAL_TABLE = 255
 _VERSIONS = {socket.AF_INET: (4,), socket.AF_INET6: (6,)}
 TABLES = {253: "default", 254: "main", 255: "local"}
 _REJECTED = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
-"""How the kernel answers if it has no route, or one that rejects."""
+"""The kernel's errors if it has no route, or one that rejects packets."""
 
 
 def configure(parser: Parser) -> None:
@@ -97,7 +97,7 @@ def rows(route: Route) -> Iterator[tuple[object, ...]]:
 
 
 def notes(route: Route, leg: NextHop | None) -> Iterator[str]:
-    """What is special about a route, in the words of ip(8)."""
+    """The other properties of a route, in the words of ip(8)."""
     if route.type != "unicast":
         yield route.type
     if route.sources:

@@ -27,7 +27,7 @@ def use_all_descriptors() -> None:
 
 
 class Signals:
-    """From now on these signals, and what is ``sent``, are events that wait until they are taken."""
+    """Queues these signals, and what is ``sent``, as events."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         # Each signal writes its number to a pipe: one just before the wait begins is not missed.
@@ -53,10 +53,10 @@ class Signals:
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """While the server opens what it needs. Raises OSError where no thread can be started.
+        """Context for the start of the server. Raises OSError if no thread can be started.
 
         Opening is not interrupted. A stopped server that waits for the resolver exits at once,
-        and its Unix paths are removed; other events are there afterwards.
+        and its Unix paths are removed; other events stay in the queue.
         """
         opened = threading.Event()
         early: list[int] = []
@@ -80,7 +80,7 @@ class Signals:
 
 
 class Ending:
-    """Made before the serving starts; ``wait`` then gives the exit code, and the caller stops cleanly.
+    """Created before the server starts; ``wait`` returns the exit code, and the caller stops cleanly.
 
     The exit code is 0 for SIGTERM, the normal stop of a server, and 130 for Ctrl-C.
     """
@@ -91,12 +91,12 @@ class Ending:
         self._own: deque[int] = deque()
 
     def end(self, code: int) -> None:
-        """Let ``wait`` return this, for a server that has its own reason to stop."""
+        """Make ``wait`` return this, for a server that has its own reason to stop."""
         self._own.append(code)
         self._signals.send(0)
 
     def follow(self, wait_for_server: Callable[[], None]) -> None:
-        """Let ``wait`` return also where the server ends by itself: stopping it raises why."""
+        """Make ``wait`` return also if the server ends by itself: stopping it raises the reason."""
 
         def call() -> None:
             try:
@@ -107,6 +107,6 @@ class Ending:
         Work(call, "fastnet-end")
 
     def wait(self) -> int:
-        """The exit code, once there is a reason to stop."""
+        """Wait for a reason to stop. Returns the exit code."""
         number = self._signals.take()
         return _CODES[number] if number else self._own.popleft()

@@ -19,15 +19,15 @@ from fastnet._typing import TextIO, cast
 from fastnet.cli.output import remark
 
 _LIMIT = 16 << 20
-"""Bytes that wait to be written."""
+"""Maximum bytes in the queue."""
 _A_WRITE = 1 << 16
 _LAST_SECONDS = 1.0
-"""Seconds that the end waits for a slow reader."""
+"""Seconds to wait for a slow reader at the end."""
 
 
 @contextmanager
 def queued_streams(command: str) -> Iterator[None]:
-    """Let both streams be queues. Raises OSError where no thread can be started."""
+    """Replace both streams by queues. Raises OSError if no thread can be started."""
     before = sys.stdout, sys.stderr
 
     def warn(text: str) -> None:
@@ -64,8 +64,8 @@ def _queued(stream: TextIO, name: str, warn: Callable[[str], None] | None) -> It
 class QueuedStream(io.TextIOBase):
     """A text stream that queues lines for another stream's descriptor; it neither waits nor fails.
 
-    Any thread may write; lines of several threads are not mixed. ``warn`` is called with why lines are
-    dropped, when that begins, and with how many there were, at the end.
+    Any thread may write; lines of several threads are not mixed. ``warn`` is called with the reason when
+    lines begin to be dropped, and with their number at the end.
     """
 
     def __init__(self, stream: TextIO, name: str, warn: Callable[[str], None] | None) -> None:

@@ -125,7 +125,7 @@ def show_progress(outcome: Outcome) -> None:
 
 
 def become(command: list[str]) -> NoReturn:
-    """Replace this process by the command, or exit as a shell does where that fails."""
+    """Replace this process by the command, or exit as a shell does if that fails."""
     sys.stdout.flush()
     # Python ignores these signals, and an ignored signal stays ignored in the new program.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -1,1 +1,1 @@
-"""Modules that stand in for other packages: ``fastnet.compat.netifaces``."""
+"""Replacements for other packages: ``fastnet.compat.netifaces``."""

@@ -13,7 +13,7 @@ from fastnet import interfaces as _interfaces
 from fastnet.interfaces import Interface, InterfaceAddress, Route
 
 Entry = dict[str, str]
-"""One address: ``addr``, and where there is one ``netmask``, ``broadcast`` or ``peer``."""
+"""One address: ``addr``, and ``netmask``, ``broadcast`` and ``peer`` if it has them."""
 
 version = "0.11.0"
 """The version of netifaces whose API this is."""
@@ -108,7 +108,7 @@ def gateways() -> dict[int | str, dict[int, tuple[str, str]] | list[tuple[str, s
 def install() -> ModuleType:
     """Make ``import netifaces`` load this module from now on, and return it.
 
-    A module that has imported the real netifaces before keeps it.
+    A module that has already imported the real netifaces keeps it.
     """
     sys.modules["netifaces"] = module = sys.modules[__name__]
     return module
@@ -156,7 +156,7 @@ def _netmask6(prefix_length: int) -> str:
 
 
 def _is_for_all(route: Route) -> bool:
-    """Whether packets from any source may take it, if no rule (ip-rule(8)) sends them elsewhere."""
+    """Whether it applies to packets from any source, unless a rule (ip-rule(8)) selects another table."""
     return route.table == _MAIN_TABLE and route.sources is None
 
 

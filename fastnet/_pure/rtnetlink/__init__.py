@@ -1,7 +1,7 @@
-"""What the kernel knows of interfaces, addresses, routes and neighbours, by rtnetlink(7).
+"""The kernel's interfaces, addresses, routes and neighbours, by rtnetlink(7).
 
-``Kernel`` asks the kernel over one socket, which answers for the network namespace that it was opened in;
-``parse`` reads what a socket that is subscribed to events has received. The records are those of
+``Kernel`` sends requests over one socket, which belongs to the network namespace that it was opened in;
+``parse`` reads the events that a subscribed socket has received. The records are those of
 ``fastnet._contract.rtnetlink``.
 """
 
@@ -54,10 +54,10 @@ _FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
 
 
 class Kernel:
-    """Questions to the kernel about one network namespace: the calling thread's, or that of given sockets.
+    """Requests to the kernel about one network namespace: the calling thread's, or that of given sockets.
 
-    ``route`` and ``generic`` are descriptors of new sockets of NETLINK_ROUTE and NETLINK_GENERIC, which it
-    owns from then on, even on failure. Not for several threads at once. Raises OSError.
+    ``route`` and ``generic`` are descriptors of new sockets of NETLINK_ROUTE and NETLINK_GENERIC, of which
+    it takes ownership, even on failure. Not thread-safe. Raises OSError.
     """
 
     def __init__(self, route: int = -1, generic: int = -1) -> None:
@@ -112,7 +112,7 @@ class Kernel:
         ]
 
     def lifetimes(self) -> list[AddressLifetime]:
-        """How long each address is still preferred and valid. Raises OSError."""
+        """The remaining preferred and valid lifetime of each address. Raises OSError."""
         name_of = _Names(self._netlink.socket.fileno())
         found = [read_address(body) for _, body in self._netlink.ask(_GET_ADDRESS, DUMP, _address_of(0))]
         return [
@@ -147,7 +147,7 @@ class Kernel:
     def route_to(self, destination: bytes, ifindex: int = 0) -> Route:
         """The kernel's route for a packet to an address of 4 or 16 bytes, by this interface if not 0.
 
-        Nothing is sent. Raises OSError: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL as a connection would.
+        No packet is sent. Raises OSError: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL as connect(2) does.
         """
         family, size = (_FAMILIES[0], 32) if len(destination) == 4 else (_FAMILIES[1], 128)
         flags = _LOOKUP_TABLE if size == 32 else 0
@@ -166,7 +166,7 @@ class Kernel:
         return route._replace(destination=address, interface=link.name, sources=None, mtu=mtu)
 
     def find(self, name: bytes) -> Interface:
-        """The interface of this name or alternative name, by itself: without addresses, speed, others' names.
+        """The interface of this name or alternative name, without addresses, speed and names of others.
 
         Raises OSError, ENODEV.
         """
@@ -182,7 +182,7 @@ class Kernel:
         return link
 
     def _dump_of(self, kind: int, family: int, question: bytes) -> list[tuple[int, memoryview]]:
-        """A dump of one family; a kernel without it answers for another, or refuses."""
+        """A dump of one family; a kernel without it returns another family's, or an error."""
         try:
             found = self._netlink.ask(kind, DUMP, question)
         except OSError as error:
@@ -192,7 +192,7 @@ class Kernel:
         return [(kind, body) for kind, body in found if body[:1] == bytes([family])]
 
     def _speeds(self) -> dict[int, Speed]:
-        """What ethtool has of each interface, by its index; empty where the kernel has no ethtool netlink."""
+        """The ethtool settings of each interface, by its index; empty if the kernel has none."""
         try:
             # Kept: the thread may be in another namespace at the next call.
             generic = self._generic = self._generic or Netlink(open_netlink(GENERIC))
@@ -220,7 +220,7 @@ _ethtool = _Ethtool()
 
 
 class _Names(dict[int, str | None]):
-    """The names of interfaces by their index, each asked for once; None for one that was removed."""
+    """The names of interfaces by their index, each requested once; None for one that was removed."""
 
     def __init__(self, opened: int) -> None:
         self._socket = opened

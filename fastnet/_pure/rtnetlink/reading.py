@@ -1,4 +1,4 @@
-"""Messages of the kernel as records."""
+"""Parses the kernel's messages to records."""
 
 import os
 import struct
@@ -34,7 +34,7 @@ from fastnet._typing import NamedTuple
 
 # linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, ethtool_netlink.h, genetlink.h
 LINKS, ADDRESSES, ROUTES, NEIGHBOURS = (16, 17), (20, 21), (24, 25), (28, 29)
-"""Types of messages: one that is new or has changed, one that was removed."""
+"""Types of messages: an object was added or has changed, an object was removed."""
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBi")
 _ROUTE = struct.Struct("=BBBBBBBBI")
@@ -54,10 +54,10 @@ Speed = tuple[int | None, str | None]
 
 
 def parse(data: bytes, names: Mapping[int, str]) -> list[Message]:
-    """Each message in a datagram of the kernel, or in several; ``names`` has the interfaces by their index.
+    """Each message in one or more datagrams of the kernel; ``names`` maps indexes to interface names.
 
-    A message of another type, or about something that is no interface, IP address, IP route or neighbour,
-    has no record. Raises OSError, EBADMSG for what is not formed as linux/rtnetlink.h has it.
+    A message of another type, or about anything but an interface, IP address, IP route or neighbour, has no
+    record. Raises OSError, EBADMSG for a message that is malformed by linux/rtnetlink.h.
     """
     return [Message(kind, _record(kind, body, names.get)) for kind, _, _, body in messages(memoryview(data))]
 
@@ -95,7 +95,7 @@ def _decoded(name: bytes | None) -> str | None:
 
 
 def read_link(body: memoryview) -> Interface | None:
-    """An interface, without the names of others; None for a message of a bridge about its port."""
+    """An interface, without the names of others; None for a bridge's message about a port."""
     (family, kind, ifindex, flags, _), found = split(body, _LINK)
     if family:
         return None
@@ -190,7 +190,7 @@ def read_address(body: memoryview) -> Address | None:
 
 
 def as_address(found: Address, name: str) -> InterfaceAddress:
-    # The kernel routes an IPv4 peer's prefix, and of IPv6 the own address's and the peer's host route.
+    # The kernel adds a route to the peer's prefix (IPv4), or to the own address's prefix and the peer (IPv6).
     network = found.peer if found.peer and len(found.peer) == 4 else found.own
     return InterfaceAddress(
         name,
@@ -219,7 +219,7 @@ def _network(packed: bytes, length: int) -> str:
 
 
 def _gateway(found: Attributes, family: int) -> str | None:
-    """The router of either attribute: of the route's family, or RTA_VIA with its own."""
+    """The router in RTA_GATEWAY, of the route's family, or in RTA_VIA, which has a family of its own."""
     if 5 in found:
         return numeric(address(found, 5, family) or b"")
     if 18 not in found:
@@ -280,7 +280,7 @@ def read_route(body: memoryview, name_of: NameOf) -> Route | None:
 
 
 def read_neighbour(body: memoryview, name_of: NameOf) -> Neighbour | None:
-    """A neighbour; None for another family, as of a bridge's table."""
+    """A neighbour; None for another family, such as that of a bridge's table."""
     (family, ifindex, state, flags, _), found = split(body, _NEIGHBOUR)
     if family not in SIZES:
         return None
@@ -299,7 +299,7 @@ def read_neighbour(body: memoryview, name_of: NameOf) -> Neighbour | None:
 
 
 def read_speed(body: memoryview) -> tuple[int, Speed]:
-    """An interface's index, and what ethtool has of it."""
+    """An interface's index and its ethtool settings."""
     _, found = split(body, _GENERIC)
     header = attributes(found.get(1, memoryview(b"")))
     megabits = number(found, 5, 4, _FOREVER)

@@ -1,4 +1,4 @@
-"""``--dump``: the bytes that pass, with who sent them."""
+"""``--dump``: the bytes that pass, with their sender."""
 
 from fastnet._clock import now
 from fastnet._forward import Rule

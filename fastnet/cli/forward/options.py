@@ -61,7 +61,7 @@ _ALIKE: list[tuple[dict[str, Any], dict[str, str]]] = [
         },
     ),
 ]
-"""Options of a rule that are parsed alike: how, and what their help is."""
+"""Options of a rule that are parsed alike, with their parser and help."""
 
 
 def add_options(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""Prints where the command listens, and at the end what it did."""
+"""Prints where the command listens, and at the end a summary."""
 
 from fastnet._clock import now
 from fastnet._forward import Forwarder, Rule, Stats
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_rules(rules: list[Rule], as_json: bool) -> None:
-    """The rules as they were understood."""
+    """The rules as parsed."""
     for rule in rules:
         listed = _listed(rule, [str(rule.listen)])
         if as_json:
@@ -22,7 +22,7 @@ def print_rules(rules: list[Rule], as_json: bool) -> None:
 
 
 def print_listening(forwarder: Forwarder, as_json: bool) -> None:
-    """Where it listens, once it does."""
+    """The addresses of the listeners, once they are open."""
     for rule in forwarder.rules:
         listed = _listed(rule, [str(address) for address in forwarder.addresses_of(rule)])
         if as_json:
@@ -33,7 +33,7 @@ def print_listening(forwarder: Forwarder, as_json: bool) -> None:
 
 
 def print_metrics(addresses: list[Endpoint], as_json: bool) -> None:
-    """Where metrics are served."""
+    """The address of the metrics."""
     urls = [f"http://{address}/metrics" for address in addresses]
     if as_json:
         record: records.Metrics = {"kind": "metrics", "time": now(), "urls": urls}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _ENDED = 0
-"""No signal has this number: the forwarder has ended, by itself or after a stop."""
+"""Not the number of a signal: the forwarder has ended, by itself or after a stop."""
 
 _RULES_SECONDS = 10.0
 """Seconds that a reload waits for the writer of a pipe."""
@@ -46,10 +46,10 @@ def notify_systemd(**news: str | int) -> None:
 
 
 class Service:
-    """Serves the rules until it is stopped; ``run`` gives the exit code.
+    """Serves the rules until it is stopped; ``run`` returns the exit code.
 
-    The constructor checks all that needs no opened file or socket. Raises InvalidArgument, and EngineMissing
-    without the package that an option needs.
+    The constructor checks everything that needs no open file or socket. Raises InvalidArgument, and
+    EngineMissing without the package that an option needs.
     """
 
     def __init__(self, args: Arguments, rules: list[Rule]) -> None:
@@ -134,7 +134,7 @@ class Service:
         become(user)
 
     def _handlers_of(self, reloading: Repeated) -> dict[int, Callable[[], None]]:
-        """What each signal does."""
+        """The handler of each signal."""
         handlers: dict[int, Callable[[], None]] = {
             number: partial(self._end, number) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -143,10 +143,10 @@ class Service:
         handlers[signal.SIGUSR1] = self._reopen
         return handlers
 
-    # At work
+    # Running
 
     def _serve(self, stack: ExitStack) -> bool:
-        """Until the forwarder has ended: whether no connection was cut."""
+        """Wait until the forwarder has ended. Returns whether no connection was cut."""
         print_listening(self._forwarder, self._args.json)
         if self._exporter:
             print_metrics(self._exporter.addresses, self._args.json)
@@ -159,7 +159,7 @@ class Service:
         return ending.result()
 
     def _next_event(self) -> int:
-        """The next signal; 0 at the end. The live table is kept current meanwhile."""
+        """Wait for the next signal; 0 at the end. Redraws the live table meanwhile."""
         while self._top:
             self._refresh(self._top)
             if self._signals.poll(REFRESH_SECONDS):
@@ -167,7 +167,7 @@ class Service:
         return self._signals.take()
 
     def _refresh(self, top: Top) -> None:
-        """A table that can't be drawn now, for want of memory, is drawn the next time."""
+        """A table that can't be drawn now, for lack of memory, is drawn the next time."""
         with suppress(MemoryError, OSError):
             top.refresh(self._forwarder)
 

@@ -18,7 +18,7 @@ _COLUMNS = ("rule", "number", "client", "upstream", "age", "up", "down", "bytes/
 
 
 class Top:
-    """A context manager that owns the screen; ``refresh`` shows how things are now.
+    """A context manager that owns the screen; ``refresh`` shows the present state.
 
     Raises EngineMissing without rich.
     """

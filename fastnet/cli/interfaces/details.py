@@ -1,4 +1,4 @@
-"""``fastnet interfaces NAME``: everything that the kernel knows of one interface, as text."""
+"""``fastnet interfaces NAME``: everything that the kernel reports of one interface, as text."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def print_details(link: Interface, status: InterfaceStatus, defaults: list[Route
 
 
 def facts(link: Interface, defaults: list[Route] | None) -> Iterator[tuple[str, object]]:
-    """What is known, without what is not."""
+    """The fields that have a value."""
     speed = f"{link.speed_mbit} Mbit/s" if link.speed_mbit is not None else ""
     for name, value in (
         ("index", link.ifindex),

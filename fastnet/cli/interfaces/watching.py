@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastnet import _records as records
 
 QUIET_FIELDS = ("addresses", "peer_ifindex", "master_ifindex", "ifindex")
-"""Fields whose change another event or field shows."""
+"""Fields whose change is printed as another event or field."""
 MAIN_TABLE = 254
 
 
@@ -90,7 +90,7 @@ def change_of(event: LinkEvent) -> str:
 
 
 def what_of(event: AddressEvent | RouteEvent) -> str:
-    """What has happened to an address or a route."""
+    """The change of an address or a route, in a word or a sentence."""
     if event.kind == "dad_passed":
         return "is unique"
     if event.kind == "dad_failed":

@@ -1,4 +1,4 @@
-"""``fastnet ipv6 explain``: what addresses are."""
+"""``fastnet ipv6 explain``: the type, scope and other properties of addresses."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def configure(actions: Actions) -> None:
     parser.add_argument(
         "--engine",
         choices=PREFIX_ENGINES,
-        default=SUPPRESS,  # what the command was given before this action stays
+        default=SUPPRESS,  # the command's own arguments before this action keep their values
         help="what computes (default fastnet)",
     )
     add_json(parser, default=SUPPRESS)

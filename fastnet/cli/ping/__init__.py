@@ -190,9 +190,9 @@ def run(args: Arguments) -> int:
 
 
 def begin(args: Arguments, hosts: Sequence[Destination | MTUSearch | PathMTU], notes: Sequence[str]) -> None:
-    """Drop the capabilities, which nothing needs once the sockets are open, and print the kind of sockets.
+    """Drop the capabilities, which are not needed once the sockets are open, and print the kind of sockets.
 
-    Also which hosts there is none for.
+    Prints also the hosts without a socket.
     """
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
@@ -308,7 +308,7 @@ class Printer:
                 self._print_interval([])
 
     def seconds_left(self) -> float:
-        """Until the interval ends."""
+        """The time until the interval ends."""
         return max(0.0, self._until - time.monotonic()) if self._every else inf
 
     def end_interval(self, session: Session) -> None:
@@ -325,7 +325,7 @@ class Printer:
         self._print(self.whole, print_summary, waiting)
 
     def _begin_interval(self, waiting: list[Reply]) -> None:
-        """Begin the next of the times of ``--every``, with what is awaited already."""
+        """Begin the next interval of ``--every``, with the requests that await a reply."""
         carried = Counter((reply.host, reply.address) for reply in waiting)
         self._now = {} if self._every is None else self._summaries(carried)
         self._any_now = False

@@ -71,7 +71,7 @@ def _rows(result: PingComparison) -> Iterator[tuple[str, ...]]:
 
 
 def _cell(summary: PingResult) -> str:
-    """``0.041 ms``, with the loss if there is any; why nothing came."""
+    """``0.041 ms``, with the loss if there is any; without a reply, the reason."""
     if not summary.alive:
         return summary.error or "no answer"
     loss = f" {summary.loss_percent:.0f}% loss" if summary.loss_percent else ""

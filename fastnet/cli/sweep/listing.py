@@ -15,10 +15,10 @@ class Listing:
     def __init__(self, words: Iterable[str], files: Iterable[str]) -> None:
         self.texts: list[str] = [*words]
         self._files: list[tuple[int, str]] = []
-        """Before which text each file begins."""
+        """The index of each file's first text."""
         self._begin = len(self.texts)
         self._lines = array("L")
-        """Of each text that is a file's."""
+        """The line number of each text of a file."""
         for name in files:
             self._files.append((len(self.texts), name))
             with opened(name) as lines:

@@ -1,4 +1,4 @@
-"""Prints verdicts: those that the core formats by the thousand, the others one by one."""
+"""Prints verdicts: those that the core formats in blocks, the others one by one."""
 
 import socket
 from collections.abc import Iterator

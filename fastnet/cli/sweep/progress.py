@@ -40,7 +40,7 @@ class Progress:
 
 
 def progress_line(size: int, sent: int, alive: int, retries: int, seconds: float) -> str:
-    """``[#####...]  62% 41,234/s, 3,210 alive, 0:12 left``: those that are silent are asked again."""
+    """``[#####...]  62% 41,234/s, 3,210 alive, 0:12 left``: silent targets are probed again."""
     silent = max(0, min(sent, size) - alive) / min(sent, size) if sent and size else 1.0
     expected = max(sent, round(size * (1 + retries * silent)), 1)
     rate = sent / seconds if seconds else 0.0
