@@ -64,8 +64,8 @@ def all(netns: Namespace | None = None) -> tuple[Interface, ...]:
     id of a process in it. A temporary thread enters it and opens the sockets; the calling thread stays in
     its own.
 
-    Where netlink is denied, the ioctl calls of netdevice(7) and /proc/net/if_inet6 give names, indexes, MAC
-    addresses, MTUs, the flags that they have, and addresses without what only netlink reports, which is None.
+    If netlink is denied, the ioctl calls of netdevice(7) and /proc/net/if_inet6 return names, indexes, MAC
+    addresses, MTUs, a subset of the flags, and addresses; fields that only netlink reports are None.
 
     Raises InvalidArgument if it is no namespace, FileNotFoundError if it does not exist, NotPermitted
     without the privilege to enter it, and OSError, with EAGAIN if the interfaces changed each time while

@@ -1,5 +1,5 @@
 /*
- * What the files of UDP share: the flows of a listener, and the datagrams of one batch.
+ * Shared by the files of UDP: the flows of a listener, and the datagrams of one batch.
  *
  * Flows are in a hash table by their key, and in a list in the order of their last datagrams. The oldest
  * is the first to expire, so that one timer serves all of them, and a datagram only moves its flow to the end of

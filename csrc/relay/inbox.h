@@ -2,7 +2,7 @@
  * Requests of other threads to a relay: messages that its thread takes in its next turn, and the relay's load. An
  * inbox is reference-counted, since a sibling relay may still post to it when its own relay is freed.
  *
- * Any thread may call, except where a comment names the relay's thread.
+ * Any thread may call these functions, unless a comment names the relay's thread.
  */
 #ifndef FN_RELAY_INBOX_H
 #define FN_RELAY_INBOX_H

@@ -1,5 +1,5 @@
 /*
- * What the files of the relay share: the relay itself, its connections and their two sides.
+ * Shared by the files of the relay: the relay itself, its connections and their two sides.
  *
  * A connection has two sides, `down` (the client's) and `up` (the upstream's). Bytes read from one are sent to the
  * other at once. Bytes that the kernel does not accept are kept in a tail or in a pipe, and nothing more is read

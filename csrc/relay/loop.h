@@ -55,8 +55,8 @@ int fn_loop_watch(struct fn_loop *loop, int fd, uint32_t events, struct fn_handl
 /* Unwatches it in either epoll. Call this before close(2): a forked child may keep the file open. */
 void fn_loop_unwatch(struct fn_loop *loop, int fd, struct fn_handler *handler);
 
-/* Moves a watched descriptor to the other of the loop's two epolls, `to`. On failure, -errno, it stays where it is. It
- * is in one of them at any time, and what is ready is reported again. */
+/* Moves a watched descriptor to the other of the loop's two epolls, `to`. On failure, -errno, it stays in its epoll.
+ * It is in one of them at any time, and pending events are reported again. */
 int fn_loop_move(struct fn_loop *loop, int to, int fd, uint32_t events, struct fn_handler *handler);
 
 /* Waits up to so many nanoseconds (FN_NEVER: without limit) for events of this epoll, one of the loop's two, calls

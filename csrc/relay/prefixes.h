@@ -8,7 +8,7 @@
  * or in a socket address: 10.0.0.0/8 contains ::ffff:10.1.2.3, and ::/0 contains no IPv4 address. Other
  * addresses, such as a Unix socket's, are in no prefix.
  *
- * There is no other state, and no allocation: any thread may call.
+ * There is no other state, and no allocation: any thread may call these functions.
  */
 #ifndef FN_RELAY_PREFIXES_H
 #define FN_RELAY_PREFIXES_H

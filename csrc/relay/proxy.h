@@ -15,7 +15,7 @@
  * address mapped into IPv6 is written as IPv4; two addresses that are not both IP (as a Unix socket's; NULL
  * too) as UNKNOWN or LOCAL.
  *
- * There is no state, and no allocation: any thread may call.
+ * There is no state, and no allocation: any thread may call these functions.
  */
 #ifndef FN_RELAY_PROXY_H
 #define FN_RELAY_PROXY_H

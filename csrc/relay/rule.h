@@ -1,5 +1,5 @@
 /*
- * Rules. What several threads share is atomic, or guarded by the rule's mutex. Guarded parts are read again only
+ * Rules. Data shared by several threads is atomic, or guarded by the rule's mutex. Guarded parts are read again only
  * when `generation`, which counts their changes, differs.
  */
 #ifndef FN_RELAY_RULE_H

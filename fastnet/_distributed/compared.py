@@ -1,4 +1,4 @@
-"""What each vantage sees of each target, and where they differ."""
+"""The verdicts of each vantage on each target, and their differences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
@@ -23,7 +23,7 @@ _ANY_ALIVE = bytes(value & 1 for value in range(256))
 
 
 class Sighting(NamedTuple):
-    """What each vantage sees of one target."""
+    """The verdicts of each vantage on one target."""
 
     address: str
     """Numeric; for a name that did not resolve, the name."""
@@ -49,7 +49,7 @@ class Sighting(NamedTuple):
 
 
 class Comparison(Sequence[Sighting]):
-    """What each vantage sees of each target, in the order of the targets, made when it is accessed."""
+    """The verdicts of each vantage on each target, in the order of the targets, made when accessed."""
 
     __slots__ = ("_results", "_targets", "_vantages")
 
@@ -64,7 +64,7 @@ class Comparison(Sequence[Sighting]):
 
     @property
     def vantages(self) -> tuple[Vantage, ...]:
-        """Each vantage and what it did, by name; those that were left out have the ``problem``."""
+        """Each vantage with its counters, by name; those that were left out have the ``problem``."""
         return self._vantages
 
     @property

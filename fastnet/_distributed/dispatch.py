@@ -106,7 +106,7 @@ class Dispatch:
         return True
 
     def cancel(self) -> None:
-        """Stop what runs: the workers notice within a tenth of a second."""
+        """Cancel the running shards: the workers stop within a tenth of a second."""
         for key in [*self._tasks]:
             self._drop(key)
 
@@ -237,6 +237,6 @@ class Dispatch:
     def _drop(self, key: str) -> _Task:
         task = self._tasks.pop(key)
         task.lane.under_way -= 1
-        with suppress(Exception):  # the client has lost its scheduler: there is nothing to cancel
+        with suppress(Exception):  # the client has lost its scheduler: nothing to cancel
             task.future.cancel() if task.future.status == "pending" else task.future.release()
         return task

@@ -83,7 +83,7 @@ class DistributedResult(Sequence[Verdict]):
 
     @property
     def vantages(self) -> tuple[Vantage, ...]:
-        """Each vantage and what it did, by name; those that were left out have the ``problem``."""
+        """Each vantage with its counters, by name; those that were left out have the ``problem``."""
         return self._vantages
 
     @property

@@ -26,7 +26,7 @@ class Vantage(NamedTuple):
     labels: tuple[tuple[str, str], ...] = ()
     """From ``FASTNET_LABELS`` in the worker's environment."""
     problem: str | None = None
-    """Why it is not used, or is no longer."""
+    """The reason that it is not used, or no longer used."""
     shards: int = 0
     """The number of shards whose results came from it."""
     sent: int = 0

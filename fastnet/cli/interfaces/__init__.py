@@ -1,5 +1,5 @@
 """List every network interface: its state, MTU, MAC address, gateways and addresses; or show everything
-that the kernel knows of one; or watch what changes."""
+that the kernel reports of one; or watch changes."""
 
 from fastnet._clock import now
 from fastnet._interface_status import find_interface, status_of

@@ -1,6 +1,6 @@
 """Show which IPv6 support works, and the prefix of every address; or compute the prefix of one
 address; or explain addresses ("fastnet ipv6 explain"). The exit code is 0 if IPv6 works: loopback, an
-address beyond the link, and a way out, which the kernel is asked for. Nothing is sent."""
+address beyond the link, and a way out by the kernel's routes. Nothing is sent."""
 
 from collections.abc import Iterable, Iterator
 
