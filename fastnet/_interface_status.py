@@ -34,7 +34,7 @@ class InterfaceStatus(NamedTuple):
     operational_state: str | None
     carrier: bool | None
     addresses: tuple[InterfaceAddress, ...]
-    ports: "tuple[PortState, ...] | None" = None
+    ports: tuple["PortState", ...] | None = None
 
     @property
     def up(self) -> bool:

@@ -7,7 +7,7 @@ from fastnet._reference import reference
 from fastnet._typing import Any
 from fastnet.errors import InvalidArgument
 
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
 _AGAIN_SECONDS = 2.0
 _MOST_TTL = 60.0
 """A scheduler's ``worker-ttl`` in seconds, above which a worker that hangs is detected late."""

@@ -1,7 +1,5 @@
 """Reads the bytes of one packet from the hexadecimal text that programs print."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from itertools import pairwise

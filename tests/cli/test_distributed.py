@@ -42,6 +42,7 @@ def lab(
             made.worker(name)
         made.worker("three", environment={"FASTNET_LABELS": "site=fra"})
         made.drop(f"iifname one ip daddr {HIDDEN_FROM_ONE}")
+        made.wait_for(3)
         yield made
 
 

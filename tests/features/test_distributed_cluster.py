@@ -44,14 +44,8 @@ def lab(
         made.worker("unprivileged", prefix=UNPRIVILEGED)
         made.worker("routeless", route=False)
         made.worker("whole")
-        wait_for(made, 4)
+        made.wait_for(4)
         yield made
-
-
-def wait_for(lab: Cluster, count: int) -> None:
-    """Wait until so many workers are there."""
-    code = f"from distributed import Client; Client({SCHEDULER!r}).wait_for_workers({count}, timeout=30)"
-    lab.centre.run(sys.executable, "-c", code, env={**os.environ, **SETTINGS})
 
 
 def sweep(lab: Cluster, fastnet: Run, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -129,6 +129,7 @@ def lab(
             made.worker(name, "--preload", str(Path(__file__).parents[1] / "support/dying.py"))
         made.drop("iifname a ip daddr 10.200.0.0/28")
         made.lose("b", 10)
+        made.wait_for(len(WORKERS))
         yield made
 
 

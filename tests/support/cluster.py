@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from environment import COMMAND_TIMEOUT
 from namespaces import MakeNamespace, Namespace
 
 PORT = 8786
@@ -141,6 +142,13 @@ class Cluster:
         host.namespace, host._words, host._log, host._prefix = own, (*given, *words), log, prefix
         host.start()
         return host
+
+    def wait_for(self, count: int) -> None:
+        """Wait until the scheduler and so many workers are there."""
+        limit = COMMAND_TIMEOUT // 2
+        wait = f"Client({SCHEDULER!r}, timeout={limit}).wait_for_workers({count}, timeout={limit})"
+        code = f"from distributed import Client; {wait}"
+        self.centre.run(sys.executable, "-c", code, env={**os.environ, **SETTINGS})
 
     def cut(self, name: str, is_up: bool = False) -> None:
         """Take down, or up again, a worker's link to the scheduler."""
