@@ -1,12 +1,14 @@
 """The client's connection to a Dask scheduler, which may restart."""
 
+import ssl
 from collections.abc import Iterator
 
-from fastnet._limits import check_text, quoted
+from fastnet._limits import check_text, quoted, several
 from fastnet._reference import reference
 from fastnet._typing import Any
 from fastnet.errors import InvalidArgument
 
+_FILES = 3
 _CONNECT_SECONDS = 10.0
 _AGAIN_SECONDS = 2.0
 _MOST_TTL = 60.0
@@ -24,6 +26,8 @@ class Connection:
         self.killed_worker: type[Exception] = self._module.KilledWorker
         self._security, self._is_ours = None, True
         if isinstance(client, self._module.Client):
+            if client.status == "closed":
+                raise InvalidArgument("client: it is closed")
             self._address, self._security = client.scheduler.address, client.security
             # An event loop's client can't be waited for from a thread.
             self._is_ours = bool(client.asynchronous)
@@ -31,7 +35,7 @@ class Connection:
             check_text("client", client)
             self._address = client
             if tls:
-                authority, certificate, key = tls
+                authority, certificate, key = _checked_files(client, tls)
                 self._security = self._module.Security(
                     tls_ca_file=authority,
                     tls_client_cert=certificate,
@@ -69,8 +73,38 @@ class Connection:
             )
         except ValueError as error:
             raise InvalidArgument(f"scheduler {quoted(self._address)}: {error}") from None
-        except TypeError as error:  # tls:// without a certificate
+        except TypeError:
+            needed = "TLS needs the files of an authority, a certificate and its key"
+            raise InvalidArgument(f"scheduler {quoted(self._address)}: {needed}") from None
+        except ssl.SSLError as error:
             raise InvalidArgument(f"scheduler {quoted(self._address)}: {error}") from None
+        except OSError as error:
+            # Dask's own error leaves out why: refused, or a name that does not resolve.
+            raise OSError(": ".join((str(error), *_root_of(error)))) from None
+
+
+def _root_of(error: BaseException) -> Iterator[str]:
+    """What an error ultimately came from, if from another one."""
+    root = error
+    while root.__cause__:
+        root = root.__cause__
+    if root is not error:
+        yield getattr(root, "strerror", None) or str(root)
+
+
+def _checked_files(address: str, files: tuple[str, str, str]) -> tuple[str, str, str]:
+    """The files of TLS, readable, for a scheduler that has it. Raises InvalidArgument, OSError."""
+    names = [*several("tls", files, "the files of an authority, a certificate and its key")]
+    if len(names) != _FILES:
+        raise InvalidArgument(f"tls {quoted(files)}: expected three files")
+    for file in names:
+        check_text("tls", file)
+    if not address.startswith(("tls://", "wss://")):
+        raise InvalidArgument(f"scheduler {quoted(address)}: certificates are for tls:// addresses")
+    for file in files:
+        with open(file, "rb"):
+            pass
+    return files
 
 
 def _limits(dask_scheduler: Any) -> tuple[int, float | None]:

@@ -211,6 +211,10 @@ class Dispatch:
                 self._again(key)
         except (CancelledError, OSError):
             self._again(key)
+        except RuntimeError:  # the caller has closed the client, or it is the worker's error
+            if task.future.client.status == "running":
+                raise
+            self._again(key)
         else:
             self._take(key, task, result)
 

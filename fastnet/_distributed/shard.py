@@ -23,6 +23,10 @@ T = TypeVar("T")
 _ONE_AT_A_TIME = threading.Lock()
 """A vantage's rate is that of one shard, however many threads its worker has."""
 
+_last = {"ends": 0.0}
+"""When the requests of the last limited shard have had their time."""
+_NOTICED_SECONDS = 0.1
+
 
 class Job(NamedTuple):
     """One shard of a sweep."""
@@ -72,14 +76,31 @@ def _answered(work: Callable[[], T]) -> T | Refusal:
 
 
 def _swept(job: Job) -> Columns:
-    begun = time.monotonic()
     is_wanted = _wanted()
     options: SweepOptions = {**job.options, "shard": job.shard}
+    rate = job.options.get("rate")
+    _wait_for_turn(rate, is_wanted)
+    begun = time.monotonic()
     with Sweep(job.targets, decided=job.decided, **options) as sweep:
-        while not sweep.run():
-            if not is_wanted():
-                raise Unwanted
+        try:
+            while not sweep.run():
+                if not is_wanted():
+                    raise Unwanted
+        finally:
+            if rate:
+                _last["ends"] = begun + sweep.sent / rate
         return columns_of(sweep.result(), vantage_name(), sweep.sent, time.monotonic() - begun)
+
+
+def _wait_for_turn(rate: float | None, is_wanted: Callable[[], bool]) -> None:
+    """Keep the distance of two requests from the shard before: shards of one target would have no limit."""
+    if not rate:
+        return
+    until = min(_last["ends"], time.monotonic() + 1 / rate)
+    while (left := until - time.monotonic()) > 0:
+        if not is_wanted():
+            raise Unwanted
+        time.sleep(min(left, _NOTICED_SECONDS))
 
 
 def _wanted() -> Callable[[], bool]:

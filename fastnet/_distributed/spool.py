@@ -27,6 +27,7 @@ _FORMAT = "fastnet distributed sweep 1"
 _ABOUT = "sweep.json"
 _FILE = re.compile(r"shard-([0-9]{10})\.parquet")
 _METADATA = b"fastnet"
+_OTHER = {"mode": "another", "format": "another"}
 _IS_ALIVE = bytes(value == _core.ALIVE for value in range(256))
 
 
@@ -45,7 +46,10 @@ class Spool:
         shards: int,
     ) -> None:
         reference("pyarrow.parquet")
-        self._path, self._targets = Path(path_text("output", directory)), targets
+        path = path_text("output", directory)
+        if not path:
+            raise InvalidArgument("output '': expected a directory")
+        self._path, self._targets = Path(path), targets
         about = {"format": _FORMAT, "mode": mode, "targets": [*targets.texts()], "options": options}
         self._path.mkdir(parents=True, exist_ok=True)
         file = self._path / _ABOUT
@@ -106,7 +110,9 @@ def _checked(file: Path, about: dict[str, Any]) -> int:
         raise InvalidArgument(f"{file}: not the file of a sweep")
     for name, value in about.items():
         if saved.get(name) != value:
-            raise InvalidArgument(f"{file.parent}: it is the directory of a sweep with other {name}")
+            raise InvalidArgument(
+                f"{file.parent}: it is the directory of a sweep with {_OTHER.get(name, 'other')} {name}"
+            )
     shards: int = saved["shards"]
     return shards
 

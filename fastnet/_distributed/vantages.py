@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fastnet import __version__
 from fastnet._limits import check_text, several
@@ -96,6 +96,12 @@ class Vantages:
         for each in self.report():
             if each.problem:
                 log("distributed", WARNING, f"vantage {each.name} is left out: {each.problem}")
+
+    def absent_notes(self) -> Iterator[str]:
+        """A remark for each vantage that is asked for and not there."""
+        for name in dict.fromkeys(self._wanted):
+            if name not in self.known:
+                yield f"vantage {name}: the scheduler has no worker of this name now"
 
     def _note(self, address: str, answer: Any) -> None:
         name, problem = self._names[address], None

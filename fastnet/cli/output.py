@@ -104,7 +104,7 @@ def print_heading(text: str, note: str) -> None:
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Left-aligned columns under their headings."""
-    lines = [tuple(headings), *(tuple(escaped(str(cell)) for cell in row) for row in rows)]
+    lines = [tuple(escaped(str(cell)) for cell in row) for row in (headings, *rows)]
     widths = [max(map(columns_of, column)) for column in zip(*lines, strict=True)]
     for number, line in enumerate(lines):
         cells = (cell + " " * (width - columns_of(cell)) for cell, width in zip(line, widths, strict=True))

@@ -127,12 +127,13 @@ def test_what_is_not_there_is_unknown(sweep: Sweep) -> None:
     assert ran.returncode == 0, ran.stderr
     assert re.search(r"10\.200\.0\.5 +\d+\.\d{3} ms +unknown\n", ran.stdout)
     assert "unknown" in ran.stderr
+    assert "vantage nowhere: the scheduler has no worker of this name now\n" in ran.stderr
     ran = sweep("10.200.0.5", "--vantages", "nowhere", "--absence", "1s")
     assert (ran.returncode, ran.stdout) == (3, "")
     assert ran.stderr.count("\n") == 1
 
 
-def test_a_dry_run_sends_nothing(sweep: Sweep, lab: Cluster) -> None:
+def test_a_dry_run_sends_and_writes_nothing(sweep: Sweep, lab: Cluster, tmp_path: Path) -> None:
     counter = lab.hosts.run("cat", "/proc/net/snmp").stdout
     ran = sweep("0.0.0.0/0", "--dry-run", "--max-rate", "30000", "--json")
     record = untimed(ran.stdout)
@@ -143,7 +144,9 @@ def test_a_dry_run_sends_nothing(sweep: Sweep, lab: Cluster) -> None:
     assert record["shards"] == -(-record["targets"] // 50_000)
     everything = untimed(sweep("0.0.0.0/0", "--dry-run", "--include-special", "--json").stdout)
     assert (everything["targets"], everything["left_out"]) == (1 << 32, 0)
-    ran = sweep("10.200.0.0/16", "--dry-run", "--vantage-rate", "1000", "--mode", "compare")
+    words = ("--dry-run", "--vantage-rate", "1000", "--mode", "compare", "-o", str(tmp_path / "results"))
+    ran = sweep("10.200.0.0/16", *words)
+    assert not (tmp_path / "results").exists()
     assert ran.stdout.splitlines() == [
         "targets    65,536",
         "vantages   3: one, three, two (1,000 requests/s each)",

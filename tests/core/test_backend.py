@@ -27,7 +27,9 @@ EXPECTED = os.environ.get("FASTNET_EXPECT_IMPL")
 def without_native(tmp_path: Path) -> dict[str, str]:
     """An environment whose fastnet is this one without its compiled modules."""
     source = Path(package.__file__).parent
-    shutil.copytree(source, tmp_path / "fastnet", ignore=shutil.ignore_patterns("*.so", "why_pure.txt", "__pycache__"))
+    shutil.copytree(
+        source, tmp_path / "fastnet", ignore=shutil.ignore_patterns("*.so", "why_pure.txt", "__pycache__")
+    )
     return {"PYTHONPATH": str(tmp_path), "FASTNET_IMPL": ""}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from math import nan
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from environment import HAS_SOURCES, ROOT, Run
@@ -464,6 +464,7 @@ class Cluster:
 class Task:
     def __init__(self, job: float, workers: list[str]) -> None:
         self.job, self.workers, self.status = job, workers, "pending"
+        self.client = SimpleNamespace(status="running")
         self.value: object = None
 
     def add_done_callback(self, function: Callable[[object], None]) -> None:
@@ -545,6 +546,19 @@ def test_a_task_that_the_scheduler_forgot_is_submitted_again() -> None:
     dispatch.run(0.0)
     cluster.submitted[1].end(True)
     assert dispatch.run(1.0)
+
+
+def test_a_task_of_a_client_that_its_owner_closed_is_submitted_again() -> None:
+    cluster = Cluster("a")
+    dispatch = dispatch_of(cluster, [Lane("a", [0])], None, 60.0)
+    dispatch.run(0.0)
+    cluster.submitted[0].client.status = "closed"
+    cluster.submitted[0].end(RuntimeError("IOLoop is closed"))
+    dispatch.run(0.001)
+    dispatch.run(0.0)
+    cluster.submitted[1].end(RuntimeError("of the worker"))
+    with pytest.raises(RuntimeError, match="of the worker"):
+        dispatch.run(1.0)
 
 
 def test_a_vantage_that_stays_away_ends_its_own_lane_only() -> None:

@@ -26,13 +26,14 @@ _DRAWN_SECONDS = 0.5
 
 def run_distributed(args: Arguments, targets: Targets) -> int:
     probing = ("timeout", "retries", "rate", "vantage_rate", "engine", "seed", "interface")
+    places = () if args.dry_run else ("output",)
     with DistributedSweep(
         targets,
         client=args.distributed,
         vantages=args.vantages,
         include_special=args.include_special,
         tls=tls_files(args),
-        **chosen(args, (*probing, "mode", "output", "absence")),
+        **chosen(args, (*probing, *places, "mode", "absence")),
     ) as running:
         for note in running.notes:
             remark(note)
@@ -100,7 +101,7 @@ def print_plan(plan: SweepPlan, as_json: bool) -> int:
         return exits.YES
     rate = f"{plan.rate:,.0f} requests/s each" if plan.rate else "no limit"
     print_line(f"targets    {plan.targets:,}" + (f" ({plan.left_out:,} left out)" if plan.left_out else ""))
-    print_line(f"vantages   {len(plan.vantages)}: {', '.join(plan.vantages)} ({rate})")
+    print_line(f"vantages   {len(plan.vantages)}: {escaped(', '.join(plan.vantages))} ({rate})")
     print_line(f"shards     {plan.shards:,}")
     print_line(f"requests   at most {plan.requests:,}")
     print_line(f"bytes      at most {plan.bytes:,}")
@@ -120,7 +121,7 @@ def duration_text(seconds: float) -> str:
 def progress_line(running: DistributedSweep) -> str:
     """``12 of 40 shards; alive: fra 310, iad 298; 0:01:20 left``."""
     done, of, alive, left, _ = running.progress()
-    by_vantage = ", ".join(f"{name} {count:,}" for name, count in alive.items())
+    by_vantage = ", ".join(f"{escaped(name)} {count:,}" for name, count in alive.items())
     end = "" if left is None else f"; {duration_text(left)} left"
     return f"{done:,} of {of:,} shards; alive: {by_vantage or 0}{end}"
 
@@ -147,7 +148,11 @@ def _print_sightings(args: Arguments, result: Comparison) -> None:
 
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(
-            ("address", "differs", *(f"{name} {column}" for name in names for column in ("state", "rtt_ms")))
+            (
+                "address",
+                "differs",
+                *(f"{escaped(name)} {column}" for name in names for column in ("state", "rtt_ms")),
+            )
         )
         for address, verdicts in sightings:
             cells = [value for _, each in verdicts for value in (each.state, each.rtt_ms)]
