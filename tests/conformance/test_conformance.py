@@ -378,8 +378,11 @@ def test_a_client_that_ends_before_the_upstream_answers(line: Lines) -> None:
 
 
 ENDLESS = """
-import socket, sys
-sock, _ = socket.socket(fileno=int(sys.argv[1])).accept()
+import select, socket, sys
+listener = socket.socket(fileno=int(sys.argv[1]))
+select.select([listener], [], [])  # it is the test's too, and does not block there
+sock, _ = listener.accept()
+sock.setblocking(True)
 sock.recv(1)
 while True:
     sock.sendall(bytes(65536))

@@ -43,6 +43,8 @@ def test_nothing_is_kept_over_a_change(core: ModuleType, namespace: Any, words: 
             core.kept()["answer"] = 1
         before = dict(core.kept())
         host.ip(*words)
+        while "nodad" in words and core.kept():
+            pass  # IPv6 reports a new address from a work queue, after the command has ended
         return before, core.kept(), core.kept()
 
     before, after, again = host.call(ask)
