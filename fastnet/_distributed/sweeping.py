@@ -251,6 +251,9 @@ class DistributedSweep:
             columns, tried = before.filled(columns) if before else columns, {*tried, vantage}
             if columns.undecided(_NO_ROUTE) and {*self._vantages.usable()} - tried:
                 self._partial[shard] = columns, tried
+                note = f"vantage {vantage}: no route to some targets, which another vantage probes"
+                if note not in self.notes:
+                    self.notes.append(note)
                 return False
         store.put(shard, columns)
         counts = self._counts[lane.vantage]

@@ -68,6 +68,8 @@ def test_who_can_not_probe_is_named_and_others_do_its_part(lab: Cluster, fastnet
     assert vantages["whole"]["alive"] == 1024
     for name in ("bare", "unprivileged"):
         assert f"vantage {name} is left out: " in ran.stderr
+    had_a_shard = vantages["routeless"]["shards"] > 0
+    assert ("vantage routeless: no route to some targets" in ran.stderr) == had_a_shard
 
 
 def test_what_nobody_has_a_route_to_is_not_probed(lab: Cluster, fastnet: Run) -> None:

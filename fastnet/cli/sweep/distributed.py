@@ -46,7 +46,7 @@ def run_distributed(args: Arguments, targets: Targets) -> int:
 
 def _sweep(args: Arguments, running: DistributedSweep, targets: Targets) -> int:
     failure: OSError | None = None
-    finished, due = False, 0.0
+    finished, due, known = False, 0.0, len(running.notes)
     with NoticedInterrupt() as interrupt:
         while not (finished or interrupt.came or failure):
             try:
@@ -65,6 +65,8 @@ def _sweep(args: Arguments, running: DistributedSweep, targets: Targets) -> int:
     if args.json:
         for each in result.vantages:
             print_json(vantage(each))
+    for note in running.notes[known:]:
+        remark(note)
     _sum_up(args, result, finished)
     if failure:
         raise failure
