@@ -62,11 +62,25 @@ def pytest_configure() -> None:
         pytest.exit(f"FASTNET_EXPECT_IMPL={expected}, but what is installed is {installed()}", 3)
 
 
+# Features without a core topic, as test_package.py shows, and what looks at types, options and names only.
+ONCE = (
+    "*/test_connect.py",
+    "*/test_echo.py",
+    "*/test_endpoints*.py",
+    "*/test_ipc*.py",
+    "*/test_ipv6_explain.py",
+    "*/test_parsers.py",
+    "*/test_portscan*.py",
+    "*/test_types.py",
+    "*/test_wait*.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where native is installed, what is marked ``once`` has run on it."""
+    """Where native is installed, what is marked ``once`` or in a file of ``ONCE`` has run on it."""
     if os.environ.get("FASTNET_IMPL") == "pure" and installed() == "native":
         for item in items:
-            if item.get_closest_marker("once"):
+            if item.get_closest_marker("once") or any(map(item.path.match, ONCE)):
                 item.add_marker(pytest.mark.skip("the same on pure, and run on native"))
 
 
