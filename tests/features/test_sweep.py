@@ -334,7 +334,7 @@ class TestScapy:
             raise ModuleNotFoundError(f"No module named {name!r}", name="scapy")
 
         monkeypatch.setattr("fastnet._reference.import_module", missing)
-        with pytest.raises(EngineMissing, match=r"fastnet-toolkit\[reference\]"):
+        with pytest.raises(EngineMissing, match="scapy is missing: pip install scapy"):
             fastnet.sweep("127.0.0.1", engine="scapy")
 
 
