@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests of the network mostly wait: two workers halve the time even where there is one core.
 # A worker that crashes ends the run by name: pytest-xdist may wait for ever for the tests of its group.
-WORKERS := --numprocesses=2 --dist=loadgroup --max-worker-restart=0 --timeout=300
+PROCESSES := 2
+WORKERS := --numprocesses=$(PROCESSES) --dist=loadgroup --max-worker-restart=0 --timeout=300
 
 HAS_NATIVE := FASTNET_IMPL=native $(BIN)/fastnet --version >/dev/null 2>&1
 NATIVE_SOURCES := $(shell find csrc fastnet/_native -name '*.[ch]' -o -name '*.px[di]' -o -name '*.pyx')
