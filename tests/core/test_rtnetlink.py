@@ -32,6 +32,8 @@ KINDS = """
     link set v1 master bridge0
     link add ifb0 type ifb
     link add vxlan0 type vxlan id 5 dstport 4789 dev v0
+    link add macvlan0 link v0 type macvlan mode bridge
+    link add macvtap0 link v0 type macvtap
     tuntap add tun0 mode tun
     tuntap add tap0 mode tap
     link property add dev v0 altname uplink0 altname an-alternative-name-that-is-longer-than-fifteen-bytes
