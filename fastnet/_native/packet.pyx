@@ -207,14 +207,19 @@ cdef class Packet:
         return self.find(layer_type) >= 0
 
     def __getitem__(self, key):
-        return self.layer_at(self.place_of(key))
+        cdef Py_ssize_t i
+        try:
+            i = self.place_of(key)
+        except InvalidArgument as error:
+            raise TypeError(str(error)) from None
+        return self.layer_at(i)
 
     def place(self, key, /):
         """The position of the layer ``packet[key]``, counted from 0, the outermost first.
 
         ``key`` is a position (a negative one counts from the end), a class of layers, or ``(IPv4, 2)``, the
         second layer of a class. Raises IndexError or KeyError if there is none, InvalidArgument for another
-        key.
+        key, where ``packet[key]`` raises TypeError.
         """
         return self.place_of(key)
 

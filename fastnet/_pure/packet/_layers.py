@@ -373,14 +373,18 @@ class Packet:
     @overload
     def __getitem__(self, key: type[L] | tuple[type[L], int]) -> L: ...
     def __getitem__(self, key: int | type[L] | tuple[type[L], int]) -> Layer:
-        return self._layer_at(self.place(key))
+        try:
+            i = self.place(key)
+        except InvalidArgument as error:
+            raise TypeError(str(error)) from None
+        return self._layer_at(i)
 
     def place(self, key: int | type[Layer] | tuple[type[Layer], int], /) -> int:
         """The position of the layer ``packet[key]``, counted from 0, the outermost first.
 
         ``key`` is a position (a negative one counts from the end), a class of layers, or ``(IPv4, 2)``, the
         second layer of a class. Raises IndexError or KeyError if there is none, InvalidArgument for another
-        key.
+        key, where ``packet[key]`` raises TypeError.
         """
         if isinstance(key, int):
             i = key + len(self) if key < 0 else key
