@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
+from fastnet._typing import Any
 from fastnet.cli import exits
 from fastnet.cli.commands import COMMANDS, PORTABLE
 from fastnet.cli.output import prepare_streams, remark
 from fastnet.cli.quick_parser import Arguments, Parser, Unusual
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, SystemUnsupported, WaitTimeout
+
+_AGAIN_SECONDS = 0.01
 
 
 def run_command(name: str, words: Sequence[str]) -> int:
@@ -72,14 +75,27 @@ def settle_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def interrupt_again(lost: Any) -> None:
+    """As ``sys.unraisablehook``: a Ctrl-C that was lost in a finalizer or a callback comes again."""
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+    import threading  # only here: it is rare
+
+    main_thread = threading.main_thread().ident
+    threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     words = sys.argv[1:] if arguments is None else [*arguments]
     name = words[0] if words and words[0] in COMMANDS else ""
     quiet = signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # as __main__ has it, before and after
+    hook = sys.unraisablehook
     try:
         try:
             if quiet:
+                sys.unraisablehook = interrupt_again
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             if not name:
                 from fastnet.cli.full_parser import command_in  # only here: it loads argparse
@@ -102,4 +118,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if quiet:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            sys.unraisablehook = hook
         settle_output()

@@ -1,28 +1,43 @@
-"""Deferred Ctrl-C, for work that must not be interrupted between two steps."""
+"""Other meanings of Ctrl-C for a while: deferred, or the end of the process."""
 
 import signal
 from collections.abc import Callable
 
-from fastnet._typing import Self, TypeVar
+from fastnet._typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
 
-class NoticedInterrupt:
-    """Ctrl-C is only recorded: the work checks between two steps whether it ``came``."""
+class _OtherInterrupt:
+    """Ctrl-C has another handler for a while."""
 
-    came: bool = False
+    _handler: Any
 
     def __enter__(self) -> Self:
         self._before = signal.getsignal(signal.SIGINT)
         if self._before is signal.default_int_handler:  # not where a shell's background job ignores it
-            signal.signal(signal.SIGINT, self._note)
+            signal.signal(signal.SIGINT, self._handler)
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
 
-    def _note(self, *_: object) -> None:
+
+class FatalInterrupt(_OtherInterrupt):
+    """Ctrl-C kills the process silently, as before the command began: nothing has been sent yet.
+
+    For long imports: an exception there can be lost in a callback, or leave a lock of the imports held.
+    """
+
+    _handler = signal.SIG_DFL
+
+
+class NoticedInterrupt(_OtherInterrupt):
+    """Ctrl-C is only recorded: the work checks between two steps whether it ``came``."""
+
+    came: bool = False
+
+    def _handler(self, *_: object) -> None:
         self.came = True
 
 
@@ -31,7 +46,7 @@ class HeldInterrupt(NoticedInterrupt):
 
     _holds = False
 
-    def _note(self, *_: object) -> None:
+    def _handler(self, *_: object) -> None:
         if not self._holds:
             raise KeyboardInterrupt
         self.came = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -43,3 +44,67 @@ def test_ctrl_c(python: Callable[..., Any], interrupt: str, call: str, told: str
 def test_where_ctrl_c_is_ignored_it_stays_so(python: Callable[..., Any], interrupt: str) -> None:
     ran = python("-c", INTERRUPTED.format(interrupt=interrupt, call="work(['work'])", handler="SIG_IGN"))
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "work\nafter False\nTrue\n", "")
+
+
+LOST = """
+import gc, os, signal, sys, time, weakref
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+from fastnet import cli
+
+class Finalized:
+    pass
+
+class Interrupting:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def work(name, words):
+    {lose}
+    print("lost")
+    time.sleep(30)
+    print("never came")
+    return 0
+
+cli.run_command = work
+hook = sys.unraisablehook
+code = cli.main(["sweep"])
+print(code, sys.unraisablehook is hook)
+"""
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        "Interrupting()",
+        "kept = Finalized(); seen = weakref.ref(kept, lambda _: Interrupting()); del kept",
+        "kept = Interrupting(); kept.itself = kept; del kept; gc.collect()",
+    ],
+)
+def test_an_interrupt_that_python_lost_comes_again(python: Callable[..., Any], lose: str) -> None:
+    ran = python("-c", LOST.format(lose=lose))
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "lost\n130 True\n", "")
+
+
+def test_other_lost_exceptions_are_told(python: Callable[..., Any]) -> None:
+    lose = "Finalized.__del__ = lambda _: 1 / 0; Finalized(); os.kill(os.getpid(), signal.SIGINT)"
+    ran = python("-c", LOST.format(lose=lose))
+    assert (ran.returncode, ran.stdout) == (0, "130 True\n")
+    assert ran.stderr.startswith("Exception ignored in")
+    assert "ZeroDivisionError" in ran.stderr
+
+
+FATAL = """
+import os, signal
+from fastnet.cli.interrupts import FatalInterrupt
+signal.signal(signal.SIGINT, signal.{handler})
+with FatalInterrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+print(signal.getsignal(signal.SIGINT) is signal.{handler})
+"""
+
+
+def test_a_fatal_interrupt_kills_silently(python: Callable[..., Any]) -> None:
+    ran = python("-c", FATAL.format(handler="default_int_handler"))
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
+    ran = python("-c", FATAL.format(handler="SIG_IGN"))
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "True\n", "")

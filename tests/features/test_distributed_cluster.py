@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -97,13 +98,21 @@ def test_nobody_who_can_probe_is_an_error(lab: Cluster, fastnet: Run) -> None:
 
 def test_ctrl_c_stops_what_the_workers_send(lab: Cluster, fastnet: Run) -> None:
     words = ("10.200.0.0/16", "--distributed", SCHEDULER, "--vantage-rate", "200", "--vantages", "whole")
+    before = received(lab)
+    deadline = time.monotonic() + COMMAND_TIMEOUT
     with subprocess.Popen(
-        [*lab.centre.prefix, "timeout", "-s", "INT", "4", sys.executable, "-m", "fastnet", "sweep", *words],
+        [*lab.centre.prefix, sys.executable, "-m", "fastnet", "sweep", *words],
         env={**os.environ, **SETTINGS},
         stdout=subprocess.DEVNULL,
     ) as process:
-        process.wait(COMMAND_TIMEOUT)
-    before = -1
+        try:
+            while received(lab) == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(COMMAND_TIMEOUT) == 130
+        finally:
+            process.kill()
     deadline = time.monotonic() + COMMAND_TIMEOUT
     while (now := received(lab)) != before:
         assert time.monotonic() < deadline

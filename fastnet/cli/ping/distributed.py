@@ -7,7 +7,7 @@ from fastnet._ping import PingResult
 from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.cli import exits
 from fastnet.cli.cluster import tls_files
-from fastnet.cli.interrupts import NoticedInterrupt
+from fastnet.cli.interrupts import FatalInterrupt, NoticedInterrupt
 from fastnet.cli.output import print_json, print_table, remark
 from fastnet.cli.parts import statistics, vantage
 from fastnet.cli.quick_parser import Arguments
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 def ping_from_vantages(args: Arguments, options: dict[str, Any]) -> int:
     failure: OSError | None = None
     absence = 60.0 if args.absence is None else args.absence
-    with DistributedPing(
-        args.hosts,
-        client=args.distributed,
-        vantages=args.vantages,
-        absence=absence,
-        tls=tls_files(args),
-        **options,
-    ) as running:
+    with FatalInterrupt():
+        opened = DistributedPing(
+            args.hosts,
+            client=args.distributed,
+            vantages=args.vantages,
+            absence=absence,
+            tls=tls_files(args),
+            **options,
+        )
+    with opened as running:
         for note in running.notes:
             remark(note)
         finished = False

@@ -11,7 +11,7 @@ from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.cluster import tls_files
-from fastnet.cli.interrupts import NoticedInterrupt
+from fastnet.cli.interrupts import FatalInterrupt, NoticedInterrupt
 from fastnet.cli.output import clear_drawn, draw, escaped, print_json, print_line, print_table, remark
 from fastnet.cli.parts import vantage
 from fastnet.cli.quick_parser import Arguments
@@ -27,14 +27,16 @@ _DRAWN_SECONDS = 0.5
 def run_distributed(args: Arguments, targets: Targets) -> int:
     probing = ("timeout", "retries", "rate", "vantage_rate", "engine", "seed", "interface")
     places = () if args.dry_run else ("output",)
-    with DistributedSweep(
-        targets,
-        client=args.distributed,
-        vantages=args.vantages,
-        include_special=args.include_special,
-        tls=tls_files(args),
-        **chosen(args, (*probing, *places, "mode", "absence")),
-    ) as running:
+    with FatalInterrupt():
+        opened = DistributedSweep(
+            targets,
+            client=args.distributed,
+            vantages=args.vantages,
+            include_special=args.include_special,
+            tls=tls_files(args),
+            **chosen(args, (*probing, *places, "mode", "absence")),
+        )
+    with opened as running:
         for note in running.notes:
             remark(note)
         if running.plan.left_out:
