@@ -36,7 +36,7 @@ FLOORS = ("_contract", "_system", "_pure")
 """Of Python in the core, the ground first."""
 UNDER_ALL = ("errors", "_results", "_typing")
 """Modules that every floor may import: exceptions, how a record is shown, and what annotations need."""
-OUTSIDE = {ROOT / "csrc" / folder for folder in ("tests", "fuzz", "fuzz/relay")}
+OUTSIDE = {ROOT / "csrc" / folder for folder in ("tests", "fuzz", "fuzz/relay", "instructions")}
 """C that is not of the core."""
 PHASES = ("listener", "greeting", "connecting", "relaying", "rewriting", "refusing")
 """Of a connection's life in ``csrc/relay``: each calls itself, later ones, and the ground."""
