@@ -112,6 +112,7 @@ USES = [
         "".join(f"many is {address}, by a raw socket\n" for address in ("fd78::2", ROUTER, FAR))
         + f"{ROUTER} is {ROUTER}, by a raw socket\n",
     ),
+    Row(f"-q -c1 --file - {ROUTER}", total(ROUTER) + total(FAR), stdin=f"# one\n{FAR} {ROUTER}"),
     Row(f"-c1 {ROUTER} no..name ::ffff:10.77.0.2", ONE, NOT_ONE, 2),
     Row(f"-c1 -W20ms -q no..name ::ffff:10.77.0.2 {SILENT}", lost(SILENT), NOT_ONE, 2),
     Row(f"--mtu {ROUTER} no..name ::ffff:10.77.0.2", f"{ROUTER}: path MTU 1500\n", NOT_ONE, 2),
@@ -220,7 +221,8 @@ USES = [
 REFUSED = [
     refused("ping", words, line)
     for words, line in (
-        ("", "the following arguments are required: HOST SEE"),
+        ("", "no hosts: give some, or a file of them with --file"),
+        ("--file=/dev/null", "no hosts: give some, or a file of them with --file"),
         ("--wrong ::1", "unrecognized arguments: --wrong SEE"),
         ("no..name", "no..name: not a host name or an address"),
         ("224.0.0.1", "224.0.0.1: not the address of one host"),
@@ -255,6 +257,7 @@ REFUSED = [
         ("--source= ::1", "'': not a host name or an address"),
     )
 ] + [
+    refused("ping", "--file=/nonexistent ::1", "/nonexistent: No such file or directory", 3),
     refused("ping", "--interface=no0 ::1", "no interface 'no0': there are lo, veth0, dead1, dead0", 3),
     refused("ping", "-I 192.0.2.1 127.0.0.1", "source 192.0.2.1: not an address of this machine", 3),
 ]  # fmt: skip
@@ -267,7 +270,8 @@ def test_each(hosts: Hosts, fastnet: Run, row: Row) -> None:
 
 def test_every_option_is_used_and_every_key_documented() -> None:
     distributed = {"--distributed", "--vantages", "--absence", "--tls-ca", "--tls-cert", "--tls-key"}
-    assert options_of("ping") - options_in(USES) == distributed  # tests/cli/test_distributed.py
+    # tests/cli/test_distributed.py, test_textfile.py
+    assert options_of("ping") - options_in(USES) == distributed | {"--textfile"}
     assert undocumented("ping", REPLY + SUM + MTU) == set()
 
 

@@ -206,10 +206,11 @@ def test_each(prepared: Hosts, fastnet: Run, row: Row) -> None:
 
 
 def test_every_option_is_used_and_every_key_documented() -> None:
-    """Those of a cluster are in files of their own."""
-    texts = [path.read_text() for path in Path(__file__).parents[1].glob("*/test_distributed*.py")]
-    of_a_cluster = {*re.findall(r'"(--?[a-z-]+)', "".join(texts))}
-    assert options_of("sweep") - options_in(USES) - of_a_cluster == set()
+    """Those of a cluster and of metrics are in files of their own."""
+    names = ("*/test_distributed*.py", "cli/test_textfile.py")
+    texts = [path.read_text() for name in names for path in Path(__file__).parents[1].glob(name)]
+    elsewhere = {*re.findall(r'"(--?[a-z-]+)', "".join(texts))}
+    assert options_of("sweep") - options_in(USES) - elsewhere == set()
     assert undocumented("sweep", JSON) == set()
 
 

@@ -36,10 +36,12 @@ from fastnet.cli.interrupts import HeldInterrupt
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu, statistics
 from fastnet.cli.quick_parser import Arguments, Parser
+from fastnet.cli.textfile import add_textfile, textfile_of
 from fastnet.errors import InvalidArgument, NameNotResolved
 
 if TYPE_CHECKING:
     from fastnet import _records as records
+    from fastnet._ping.metrics import PingMetrics
 
 INTERMIXED = True
 FRAGMENT = {"no": True, "yes": False}
@@ -48,7 +50,7 @@ OPTIONS = (
     *("size", "pattern", "ttl", "tos", "source", "interface", "mark"),
     *("family", "all_addresses", "engine"),
 )
-NEVER_DISTRIBUTED = ("mtu", "loop", "flood", "every", "enough", "timestamps")
+NEVER_DISTRIBUTED = ("mtu", "loop", "flood", "every", "enough", "timestamps", "textfile")
 Key = tuple[str, str]
 """A host as it was given, and its address."""
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
@@ -56,7 +58,14 @@ TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
 
 def configure(parser: Parser) -> None:
     parser.usage = "%(prog)s [options] HOST [HOST ...]"
-    parser.add_argument("hosts", nargs="+", metavar="HOST", help="name or address, such as fe80::1%%eth0")
+    parser.add_argument("hosts", nargs="*", metavar="HOST", help="name or address, such as fe80::1%%eth0")
+    parser.add_argument(
+        "--file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="file of more hosts; - is stdin; may be repeated",
+    )
     add_timing(parser)
     add_packet(parser)
     add_output(parser)
@@ -157,6 +166,7 @@ def add_output(parser: Parser) -> None:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="resolved addresses and kind of socket, on stderr"
     )
+    add_textfile(parser)
     add_json(parser)
 
 
@@ -174,7 +184,10 @@ def timeout_or_auto(text: str) -> Timeout:
 
 def run(args: Arguments) -> int:
     check_cluster(args, ONLY_DISTRIBUTED, NEVER_DISTRIBUTED)
+    args.hosts = hosts_of(args)
     if args.mtu:
+        if args.textfile is not None:
+            raise InvalidArgument("--textfile: not with --mtu")
         return find_mtus(args)
     options = chosen(args, OPTIONS)
     if args.distributed is not None:
@@ -183,10 +196,37 @@ def run(args: Arguments) -> int:
         options |= chosen(args, ("count", "interval", "timeout", "retries", "backoff"))
         return ping_from_vantages(args, options | {"dont_fragment": FRAGMENT.get(args.fragment)})
     options |= {"dont_fragment": FRAGMENT.get(args.fragment), "transmit_timestamps": not args.flood}
+    metrics = metrics_of(args)
     with Pinger(**options) as pinger:
         destinations = pinger.resolve(args.hosts)
         begin(args, destinations, pinger.notes)
-        return converse(pinger, destinations, args)
+        if metrics:
+            metrics.begin(destinations)
+        return converse(pinger, destinations, Printer(destinations, args, metrics), args)
+
+
+def hosts_of(args: Arguments) -> list[str]:
+    """The hosts of the command line and of files."""
+    hosts: list[str] = args.hosts
+    if args.file:
+        from fastnet.cli.listing import Listing  # only here: rarely needed
+
+        hosts = Listing(hosts, args.file).texts
+    if not hosts:
+        raise InvalidArgument("no hosts: give some, or a file of them with --file")
+    return hosts
+
+
+def metrics_of(args: Arguments) -> "PingMetrics | None":
+    """What ``--textfile`` counts. Raises InvalidArgument for options that do not go together with it."""
+    textfile = textfile_of(args, "ping")
+    if textfile is None:
+        return None
+    if args.loop and not args.every:
+        raise InvalidArgument("--textfile: with --loop also --every TIME, the time between two writes")
+    from fastnet._ping.metrics import PingMetrics  # only here: rarely needed
+
+    return PingMetrics(textfile)
 
 
 def begin(args: Arguments, hosts: Sequence[Destination | MTUSearch | PathMTU], notes: Sequence[str]) -> None:
@@ -241,9 +281,8 @@ def print_mtu_json(found: PathMTU) -> None:
     print_json(record)
 
 
-def converse(pinger: Pinger, destinations: list[Destination], args: Arguments) -> int:
+def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer", args: Arguments) -> int:
     """Ping to the end, printing each reply and then the summary."""
-    printer = Printer(destinations, args)
     session = pinger.begin(
         destinations,
         None if args.loop else args.count,
@@ -279,7 +318,9 @@ def converse(pinger: Pinger, destinations: list[Destination], args: Arguments) -
 class Printer:
     """Prints replies as they come, intervals, and the summary."""
 
-    def __init__(self, destinations: list[Destination], args: Arguments) -> None:
+    def __init__(
+        self, destinations: list[Destination], args: Arguments, metrics: "PingMetrics | None" = None
+    ) -> None:
         self._destinations = destinations
         self._interval = 0.0 if args.flood else args.interval
         self._json = args.json
@@ -288,6 +329,8 @@ class Printer:
         self._each = not (args.quiet or args.flood) and args.every is None
         self.whole: dict[Key, Summary] = self._summaries(Counter())
         self._until = inf if args.every is None else time.monotonic() + args.every
+        self._metrics = metrics
+        self._prints_intervals = not (args.quiet and metrics)
         self._begin_interval([])
 
     def _summaries(self, carried: Counter[Key]) -> dict[Key, Summary]:
@@ -296,6 +339,8 @@ class Printer:
 
     def take(self, reply: Reply) -> None:
         self.whole[reply.host, reply.address].add(reply)
+        if self._metrics:
+            self._metrics.add(reply)
         if self._each and (reply.address or self._json):
             if self._json:
                 print_reply_json(reply)
@@ -315,10 +360,14 @@ class Printer:
         """Print the interval if it is over."""
         now = time.monotonic()
         if self._every and now >= self._until:
+            if self._metrics:
+                self._metrics.write()
             self._print_interval([*session.waiting()])
             self._until += self._every * ((now - self._until) // self._every + 1)
 
     def summarize(self, session: Session) -> None:
+        if self._metrics:
+            self._metrics.write()
         waiting = [*session.waiting()]
         if self._every and (self._any_now or waiting):
             self._print_interval(waiting)
@@ -331,10 +380,11 @@ class Printer:
         self._any_now = False
 
     def _print_interval(self, waiting: list[Reply]) -> None:
-        if not self._json:
-            moment = now() if self._timestamps else time.strftime("[%H:%M:%S]")
-            print_line(moment, at_once=False)
-        self._print(self._now, print_interval, waiting)
+        if self._prints_intervals:
+            if not self._json:
+                moment = now() if self._timestamps else time.strftime("[%H:%M:%S]")
+                print_line(moment, at_once=False)
+            self._print(self._now, print_interval, waiting)
         self._begin_interval(waiting)
 
     def _print(

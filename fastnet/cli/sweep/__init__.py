@@ -4,21 +4,28 @@ TARGETS are hosts, prefixes (10.0.2.0/24, fd00::/120), ranges (10.0.2.2-10.0.2.9
 in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in all, or in a shard of them.
 """
 
+import time
+
 from fastnet._backend import probe as _core
 from fastnet._sweep import STATES, StateFile, Sweep, SweepResult, rounds
 from fastnet._sweep.result import UNDECIDED
+from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
+from fastnet.cli.listing import Listing
 from fastnet.cli.output import remark
 from fastnet.cli.quick_parser import Arguments, Parser
-from fastnet.cli.sweep.listing import Listing
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
 from fastnet.cli.sweep.printing import print_verdicts
 from fastnet.cli.sweep.progress import Progress
+from fastnet.cli.textfile import textfile_of
 from fastnet.errors import InvalidArgument, NameNotResolved
 from fastnet.targets import Targets
+
+if TYPE_CHECKING:
+    from fastnet._sweep.metrics import SweepMetrics
 
 INTERMIXED = True
 
@@ -43,9 +50,12 @@ def run(args: Arguments) -> int:
 
 
 def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> int:
+    metrics = metrics_of(args)
     with open_sweep(targets, args, state) as running:
-        command = Command(args, running, state, output_for(args, targets))
+        command = Command(args, running, state, output_for(args, targets), metrics)
         _core.drop_capabilities()
+        if metrics:
+            metrics.begin()
         if args.verbose:
             for note in running.notes:
                 remark(note)
@@ -74,6 +84,16 @@ def collect_targets(args: Arguments) -> Targets:
     return targets
 
 
+def metrics_of(args: Arguments) -> "SweepMetrics | None":
+    """What ``--textfile`` counts."""
+    textfile = textfile_of(args, "sweep")
+    if textfile is None:
+        return None
+    from fastnet._sweep.metrics import SweepMetrics  # only here: rarely needed
+
+    return SweepMetrics(textfile)
+
+
 def open_sweep(targets: Targets, args: Arguments, state: StateFile | None) -> Sweep:
     names = ("timeout", "retries", "rate", "engine", "seed", "shard", "interface")
     decided, repeated = state.decided if state else None, args.every is not None
@@ -83,8 +103,16 @@ def open_sweep(targets: Targets, args: Arguments, state: StateFile | None) -> Sw
 class Command:
     """State shared by the rounds of one command."""
 
-    def __init__(self, args: Arguments, running: Sweep, state: StateFile | None, output: Output) -> None:
+    def __init__(
+        self,
+        args: Arguments,
+        running: Sweep,
+        state: StateFile | None,
+        output: Output,
+        metrics: "SweepMetrics | None",
+    ) -> None:
         self._args, self._running, self._state, self._output = args, running, state, output
+        self._metrics = metrics
         self._before: SweepResult | None = None
         self._interrupted = False
         self._failure: OSError | None = None
@@ -96,10 +124,14 @@ class Command:
         """
         if number:
             self._running.restart()
+        begun = time.monotonic()
         finished = self._sweep(number)
         result = self._running.result()
+        seconds = time.monotonic() - begun
         if self._state:
             self._keep(self._state, finished)
+        if self._metrics:
+            self._metrics.write(result, seconds)
         streamed = self._args.stream and self._before is None
         states = self._running.news_states() if streamed else self._states(result)
         print_verdicts(result, self._wanted(states), self._output, number)

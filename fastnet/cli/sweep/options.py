@@ -5,10 +5,11 @@ from fastnet._typing import Any
 from fastnet.cli.arguments import add_family, duration, integer, interface, number
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.quick_parser import Arguments, Parser
+from fastnet.cli.textfile import add_textfile
 from fastnet.errors import InvalidArgument
 
 _OPTIONS_OF_DISTRIBUTED = ("mode", "vantage-rate", "output", "dry-run", "include-special", "differing")
-_NEVER_DISTRIBUTED = ("shard", "resume", "every", "xml", "stream")
+_NEVER_DISTRIBUTED = ("shard", "resume", "every", "xml", "stream", "textfile")
 
 
 def add_options(parser: Parser) -> None:
@@ -109,6 +110,7 @@ def _add_output(group: Any) -> None:
         "-v", "--verbose", action="store_true", help="socket options that the system refuses, on stderr"
     )
     group.add_argument("--stream", action="store_true", help="verdicts as they are known, in no order")
+    add_textfile(group)
 
 
 def _add_distributed(group: Any) -> None:

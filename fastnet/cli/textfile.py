@@ -1,0 +1,29 @@
+"""The option ``--textfile`` of several subcommands."""
+
+from fastnet._typing import TYPE_CHECKING
+from fastnet.cli.output import remark
+from fastnet.cli.quick_parser import Arguments, Group
+from fastnet.errors import EngineMissing, InvalidArgument
+
+if TYPE_CHECKING:
+    from fastnet._textfile import Textfile
+
+
+def add_textfile(group: Group) -> None:
+    group.add_argument(
+        "--textfile",
+        metavar="FILE",
+        help="file of Prometheus metrics (*.prom for node_exporter), replaced at the end and with --every",
+    )
+
+
+def textfile_of(args: Arguments, command: str) -> "Textfile | None":
+    """The file, if one is given. Raises InvalidArgument without prometheus-client."""
+    if args.textfile is None:
+        return None
+    from fastnet._textfile import Textfile  # only here: rarely needed
+
+    try:
+        return Textfile(args.textfile, lambda text: remark(f"fastnet {command}: {text}"))
+    except EngineMissing as error:
+        raise InvalidArgument(f"--textfile: {error}") from None
