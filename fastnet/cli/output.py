@@ -20,9 +20,12 @@ __all__ = [
     "bold",
     "clear_drawn",
     "colored",
+    "columns_of",
+    "cut",
     "draw",
     "escaped",
     "escaped_word",
+    "padded",
     "prepare_streams",
     "print_heading",
     "print_json",
@@ -30,11 +33,16 @@ __all__ = [
     "print_lines",
     "print_table",
     "remark",
+    "terminal_columns",
 ]
 
 _FILE_BYTES = 1 << 18
 """Maximum bytes of one write to a file."""
 _CLEAR_LINE = "\r\x1b[K"
+_USUAL_COLUMNS = 80
+_MOST_DIGITS = 6
+_HANGUL_PARTS = frozenset(map(chr, range(0x1160, 0x1200)))
+"""Vowels and final consonants, which a terminal joins with the consonant before them."""
 
 
 def prepare_streams() -> None:
@@ -107,21 +115,37 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     lines = [tuple(escaped(str(cell)) for cell in row) for row in (headings, *rows)]
     widths = [max(map(columns_of, column)) for column in zip(*lines, strict=True)]
     for number, line in enumerate(lines):
-        cells = (cell + " " * (width - columns_of(cell)) for cell, width in zip(line, widths, strict=True))
-        text = "  ".join(cells).rstrip()
+        text = "  ".join(map(padded, line, widths)).rstrip()
         print(bold(text) if number == 0 else text)
+
+
+def padded(text: str, width: int) -> str:
+    """The text, with spaces up to this number of columns."""
+    return text + " " * (width - columns_of(text))
 
 
 def columns_of(text: str) -> int:
     """The columns of a text on a terminal: two for a wide character (UAX #11), none for a combining one."""
+    return len(text) if text.isascii() else sum(map(_columns_of_character, text))
+
+
+def cut(text: str, columns: int) -> str:
+    """As much of the beginning as fits into these columns of a terminal."""
     if text.isascii():
-        return len(text)
+        return text[: max(0, columns)]
+    for place, character in enumerate(text):
+        columns -= _columns_of_character(character)
+        if columns < 0:
+            return text[:place]
+    return text
+
+
+def _columns_of_character(character: str) -> int:
     import unicodedata  # only here: hardly any text needs it
 
-    return sum(
-        0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF")
-        for each in text
-    )
+    if unicodedata.category(character) in ("Mn", "Me") or character in _HANGUL_PARTS:
+        return 0
+    return 1 + (unicodedata.east_asian_width(character) in "WF")
 
 
 def remark(text: str) -> None:
@@ -129,25 +153,58 @@ def remark(text: str) -> None:
 
     A failed write is ignored: the results are still valid, and there is nowhere to report it.
     """
+    clear_drawn()
     with suppress(OSError):
         print(escaped(text), file=sys.stderr, flush=True)
 
 
 def colored(stream: TextIO) -> bool:
-    """Whether to use colour on this stream: it is a terminal, and NO_COLOR is unset (no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")
+    """Whether to use colour on this stream: a terminal that has it, and NO_COLOR is unset (no-color.org)."""
+    return _is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 def bold(text: str) -> str:
     return f"\x1b[1m{text}\x1b[0m" if colored(sys.stdout) else text
 
 
-def draw(text: str) -> None:
-    """A line on stderr that the next one overwrites; nothing if stderr is not a terminal."""
-    if sys.stderr.isatty():
-        print(end=f"{_CLEAR_LINE}{escaped(text)}", file=sys.stderr, flush=True)
+def draw(text: str, green: int = 0) -> None:
+    """Print a line on stderr that the next one overwrites, unless stderr is not a terminal.
+
+    It is cut to the width that the terminal has now. Its first ``green`` characters are green. A failed
+    write is ignored.
+    """
+    if not _is_terminal(sys.stderr):
+        return
+    # Some terminals go on to the next line after the last column.
+    line = cut(escaped(text), terminal_columns(sys.stderr) - 1)
+    begin, end = ("\x1b[32m", "\x1b[0m") if green and colored(sys.stderr) else ("", "")
+    with suppress(OSError):
+        print(end=f"{_CLEAR_LINE}{begin}{line[:green]}{end}{line[green:]}", file=sys.stderr, flush=True)
+    _Drawn.line = line
 
 
 def clear_drawn() -> None:
-    """Erase the line, before something else is printed."""
-    draw("")
+    """Erase the line that was drawn, if there is one."""
+    if _Drawn.line:
+        draw("")
+
+
+class _Drawn:
+    line = ""
+    """What is drawn now."""
+
+
+def terminal_columns(stream: TextIO) -> int:
+    """The present width of the terminal; COLUMNS can make it smaller. It is 80 if nothing is known."""
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        width = 0
+    word = os.environ.get("COLUMNS", "")
+    wanted = int(word) if word.isascii() and word.isdigit() and len(word) < _MOST_DIGITS else 0
+    return min(filter(None, (width, wanted)), default=_USUAL_COLUMNS)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    """Whether the stream is a terminal that obeys control characters."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -233,7 +233,6 @@ def test_nothing_but_what_escapes_it_puts_text_on_a_terminal(path: Path) -> None
         "cli/output.py": {"print", "sys.stdout.write"},  # what escapes
         "cli/full_parser.py": {"(file or sys.stdout).write"},  # help: our own words
         "cli/sweep/distributed.py": {"csv.writer"},  # each cell is escaped, or a number
-        "cli/sweep/progress.py": {"print"},  # numbers
         "_forward/access_log.py": {"sys.stdout.write"},  # lines of escaped words, or JSON
     }
     assert {*writes(path)} == allowed.get(label(path), set())

@@ -208,8 +208,10 @@ class TestTerminal:
         os.close(primary)
         text = shown.decode()
         assert re.search(r"\[#+\.*\].* +\d+% \d+/s, \d+ alive, 0:0\d left", text)
-        assert ("\x1b[" in text) == (not no_color)
-        assert text.endswith("\r90 targets: 90 alive, 0 inactive, 0 unreachable, 0 not probed (raw)\r\n")
+        assert ("\x1b[32m" in text) == (not no_color)
+        assert text.endswith(
+            "\r\x1b[K90 targets: 90 alive, 0 inactive, 0 unreachable, 0 not probed (raw)\r\n"
+        )
 
     def test_what_the_bar_says(self) -> None:
         assert (
@@ -222,3 +224,5 @@ class TestTerminal:
             progress_line(100, 200, 0, 1, 2.0) == "[########################] 100% 100/s, 0 alive, 0:00 left"
         )
         assert progress_line(100, 0, 0, 1, 2.0) == "[........................]   0% 0/s, 0 alive, 0:00 left"
+        assert progress_line(100, 50, 50, 1, 2.0, 45) == "[######......]  50% 25/s, 50 alive, 0:02 left"
+        assert progress_line(100, 50, 50, 1, 2.0, 30) == "50% 25/s, 50 alive, 0:02 left"

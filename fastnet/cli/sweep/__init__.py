@@ -14,7 +14,7 @@ from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
 from fastnet.cli.listing import Listing
-from fastnet.cli.output import remark
+from fastnet.cli.output import clear_drawn, remark
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
@@ -148,11 +148,11 @@ class Command:
         with NoticedInterrupt() as interrupt:
             while not (finished := self._run()) and not (interrupt.came or self._failure):
                 if self._args.stream and self._before is None:
-                    progress.clear()
+                    clear_drawn()
                     states = self._wanted(self._running.news_states())
                     print_verdicts(self._running.result(), states, self._output, number)
                 progress.show(self._running)
-        progress.clear()
+        clear_drawn()
         self._interrupted = interrupt.came
         if self._interrupted and not finished:
             remark("interrupted")

@@ -12,7 +12,7 @@ from fastnet import __version__
 from fastnet._clock import now
 from fastnet._sweep import ALIVE, INACTIVE, NOT_PROBED, UNREACHABLE, SweepResult, Verdict
 from fastnet._typing import TYPE_CHECKING, Protocol, TypeAlias
-from fastnet.cli.output import escaped, print_line
+from fastnet.cli.output import escaped, padded, print_line
 from fastnet.cli.quick_parser import Arguments
 from fastnet.targets import Targets
 
@@ -64,7 +64,7 @@ class Table:
         rtt = "" if verdict.rtt_ms is None else f"{verdict.rtt_ms:.3f} ms"
         whose = f"from {verdict.responder}" if verdict.responder else verdict.mac or ""
         words = (f"{verdict.state:12}", f"{verdict.reason or rtt:12}", whose)
-        return escaped(f"{escaped(verdict.address):{self._width}} {' '.join(words)}".rstrip())
+        return escaped(f"{padded(escaped(verdict.address), self._width)} {' '.join(words)}".rstrip())
 
     def templates(self, round: int, is_ipv6: bool, has_macs: bool) -> "Templates":
         if self._only:
