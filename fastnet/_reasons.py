@@ -78,6 +78,11 @@ def is_expected(to: Resolved, answer: "_core.Answer") -> bool:
     """Whether it is what a trace looks for: that the TTL ended, a reply, or the destination's closed port."""
     if answer.error is None or answer.error == PASSED[to.family]:
         return True
+    return is_closed_port(to, answer)
+
+
+def is_closed_port(to: Resolved, answer: "_core.Answer") -> bool:
+    """Whether it is the destination's own report that a port is closed: the host answers."""
     return answer.error == _PORT_UNREACHABLE[to.family] and has_arrived(to, answer)
 
 

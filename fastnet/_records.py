@@ -47,7 +47,7 @@ class Statistics(Record):
     address: str
     """Numeric; empty if the host did not resolve."""
     engine: str
-    """The kind of socket: ``raw`` or ``datagram``; empty if the host did not resolve."""
+    """``raw`` or ``datagram`` (ICMP), ``udp`` or ``tcp``; empty if the host did not resolve."""
     sent: int
     not_sent: int
     """Number of requests that the system refused to send."""

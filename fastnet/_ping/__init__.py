@@ -9,9 +9,10 @@ from collections.abc import Iterable
 
 from fastnet._coroutines import coroutine_of
 from fastnet._limits import Host, Timeout
+from fastnet._ping.engines import ENGINES
 from fastnet._ping.lookup import MAX_MARK, MAX_SIZE, Destination, one_host, reason_of, source_of
 from fastnet._ping.mtu import MTUSearch, PathMTU, path_mtu, path_mtu_async
-from fastnet._ping.pinger import ENGINES, Pinger, PingerOptions, finite_plan, summarize
+from fastnet._ping.pinger import Pinger, PingerOptions, finite_plan, summarize
 from fastnet._ping.results import PingResult, Reply, Summary
 from fastnet._ping.session import (
     MAX_BACKOFF,

@@ -9,6 +9,7 @@ from fastnet._coroutines import coroutine_of
 from fastnet._engines import MTUEngine
 from fastnet._limits import Host, bounded, check_seconds, check_type, host_text
 from fastnet._log import log_notes
+from fastnet._ping.engines import open_core
 from fastnet._ping.lookup import check_sending, one_host, source_of
 from fastnet._ping.shortage import Shortage
 from fastnet._reasons import TOO_BIG, explain, explain_refusal, has_arrived
@@ -83,16 +84,18 @@ class MTUSearch:
         if to is not None:
             check_type("to", to, Resolved, "a resolved address")
         self._to = to or one_host(host, found, interface)
-        self._prober = _core.Prober(
-            self._to.family,
-            engine,
-            size=_LARGEST - _HEADERS[self._to.family],
-            dont_fragment=True,
-            source=found.address,
-            interface=interface,
-            mark=mark,
-            tos=tos,
-        )
+        options = {
+            "size": _LARGEST - _HEADERS[self._to.family],
+            "dont_fragment": True,
+            "source": found.address,
+            "interface": interface,
+            "mark": mark,
+            "tos": tos,
+        }
+        opened = open_core(self._to.family, engine, options)
+        self._prober = opened.prober
+        self.fallback: str | None = opened.fallback
+        """Why ``auto`` did not choose ICMP, and what it chose."""
         self.host: str = host_text("host", host)
         self.address: str = self._to.host
         self.engine: str = self._prober.engine
@@ -191,8 +194,8 @@ def path_mtu(
     """Search for the size at which packets that must not be fragmented still arrive.
 
     Each size is tried up to ``retries`` more times, ``timeout`` seconds each: a router that drops what is too
-    big without an error costs that much a step. ``engine`` may be ``udp``, which needs no privilege;
-    the other options are those of ``Pinger``. The ``mtu`` of the result is in bytes. Raises NameNotResolved,
+    big without an error costs that much a step. ``engine`` is one of ``Pinger``'s, but not ``tcp``; the other
+    options are those of ``Pinger``. The ``mtu`` of the result is in bytes. Raises NameNotResolved,
     NotPermitted, InvalidArgument, NoAddress.
     """
     check_timing(timeout, retries)

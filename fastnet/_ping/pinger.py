@@ -12,14 +12,16 @@ from fastnet._backend import probe as _core
 from fastnet._engines import PingEngine
 from fastnet._limits import Host, Timeout, bounded, check_choice, check_flag, check_type, host_text, several
 from fastnet._log import WARNING, log, log_notes
+from fastnet._ping.engines import ENGINES, check_tcp, open_prober
 from fastnet._ping.lookup import MAX_SIZE, Destination, check_sending, checked, reason_of, source_of
 from fastnet._ping.results import PingResult, Reply, result_of
 from fastnet._ping.session import MAX_COUNT, Persistence, Plan, Session
-from fastnet._typing import Any, TypedDict, Unpack, get_args
+from fastnet._typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from fastnet.endpoints import Resolved, resolve
 from fastnet.errors import InvalidArgument, NameNotResolved
 
-ENGINES: tuple[PingEngine, ...] = get_args(PingEngine)
+if TYPE_CHECKING:
+    from fastnet._ping.tcp import TcpProber
 
 
 class PingerOptions(TypedDict, total=False):
@@ -48,13 +50,16 @@ def finite_plan(count: int, interval: float, timeout: Timeout, **more: Unpack[Pe
 class Pinger:
     """Pings any number of hosts over one socket per family, from any number of threads.
 
-    ``engine`` is ``raw``, ``datagram`` or ``auto``: a raw socket, else an ICMP datagram socket
-    (``net.ipv4.ping_group_range``). ``size`` is the payload in bytes, which ``pattern`` fills after the
-    cookie of 16; ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or traffic class (the DSCP times 4),
-    ``source`` the address to send from, ``interface`` the only one to use, ``mark`` a firewall mark (needs
-    CAP_NET_ADMIN), ``family`` what names resolve to; with ``all_addresses`` each address of a name is pinged,
-    not only the first. With ``dont_fragment`` True packets are never fragmented,
-    whatever path MTU the kernel knows; False permits fragmentation; None is the kernel's default.
+    ``engine`` is the way to ask: ``icmp``, echo requests by a ``raw`` socket, else by a ``datagram`` one
+    (``net.ipv4.ping_group_range``); ``udp``, datagrams to closed ports, which the host reports; ``tcp``,
+    connections to ports 80, 443 and 22, which the host accepts or refuses; ``auto``, the first of these three
+    that is permitted, and ``fallback`` has the reason if that is not ICMP. ``size`` is the payload in bytes,
+    which ``pattern`` fills after the cookie of 16; ``ttl`` the TTL or hop limit, ``tos`` the TOS byte or
+    traffic class (the DSCP times 4), ``source`` the address to send from, ``interface`` the only one to use,
+    ``mark`` a firewall mark (needs CAP_NET_ADMIN), ``family`` what names resolve to; with ``all_addresses``
+    each address of a name is pinged, not only the first. With ``dont_fragment`` True packets are never
+    fragmented, whatever path MTU the kernel knows; False permits fragmentation; None is the kernel's default.
+    ``tcp`` has no ``size``, ``pattern``, ``dont_fragment`` and ``mark``.
     Round-trip times start when the kernel hands a request to the driver or, with ``transmit_timestamps``
     False, right before it is sent: less exact, and less CPU time, as for a flood.
     Sockets open when they are first needed, and anew in a child after ``fork``. A context manager; close
@@ -101,13 +106,17 @@ class Pinger:
             "mark": mark,
             "transmit_timestamps": transmit_timestamps,
         }
+        if engine == "tcp":
+            check_tcp(self._options)
+        self.fallback: str | None = None
+        """Why ``auto`` did not choose ICMP, and what it chose; None before that, or if it did."""
         self._reset()
 
     def _reset(self) -> None:
         self.lock: threading.Condition = threading.Condition()
         self.sessions: dict[int, Session] = {}
         self.tickets: numbers[int] = numbers()
-        self._probers: dict[int, _core.Prober] = {}
+        self._probers: dict[int, _core.Prober | TcpProber] = {}
         self._poller = epoll()
         self._reading = False
         _open_pingers.add(self)
@@ -272,14 +281,17 @@ class Pinger:
     def _destinations(self, host: str, addresses: list[Resolved]) -> list[Destination]:
         return [Destination(host, each.host, self.prober(each.family).engine, each) for each in addresses]
 
-    def prober(self, family: int) -> "_core.Prober":
+    def prober(self, family: int) -> "_core.Prober | TcpProber":
         """The socket of a family, opened when it is first needed."""
         return self._probers.get(family) or self._opened(family)
 
-    def _opened(self, family: int) -> "_core.Prober":
+    def _opened(self, family: int) -> "_core.Prober | TcpProber":
         with self.lock:
             if family not in self._probers:
-                prober = _core.Prober(family, self._engine, **self._options)
+                prober, fallback = open_prober(family, self._engine, self._options)
+                if fallback and fallback != self.fallback:
+                    log("ping", WARNING, fallback)
+                self.fallback = fallback or self.fallback
                 self._probers[family] = prober
                 self._poller.register(prober, EPOLLIN)
                 log_notes("probe", prober.notes)

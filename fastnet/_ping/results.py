@@ -48,7 +48,7 @@ class PingResult(NamedTuple):
     address: str
     """Numeric; empty if the host did not resolve."""
     engine: str
-    """The socket used: ``raw`` or ``datagram``."""
+    """``raw`` or ``datagram`` (ICMP), ``udp`` or ``tcp``; empty if the host did not resolve."""
     sent: int
     """The number of requests sent; retries are not counted."""
     not_sent: int

@@ -13,7 +13,7 @@ from fastnet._limits import MAX_SECONDS, Timeout, bounded, check_seconds, quoted
 from fastnet._ping.lookup import Destination
 from fastnet._ping.results import Reply
 from fastnet._ping.shortage import Shortage
-from fastnet._reasons import explain, explain_refusal
+from fastnet._reasons import explain, explain_refusal, is_closed_port
 from fastnet._typing import TYPE_CHECKING, TypedDict
 from fastnet.endpoints import Resolved
 from fastnet.errors import InvalidArgument
@@ -112,11 +112,12 @@ class RetransmitTimer:
 class Target:
     """A destination in one session."""
 
-    __slots__ = ("address", "alive", "family", "host", "timer", "to")
+    __slots__ = ("address", "alive", "by_udp", "host", "timer", "to")
 
     def __init__(self, destination: Destination, resolved: Resolved, timeout: Timeout) -> None:
         self.host, self.address = destination.host, destination.address
-        self.family, self.to = resolved.family, resolved.address
+        self.to = resolved
+        self.by_udp = destination.engine == "udp"
         self.timer = RetransmitTimer(timeout)
         self.alive = False
 
@@ -327,7 +328,7 @@ class Session:
         if probe.tries:
             timeout = min(MAX_SECONDS, timeout * self._plan.backoff**probe.tries)
         try:
-            self._pinger.prober(target.family).send(target.to, ticket, timeout)
+            self._pinger.prober(target.to.family).send(target.to.address, ticket, timeout)
         except OSError as error:
             if self._shortage.waits(error):
                 self._not_before_ns = self._shortage.until_ns
@@ -350,8 +351,8 @@ class Session:
         """An answer to one of these requests. After the timeout it does not count."""
         probe = self._probes[answer.tag]
         target = probe.target
-        if answer.error is not None:
-            probe.error = explain(target.family, answer)
+        if answer.error is not None and not (target.by_udp and is_closed_port(target.to, answer)):
+            probe.error = explain(target.to.family, answer)
             return
         if probe.tickets[answer.tag] + answer.rtt_ns > probe.deadline_ns:
             return

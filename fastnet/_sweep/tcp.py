@@ -9,21 +9,10 @@ from collections.abc import Iterator
 from math import nan
 
 from fastnet._backend import probe as _core
-from fastnet._connect import outcome
+from fastnet._connect import EXHAUSTED, FROM_THE_HOST, MAX_CONNECTIONS, PORTS, outcome
 from fastnet._sweep.plan import Options, Segment
 from fastnet._typing import Any, NamedTuple
 from fastnet.targets import address_text
-
-PORTS = (80, 443, 22)
-"""The ports to connect to: rarely dropped on the way."""
-
-MAX_CONNECTIONS = 256
-"""Maximum connections at once."""
-
-_FROM_THE_HOST = (0, errno.ECONNREFUSED, errno.ECONNRESET)
-# No room for one more socket now; wait until one closes.
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
-
 
 _LONGEST_AWAY = 0.1
 """Seconds between two polls, above which a round-trip time is too inexact."""
@@ -135,9 +124,9 @@ class TcpSweeper:
             return True
         if sock:
             sock.close()
-        if code in _EXHAUSTED and self._under_way:
+        if code in EXHAUSTED and self._under_way:
             return False
-        if code in _FROM_THE_HOST:
+        if code in FROM_THE_HOST:
             self._sent(place, now)
             self._answered(place, code, (time.monotonic() - now) * 1000)
         elif self.states[place] == _core.PENDING:
@@ -168,7 +157,7 @@ class TcpSweeper:
     def _answered(self, place: int, code: int, rtt_ms: float) -> None:
         if self.states[place] == _core.ALIVE:
             return
-        if code in _FROM_THE_HOST:
+        if code in FROM_THE_HOST:
             self.states[place] = _core.ALIVE
             self.rtts_ms[place] = rtt_ms
             self._reasons.pop(place, None)

@@ -114,7 +114,8 @@ def _cures(engine: str) -> str:
         f"container, or setcap cap_net_raw+ep {python}, which grants it to all that this Python runs)",
     }
     wanted = ", or ".join(cure for name, cure in cures.items() if engine in ("auto", name))
-    return f"{wanted}; `fastnet trace`, `wait` and `sweep --engine tcp` need no privilege"
+    free = "`fastnet ping --engine udp` and `tcp`, `sweep --engine tcp`, `trace` and `wait` need no privilege"
+    return f"{wanted}; {free}"
 
 
 def open_socket(family: int, engine: str) -> tuple[socket.socket, str]:

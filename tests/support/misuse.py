@@ -25,7 +25,7 @@ fastnet.multiping(["h"], tttl=3)  # wrong
 fastnet.ping("h", engine="raw", timeout="auto")
 fastnet.ping("h", engine="link")  # wrong
 fastnet.ping("h", timeout="soon")  # wrong
-fastnet.Pinger(engine="udp")  # wrong
+fastnet.Pinger(engine="sctp")  # wrong
 fastnet.multiping(["h"], engine="row")  # wrong
 fastnet.path_mtu("h", engine="udp")
 fastnet.path_mtu("h", engine="tcp")  # wrong

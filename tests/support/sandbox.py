@@ -17,8 +17,8 @@ from pathlib import Path
 SANDBOX = Path(__file__)
 
 CALLS = {
-    "x86_64": {"recvmmsg": 299, "recvmsg": 47, "setsockopt": 54},
-    "aarch64": {"recvmmsg": 243, "recvmsg": 212, "setsockopt": 208},
+    "x86_64": {"recvmmsg": 299, "recvmsg": 47, "setsockopt": 54, "socket": 41},
+    "aarch64": {"recvmmsg": 243, "recvmsg": 212, "setsockopt": 208, "socket": 198},
 }[platform.machine()]
 
 # linux/prctl.h, seccomp.h, filter.h

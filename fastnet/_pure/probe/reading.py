@@ -4,10 +4,15 @@ import errno
 import os
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 
 from fastnet._pure.probe.timing import NANOSECOND
+from fastnet._system.icmp_errors import (
+    EXTENDED_ERROR,
+    ORIGIN_LOCAL,
+    ORIGIN_TIMESTAMPING,
+    reporter_of,
+)
 from fastnet._system.icmp_sockets import FAMILIES, TIMESTAMP, TIMESTAMPING
 from fastnet._typing import Any, NamedTuple
 
@@ -17,8 +22,6 @@ Message = tuple[bytes, dict[tuple[int, int], bytes], tuple[Any, ...]]
 ICMP = struct.Struct("!BBHHH")
 TIMESPEC = struct.Struct("@ll")
 
-_EXTENDED_ERROR = struct.Struct("=IBBBxII")
-_ORIGIN_LOCAL, _ORIGIN_TIMESTAMPING = 1, 4
 _CONTROL_SIZE = 512
 
 
@@ -94,12 +97,11 @@ def read_errors(sock: socket.socket, size: int, limit: int) -> Iterator[Failure 
         error = messages.get((family.level, family.receive_error))
         if error is None:
             continue
-        _, origin, kind, code, info, data = _EXTENDED_ERROR.unpack_from(error)
-        if origin == _ORIGIN_TIMESTAMPING:
+        _, origin, kind, code, info, data = EXTENDED_ERROR.unpack_from(error)
+        if origin == ORIGIN_TIMESTAMPING:
             yield Departure(data, stamp_of(messages.get(TIMESTAMPING)))
-        elif origin != _ORIGIN_LOCAL:
-            reporter = socket.inet_ntop(sock.family, error[family.offender])
-            scope = int.from_bytes(error[family.offender_scope], sys.byteorder)
+        elif origin != ORIGIN_LOCAL:
+            reporter, scope = reporter_of(sock.family, error)
             stamp = stamp_of(messages.get(TIMESTAMP))
             yield Failure(quoted, address, (kind, code), info, reporter, scope, stamp)
 

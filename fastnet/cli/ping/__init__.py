@@ -1,8 +1,8 @@
-"""Ping hosts: ICMP echo by a raw socket, or an unprivileged datagram socket."""
+"""Ping hosts: by ICMP echo if that is permitted, else by UDP or TCP, which need no privilege."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from math import inf
 
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 INTERMIXED = True
 FRAGMENT = {"no": True, "yes": False}
+ABOUT_FALLBACK = (
+    "a firewall may drop it: silence is no proof; --engine tcp is another way, --engine icmp names cures"
+)
 HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 OPTIONS = (
     *("size", "pattern", "ttl", "tos", "source", "interface", "mark"),
@@ -150,7 +153,7 @@ def add_packet(parser: Parser) -> None:
     parser.add_argument(
         "-A", "--all-addresses", action="store_true", help="all addresses of a name, not only the first"
     )
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="kind of socket (default auto)")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="way to ask (default auto)")
 
 
 def add_output(parser: Parser) -> None:
@@ -199,7 +202,7 @@ def run(args: Arguments) -> int:
     metrics = metrics_of(args)
     with Pinger(**options) as pinger:
         destinations = pinger.resolve(args.hosts)
-        begin(args, destinations, pinger.notes)
+        begin(args, destinations, pinger.notes, [pinger.fallback])
         if metrics:
             metrics.begin(destinations)
         return converse(pinger, destinations, Printer(destinations, args, metrics), args)
@@ -229,14 +232,21 @@ def metrics_of(args: Arguments) -> "PingMetrics | None":
     return PingMetrics(textfile)
 
 
-def begin(args: Arguments, hosts: Sequence[Destination | MTUSearch | PathMTU], notes: Sequence[str]) -> None:
+def begin(
+    args: Arguments,
+    hosts: Sequence[Destination | MTUSearch | PathMTU],
+    notes: Sequence[str],
+    fallbacks: Iterable[str | None],
+) -> None:
     """Drop the capabilities, which are not needed once the sockets are open, and print the kind of sockets.
 
-    Prints also the hosts without a socket.
+    Prints also what is used instead of ICMP, and the hosts without a socket.
     """
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
     _core.drop_capabilities()
+    for fallback in filter(None, dict.fromkeys(fallbacks)):
+        remark(f"fastnet ping: {fallback} ({ABOUT_FALLBACK})")
     for each in hosts:
         if not isinstance(each, MTUSearch) and not each.address:
             remark(f"fastnet ping: {each.host or repr(each.host)}: {each.error}")
@@ -260,7 +270,9 @@ def find_mtus(args: Arguments) -> int:
                 hosts.append(PathMTU(host, "", "", None, (), reason_of(error, host)))
             else:
                 hosts.append(opened.enter_context(MTUSearch(host, to=to, **options)))
-        begin(args, hosts, [note for each in hosts if isinstance(each, MTUSearch) for note in each.notes])
+        searches = [each for each in hosts if isinstance(each, MTUSearch)]
+        notes = [note for each in searches for note in each.notes]
+        begin(args, hosts, notes, [each.fallback for each in searches])
         found = [search_mtu(each, seconds, args.json) for each in hosts]
     if not all(each.address for each in found):
         return exits.USAGE
@@ -404,7 +416,8 @@ def name_of(named: Reply | PingResult | PathMTU) -> str:
 
 
 def print_reply(reply: Reply, moment: str) -> None:
-    news = reply.error if reply.rtt_ms is None else f"rtt={reply.rtt_ms:.3f} ms ttl={reply.ttl}"
+    ttl = "" if reply.ttl is None else f" ttl={reply.ttl}"
+    news = reply.error if reply.rtt_ms is None else f"rtt={reply.rtt_ms:.3f} ms{ttl}"
     notes = f" from {reply.responder}" if reply.responder else ""
     notes += " (duplicate)" if reply.duplicate else ""
     if reply.tries > 1:
