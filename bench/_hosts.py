@@ -52,7 +52,14 @@ table inet bench {
 
 @contextmanager
 def two_hosts() -> Iterator[Place]:
-    """The requesting namespace, in which every user may open ICMP datagram sockets."""
+    """The requesting namespace of a pair."""
+    with pair() as (asking, _):
+        yield asking
+
+
+@contextmanager
+def pair() -> Iterator[tuple[Place, Place]]:
+    """The requesting namespace, in which every user may open ICMP datagram sockets, and the answering one."""
     if geteuid() != 0:
         sys.exit("bench: this page makes network namespaces and needs root")
     with namespace("asks") as left, namespace("answers") as right:
@@ -65,7 +72,26 @@ def two_hosts() -> Iterator[Place]:
         subprocess.run([*right, "nft", "-f", "-"], input=DEAD, text=True, check=True)
         for place in (left, right):
             wait_until_up(place)
-        yield left
+        yield left, right
+
+
+# A datagram from the answering host each tenth of a second: masscan's receiver ends only after a packet.
+HEARTBEAT = f"""
+import socket, time
+with socket.socket(type=socket.SOCK_DGRAM) as sender:
+    while True:
+        sender.sendto(b"", ("{SOURCE_4}", 9))
+        time.sleep(0.1)
+"""
+
+
+@contextmanager
+def heartbeat(answering: Place) -> Iterator[None]:
+    with subprocess.Popen([*answering, sys.executable, "-c", HEARTBEAT]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def wait_until_up(place: Place) -> None:

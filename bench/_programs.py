@@ -1,7 +1,8 @@
 """Pages whose contenders are programs that do their work and end: watched, bounded in time, and judged.
 
 Each run's exit status, output and time are checked. A program that fails or prints a wrong result is not run
-again in that case; it is not compared, and its verdict has the reason.
+again in that case; it is not compared, and its verdict has the reason. One that may miss answers is compared,
+and its verdict has how many it found.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bench._case import RIGHT, Answer, Place, Reading
 from bench._harness import Measurement, Result
 
 CORES = sorted(os.sched_getaffinity(0))
-LIMIT = 10.0
+LIMIT = 15.0
 """Seconds after which a program is killed."""
 ENOUGH = 4.0
 """A program whose runs in a case have taken so many seconds gets no more."""
@@ -54,6 +55,8 @@ class Program(NamedTuple):
     answers: Sequence[int] = (0,)
     """The exit statuses that count as success."""
     idle: Sequence[str] = ()
+    may_miss: bool = False
+    """It has no feedback: a fault of its answers is printed beside its figures, not in their place."""
 
 
 class ProgramCase(NamedTuple):
@@ -157,8 +160,10 @@ class Samples:
 
     def __init__(self, program: Program, case: ProgramCase) -> None:
         self.name = program.name
-        self.verdict = trouble(program) or RIGHT
         self.answers: list[Answer] = []
+        self._trouble = trouble(program)
+        """Why it is not run, or not again."""
+        self._missed = ""
         self._program = program
         self._case = case
         self._idle_memory = 0.0
@@ -167,24 +172,29 @@ class Samples:
 
     def take(self, place: Place, folder: Path) -> None:
         """Run it once more, unless it was wrong or has used up its time."""
-        if self.verdict != RIGHT or self._taken >= ENOUGH:
+        if self._trouble or self._taken >= ENOUGH:
             return
         began = time.monotonic()
         try:
             if self._program.idle and not self.answers:
                 self._idle_memory = run(self._program, self._program.idle, place, folder)["memory"]
             answer = run(self._program, self._program.command, place, folder)
-            if fault := self._case.fault(answer):
-                raise Wrong(f"wrong: {fault}")
+            self._judge(self._case.fault(answer))
         except Wrong as error:
-            self.verdict = str(error)
+            self._trouble = str(error)
             self.answers.clear()
         else:
             self.answers.append({**answer, "memory": max(0.0, answer["memory"] - self._idle_memory)})
         self._taken += time.monotonic() - began
 
+    def _judge(self, fault: str) -> None:
+        if fault and not self._program.may_miss:
+            raise Wrong(f"wrong: {fault}")
+        self._missed = fault or self._missed
+
     def measurement(self, value: Callable[[Answer], float]) -> Measurement:
-        return Measurement(self.name, self._case.what, self.verdict, [value(each) for each in self.answers])
+        verdict = self._trouble or self._missed or RIGHT
+        return Measurement(self.name, self._case.what, verdict, [value(each) for each in self.answers])
 
 
 def measure_programs(page: str, place: Place, cases: Sequence[ProgramCase], rounds: int) -> Iterator[Result]:

@@ -30,8 +30,6 @@ FPING = ("fping",)
 NATIVE, PURE_ONLY = {"FASTNET_IMPL": "native"}, {"FASTNET_IMPL": "pure"}
 ONE_BY_ONE = ("pythonping", "ping3")
 """These wait the whole timeout for each dead host."""
-NO_FEEDBACK = ("zmap", "masscan")
-"""These send everything, then wait for a fixed time."""
 OWN_TIMEOUTS = ("nmap -sn", "icmplib", "scapy")
 """These do not ask twice, each time for the timeout that is given."""
 
@@ -48,6 +46,8 @@ class Contender(NamedTuple):
     peer: str = ""
     needs: str = ""
     answers: Sequence[int] = (0,)
+    may_miss: bool = False
+    """It sends everything, then waits for a fixed time."""
 
     def program(self, first: int, count: int, folder: Path) -> Program:
         """It sweeping so many from there on; its output has ``count`` and ``found``."""
@@ -62,9 +62,8 @@ class Contender(NamedTuple):
             return self.command(first, of, file)
 
         idle = command(1) if self.found else ()
-        return Program(
-            self.name, command(count), read, self.environment, self.peer, self.needs, self.answers, idle
-        )
+        words = (self.environment, self.peer, self.needs, self.answers, idle, self.may_miss)
+        return Program(self.name, command(count), read, *words)
 
 
 def lines(told: str) -> int:
@@ -85,19 +84,25 @@ def command(first: int, count: int, file: Path) -> list[str]:
     return [sys.executable, "-m", "fastnet", "sweep", "--alive", ends]
 
 
+def command_turbo(first: int, count: int, file: Path) -> list[str]:
+    return [*command(first, count, file), "--engine", "turbo"]
+
+
 def fping(first: int, count: int, file: Path) -> list[str]:
     return ["fping", "-q", "-a", "-i0", f"-r{RETRIES}", "-B1", f"-t{TIMEOUT * 1000:.0f}", "-f", str(file)]
 
 
-def zmap(first: int, count: int, file: Path) -> list[str]:
-    options = ["-M", "icmp_echoscan", "-i", DEVICE, "-G", ANSWERER_MAC, "-B", "1G", "-q", "-o", "-"]
-    return ["zmap", *options, "-c", f"{TIMEOUT:.0f}", "-b", "/dev/null", "-w", str(file)]
+def zmap(rate: int, probes: int, first: int, count: int, file: Path) -> list[str]:
+    options = ["-M", "icmp_echoscan", "-i", DEVICE, "-G", ANSWERER_MAC, "-r", str(rate), "-q", "-o", "-"]
+    waiting = ["-P", str(probes), "-c", f"{TIMEOUT:.0f}"]
+    return ["zmap", *options, *waiting, "-b", "/dev/null", "-w", str(file)]
 
 
-def masscan(first: int, count: int, file: Path) -> list[str]:
+def masscan(rate: int, probes: int, first: int, count: int, file: Path) -> list[str]:
     # It can't determine these itself in a namespace without a default route.
     link = ["-e", DEVICE, "--adapter-ip", SOURCE_4, "--adapter-mac", ASKER_MAC, "--router-mac", ANSWERER_MAC]
-    return ["masscan", "--ping", *link, "--rate", "1000000", "--wait", f"{TIMEOUT:.0f}", "-iL", str(file)]
+    sending = ["--rate", str(rate), "--retries", str(probes - 1), "--wait", f"{TIMEOUT:.0f}"]
+    return ["masscan", "--ping", *link, *sending, "-iL", str(file)]
 
 
 def nmap(first: int, count: int, file: Path) -> list[str]:
@@ -110,6 +115,7 @@ def arp_scan(first: int, count: int, file: Path) -> list[str]:
 
 
 WHOLE = Contender(COMMAND, command, lines, environment=NATIVE)
+WHOLE_TURBO = Contender(f"{COMMAND}, turbo", command_turbo, lines, environment=NATIVE)
 
 
 def on_link(implementations: Sequence[str]) -> list[Contender]:
@@ -133,14 +139,23 @@ def ours(implementations: Sequence[str]) -> list[Contender]:
         Contender(TURBO, partial(python, "turbo"), environment=NATIVE),
         pure,
         WHOLE,
+        WHOLE_TURBO,
     ]
 
 
+WITHOUT_FEEDBACK = (
+    Contender("zmap, no limit", partial(zmap, 0, 1), lines, peer="zmap", may_miss=True),
+    Contender("zmap, twice, 50k/s", partial(zmap, 50_000, 2), lines, peer="zmap", may_miss=True),
+    Contender("masscan, 1M/s", partial(masscan, 1_000_000, 1), lines, peer="masscan", may_miss=True),
+    # Its threads end seconds after the time to wait: a few targets show what it finds, not its pace.
+    Contender(
+        "masscan, thrice, 10k/s", partial(masscan, 10_000, 3), lines, most=FEW, peer="masscan", may_miss=True
+    ),
+)
 PEERS = (
     # It gives up where 65,536 sequence numbers do not last for ten seconds; 1 means that somebody is dead.
     Contender("fping", fping, lines, most=ALL // 2, peer="fping", answers=(0, 1)),
-    Contender("zmap", zmap, lines, peer="zmap"),
-    Contender("masscan", masscan, lines, peer="masscan"),
+    *WITHOUT_FEEDBACK,
     Contender("nmap -sn", nmap, ups, most=FEW, peer="nmap"),
     Contender("icmplib", partial(python, "icmplib"), most=FEW, needs="icmplib"),
     Contender("scapy", partial(python, "scapy"), most=FEW, needs="scapy"),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bench._case import NANOSECONDS, Answer, Goal, Quantity, Reading
 from bench._harness import Result
-from bench._hosts import ALIVE_4, ALIVE_6, HALF_4, HALF_6, LINK_4, two_hosts
+from bench._hosts import ALIVE_4, ALIVE_6, HALF_4, HALF_6, LINK_4, heartbeat, pair
 from bench._programs import ProgramCase, measure_programs
 from bench._sweepers import RETRIES, TIMEOUT
 from bench._sweeps import (
@@ -22,13 +22,13 @@ from bench._sweeps import (
     FEW,
     FPING,
     IPV6_PEERS,
-    NO_FEEDBACK,
     ONE_BY_ONE,
     OWN_TIMEOUTS,
     PEERS,
     PURE,
     RAW,
     TURBO,
+    WITHOUT_FEEDBACK,
     Contender,
     on_link,
     ours,
@@ -70,14 +70,18 @@ def rate(what: str, goals: Sequence[Goal] = ()) -> Reading:
     return Reading(what, RATE, lambda answer: answer["count"] / answer["seconds"], goals)
 
 
-def usage(what: str) -> Iterator[Reading]:
-    """The CPU time and memory of a sweep."""
-    yield Reading(
+def cpu_time(what: str, goals: Sequence[Goal]) -> Reading:
+    return Reading(
         f"{what}: CPU a target",
         Quantity("CPU us"),
         lambda answer: answer["cpu_seconds"] / answer["count"] * 1e6,
-        [Goal(0.55, FPING, RAW), Goal(0.55, FPING, DATAGRAM), Goal(0.35, FPING, TURBO)],
+        goals,
     )
+
+
+def usage(what: str) -> Iterator[Reading]:
+    """The CPU time and memory of a sweep."""
+    yield cpu_time(what, [Goal(0.55, FPING, RAW), Goal(0.55, FPING, DATAGRAM), Goal(0.35, FPING, TURBO)])
     yield Reading(
         f"{what}: added memory",
         Quantity("MB"),
@@ -98,7 +102,7 @@ def beyond_timeouts(what: str, goals: Sequence[Goal] = ()) -> Reading:
 
 def sweeps(implementations: Sequence[str]) -> Iterator[Sweep]:
     mine = ours(implementations)
-    small = but(NO_FEEDBACK, [*mine, *PEERS])
+    small = but([each.name for each in WITHOUT_FEEDBACK], [*mine, *PEERS])
     what = "IPv4 /24, all alive"
     yield Sweep(what, ALIVE_4, 1 << 8, small, [rate(what)])
     what = "IPv4 /20, all alive"
@@ -129,6 +133,10 @@ def but(names: Sequence[str], contenders: Sequence[Contender]) -> list[Contender
 
 
 def measure(implementations: Sequence[str], rounds: int) -> Iterator[Result]:
-    with two_hosts() as place, TemporaryDirectory(prefix="fastnet-bench-") as folder:
+    with (
+        pair() as (place, answering),
+        heartbeat(answering),
+        TemporaryDirectory(prefix="fastnet-bench-") as folder,
+    ):
         cases = [sweep.case(Path(folder)) for sweep in sweeps(implementations)]
         yield from measure_programs("probe", place, cases, rounds)

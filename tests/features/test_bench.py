@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import pytest
-from environment import ROOT
+from environment import ROOT, absent
 
 ENVIRONMENT = {**os.environ, "FASTNET_IMPL": "pure"}
 
@@ -407,6 +407,44 @@ def test_a_program_that_had_its_time_is_not_run_again(programs, case, monkeypatc
     whole = programs.ProgramCase("work", [program], lambda answer: "", [reading])
     [memory] = programs.measure_programs("tiny", (), [whole], 3)
     assert (memory.ours.verdict, len(memory.ours.samples)) == ("right", 1)
+
+
+def test_a_program_that_may_miss_is_compared_and_says_what_it_found(programs, case) -> None:
+    program = programs.Program("fast", [sys.executable, "-c", "print('{\"found\": 3}')"], json.loads)
+    reading = case.Reading("found", case.Quantity("hosts", True), lambda answer: answer["found"])
+    whole = programs.ProgramCase(
+        "work", [program._replace(may_miss=True), program], lambda answer: "found 3 of 4", [reading]
+    )
+    [found] = programs.measure_programs("tiny", (), [whole], 2)
+    verdicts = [(item.verdict, list(item.samples)) for item in found.measurements]
+    assert verdicts[0] == ("found 3 of 4", [3, 3])
+    assert verdicts[1] == ("wrong: found 3 of 4", [])
+
+
+@pytest.mark.parametrize("hook", ["XDP", "tc"])
+def test_a_reflected_request_needs_no_answering_kernel(programs, root, peer, hook) -> None:
+    reflector, hosts = import_module("bench._reflector"), import_module("bench._hosts")
+    page, sweeps = import_module("bench.bench_reflected"), import_module("bench._sweeps")
+    peer("nft")
+    with (
+        hosts.pair() as (asking, answering),
+        TemporaryDirectory() as folder,
+        reflector.reflecting(hook, answering, hosts.DEVICE) as refusal,
+    ):
+        if refusal:
+            absent(f"an eBPF program ({refusal})")
+        # The answering kernel drops every second request of these.
+        case = page.sweep(hook, ["pure"])._replace(
+            first=hosts.HALF_4, size=8, contenders=sweeps.ours(["pure"])
+        )
+        *_, found = programs.measure_programs("tiny", asking, [case.case(Path(folder))], 1)
+    assert (found.ours.verdict, found.ours.samples) == ("right", [100.0])
+
+
+def test_a_refused_reflector_names_the_reason(programs) -> None:
+    reflector = import_module("bench._reflector")
+    with reflector.reflecting("XDP", (), "no-such-device") as refusal:
+        assert refusal == "XDP: no interface with this name"
 
 
 def test_sweeps_are_counted(programs, root, peer) -> None:
