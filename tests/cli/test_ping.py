@@ -270,8 +270,8 @@ def test_each(hosts: Hosts, fastnet: Run, row: Row) -> None:
 
 def test_every_option_is_used_and_every_key_documented() -> None:
     distributed = {"--distributed", "--vantages", "--absence", "--tls-ca", "--tls-cert", "--tls-key"}
-    # tests/cli/test_distributed.py, test_textfile.py
-    assert options_of("ping") - options_in(USES) == distributed | {"--textfile"}
+    # tests/cli/test_distributed.py, test_plot.py, test_textfile.py
+    assert options_of("ping") - options_in(USES) == distributed | {"--plot", "--textfile"}
     assert undocumented("ping", REPLY + SUM + MTU) == set()
 
 

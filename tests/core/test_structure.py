@@ -31,7 +31,17 @@ PARSERS = {"checksum", "packet", "rtnetlink"}
 """Topics whose C reads bytes from outside: each has a fuzzer."""
 SYSTEM = {"ctypes", "struct", "fcntl.ioctl"}
 """What only the core uses."""
-FEATURE_FOLDERS = ("_distributed", "_forward", "ipv6", "packet", "_ping", "_sweep", "_wait", "_watch")
+FEATURE_FOLDERS = (
+    "_distributed",
+    "_forward",
+    "ipv6",
+    "packet",
+    "_ping",
+    "_plots",
+    "_sweep",
+    "_wait",
+    "_watch",
+)
 FLOORS = ("_contract", "_system", "_pure")
 """Of Python in the core, the ground first."""
 UNDER_ALL = ("errors", "_results", "_typing")
@@ -152,7 +162,7 @@ def test_every_command_is_a_module_and_every_module_a_command() -> None:
         "output",
         "parts",
     }
-    helpers |= {"listing", "quick_parser", "serving", "streams", "textfile"}
+    helpers |= {"listing", "plotting", "quick_parser", "serving", "streams", "textfile"}
     packages = {path.parent.name for path in SOURCE.glob("cli/*/__init__.py")}
     assert ({path.stem for path in modules("cli")} | packages) - helpers == {*COMMANDS}
     assert {*COMMANDS} - {*OWN_COMMANDS} <= FEATURES

@@ -21,7 +21,19 @@ Run = Callable[..., "CompletedProcess[str]"]
 
 SLOW_TO_IMPORT = frozenset(
     {"asyncio", "dataclasses", "email", "http", "inspect", "ipaddress", "json", "netaddr"}
-    | {"netifaces", "nmap", "numpy", "scapy", "ssl", "subprocess", "typing_extensions", "unittest", "urllib"}
+    | {
+        "matplotlib",
+        "netifaces",
+        "nmap",
+        "numpy",
+        "prometheus_client",
+        "scapy",
+        "ssl",
+        "subprocess",
+        "typing_extensions",
+        "unittest",
+        "urllib",
+    }
 )
 
 SLOW_TO_START = SLOW_TO_IMPORT | {

@@ -35,6 +35,7 @@ from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.interrupts import HeldInterrupt
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu, statistics
+from fastnet.cli.plotting import add_plot, picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.textfile import add_textfile, textfile_of
 from fastnet.errors import InvalidArgument, NameNotResolved
@@ -42,6 +43,7 @@ from fastnet.errors import InvalidArgument, NameNotResolved
 if TYPE_CHECKING:
     from fastnet import _records as records
     from fastnet._ping.metrics import PingMetrics
+    from fastnet._plots.ping import PingPlot
 
 INTERMIXED = True
 FRAGMENT = {"no": True, "yes": False}
@@ -53,7 +55,7 @@ OPTIONS = (
     *("size", "pattern", "ttl", "tos", "source", "interface", "mark"),
     *("family", "all_addresses", "engine"),
 )
-NEVER_DISTRIBUTED = ("mtu", "loop", "flood", "every", "enough", "timestamps", "textfile")
+NEVER_DISTRIBUTED = ("mtu", "loop", "flood", "every", "enough", "timestamps", "textfile", "plot")
 Key = tuple[str, str]
 """A host as it was given, and its address."""
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
@@ -170,6 +172,7 @@ def add_output(parser: Parser) -> None:
         "-v", "--verbose", action="store_true", help="resolved addresses and kind of socket, on stderr"
     )
     add_textfile(parser)
+    add_plot(parser, "the round-trip times, percentiles and losses")
     add_json(parser)
 
 
@@ -189,8 +192,9 @@ def run(args: Arguments) -> int:
     check_cluster(args, ONLY_DISTRIBUTED, NEVER_DISTRIBUTED)
     args.hosts = hosts_of(args)
     if args.mtu:
-        if args.textfile is not None:
-            raise InvalidArgument("--textfile: not with --mtu")
+        for name in ("textfile", "plot"):
+            if getattr(args, name) is not None:
+                raise InvalidArgument(f"--{name}: not with --mtu")
         return find_mtus(args)
     options = chosen(args, OPTIONS)
     if args.distributed is not None:
@@ -199,13 +203,15 @@ def run(args: Arguments) -> int:
         options |= chosen(args, ("count", "interval", "timeout", "retries", "backoff"))
         return ping_from_vantages(args, options | {"dont_fragment": FRAGMENT.get(args.fragment)})
     options |= {"dont_fragment": FRAGMENT.get(args.fragment), "transmit_timestamps": not args.flood}
-    metrics = metrics_of(args)
+    metrics, plot = metrics_of(args), plot_of(args)
     with Pinger(**options) as pinger:
         destinations = pinger.resolve(args.hosts)
         begin(args, destinations, pinger.notes, [pinger.fallback])
         if metrics:
             metrics.begin(destinations)
-        return converse(pinger, destinations, Printer(destinations, args, metrics), args)
+        if plot:
+            plot.begin(destinations)
+        return converse(pinger, destinations, Printer(destinations, args, metrics, plot), args)
 
 
 def hosts_of(args: Arguments) -> list[str]:
@@ -230,6 +236,16 @@ def metrics_of(args: Arguments) -> "PingMetrics | None":
     from fastnet._ping.metrics import PingMetrics  # only here: rarely needed
 
     return PingMetrics(textfile)
+
+
+def plot_of(args: Arguments) -> "PingPlot | None":
+    """What ``--plot`` draws."""
+    picture = picture_of(args)
+    if picture is None:
+        return None
+    from fastnet._plots.ping import PingPlot  # only here: rarely needed
+
+    return PingPlot(picture, 0.0 if args.flood else args.interval)
 
 
 def begin(
@@ -331,7 +347,11 @@ class Printer:
     """Prints replies as they come, intervals, and the summary."""
 
     def __init__(
-        self, destinations: list[Destination], args: Arguments, metrics: "PingMetrics | None" = None
+        self,
+        destinations: list[Destination],
+        args: Arguments,
+        metrics: "PingMetrics | None" = None,
+        plot: "PingPlot | None" = None,
     ) -> None:
         self._destinations = destinations
         self._interval = 0.0 if args.flood else args.interval
@@ -341,7 +361,7 @@ class Printer:
         self._each = not (args.quiet or args.flood) and args.every is None
         self.whole: dict[Key, Summary] = self._summaries(Counter())
         self._until = inf if args.every is None else time.monotonic() + args.every
-        self._metrics = metrics
+        self._metrics, self._plot = metrics, plot
         self._prints_intervals = not (args.quiet and metrics)
         self._begin_interval([])
 
@@ -353,6 +373,8 @@ class Printer:
         self.whole[reply.host, reply.address].add(reply)
         if self._metrics:
             self._metrics.add(reply)
+        if self._plot:
+            self._plot.add(reply)
         if self._each and (reply.address or self._json):
             if self._json:
                 print_reply_json(reply)
@@ -384,6 +406,8 @@ class Printer:
         if self._every and (self._any_now or waiting):
             self._print_interval(waiting)
         self._print(self.whole, print_summary, waiting)
+        if self._plot and (note := self._plot.write([each.result() for each in self.whole.values()])):
+            remark(f"fastnet ping: --plot: {note}")
 
     def _begin_interval(self, waiting: list[Reply]) -> None:
         """Begin the next interval of ``--every``, with the requests that await a reply."""

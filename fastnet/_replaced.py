@@ -1,0 +1,63 @@
+"""A file that is only ever replaced as a whole, so that a reader never sees a part of it."""
+
+import errno
+import os
+from contextlib import suppress
+from stat import S_ISREG
+
+from fastnet._limits import path_text
+from fastnet.errors import InvalidArgument, NotPermitted
+
+__all__ = ["ReplacedFile"]
+
+_MODE = 0o644
+"""Whoever reads it may be another user."""
+
+
+class ReplacedFile:
+    """The file at ``path``, behind symbolic links. Raises InvalidArgument for anything but a regular file."""
+
+    def __init__(self, path: str) -> None:
+        self.path: str = os.path.realpath(path_text("path", path))
+        if os.path.exists(self.path) and not S_ISREG(os.stat(self.path).st_mode):
+            raise InvalidArgument(f"{path}: not a regular file")
+
+    def check(self) -> None:
+        """Find out whether the file can be written, and leave it as it is. Raises OSError."""
+        try:
+            os.unlink(self._new_file(b""))
+        except OSError as error:
+            if error.errno != errno.EACCES or os.geteuid():
+                error.filename = self.path
+                raise
+            folder = os.path.dirname(self.path)
+            raise NotPermitted(
+                errno.EACCES,
+                f"{folder}: {error.strerror}: root without its capabilities, which are not kept,"
+                " may write only where root is the owner",
+            ) from None
+
+    def replace(self, content: bytes) -> None:
+        """Replace the content. Raises OSError, and leaves the file as it was."""
+        new = self._new_file(content)
+        try:
+            os.rename(new, self.path)
+        except BaseException:
+            os.unlink(new)
+            raise
+
+    def _new_file(self, content: bytes) -> str:
+        """The path of a new file in the same directory, hidden and with another ending."""
+        folder, name = os.path.split(self.path)
+        path = os.path.join(folder, f".{name}.{os.getpid()}")
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # left by a process of this number that was killed
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+        try:
+            with open(descriptor, "wb") as file:
+                os.fchmod(descriptor, _MODE)  # whatever the umask
+                file.write(content)
+        except BaseException:
+            os.unlink(path)
+            raise
+        return path

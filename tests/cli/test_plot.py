@@ -1,0 +1,121 @@
+"""``--plot``: the file that a command leaves, and what it refuses before anything is sent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from environment import Run
+
+# One at a time where tests run in several workers: each sees the ICMP messages of the others.
+pytestmark = [pytest.mark.xdist_group("icmp"), pytest.mark.usefixtures("matplotlib")]
+NOBODY = 65534
+COMMANDS = ("ping -q -c1",)
+
+
+@pytest.fixture(scope="module")
+def matplotlib(reference: Callable[[str], ModuleType]) -> None:
+    reference("matplotlib")
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_picture_without_display_home_and_cache(
+    fastnet: Run, tmp_path: Path, root: None, command: str
+) -> None:
+    path = tmp_path / "x.png"
+    home = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), "/dev/null/none")
+    display = {"DISPLAY": ":99", "MPLBACKEND": "no such backend", "OPENBLAS_NUM_THREADS": "2"}
+    plain = fastnet(*command.split(), "127.0.0.1")
+    ran = fastnet(*command.split(), "127.0.0.1", f"--plot={path}", env=home | display)
+    assert (ran.returncode, ran.stderr) == (0, plain.stderr)
+    assert ran.stdout.count("\n") == plain.stdout.count("\n")
+    assert png_size(path)[0] == 1200
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_sizes_of_a_ping(fastnet: Run, tmp_path: Path, root: None) -> None:
+    path = tmp_path / "x.png"
+    hosts = [f"127.0.0.{number}" for number in range(1, 5)]
+    for count, height in ((1, 450), (4, 1130)):
+        assert fastnet("ping", "-qc1", *hosts[:count], f"--plot={path}").returncode == 0
+        assert png_size(path) == (1200, height)
+
+
+def test_ctrl_c_draws_what_there_is(tmp_path: Path, root: None) -> None:
+    path = tmp_path / "x.svg"
+    words = ("ping", "-l", "-i1h", f"--plot={path}", "127.0.0.1")
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert "rtt=" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (130, "")
+    assert path.read_text().endswith("</svg>\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "line", "code"),
+    [
+        ("x.pdf", "x.pdf: expected a name that ends with .png or .svg", 2),
+        ("", "'': expected a name that ends with .png or .svg", 2),
+        ("/nonexistent/x.png", "/nonexistent/x.png: No such file or directory", 3),
+    ],
+)
+def test_a_wrong_name(fastnet: Run, root: None, command: str, name: str, line: str, code: int) -> None:
+    ran = fastnet(*command.split(), "127.0.0.1", f"--plot={name}")
+    expected = (code, "", f"fastnet {command.split()[0]}: {line}\n")
+    assert (ran.returncode, ran.stdout, ran.stderr) == expected
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_another_users_directory(fastnet: Run, tmp_path: Path, root: None, command: str) -> None:
+    os.chown(tmp_path, NOBODY, NOBODY)
+    tmp_path.chmod(0o755)
+    ran = fastnet(*command.split(), "127.0.0.1", f"--plot={tmp_path}/x.png")
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert ran.stderr.startswith(f"fastnet {command.split()[0]}: {tmp_path}: Permission denied: root without")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_the_package(fastnet: Run, tmp_path: Path, command: str) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError(name='matplotlib')")
+    ran = fastnet(*command.split(), "127.0.0.1", "--plot=x.png", env={"PYTHONPATH": str(tmp_path)})
+    assert (ran.returncode, ran.stdout) == (2, "")
+    line = "--plot: the Python package matplotlib is missing: pip install matplotlib"
+    assert ran.stderr == f"fastnet {command.split()[0]}: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("ping --mtu 127.0.0.1", "--plot: not with --mtu"),
+        ("ping --distributed=127.0.0.1:1 127.0.0.1", "--plot: not with --distributed"),
+        (
+            f"ping {' '.join(f'127.0.0.{number}' for number in range(17))}",
+            "--plot: 17 hosts: at most 16 have room",
+        ),
+    ],
+)
+def test_refused(fastnet: Run, root: None, tmp_path: Path, words: str, line: str) -> None:
+    ran = fastnet(*words.split(), f"--plot={tmp_path}/x.png")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(f"fastnet {words.split()[0]}: {line}")
+    assert [*tmp_path.iterdir()] == []

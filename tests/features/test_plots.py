@@ -1,0 +1,217 @@
+"""Pictures: what their artists show, in which size and form, and what can't be drawn."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fastnet._ping import Destination, PingResult, Reply, Summary
+from fastnet._plots import ping as ping_plot
+from fastnet._plots.picture import Picture, ms_text, shortened
+from fastnet.errors import InvalidArgument
+
+PNG = b"\x89PNG\r\n\x1a\n"
+ADDRESS = "192.0.2.1"
+
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("matplotlib")]
+
+
+@pytest.fixture(scope="module")
+def matplotlib(reference: Callable[[str], ModuleType]) -> ModuleType:
+    return reference("matplotlib.figure")
+
+
+@pytest.fixture
+def figure(matplotlib: ModuleType) -> Any:
+    return matplotlib.Figure()
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    data = path.read_bytes()
+    assert data[:8] == PNG
+    assert data.endswith(b"IEND\xaeB`\x82")
+    return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+
+
+def svg_points(path: Path) -> tuple[float, float]:
+    root = ElementTree.parse(path).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    return float(root.attrib["width"].removesuffix("pt")), float(root.attrib["height"].removesuffix("pt"))
+
+
+def lines_of(axes: Any) -> dict[str, tuple[list[float], list[float]]]:
+    """The data of each labelled line, whose labels are those of the legend."""
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    if axes.get_legend():
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == [*lines]
+    return {label: (list(line.get_xdata()), list(line.get_ydata())) for label, line in lines.items()}
+
+
+class TestPicture:
+    @pytest.mark.parametrize("name", ["x", "x.pdf", "x.png.gz", ".png", "png", ""])
+    def test_a_wrong_name(self, name: str) -> None:
+        with pytest.raises(InvalidArgument, match=r"expected a name that ends with \.png or \.svg$"):
+            Picture(name)
+
+    def test_a_size(self, tmp_path: Path) -> None:
+        for name in ("a.png", "b.svg", "c.PNG"):
+            Picture(str(tmp_path / name)).write(1200, 450, lambda figure: figure.text(0.5, 0.5, "text"))
+        assert png_size(tmp_path / "a.png") == png_size(tmp_path / "c.PNG") == (1200, 450)
+        assert svg_points(tmp_path / "b.svg") == (720, 270)
+        assert len([*tmp_path.iterdir()]) == 3
+
+    @pytest.mark.parametrize("name", ["x.png", "x.svg"])
+    def test_the_same_picture_has_the_same_bytes(self, tmp_path: Path, name: str) -> None:
+        picture = Picture(str(tmp_path / name))
+        written = []
+        for _ in range(2):
+            picture.write(300, 200, lambda figure: figure.subplots().plot([1, 2], [3, 4], "o-"))
+            written.append((tmp_path / name).read_bytes())
+        assert written[0] == written[1]
+
+    def test_a_failure_leaves_the_old_picture(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.png"
+        path.write_text("old")
+
+        def fail(figure: Any) -> None:
+            raise MemoryError
+
+        with pytest.raises(MemoryError):
+            Picture(str(path)).write(300, 200, fail)
+        assert path.read_text() == "old"
+        assert [*tmp_path.iterdir()] == [path]
+
+    def test_any_text(self, tmp_path: Path) -> None:
+        text = "$x^$ \N{CJK UNIFIED IDEOGRAPH-4E2D} \\frac{1}"
+        Picture(str(tmp_path / "x.png")).write(300, 200, lambda figure: figure.text(0, 0, text))
+
+    def test_words(self) -> None:
+        assert [ms_text(ms) for ms in (0.04123, 41.23, 999.4, 4123.4)] == [
+            "0.0412 ms",
+            "41.2 ms",
+            "999 ms",
+            "4,123 ms",
+        ]
+        assert shortened("a" * 10 + "b" * 10, 9) == "aaaa…bbbb"
+        assert shortened("short\n", 9) == "short\\n"
+
+
+class TestPing:
+    Made = tuple[PingResult, ping_plot.Series]
+
+    @staticmethod
+    def made(*rtts_ms: float | None, apart: float = 1.0, not_sent: int = 0, host: str = ADDRESS) -> Made:
+        """Requests: the round-trip time of each, or None if it was lost; then some that were not sent."""
+        summary, series = Summary(host, ADDRESS, "raw"), ping_plot.Series()
+        for seq, rtt_ms in enumerate(rtts_ms):
+            summary.add(Reply(host, ADDRESS, seq, rtt_ms, 64, None if rtt_ms else "no answer"))
+            if rtt_ms:
+                series.times.append(seq * apart)
+                series.rtts_ms.append(rtt_ms)
+            else:
+                series.lost.append(seq * apart)
+        for seq in range(len(rtts_ms), len(rtts_ms) + not_sent):
+            summary.add(Reply(host, ADDRESS, seq, None, None, "not sent: No", tries=0))
+            series.not_sent.append(seq * apart)
+        return summary.result(), series
+
+    def test_replies_losses_and_percentiles(self, figure: Any) -> None:
+        result, series = self.made(1.0, None, 3.0, 2.0, not_sent=1)
+        ping_plot.draw(figure, [result], [series])
+        (axes,) = figure.axes
+        assert lines_of(axes) == {
+            "reply": ([0, 2, 3], [1, 3, 2]),
+            "50% within 2 ms": ([0, 1], [2, 2]),
+            "90% within 3 ms": ([0, 1], [3, 3]),
+            "99% within 3 ms": ([0, 1], [3, 3]),
+            "no reply (1)": ([1], [1]),
+            "not sent (1)": ([4], [0]),
+        }
+        assert axes.get_title(loc="left") == f"{ADDRESS}: 4 sent, 3 received, 25% loss"
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("time since the start (s)", "round-trip time (ms)")
+        assert axes.get_ylim()[0] == 0
+        assert axes.get_xlim()[0] < 0 < 4 < axes.get_xlim()[1]
+
+    def test_all_lost(self, figure: Any) -> None:
+        result, series = self.made(None, None, host="a.example")
+        ping_plot.draw(figure, [result], [series])
+        (axes,) = figure.axes
+        assert lines_of(axes) == {"no reply (2)": ([0, 1], [1, 1])}
+        assert [text.get_text() for text in axes.texts] == ["no reply"]
+        assert axes.get_title(loc="left") == f"a.example ({ADDRESS}): 2 sent, 0 received, 100% loss"
+
+    def test_one_reply(self, figure: Any) -> None:
+        result, series = self.made(0.5)
+        ping_plot.draw(figure, [result], [series])
+        assert lines_of(figure.axes[0])["reply"] == ([0], [0.5])
+        assert figure.axes[0].get_xlim() == (-0.02, 1.02)
+
+    @pytest.mark.parametrize(
+        ("apart", "unit", "last"), [(29, "s", 290), (30, "min", 5), (720, "h", 2), (17280, "days", 2)]
+    )
+    def test_units_of_time(self, figure: Any, apart: float, unit: str, last: float) -> None:
+        result, series = self.made(*[1.0] * 11, apart=apart)
+        ping_plot.draw(figure, [result], [series])
+        assert figure.axes[0].get_xlabel() == f"time since the start ({unit})"
+        assert lines_of(figure.axes[0])["reply"][0][-1] == pytest.approx(last)
+
+    def test_a_wide_range_is_logarithmic(self, figure: Any) -> None:
+        result, series = self.made(1.0, 100.0)
+        ping_plot.draw(figure, [result], [series])
+        assert figure.axes[0].get_yscale() == "log"
+        assert figure.axes[0].get_ylabel() == "round-trip time (ms, logarithmic)"
+
+    def test_hosts_have_panels(self, figure: Any) -> None:
+        made = [self.made(1.0, host="a"), self.made(2.0, 3.0, host="b")]
+        ping_plot.draw(figure, [result for result, _ in made], [series for _, series in made])
+        first, second = figure.axes
+        assert lines_of(first)["reply"] == ([0], [1])
+        assert lines_of(second)["reply"] == ([0, 1], [2, 3])
+        assert first.get_xlim() == second.get_xlim()
+
+    def test_when_requests_were_sent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A reply's time is when it came less its round-trip time; a loss is as late as the schedule."""
+        clock = iter((100.0, 100.25, 112.5, 113.0, 113.5))
+        monkeypatch.setattr(ping_plot.time, "monotonic", lambda: next(clock))
+        plot = ping_plot.PingPlot(Picture(str(tmp_path / "x.png")), 1.0)
+        plot.begin([Destination("h", ADDRESS, "raw", None)])
+        plot.add(Reply("h", ADDRESS, 0, 250.0, 64, None))
+        plot.add(Reply("h", ADDRESS, 1, 500.0, 64, None))  # after a pause of 11 seconds
+        plot.add(Reply("h", ADDRESS, 1, 600.0, 64, None, duplicate=True))
+        plot.add(Reply("h", ADDRESS, 2, None, None, "no answer"))
+        plot.add(Reply("h", ADDRESS, 3, None, None, "not sent: No", tries=0))
+        (series,) = plot._series.values()
+        assert [*series.times] == [0, 12]
+        assert [*series.lost] == [13]
+        assert [*series.not_sent] == [13.5]
+
+    def test_its_memory_is_limited_and_the_limit_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ping_plot, "MAX_POINTS", 3)
+        plot = ping_plot.PingPlot(Picture(str(tmp_path / "x.png")), 1.0)
+        plot.begin([Destination("h", ADDRESS, "raw", None)])
+        for seq in range(5):
+            plot.add(Reply("h", ADDRESS, seq, 1.0, 64, None))
+        result, _ = self.made(*[1.0] * 5, host="h")
+        assert plot.write([result]) == "the picture has the first 3 requests only"
+        assert len(plot._series["h", ADDRESS].times) == 3
+
+    def test_too_many_hosts(self, tmp_path: Path) -> None:
+        plot = ping_plot.PingPlot(Picture(str(tmp_path / "x.png")), 1.0)
+        hosts = [Destination(f"h{number}", ADDRESS, "raw", None) for number in range(17)]
+        plot.begin(hosts[:16])
+        with pytest.raises(InvalidArgument, match=r"^--plot: 17 hosts: at most 16 have room in a picture$"):
+            plot.begin(hosts)
+
+    def test_many_requests_are_an_image_in_an_svg(self, tmp_path: Path) -> None:
+        result, series = self.made(*[1.0] * 6000)
+        path = tmp_path / "x.svg"
+        Picture(str(path)).write(1200, 450, lambda figure: ping_plot.draw(figure, [result], [series]))
+        assert path.stat().st_size < 200_000
+        assert b"<image" in path.read_bytes()
