@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+from fastnet._contract.values import counted
 from fastnet._limits import (
     Host,
     bounded,
@@ -535,10 +536,14 @@ class EchoClient:
             except BlockingIOError:
                 events = READABLE | (WRITABLE if sent < len(message) else 0)
                 if not (yield Wait(self._sock.fileno(), events, deadline)):
-                    return f"only {returned} of {len(message)} bytes came back" if returned else "no answer"
+                    return (
+                        f"only {returned} of {counted(len(message), 'byte')} came back"
+                        if returned
+                        else "no answer"
+                    )
                 continue
             if not data:
-                return f"the server closed after {returned} of {len(message)} bytes"
+                return f"the server closed after {returned} of {counted(len(message), 'byte')}"
             expected = message[returned : returned + len(data)]
             if data != expected:
                 return f"wrong answer at byte {returned + _first_difference(data, expected)}"
@@ -562,7 +567,7 @@ def messages(count: int, size: int = 64, message: bytes | None = None) -> Iterat
     else:
         check_type("message", message, bytes, "bytes")
         if not 1 <= len(message) <= MAX_SIZE:
-            raise InvalidArgument(f"a message of {len(message)} bytes: expected 1 to {MAX_SIZE}")
+            raise InvalidArgument(f"a message of {counted(len(message), 'byte')}: expected 1 to {MAX_SIZE}")
         return (message for _ in range(count))
     # 251 is prime: no chunk of a power of two bytes looks like the one before it.
     pattern = bytes(range(251)) * (size // 251 + 2)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from copyreg import __newobj__  # type: ignore[attr-defined]
 from itertools import accumulate, product
 
+from fastnet._contract.values import counted
 from fastnet._limits import Prefix as Given
 from fastnet._limits import check_family, check_flag, check_text, is_prefix, prefix_text, quoted, several
 from fastnet._results import as_dict, shown
@@ -369,7 +370,9 @@ def _octets(text: str) -> list[Span]:
     for octets in leading:
         count *= len(octets)
     if count > MAX_SPANS:
-        raise InvalidArgument(f"{text}: {count} separate ranges; at most {MAX_SPANS} in one target")
+        raise InvalidArgument(
+            f"{text}: {counted(count, 'separate range')}; at most {MAX_SPANS} in one target"
+        )
     spans = []
     for values in product(*leading):
         base = int.from_bytes(bytes(values), "big") << 8

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fastnet._contract.values import counted
 from fastnet._typing import TypeAlias
 from fastnet.errors import InvalidArgument
 
@@ -37,4 +38,6 @@ def check_lines(
     if len(first) not in (4, 16) or not 0 < step < 1 << 63:
         raise InvalidArgument("first, step: expected an address, and 1 to 2^63 - 1")
     if times < count or (macs < 6 * count and fields & {MAC, UPPER_MAC}):
-        raise InvalidArgument(f"{times} times, {macs} bytes of MACs for {count} addresses")
+        raise InvalidArgument(
+            f"{counted(times, 'time')}, {counted(macs, 'byte')} of MACs for {counted(count, 'address')}"
+        )

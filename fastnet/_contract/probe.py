@@ -5,6 +5,7 @@ import os
 import socket
 from math import inf
 
+from fastnet._contract.values import counted
 from fastnet._typing import TYPE_CHECKING, Any, NamedTuple
 from fastnet.errors import EngineMissing, InvalidArgument, NotPermitted
 
@@ -101,7 +102,9 @@ def check_options(
     total = sum(high - low + 1 for low, high in spans)
     size = len(range(first, total, step))
     if decided is not None and memoryview(decided).nbytes < (size + 7) // 8:
-        raise InvalidArgument(f"decided: {memoryview(decided).nbytes} bytes for {size} targets")
+        raise InvalidArgument(
+            f"decided: {counted(memoryview(decided).nbytes, 'byte')} for {counted(size, 'target')}"
+        )
 
 
 def check_time(name: str, seconds: float) -> None:

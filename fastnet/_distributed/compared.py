@@ -5,6 +5,7 @@ from functools import reduce
 from operator import or_
 
 from fastnet._backend import probe as _core
+from fastnet._contract.values import counted
 from fastnet._distributed.merged import DistributedResult
 from fastnet._distributed.vantages import Vantage
 from fastnet._results import as_dict, shown
@@ -126,4 +127,4 @@ class Comparison(Sequence[Sighting]):
 
     def __repr__(self) -> str:
         alive = ", ".join(f"{name!r}: {result.counts.alive}" for name, result in self._results.items())
-        return f"<Comparison of {len(self)} targets, alive={{{alive}}}>"
+        return f"<Comparison of {counted(len(self), 'target')}, alive={{{alive}}}>"

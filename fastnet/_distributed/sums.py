@@ -2,6 +2,7 @@
 
 import socket
 
+from fastnet._contract.values import counted
 from fastnet._results import as_dict, shown
 from fastnet._sweep.running import MAX_SHARDS, MAX_TARGETS
 from fastnet._typing import Any, NamedTuple
@@ -57,7 +58,7 @@ def shard_count(size: int, rate: float | None, retries: int, vantages: int) -> i
     each = max(1, min(int(targets), MAX_TARGETS))
     wanted = max(-(-size // each), min(vantages, size // _LEAST_SHARD), 1)
     if wanted > MAX_SHARDS:
-        raise InvalidArgument(f"{size} targets: at this rate more than 2^32 shards; name fewer")
+        raise InvalidArgument(f"{counted(size, 'target')}: at this rate more than 2^32 shards; name fewer")
     return wanted
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pwd import struct_passwd
 
 from fastnet._clock import now, utc
+from fastnet._contract.values import counted
 from fastnet._escape import escaped_word
 from fastnet._forward.forwarder import Forwarder
 from fastnet._forward.records import Record
@@ -68,7 +69,7 @@ def as_json(record: Record) -> str:
 
 
 def _lost_as_text(count: int) -> str:
-    return f"# {count} records lost"
+    return f"# {counted(count, 'record')} lost"
 
 
 def _lost_as_json(count: int) -> str:

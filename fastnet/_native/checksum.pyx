@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from collections.abc import Iterable
 
-from fastnet._contract.values import quoted
+from fastnet._contract.values import counted, quoted
 from fastnet.errors import InvalidArgument
 
 cdef extern from "checksum.h":
@@ -125,9 +125,9 @@ cdef bytes packed(value, Py_ssize_t size, str name):
     try:
         packed = bytes(memoryview(getattr(value, "packed", value)))
     except TypeError:
-        raise InvalidArgument(f"{name} must be {size} bytes or an address object, not {type(value).__name__}") from None
+        raise InvalidArgument(f"{name} must be {counted(size, 'byte')} or an address object, not {type(value).__name__}") from None
     if len(packed) != size:
-        raise InvalidArgument(f"{name} has {len(packed)} bytes: expected {size}")
+        raise InvalidArgument(f"{name} has {counted(len(packed), 'byte')}: expected {size}")
     return packed
 
 

@@ -5,6 +5,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EBADMSG
 from libc.stdint cimport int64_t
 
+from fastnet._contract.values import counted
 from fastnet._contract.http_head import BadMessage
 
 cdef extern from "http_head.h" nogil:
@@ -154,12 +155,12 @@ cdef class Exchange:
 
     def request_passed(self, n):
         if not 0 <= n <= fn_http_request_passes(self.http):
-            raise ValueError(f"{n} bytes passed: expected 0 to {fn_http_request_passes(self.http)}")
+            raise ValueError(f"{counted(n, 'byte')} passed: expected 0 to {fn_http_request_passes(self.http)}")
         fn_http_request_passed(self.http, n)
 
     def response_passed(self, n):
         if not 0 <= n <= fn_http_response_passes(self.http):
-            raise ValueError(f"{n} bytes passed: expected 0 to {fn_http_response_passes(self.http)}")
+            raise ValueError(f"{counted(n, 'byte')} passed: expected 0 to {fn_http_response_passes(self.http)}")
         fn_http_response_passed(self.http, n)
 
     @property

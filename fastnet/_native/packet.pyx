@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterable
 from types import GenericAlias
 
-from fastnet._contract.values import quoted
+from fastnet._contract.values import counted, quoted
 from fastnet.errors import BadChecksum, InvalidArgument, PacketError, TruncatedPacket
 
 include "packet_c.pxi"
@@ -126,7 +126,7 @@ cdef class Packet:
             else:
                 stack.append(record_of(layer_type_of(FN_PAYLOAD, NULL), copied("layers", layer), 0, False))
         if len(stack) > FN_PACKET_LAYERS:
-            raise PacketError(f"{len(stack)} layers: at most {FN_PACKET_LAYERS} make a packet")
+            raise PacketError(f"{counted(len(stack), 'layer')}: at most {FN_PACKET_LAYERS} make a packet")
         for i in range(len(stack) - 1):
             if (<Layer>stack[i]).part.kind == FN_PADDING:
                 raise PacketError("padding can only be the last layer")
@@ -370,7 +370,7 @@ cdef str missed(const fn_wrong_option *wrong):
         return ""
     others = f", {form.least + form.step}, ..." if form.step > 1 else " or more" if form.step else ""
     most = f" {form.most}" if form.most else ""
-    return f": {form.name.decode()} of {wrong.size} bytes, expected {form.least}{others}{most}"
+    return f": {form.name.decode()} of {counted(wrong.size, 'byte')}, expected {form.least}{others}{most}"
 
 
 cdef int verify(const uint8_t *data, const fn_packet *scan) except -1:

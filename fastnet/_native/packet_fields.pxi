@@ -17,7 +17,7 @@ cdef class Field:
 
     def __init__(self, offset, width, *, default=..., automatic=0, show=""):
         if offset < 0 or width < 0:
-            raise ValueError(f"a field of {width} bits at bit {offset}: expected 0 or more")
+            raise ValueError(f"a field of {counted(width, 'bit')} at bit {offset}: expected 0 or more")
         self.offset = offset
         self.width = width
         self.default = default
@@ -46,7 +46,7 @@ cdef class Field:
 
     cdef int check(self, bytearray header) except -1:
         if len(header) < self.first + self.size:
-            raise TruncatedPacket(f"a header of {len(header)} bytes ends before its field {self.name}")
+            raise TruncatedPacket(f"a header of {counted(len(header), 'byte')} ends before its field {self.name}")
         return 0
 
     cdef const uint8_t *locate(self, Record record) except NULL:
@@ -64,7 +64,7 @@ cdef class UInt(Field):
     def __init__(self, offset, width, *, default=..., automatic=0, show=""):
         super().__init__(offset, width, default=default, automatic=automatic, show=show)
         if not 0 < self.width or self.size > 8:
-            raise ValueError(f"an integer of {width} bits at bit {offset}: expected 1 to 64 bits in at most 8 bytes")
+            raise ValueError(f"an integer of {counted(width, 'bit')} at bit {offset}: expected 1 to 64 bits in at most 8 bytes")
         self.shift = -(self.offset + self.width) % 8
         self.limit = <uint64_t>-1 >> (64 - self.width)
 
@@ -136,7 +136,7 @@ cdef class _AddressField(Field):
         if not isinstance(data, bytes):
             raise InvalidArgument(f"{self.name} must be a str, bytes, int or an address object, not {type(value).__name__}")
         if len(data) != self.size:
-            raise PacketError(f"{self.name} has {len(data)} bytes: expected {self.what}")
+            raise PacketError(f"{self.name} has {counted(len(data), 'byte')}: expected {self.what}")
         return bytes(data)
 
     cpdef put(self, bytearray header, value):

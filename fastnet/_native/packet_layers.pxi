@@ -145,7 +145,7 @@ cdef inline object new_object(type cls):
 
 
 cdef object short_header(type cls, bytes header):
-    return TruncatedPacket(f"{cls.__name__} needs {len((<_Schema>cls._schema).template)} bytes: got {len(header)}")
+    return TruncatedPacket(f"{cls.__name__} needs {counted(len((<_Schema>cls._schema).template), 'byte')}: got {len(header)}")
 
 
 cdef Record record_of(type cls, bytes header, int automatic, bint cut):
@@ -232,7 +232,7 @@ cdef int check_kind(type layer_type, int kind) except -1:
             raise InvalidArgument(f"{layer_type.__name__} computes a field that no {NAMES[kind]} header has")
     if len(schema.template) < least:
         raise InvalidArgument(
-            f"{layer_type.__name__} has {len(schema.template)} bytes: {NAMES[kind]} headers have at least {least}"
+            f"{layer_type.__name__} has {counted(len(schema.template), 'byte')}: {NAMES[kind]} headers have at least {least}"
         )
     return 0
 
@@ -274,5 +274,5 @@ cdef bytes build(tuple layers):
     if fn_packet_build(parts, count, <uint8_t *>PyBytes_AS_STRING(data), &bad):
         kind = parts[bad].kind
         limit = 1500 if kind <= FN_DOT1AD else 65535
-        raise PacketError(f"{NAMES[kind]} can't hold so much: its length field holds at most {limit} bytes")
+        raise PacketError(f"{NAMES[kind]} can't hold so much: its length field holds at most {counted(limit, 'byte')}")
     return data

@@ -5,7 +5,7 @@ cdef int check_varying(tuple fields) except -1:
     if not fields:
         raise InvalidArgument("fields: a template varies at least one")
     if len(fields) > FN_TEMPLATE_FIELDS:
-        raise PacketError(f"{len(fields)} fields: a template varies at most {FN_TEMPLATE_FIELDS}")
+        raise PacketError(f"{counted(len(fields), 'field')}: a template varies at most {FN_TEMPLATE_FIELDS}")
     for field in fields:
         if not isinstance(field, Field):
             raise InvalidArgument(f"fields must be fields, as IPv4.dst, not {type(field).__name__}")
@@ -108,7 +108,7 @@ cdef class Template:
         return type(self), (self.packet, *self.fields)
 
     def __repr__(self):
-        return f"<Template: {self.size} bytes, varying {', '.join([(<Field>field).name for field in self.fields])}>"
+        return f"<Template: {counted(self.size, 'byte')}, varying {', '.join([(<Field>field).name for field in self.fields])}>"
 
     cdef int words(self, Py_ssize_t i, value, uint64_t *out) except -1:
         """Field i's value as one word, or as two if it has 16 bytes."""
@@ -137,7 +137,7 @@ cdef class Template:
         cdef uint64_t words[2 * FN_TEMPLATE_FIELDS]
         cdef Py_ssize_t i, at = 0
         if len(values) != <Py_ssize_t>self.template.field_count:
-            raise InvalidArgument(f"{len(values)} values: expected {self.template.field_count}, one for each field")
+            raise InvalidArgument(f"{counted(len(values), 'value')}: expected {self.template.field_count}, one for each field")
         for i in range(len(values)):
             self.words(i, values[i], &words[at])
             at += 2 if self.template.fields[i].size == 16 else 1
@@ -174,7 +174,7 @@ cdef class Template:
         cdef list counts = [], packed = []
         cdef Py_ssize_t i, rows
         if len(columns) != <Py_ssize_t>self.template.field_count:
-            raise InvalidArgument(f"{len(columns)} columns: expected {self.template.field_count}, one for each field")
+            raise InvalidArgument(f"{counted(len(columns), 'column')}: expected {self.template.field_count}, one for each field")
         for i in range(len(columns)):
             packed.append(self.column(i, columns[i], &rows))
             counts.append(rows)
@@ -227,7 +227,7 @@ cdef class Template:
             raise BufferError("buffer must be writable and contiguous") from None
         try:
             if view.len < self.bytes_of(count):
-                raise BufferError(f"the buffer has {view.len} bytes: {self.bytes_of(count)} are needed")
+                raise BufferError(f"the buffer has {counted(view.len, 'byte')}: {self.bytes_of(count)} are needed")
             self.write(packed, count, <uint8_t *>view.buf)
         finally:
             PyBuffer_Release(&view)

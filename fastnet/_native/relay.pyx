@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from fastnet._contract.values import counted
 from fastnet._contract.relay import DEFAULTS, ENDED, ENGINES, MAX_SPIN, POLICIES, Options, Record, check_addresses, checked
 from fastnet.errors import InvalidArgument
 
@@ -201,7 +202,7 @@ cdef class Loop:
                     continue
                 if code != FN_RUN_WARNS:
                     return code == FN_RUN_WHOLE
-                self._warn(f"accepting pauses at {shortage.connections} connections: {os.strerror(shortage.error)}")
+                self._warn(f"accepting pauses at {counted(shortage.connections, 'connection')}: {os.strerror(shortage.error)}")
         finally:
             self.close()
 

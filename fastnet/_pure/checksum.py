@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastnet._contract.values import quoted
+from fastnet._contract.values import counted, quoted
 from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.errors import InvalidArgument
 
@@ -97,9 +97,11 @@ def _packed(value: Address, size: int, name: str) -> bytes:
         packed = bytes(memoryview(given))
     except TypeError:
         kind = type(value).__name__
-        raise InvalidArgument(f"{name} must be {size} bytes or an address object, not {kind}") from None
+        raise InvalidArgument(
+            f"{name} must be {counted(size, 'byte')} or an address object, not {kind}"
+        ) from None
     if len(packed) != size:
-        raise InvalidArgument(f"{name} has {len(packed)} bytes: expected {size}")
+        raise InvalidArgument(f"{name} has {counted(len(packed), 'byte')}: expected {size}")
     return packed
 
 

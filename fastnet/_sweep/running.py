@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from fastnet._backend import netif
 from fastnet._backend import probe as _core
+from fastnet._contract.values import counted
 from fastnet._engines import SweepEngine
 from fastnet._limits import (
     Prefix,
@@ -118,7 +119,9 @@ class Sweep:
         if decided is not None:
             check_type("decided", decided, bytes, "what a StateFile has")
         if decided is not None and len(decided) != (self.size + 7) // 8:
-            raise InvalidArgument(f"decided: {len(decided)} bytes, expected a bit for each of {self.size}")
+            raise InvalidArgument(
+                f"decided: {counted(len(decided), 'byte')}, expected a bit for each of {self.size}"
+            )
         check_flag("repeated", repeated)
         self._repeated = repeated
         self._icmp_engine: str = "raw" if engine == "turbo" else engine
@@ -378,7 +381,7 @@ def as_targets(targets: Swept, exclude: Iterable[Prefix], family: int) -> Target
 def _log_unresolved(names: tuple[Unresolved, ...]) -> None:
     if names:
         first = "; ".join(f"{each.name}: {each.reason}" for each in names[:_NAMED])
-        more = f" and {len(names) - _NAMED} more names" if len(names) > _NAMED else ""
+        more = f" and {counted(len(names) - _NAMED, 'more name')}" if len(names) > _NAMED else ""
         log("sweep", WARNING, f"not probed: {first}{more}")
 
 
@@ -399,5 +402,7 @@ def _size(targets: Targets, shard: tuple[int, int]) -> int:
         cure = f"take shards (one of {shards} or more)"
         if shards > MAX_SHARDS:
             cure = f"2^56, as many as a /72 has, are the most for {MAX_SHARDS} (2^32) shards: name fewer"
-        raise InvalidArgument(f"{size} targets: a sweep takes at most {MAX_TARGETS} (2^24); {cure}")
+        raise InvalidArgument(
+            f"{counted(size, 'target')}: a sweep takes at most {MAX_TARGETS} (2^24); {cure}"
+        )
     return size

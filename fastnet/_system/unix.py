@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from weakref import WeakSet
 
+from fastnet._contract.values import counted
 from fastnet._typing import TypeAlias
 from fastnet.errors import AddressInUse, InvalidArgument
 
@@ -182,7 +183,7 @@ def unix_address(address: Address) -> bytes:
         raise InvalidArgument(f"address {os.fsdecode(address)!r}: expected a path, or @ and an abstract name")
     if len(name) > _ADDRESS_BYTES:
         raise InvalidArgument(
-            f"{os.fsdecode(address)}: {len(name)} bytes, and the address of a Unix socket "
+            f"{os.fsdecode(address)}: {counted(len(name), 'byte')}, and the address of a Unix socket "
             f"has at most {_ADDRESS_BYTES}"
         )
     return raw if raw == name else b"\0" + name

@@ -7,6 +7,7 @@ import os
 from contextlib import ExitStack
 
 from fastnet._clock import now
+from fastnet._contract.values import counted
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, duration, integer
@@ -135,7 +136,7 @@ def print_stats(stats: EchoStats, as_json: bool) -> None:
         print_json(record)
         return
     print_line(
-        f"stopped: {stats.accepted} connections, {stats.echoed_bytes} bytes echoed, "
+        f"stopped: {counted(stats.accepted, 'connection')}, {counted(stats.echoed_bytes, 'byte')} echoed, "
         f"{stats.timed_out} timed out, {stats.failed} failed"
     )
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from fastnet import ipc
 from fastnet._clock import now
+from fastnet._contract.values import counted
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, duration, integer
@@ -130,7 +131,10 @@ def run_serve(args: Arguments) -> int:
             remark(f"listening on {args.path}")
             code = ending.wait()
         stats = server.stats
-        remark(f"stopped: {stats.accepted} connections, {stats.failed} failed, {stats.refused} refused")
+        remark(
+            f"stopped: {counted(stats.accepted, 'connection')}, "
+            f"{stats.failed} failed, {stats.refused} refused"
+        )
     return code
 
 

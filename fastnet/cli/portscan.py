@@ -6,6 +6,7 @@ It is 3 if this system could not send to some ports: these are unknown.
 from collections import Counter
 
 from fastnet._clock import now
+from fastnet._contract.values import counted
 from fastnet._portscan import (
     DEFAULT_CONCURRENCY,
     DEFAULT_PORTS,
@@ -71,7 +72,7 @@ def run(args: Arguments) -> int:
             pass
     except KeyboardInterrupt:
         print_result(scan.result(), args)
-        remark(f"interrupted: {len(scan.result().ports)} of {len(scan.ports)} ports are known")
+        remark(f"interrupted: {len(scan.result().ports)} of {counted(len(scan.ports), 'port')} known")
         return exits.INTERRUPTED
     except BrokenPipeError:
         raise

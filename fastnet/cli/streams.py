@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from fastnet._contract.values import counted
 from fastnet._threads import start_thread
 from fastnet._typing import TextIO, cast
 from fastnet.cli.output import remark
@@ -119,7 +120,7 @@ class QueuedStream(io.TextIOBase):
             self._dropped += sum(_lines(data) for data in left if data)
             self._waiting.clear()
         if self._dropped and self._warn:
-            self._warn(f"{self._dropped} lines of {self._name} were dropped")
+            self._warn(f"{self._name}: {counted(self._dropped, 'line')} dropped")
 
     def _put(self, text: str) -> None:
         data = text.encode(self._stream.encoding, "backslashreplace")

@@ -4,6 +4,7 @@ from functools import partial
 
 from fastnet._backend import probe as _core
 from fastnet._clock import now
+from fastnet._contract.values import counted
 from fastnet._ping import MAX_SIZE
 from fastnet._trace import ENGINES, MAX_HOPS, MAX_TRIES, Hop, Tracer, TraceResult, name_of
 from fastnet._typing import TYPE_CHECKING
@@ -122,10 +123,10 @@ def print_end(result: TraceResult, as_json: bool, interrupted: bool = False) -> 
     if result.mtu:
         print_line(str(result.mtu))
     if interrupted:
-        print_line(f"{result.host}: interrupted after {len(result.hops)} hops")
+        print_line(f"{result.host}: interrupted after {counted(len(result.hops), 'hop')}")
     elif not result.reached:
         why = f": {result.error}" if result.error else ""
-        print_line(f"{result.host}: not reached in {len(result.hops)} hops{why}")
+        print_line(f"{result.host}: not reached in {counted(len(result.hops), 'hop')}{why}")
     elif result.error:
         print_line(f"{result.host}: reached: {result.error}")
 

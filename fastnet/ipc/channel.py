@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+from fastnet._contract.values import counted
 from fastnet._limits import bounded, check_timeout, check_type, quoted, several
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
@@ -149,9 +150,13 @@ class Channel:
             bounded("fds", fd, 0, _LARGEST_FD)
         body = memoryview(message).cast("B")
         if len(body) > self.max_message:
-            raise InvalidArgument(f"a message of {len(body)} bytes: at most {self.max_message} are allowed")
+            raise InvalidArgument(
+                f"a message of {counted(len(body), 'byte')}: at most {self.max_message} are allowed"
+            )
         if len(fds) > MAX_FDS:
-            raise InvalidArgument(f"{len(fds)} descriptors: at most {MAX_FDS} travel with one message")
+            raise InvalidArgument(
+                f"{counted(len(fds), 'descriptor')}: at most {MAX_FDS} travel with one message"
+            )
         data = memoryview(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
         deadline = deadline_in(self.timeout)
         sent = 0
@@ -165,7 +170,7 @@ class Channel:
                 except BlockingIOError:
                     if not (yield Wait(self.fileno(), WRITABLE, deadline)):
                         raise WaitTimeout(
-                            f"the peer took {sent} of {len(data)} bytes in {self.timeout:g} s"
+                            f"the peer took {sent} of {counted(len(data), 'byte')} in {self.timeout:g} s"
                         ) from None
         finally:
             if 0 < sent < len(data):
@@ -201,7 +206,8 @@ class Channel:
         length = int.from_bytes(self._frame[:_LENGTH_BYTES], "big")
         if length > self.max_message:
             raise BadMessage(
-                f"the peer announces a message of {length} bytes: at most {self.max_message} are taken"
+                f"the peer announces a message of {counted(length, 'byte')}: "
+                f"at most {self.max_message} are taken"
             )
         return _LENGTH_BYTES + length - len(self._frame)
 
@@ -212,7 +218,7 @@ class Channel:
         self._fds += fds
         if more or len(self._fds) > limit:
             _close_all(self._fds)
-            raise BadMessage(f"the peer sent more than the {limit} descriptors that were asked for")
+            raise BadMessage(f"the peer sent more descriptors than asked for, {limit}")
         return data
 
 

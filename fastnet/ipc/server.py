@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack, suppress
 
+from fastnet._contract.values import counted
 from fastnet._limits import bounded, check_callable, check_seconds, check_timeout, check_type
 from fastnet._log import WARNING, log
 from fastnet._results import as_dict, shown
@@ -147,7 +148,7 @@ class UnixServer:
         _join(serving, _LAST_SECONDS)
         if stuck := sum(thread.is_alive() for thread in serving):
             raise WaitTimeout(
-                f"{self.address}: {stuck} handlers still run although their connections are closed"
+                f"{self.address}: {counted(stuck, 'handler')} still running after the end of the connection"
             )
 
     def __enter__(self) -> Self:

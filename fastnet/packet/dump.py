@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fastnet._backend import packet as _core
+from fastnet._contract.values import counted
 from fastnet._typing import Any
 from fastnet.packet.fields import Field, Flags
 from fastnet.packet.layer import Packet, whole
@@ -27,7 +28,7 @@ def _layer_lines(layer: _core.Layer, start: int) -> Iterator[str]:
     width = max(map(len, fields), default=0)
     for name, field in fields.items():
         if name == "data":
-            yield f"  {name:{width}}  {len(layer.header) - field.offset // 8} bytes"
+            yield f"  {name:{width}}  {counted(len(layer.header) - field.offset // 8, 'byte')}"
         else:
             yield f"  {name:{width}}  {_text(layer, name, field)}"
 

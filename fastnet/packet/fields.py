@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from fastnet._backend import packet as _core
-from fastnet._contract.values import quoted
+from fastnet._contract.values import counted, quoted
 from fastnet._typing import TYPE_CHECKING, Any, TypeVar
 from fastnet.errors import InvalidArgument, PacketError
 
@@ -100,7 +100,7 @@ class Data(Tail[bytes]):
             raise InvalidArgument(f"{self.name} must be bytes, not {type(value).__name__}")
         if (self.offset // 8 + len(value)) % self._unit:
             raise PacketError(
-                f"{self.name} has {len(value)} bytes: the whole must be a multiple of {self._unit}"
+                f"{self.name} has {counted(len(value), 'byte')}: the whole must be a multiple of {self._unit}"
             )
         return bytes(value)
 

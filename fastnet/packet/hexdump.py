@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from fastnet._contract.values import counted
 from fastnet._limits import check_text
 from fastnet._typing import NamedTuple
 from fastnet.errors import InvalidArgument
@@ -255,7 +256,9 @@ def _from_dump(text: str, lines: list[_Line]) -> bytes:
         if not line.tokens and swapped and _is_padding(data[offset:], lines[0]):
             del data[offset:]
         if offset != len(data):
-            raise InvalidArgument(f"line {line.number + 1}: offset {line.offset} after {len(data)} bytes")
+            raise InvalidArgument(
+                f"line {line.number + 1}: offset {line.offset} after {counted(len(data), 'byte')}"
+            )
         _refuse_other_bytes(every[line.number], line)
         last = _bytes_of(line, swapped)
         data += last

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from fastnet._backend import packet as _core
+from fastnet._contract.values import counted
 from fastnet._typing import TYPE_CHECKING, ClassVar
 from fastnet.errors import PacketError
 from fastnet.packet.fields import Addresses, Auto, Constant, Data, HeaderLength, IPv6Field, Options, UInt
@@ -163,7 +164,7 @@ class Segments(Addresses):
         if not isinstance(value, bytes):
             return super().encode(value)
         if len(value) % 8:
-            raise PacketError(f"{self.name} has {len(value)} bytes: expected a multiple of 8")
+            raise PacketError(f"{self.name} has {counted(len(value), 'byte')}: expected a multiple of 8")
         return value
 
 

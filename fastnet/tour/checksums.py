@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fastnet._contract.values import counted
 from fastnet.checksums import checksum, kernel, update, verify
 from fastnet.tour import Sight
 
@@ -11,7 +12,7 @@ TOPIC = "checksum"
 def visit() -> Iterator[Sight]:
     data = bytes(range(256)) * 256
     value = checksum(data)
-    yield Sight(f"checksum of {len(data)} bytes with the {kernel()} kernel", f"{value:#06x}")
+    yield Sight(f"checksum of {counted(len(data), 'byte')} with the {kernel()} kernel", f"{value:#06x}")
 
     checked = verify(data + value.to_bytes(2, "big"))
     yield Sight("verify those bytes with their checksum behind them", f"{checked}", ok=checked)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fastnet._contract.values import counted
 from fastnet.echo import EchoServer, echo
 from fastnet.tour import Sight
 
@@ -16,4 +17,7 @@ def visit() -> Iterator[Sight]:
         result = echo(*server.addresses[0], count=1, size=1 << 20)
         yield Sight("1 MiB there and back, compared byte for byte", result.error or "all of it", ok=result.ok)
         stats = server.stats
-    yield Sight("what the server reports", f"{stats.accepted} connections, {stats.echoed_bytes} bytes echoed")
+    yield Sight(
+        "what the server reports",
+        f"{counted(stats.accepted, 'connection')}, {counted(stats.echoed_bytes, 'byte')} echoed",
+    )

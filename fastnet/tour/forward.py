@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from fastnet._contract.values import counted
 from fastnet._forward import Forwarder, relay
 from fastnet.tour import Sight
 
@@ -64,7 +65,7 @@ def visit() -> Iterator[Sight]:
     done = (moved.from_a, moved.from_b) == (8, 11)
     yield Sight(
         "relay between two sockets, one direction ending first",
-        f"{moved.from_a} and {moved.from_b} bytes",
+        f"{moved.from_a} and {counted(moved.from_b, 'byte')}",
         done,
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fastnet._contract.values import counted
 from fastnet.interfaces import (
     all,
     gateways,
@@ -28,7 +29,10 @@ def visit() -> Iterator[Sight]:
     judged = [f"{status.interface} {status.state} ({status.reason})" for status in list_status()]
     yield Sight("show of every interface whether it is really up", ", ".join(judged), ok=bool(judged))
 
-    links = [f"{link.name} {link.kind or link.link_type}, {len(link.addresses)} addresses" for link in all()]
+    links = [
+        f"{link.name} {link.kind or link.link_type}, {counted(len(link.addresses), 'address')}"
+        for link in all()
+    ]
     yield Sight("read everything of every interface (rtnetlink)", "; ".join(links), ok=bool(links))
 
     routers = [f"{route.gateway or 'on the link'} by {route.interface}" for route in gateways()]

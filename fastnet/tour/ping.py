@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 
+from fastnet._contract.values import counted
 from fastnet._ping import PingResult, multiping, ping
 from fastnet.errors import NotPermitted
 from fastnet.tour import Sight
@@ -24,7 +25,7 @@ def pings() -> Iterator[Sight]:
     results = multiping([f"127.0.0.{n}" for n in range(1, 51)], count=2, interval=0.05, timeout=1.0)
     alive = sum(result.alive for result in results)
     yield Sight(
-        f"ping {len(results)} addresses of 127.0.0.0/8 at once, twice, over one socket",
+        f"ping {counted(len(results), 'address')} of 127.0.0.0/8 at once, twice, over one socket",
         f"{alive} answered",
         ok=alive == len(results),
         privilege=f"{results[0].engine} socket",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fastnet._backend import implementation
+from fastnet._contract.values import counted
 from fastnet._sweep import SweepResult, sweep
 from fastnet.errors import NotPermitted
 from fastnet.targets import Targets
@@ -15,7 +16,8 @@ def visit() -> Iterator[Sight]:
     targets = Targets("127.0.2-3.*", "127.1.0.1-127.1.0.9", exclude=["127.0.2.7"])
     yield Sight(
         "targets 127.0.2-3.* and 127.1.0.1-127.1.0.9 without 127.0.2.7",
-        f"{len(targets)} addresses in {len(targets.ipv4)} intervals, the last {targets[-1]}",
+        f"{counted(len(targets), 'address')} in {counted(len(targets.ipv4), 'interval')}, "
+        f"the last {targets[-1]}",
         ok=len(targets) == 520,
     )
     space = "127.0.0.0/16" if implementation(TOPIC) == "native" else "127.0.0.0/20"

@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from fastnet._contract.values import counted
 from fastnet._wait import wait
 from fastnet.errors import WaitTimeout
 from fastnet.tour import Sight
@@ -19,12 +20,12 @@ def visit() -> Iterator[Sight]:
         ready = wait(target, 5.0, check="connect", interval=0.02)
         yield Sight(
             "wait for a service that listens only after 50 ms",
-            f"{ready.attempts} attempts",
+            f"{counted(ready.attempts, 'attempt')}",
             ready.attempts > 1,
         )
 
     gone = wait(target, 5.0, gone=True, check="connect")
-    yield Sight("wait until it is gone", f"{gone.attempts} attempts")
+    yield Sight("wait until it is gone", f"{counted(gone.attempts, 'attempt')}")
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         # A proxy with nothing behind it: it accepts, and closes at once.

@@ -34,7 +34,7 @@ def test_serve_stops_cleanly_on_a_signal(signum: int, code: int) -> None:
         assert echo("::1", port, count=2, size=50).ok
         server.send_signal(signum)
         output, errors = server.communicate(timeout=30)
-    assert output == "stopped: 1 connections, 100 bytes echoed, 0 timed out, 0 failed\n"
+    assert output == "stopped: 1 connection, 100 bytes echoed, 0 timed out, 0 failed\n"
     assert (errors, server.returncode) == ("", code)
 
 

@@ -43,7 +43,7 @@ def test_the_command_forwards_and_sums_up_on_sigterm(
         assert client.recv(5) == b"hello"
     code, out, err = command.finish()
     assert (code, err) == (0, "")
-    assert re.fullmatch(r"1 connections, 5 bytes up, 5 bytes down in \d+\.\d s\n", out)
+    assert re.fullmatch(r"1 connection, 5 bytes up, 5 bytes down in \d+\.\d s\n", out)
 
 
 def test_the_command_drains_on_ctrl_c_and_cuts_at_the_deadline(
@@ -235,7 +235,7 @@ def test_bytes_pass_whatever_is_asked_for(
     assert ask(command.port, b"hello" * 1000) == b"hello" * 1000
     code, out, err = command.finish()
     assert (code, err) == (0, "")
-    assert out.startswith("1 connections, 5000 bytes up, 5000 bytes down in ")
+    assert out.startswith("1 connection, 5000 bytes up, 5000 bytes down in ")
 
 
 def test_several_upstreams_take_turns(forward: Callable[..., Command], serve: Callable[..., Server]) -> None:
@@ -263,7 +263,7 @@ def test_udp(forward: Callable[..., Command]) -> None:
         assert (question, client.recv(100)) == (b"question", b"answer")
         _, out, err = command.finish()
     assert err == ""
-    assert out.startswith("1 connections")
+    assert out.startswith("1 connection")
 
 
 def test_unix_sockets_at_both_ends(forward: Callable[..., Command], tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_an_idle_connection_is_ended(forward: Callable[..., Command], serve: Cal
     command = forward("127.0.0.1:0", f"127.0.0.1:{serve(echo).port}", "--idle-timeout", "100ms")
     with connect(command.port) as client, pytest.raises(ConnectionResetError):
         client.recv(1)
-    assert command.finish()[1].startswith("1 connections (1 timed out), ")
+    assert command.finish()[1].startswith("1 connection (1 timed out), ")
 
 
 def test_a_half_closed_connection_is_ended(
@@ -320,7 +320,7 @@ def test_a_half_closed_connection_is_ended(
         with pytest.raises(ConnectionResetError):
             client.recv(1)
     released.set()
-    assert command.finish()[1].startswith("1 connections (1 timed out), ")
+    assert command.finish()[1].startswith("1 connection (1 timed out), ")
 
 
 def test_a_slow_head_is_answered_408(forward: Callable[..., Command], web: WebServer) -> None:
@@ -330,7 +330,7 @@ def test_a_slow_head_is_answered_408(forward: Callable[..., Command], web: WebSe
     with connect(command.port) as client:
         client.sendall(b"GET / HTTP/1.1\r\n")
         assert read_all(client).startswith(b"HTTP/1.1 408 ")
-    assert command.finish()[1].startswith("1 connections (1 refused), ")
+    assert command.finish()[1].startswith("1 connection (1 refused), ")
 
 
 def test_no_more_connections_than_allowed_at_once(
@@ -363,7 +363,7 @@ def test_clients_that_are_not_welcome(
 ) -> None:
     command = forward("127.0.0.1:0", f"127.0.0.1:{serve(echo).port}", *options)
     assert_reset(command.port)
-    assert command.finish()[1].startswith("1 connections (1 denied), ")
+    assert command.finish()[1].startswith("1 connection (1 denied), ")
 
 
 def test_a_proxy_header_is_sent(forward: Callable[..., Command], serve: Callable[..., Server]) -> None:

@@ -44,7 +44,7 @@ def test_serve_stops_cleanly_on_a_signal(path: Path, signum: int, code: int) -> 
             assert client.recv(100) == b""
         output, remarks = server.communicate(timeout=30)
     assert output == f"pid {os.getpid()} uid {os.geteuid()}: one\n"
-    assert remarks == "stopped: 1 connections, 0 failed, 0 refused\n"
+    assert remarks == "stopped: 1 connection, 0 failed, 0 refused\n"
     assert server.returncode == code
     assert not path.exists()
 

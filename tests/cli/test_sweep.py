@@ -34,7 +34,7 @@ def counted(engine: str, alive: int = 0, inactive: int = 0, unreachable: int = 0
     states = (alive, inactive, unreachable, not_probed)
     names = ("alive", "inactive", "unreachable", "not probed")
     words = ", ".join(f"{number} {name}" for number, name in zip(states, names, strict=True))
-    return f"{sum(states)} targets: {words} ({engine})\n"
+    return f"{sum(states)} target{'s' * (sum(states) != 1)}: {words} ({engine})\n"
 
 
 ONE, ON_LINK = alive(ROUTER, "{mac}"), counted("link", 1)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fastnet._contract.values import counted
 from fastnet.cli import output
 
 pytest.importorskip("rich")
@@ -155,3 +156,17 @@ def test_nothing_is_drawn_off_a_terminal(root: None, fastnet: Callable[..., Comp
     for done in (waited, swept):
         assert len(done.stderr.splitlines()) == 1
         assert not {"\r", "\x1b"} & {*done.stdout, *done.stderr}
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "form", "text"),
+    [
+        (0, "host", "", "0 hosts"),
+        (1, "host", "", "1 host"),
+        (2, "address", "", "2 addresses"),
+        (3, "try", "", "3 tries"),
+        (4096, "shard", ",", "4,096 shards"),
+    ],
+)
+def test_a_number_and_its_noun(number: int, noun: str, form: str, text: str) -> None:
+    assert counted(number, noun, form) == text

@@ -38,7 +38,7 @@ MTU = (
     f'"limits": [{{"router": "{ROUTER}", "mtu_bytes": 1400}}], "error": null}}'
 )
 NAMED = hop_json(1, ROUTER, '"router"') + hop_json(2, FAR, '"far"') + summary(2, MTU)
-NOBODY = f"  1  *\n{SILENT}: not reached in 1 hops\n"
+NOBODY = f"  1  *\n{SILENT}: not reached in 1 hop\n"
 DATAGRAM, DATAGRAM6 = f"ip daddr {FAR} udp dport 33434-40000", "ip6 daddr fd78::2 udp dport 33434-40000"
 
 USES = [
@@ -48,7 +48,7 @@ USES = [
     Row("-4 both", hop(1, ROUTER)),
     Row("-6 both", hop(1, "fd77::2")),
     # How far, how often, how long
-    Row(f"--max-hops=1 {FAR}", f"{hop(1, ROUTER)}{FAR}: not reached in 1 hops\n", code=1),
+    Row(f"--max-hops=1 {FAR}", f"{hop(1, ROUTER)}{FAR}: not reached in 1 hop\n", code=1),
     Row(f"--max-hops 2 {FAR}", WAY),
     Row(f"--tries=2 --max-hops=2 {FAR}", hop(1, ROUTER, 2) + hop(2, FAR, 2), packets=(DATAGRAM, 4)),
     Row(f"-c1 --max-hops=1 -W10ms {SILENT}", NOBODY, code=1),

@@ -87,3 +87,29 @@ def offences(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", [*PAGES, *FILES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_plain_words(path: Path) -> None:
     assert offences(path) == []
+
+
+COUNTED = (
+    "addresses arguments attempts bits bytes clients columns connections datagrams descriptors duplicates "
+    "errors events fields files flows handlers headers hops hosts intervals interfaces labels layers lines "
+    "messages names options packets ports probes processes ranges records replies requests retries routes "
+    "rows rules samples seconds segments shards sockets targets threads tries upstreams values vantages "
+    "workers"
+)
+COUNT = re.compile(rf"\{{([^{{}}]+)\}}((?: [a-z-]+){{0,2}}? (?:{COUNTED.replace(' ', '|')}))\b")
+NO_COUNT = re.compile(
+    r"[A-Z_.0-9]+(?:\[kind\])?|(?:self\.)?name|timeout:g|plan\.rate:,\.0f|link\.mtu|start|scan\..*|', '.*"
+)
+"""Constants and numbers that are never 1, and words that are no number."""
+
+
+def test_the_noun_of_a_number_is_counted() -> None:
+    """``1 host``, not ``1 hosts``: messages use ``counted`` of ``fastnet/_contract/values.py``."""
+    found = [
+        f"{path.name}: {{{number}}}{noun}"
+        for path in FILES
+        if path.is_relative_to(ROOT / "fastnet")
+        for number, noun in COUNT.findall(path.read_text())
+        if not NO_COUNT.fullmatch(number)
+    ]
+    assert found == []

@@ -203,4 +203,4 @@ def test_the_command_has_the_options(serve: Callable[..., Server]) -> None:
     finally:
         code, out, _ = command.finish()
     assert code == 0
-    assert out.count("1 connections, ") == 1
+    assert out.count("1 connection, ") == 1

@@ -144,7 +144,7 @@ def test_a_log_that_nobody_reads_keeps_no_signal_waiting(
     assert parse(out.splitlines()[-1])["connections"] == 301
     shown = os.read(reader, 1 << 20).decode().splitlines()
     written = sum(line.startswith("{") and line.endswith("}") for line in shown)
-    assert f"{301 - written} records are not in the log\n" in err
+    assert f"not in the log: {301 - written} records\n" in err
 
 
 def test_the_log_on_a_standard_output_that_nobody_reads(serve: Callable[..., Server], free_port: int) -> None:
@@ -162,7 +162,7 @@ def test_the_log_on_a_standard_output_that_nobody_reads(serve: Callable[..., Ser
         finally:
             process.kill()
         assert process.returncode == 0
-    assert "lines of standard output were dropped" in said
+    assert "lines dropped" in said
     os.close(reader)
 
 

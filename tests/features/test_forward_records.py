@@ -182,7 +182,7 @@ def test_a_full_disk_is_told_once_and_harms_no_connection(
     assert code == 0
     assert err.splitlines() == [
         "fastnet forward: /dev/full: No space left on device: records are lost until it can be written",
-        "fastnet forward: 2 records are not in the log",
+        "fastnet forward: not in the log: 2 records",
     ]
 
 
@@ -233,7 +233,7 @@ def test_a_line_that_was_cut_is_ended_before_the_next(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     source.ended = [RECORD]
     log.close()
-    assert path.read_text() == f"{line}{line[:10]}\n{line}# 1 records lost\n"
+    assert path.read_text() == f"{line}{line[:10]}\n{line}# 1 record lost\n"
     assert told == [f"{path}: File too large: records are lost until it can be written"]
 
 

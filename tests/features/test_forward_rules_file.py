@@ -279,8 +279,8 @@ def test_many_rules_are_served_and_summed_up(
     code, out, err = command.finish()
     assert (code, err) == (0, "")
     assert [line.partition(" in ")[0] for line in out.splitlines()] == [
-        "first: 1 connections, 0 bytes up, 3 bytes down",
-        "second: 1 connections, 0 bytes up, 3 bytes down",
+        "first: 1 connection, 0 bytes up, 3 bytes down",
+        "second: 1 connection, 0 bytes up, 3 bytes down",
         "2 connections, 0 bytes up, 6 bytes down",
     ]
 

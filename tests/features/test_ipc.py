@@ -139,7 +139,7 @@ def test_descriptors_that_nobody_asked_for_do_not_stay_open() -> None:
         one.send(b"plain", [file.fileno()])
         assert other.recv() == b"plain"
         one.send(b"three", [file.fileno()] * 3)
-        with pytest.raises(BadMessage, match="more than the 2 descriptors"):
+        with pytest.raises(BadMessage, match="more descriptors than asked for, 2"):
             other.recv_fds(2)
         assert open_fds() == before
         with pytest.raises(InvalidArgument, match="254 descriptors: at most 253"):

@@ -321,7 +321,7 @@ def test_a_handler_that_does_not_return_is_said(path: Path) -> None:
     server = ipc.UnixServer(path, lambda _: (leave.wait(30), None)[1]).start()
     with ipc.connect(path):
         assert_soon(lambda: server.stats.active == 1)
-        with pytest.raises(WaitTimeout, match="1 handlers still run"):
+        with pytest.raises(WaitTimeout, match="1 handler still running"):
             server.stop(grace=0)
     leave.set()
     assert_soon(lambda: server.stats.active == 0)

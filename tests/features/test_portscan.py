@@ -366,7 +366,7 @@ def test_ctrl_c_says_what_is_known() -> None:
             output, remarks = process.communicate(timeout=30)
     assert process.returncode == 130
     assert [line.split()[:2] for line in output.splitlines()[1:]] == [[str(listening), "open"]]
-    assert remarks == "127.0.0.1: 1 open\ninterrupted: 1 of 2 ports are known\n"
+    assert remarks == "127.0.0.1: 1 open\ninterrupted: 1 of 2 ports known\n"
 
 
 def test_command_families_and_bounds(fastnet: Any) -> None:

@@ -244,7 +244,7 @@ class TestEngines:
     def test_raw_insists(self, hosts: Hosts, fastnet) -> None:
         ran = fastnet("sweep", "--engine=raw", "10.77.0.2", prefix=hosts[0].prefix)
         assert re.fullmatch(r"10\.77\.0\.2 {7}alive {8}\d+\.\d+ ms\n", ran.stdout)
-        assert ran.stderr == "1 targets: 1 alive, 0 inactive, 0 unreachable, 0 not probed (raw)\n"
+        assert ran.stderr == "1 target: 1 alive, 0 inactive, 0 unreachable, 0 not probed (raw)\n"
 
     def test_without_privilege(self, both_families: Hosts, fastnet) -> None:
         left, _ = both_families

@@ -259,7 +259,7 @@ class TestAlone:
         ran = fastnet("trace", "192.0.2.1", prefix=namespace().prefix)
         assert ran.stdout.splitlines() == [
             "  1  *  *  *  (not sent: Network is unreachable)",
-            "192.0.2.1: not reached in 1 hops",
+            "192.0.2.1: not reached in 1 hop",
         ]
         assert (ran.returncode, ran.stderr) == (1, "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastnet._contract.http_head import ALL, CHUNK_LINE_LIMIT, HEAD_LIMIT, BadMessage
+from fastnet._contract.values import counted
 from fastnet._pure.http_head._messages import field_of, has_control, text_of
 from fastnet._typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class Reader:
     def passed(self, n: int) -> None:
         """Record that n bytes of ``passes`` were relayed."""
         if not 0 <= n <= self.passes:
-            raise ValueError(f"{n} bytes passed: expected 0 to {self.passes}")
+            raise ValueError(f"{counted(n, 'byte')} passed: expected 0 to {self.passes}")
         if self._state == self._counted:
             self._count(n)
 

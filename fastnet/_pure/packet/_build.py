@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastnet._contract.values import counted
 from fastnet._pure.checksum import checksum, pseudo_header_ipv4, pseudo_header_ipv6
 from fastnet._pure.packet._crc import crc32c
 from fastnet._pure.packet._kinds import (
@@ -172,7 +173,9 @@ def covers(parts: Sequence[Headed], owner: int, i: int, at: int) -> bool:
 
 
 def _too_long(kind: int, limit: int) -> PacketError:
-    return PacketError(f"{NAMES[kind]} can't hold so much: its length field holds at most {limit} bytes")
+    return PacketError(
+        f"{NAMES[kind]} can't hold so much: its length field holds at most {counted(limit, 'byte')}"
+    )
 
 
 def _next_number(kind: int, header: bytearray, following: int, length: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from fastnet._contract.values import quoted
+from fastnet._contract.values import counted, quoted
 from fastnet._typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 from fastnet.errors import InvalidArgument, PacketError, TruncatedPacket
 
@@ -40,7 +40,7 @@ class Field:
         self, offset: int, width: int, *, default: Any = ..., automatic: int = 0, show: str = ""
     ) -> None:
         if offset < 0 or width < 0:
-            raise ValueError(f"a field of {width} bits at bit {offset}: expected 0 or more")
+            raise ValueError(f"a field of {counted(width, 'bit')} at bit {offset}: expected 0 or more")
         self.offset: int = offset
         self.width: int = width
         self.default: Any = default
@@ -69,7 +69,9 @@ class Field:
 
     def _check(self, header: bytearray) -> None:
         if len(header) < (self.offset + self.width + 7) // 8:
-            raise TruncatedPacket(f"a header of {len(header)} bytes ends before its field {self.name}")
+            raise TruncatedPacket(
+                f"a header of {counted(len(header), 'byte')} ends before its field {self.name}"
+            )
 
     def _bytes(self, record: Record) -> bytes:
         start, end = self.offset // 8, (self.offset + self.width + 7) // 8
@@ -94,7 +96,8 @@ class UInt(Field):
         super().__init__(offset, width, default=default, automatic=automatic, show=show)
         if not width > 0 or (offset + width + 7) // 8 - offset // 8 > 8:
             raise ValueError(
-                f"an integer of {width} bits at bit {offset}: expected 1 to 64 bits in at most 8 bytes"
+                f"an integer of {counted(width, 'bit')} at bit {offset}: "
+                "expected 1 to 64 bits in at most 8 bytes"
             )
 
     @overload
@@ -168,7 +171,7 @@ def _packed(name: str, value: Any, size: int, what: str) -> bytes | None:
             f"{name} must be a str, bytes, int or an address object, not {type(value).__name__}"
         )
     if len(data) != size:
-        raise PacketError(f"{name} has {len(data)} bytes: expected {what}")
+        raise PacketError(f"{name} has {counted(len(data), 'byte')}: expected {what}")
     return data
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from fastnet._contract.values import quoted
+from fastnet._contract.values import counted, quoted
 from fastnet._pure.packet._build import MAX_BYTES, Part, build, too_big
 from fastnet._pure.packet._fields import Field, HeaderLength, IPv4Field, IPv6Field, Tail, UInt
 from fastnet._pure.packet._kinds import (
@@ -193,7 +193,9 @@ class Record:
 
 def _check_size(cls: type[Record], header: bytes, least: int) -> None:
     if len(header) < least:
-        raise TruncatedPacket(f"{cls.__name__} needs {len(cls._schema.template)} bytes: got {len(header)}")
+        raise TruncatedPacket(
+            f"{cls.__name__} needs {counted(len(cls._schema.template), 'byte')}: got {len(header)}"
+        )
 
 
 def define_record(record_type: type[Record], /) -> None:
@@ -243,7 +245,7 @@ def _check_kind(layer_type: type[Layer], kind: int) -> None:
             raise InvalidArgument(f"{layer_type.__name__} computes a field that no {NAMES[kind]} header has")
     if len(schema.template) < least:
         raise InvalidArgument(
-            f"{layer_type.__name__} has {len(schema.template)} bytes: "
+            f"{layer_type.__name__} has {counted(len(schema.template), 'byte')}: "
             f"{NAMES[kind]} headers have at least {least}"
         )
 
@@ -311,7 +313,7 @@ class Packet:
                 payload = _layer_type(PAYLOAD, b"")
                 stack.append(payload.from_header(_copied("layers", layer)))
         if len(stack) > MAX_LAYERS:
-            raise PacketError(f"{len(stack)} layers: at most {MAX_LAYERS} make a packet")
+            raise PacketError(f"{counted(len(stack), 'layer')}: at most {MAX_LAYERS} make a packet")
         if any(layer.kind == PADDING for layer in stack[:-1]):
             raise PacketError("padding can only be the last layer")
         self._layers = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fastnet._contract.values import counted
 from fastnet._pure.packet._build import covers, has_pseudo_header
 from fastnet._pure.packet._fields import Field, HeaderLength, Tail
 from fastnet._pure.packet._kinds import (
@@ -70,7 +71,7 @@ def _checked(fields: tuple[Any, ...]) -> tuple[Field, ...]:
     if not fields:
         raise InvalidArgument("fields: a template varies at least one")
     if len(fields) > MAX_FIELDS:
-        raise PacketError(f"{len(fields)} fields: a template varies at most {MAX_FIELDS}")
+        raise PacketError(f"{counted(len(fields), 'field')}: a template varies at most {MAX_FIELDS}")
     for field in fields:
         if not isinstance(field, Field):
             raise InvalidArgument(f"fields must be fields, as IPv4.dst, not {type(field).__name__}")
@@ -212,7 +213,8 @@ class Template:
         return type(self), (self._packet, *self._fields)
 
     def __repr__(self) -> str:
-        return f"<Template: {self.size} bytes, varying {', '.join(field.name for field in self._fields)}>"
+        names = ", ".join(field.name for field in self._fields)
+        return f"<Template: {counted(self.size, 'byte')}, varying {names}>"
 
     def build(self, *values: Any) -> bytes:
         """The packet with these values, one for each field, in the order of the fields.
@@ -220,7 +222,9 @@ class Template:
         Raises InvalidArgument for a wrong number of values, and the errors of the fields for a value.
         """
         if len(values) != len(self._fields):
-            raise InvalidArgument(f"{len(values)} values: expected {len(self._fields)}, one for each field")
+            raise InvalidArgument(
+                f"{counted(len(values), 'value')}: expected {len(self._fields)}, one for each field"
+            )
         numbers = []
         for field, piece, value in zip(self._fields, self._pieces, values, strict=True):
             encoded = bytearray(field.offset // 8 + piece.size)
@@ -243,7 +247,9 @@ class Template:
         most 64 bits. Raises InvalidArgument if columns differ in length, and the errors of ``build``.
         """
         if len(columns) != len(self._fields):
-            raise InvalidArgument(f"{len(columns)} columns: expected {len(self._fields)}, one for each field")
+            raise InvalidArgument(
+                f"{counted(len(columns), 'column')}: expected {len(self._fields)}, one for each field"
+            )
         lists = [_values(column) for column in columns]
         if len({len(column) for column in lists}) > 1:
             raise InvalidArgument(
@@ -265,6 +271,6 @@ class Template:
             raise BufferError("buffer must be writable and contiguous")
         view = view.cast("B")
         if len(view) < len(data):
-            raise BufferError(f"the buffer has {len(view)} bytes: {len(data)} are needed")
+            raise BufferError(f"the buffer has {counted(len(view), 'byte')}: {len(data)} are needed")
         view[: len(data)] = data
         return len(data) // self.size if self.size else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastnet._contract.values import counted
 from fastnet._pure.checksum import checksum
 from fastnet._pure.packet._build import Part, pseudo_header
 from fastnet._pure.packet._crc import crc32c
@@ -168,7 +169,7 @@ def _missed_form(kind: int, option: bytes) -> str:
     if (kind, number, len(option)) == (TCP, _FAST_OPEN, 2):
         return ""
     others = f", {least + step}, ..." if step > 1 else " or more" if step else ""
-    return f": {name} of {len(option)} bytes, expected {least}{others}{f' {most}' if most else ''}"
+    return f": {name} of {counted(len(option), 'byte')}, expected {least}{others}{f' {most}' if most else ''}"
 
 
 def check_options(data: bytes, scan: Scan) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 
+from fastnet._contract.values import counted
 from fastnet._pure.relay.bucket import Bucket, Rates
 from fastnet._pure.relay.connection import Connection
 from fastnet._pure.relay.counters import LaneCounters
@@ -143,7 +144,7 @@ class Lane:
         self.short = True
         self.inbox.clock.set(self, time.monotonic() + SHORTAGE_PAUSE)
         active = self.rule.counters.active
-        self.inbox.shortage(f"accepting pauses at {active} connections: {os.strerror(code)}")
+        self.inbox.shortage(f"accepting pauses at {counted(active, 'connection')}: {os.strerror(code)}")
 
     def on_time(self) -> None:
         """The shortage may be over."""

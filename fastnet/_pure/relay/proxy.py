@@ -8,6 +8,7 @@ import socket
 import struct
 
 from fastnet._contract.relay import Address
+from fastnet._contract.values import counted
 from fastnet._pure.relay.prefixes import MAPPED, ip_of
 from fastnet._typing import NamedTuple
 
@@ -94,9 +95,11 @@ def _parse_binary(data: bytes) -> Header | None:
     elif command != _PROXY:
         raise BadHeader(f"version and command {command:#04x}: expected {_LOCAL:#04x} or {_PROXY:#04x}")
     if rest < needed:
-        raise BadHeader(f"family {family:#04x} with {rest} bytes: unknown, or too short for its addresses")
+        raise BadHeader(
+            f"family {family:#04x} with {counted(rest, 'byte')}: unknown, or too short for its addresses"
+        )
     if size > LONGEST:
-        raise BadHeader(f"{size} bytes: expected at most {LONGEST}")
+        raise BadHeader(f"{counted(size, 'byte')}: expected at most {LONGEST}")
     if len(data) < size:
         return None
     if not pair:

@@ -1,6 +1,7 @@
 """Prints where the command listens, and at the end a summary."""
 
 from fastnet._clock import now
+from fastnet._contract.values import counted
 from fastnet._forward import Forwarder, Rule, Stats
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli.output import print_json, print_line
@@ -49,7 +50,7 @@ def print_reloaded(forwarder: Forwarder, path: str, as_json: bool) -> None:
         record: records.Reloaded = {"kind": "reloaded", "time": now(), "rules": count}
         print_json(record)
     else:
-        print_line(f"reloaded {path}: {count} rules")
+        print_line(f"reloaded {path}: {counted(count, 'rule')}")
     print_listening(forwarder, as_json)
 
 
@@ -105,6 +106,7 @@ def _print_text(rule: Rule | None, stats: Stats, seconds: float) -> None:
     }
     failed = ", ".join(f"{count} {what}" for what, count in failures.items() if count)
     print_line(
-        f"{f'{rule.name}: ' if rule else ''}{stats.accepted} connections{f' ({failed})' if failed else ''}, "
-        f"{stats.sent_up} bytes up, {stats.sent_down} bytes down in {seconds:.1f} s"
+        f"{f'{rule.name}: ' if rule else ''}"
+        f"{counted(stats.accepted, 'connection')}{f' ({failed})' if failed else ''}, "
+        f"{counted(stats.sent_up, 'byte')} up, {counted(stats.sent_down, 'byte')} down in {seconds:.1f} s"
     )

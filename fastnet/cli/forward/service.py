@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pwd import struct_passwd
 
+from fastnet._contract.values import counted
 from fastnet._forward import Forwarder, Rule
 from fastnet._forward.access_log import AccessLog, Format
 from fastnet._forward.rules_file import load_rules
@@ -99,7 +100,7 @@ class Service:
 
     def _sum_up(self, seconds: float) -> None:
         if self._log and self._log.lost:
-            warn(f"{self._log.lost} records are not in the log")
+            warn(f"not in the log: {counted(self._log.lost, 'record')}")
         print_summary(self._forwarder, seconds, self._args.json)
 
     def _open(self, stack: ExitStack) -> None:

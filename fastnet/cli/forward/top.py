@@ -3,6 +3,7 @@
 import sys
 import time
 
+from fastnet._contract.values import counted
 from fastnet._forward import Forwarder, Record
 from fastnet._reference import reference
 from fastnet._typing import Any, Self
@@ -55,7 +56,7 @@ class Top:
 
         stats = forwarder.stats()
         head = (
-            f"{stats.active} open of {stats.accepted} connections, {amount(stats.sent_up)}B up, "
+            f"{stats.active} open of {counted(stats.accepted, 'connection')}, {amount(stats.sent_up)}B up, "
             f"{amount(stats.sent_down)}B down, {amount(sum(rates.values()))}B/s"
         )
         table = self._table(*_COLUMNS, box=None, expand=True)

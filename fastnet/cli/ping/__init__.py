@@ -8,6 +8,7 @@ from math import inf
 
 from fastnet._backend import probe as _core
 from fastnet._clock import now
+from fastnet._contract.values import counted
 from fastnet._limits import Timeout
 from fastnet._ping import (
     ENGINES,
@@ -445,7 +446,7 @@ def print_reply(reply: Reply, moment: str) -> None:
     notes = f" from {reply.responder}" if reply.responder else ""
     notes += " (duplicate)" if reply.duplicate else ""
     if reply.tries > 1:
-        notes += f" ({reply.tries} tries)"
+        notes += f" ({counted(reply.tries, 'try')})"
     print_line(f"{moment}{name_of(reply)}: seq={reply.seq} {news}{notes}")
 
 
@@ -484,7 +485,7 @@ def line(summary: PingResult) -> str:
     if summary.not_sent:
         text += f", {summary.not_sent} not sent"
     if summary.duplicates:
-        text += f", {summary.duplicates} duplicates"
+        text += f", {counted(summary.duplicates, 'duplicate')}"
     if summary.outage_s:
         text += f", {summary.outage_s:g} s outage"
     if summary.alive:

@@ -7,6 +7,7 @@ in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in al
 import time
 
 from fastnet._backend import probe as _core
+from fastnet._contract.values import counted
 from fastnet._sweep import STATES, StateFile, Sweep, SweepResult, rounds
 from fastnet._sweep.result import UNDECIDED
 from fastnet._typing import TYPE_CHECKING
@@ -187,4 +188,4 @@ class Command:
         if not counts["decided_before"]:
             del counts["decided_before"]
         words = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items())
-        remark(f"{len(result)} targets: {words} ({result.engine})")
+        remark(f"{counted(len(result), 'target')}: {words} ({result.engine})")

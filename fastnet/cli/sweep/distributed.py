@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 
 from fastnet._clock import now
+from fastnet._contract.values import counted
 from fastnet._distributed import Comparison, DistributedResult, DistributedSweep, Sighting, SweepPlan
 from fastnet._sweep import ALIVE, INACTIVE
 from fastnet._typing import TYPE_CHECKING
@@ -40,7 +41,8 @@ def run_distributed(args: Arguments, targets: Targets) -> int:
         for note in running.notes:
             remark(note)
         if running.plan.left_out:
-            remark(f"{running.plan.left_out} special-purpose addresses are left out (--include-special)")
+            left_out = counted(running.plan.left_out, "special-purpose address", ",")
+            remark(f"left out: {left_out} (--include-special)")
         if args.dry_run:
             return print_plan(running.plan, args.json)
         return _sweep(args, running, targets)
@@ -127,7 +129,7 @@ def progress_line(running: DistributedSweep) -> str:
     done, of, alive, left, _ = running.progress()
     by_vantage = ", ".join(f"{escaped(name)} {count:,}" for name, count in alive.items())
     end = "" if left is None else f"; {duration_text(left)} left"
-    return f"{done:,} of {of:,} shards; alive: {by_vantage or 0}{end}"
+    return f"{done:,} of {counted(of, 'shard', ',')}; alive: {by_vantage or 0}{end}"
 
 
 def _print(args: Arguments, result: DistributedResult | Comparison, targets: Targets) -> None:
@@ -200,7 +202,9 @@ def _sum_up(args: Arguments, result: DistributedResult | Comparison, finished: b
         if each.problem:
             remark(f"vantage {each.name} is left out: {each.problem}")
         elif args.verbose:
-            remark(f"vantage {each.name}: {each.shards} shards, {each.sent} sent, {each.alive} alive")
+            remark(
+                f"vantage {each.name}: {counted(each.shards, 'shard')}, {each.sent} sent, {each.alive} alive"
+            )
     if isinstance(result, DistributedResult):
         words = ", ".join(
             f"{value} {name.replace('_', ' ')}" for name, value in result.counts._asdict().items()
@@ -210,7 +214,8 @@ def _sum_up(args: Arguments, result: DistributedResult | Comparison, finished: b
         words = ", ".join(f"{count} alive from {name}" for name, count in counts.items())
         if not result.complete:
             words += "; what a missing vantage did not probe is unknown"
-    remark(f"{len(result)} targets: {words} ({args.mode or 'share'}, {len(result.vantages)} vantages)")
+    vantages = counted(len(result.vantages), "vantage")
+    remark(f"{counted(len(result), 'target')}: {words} ({args.mode or 'share'}, {vantages})")
     if args.output is not None:
         where = f"the results are in {args.output}"
         remark(where if finished else f"{where}, and the same command goes on from there")
