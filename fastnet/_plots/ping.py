@@ -4,6 +4,7 @@ import time
 from array import array
 from collections.abc import Sequence
 
+from fastnet._contract.values import counted
 from fastnet._ping.lookup import Destination
 from fastnet._ping.results import PingResult, Reply
 from fastnet._plots.picture import BLUE, DARK, PURPLE, VERMILION, Picture, ms_text, shortened
@@ -52,7 +53,9 @@ class PingPlot:
         """Raises InvalidArgument for too many hosts, OSError where the picture can't be written."""
         keys = [(each.host, each.address) for each in destinations]
         if len(keys) > MAX_HOSTS:
-            raise InvalidArgument(f"--plot: {len(keys)} hosts: at most {MAX_HOSTS} have room in a picture")
+            raise InvalidArgument(
+                f"--plot: {counted(len(keys), 'host')}: at most {MAX_HOSTS} have room in a picture"
+            )
         self._picture.check()
         self._series = {key: Series() for key in keys}
         self._points = 0
@@ -116,7 +119,7 @@ def _title(result: PingResult) -> str:
     if not result.address:
         return f"{name}: {result.error}"
     text = f"{name}: {result.sent:,} sent, {result.received:,} received, {result.loss_percent:.3g}% loss"
-    return f"{text}, {result.duplicates:,} duplicates" if result.duplicates else text
+    return f"{text}, {counted(result.duplicates, 'duplicate', ',')}" if result.duplicates else text
 
 
 def _draw_replies(axes: Any, result: PingResult, series: Series, scale: float) -> None:
