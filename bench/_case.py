@@ -8,7 +8,8 @@ doing its work and ending (see bench._programs).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -71,6 +72,29 @@ class Case(NamedTuple):
     is_right: Callable[[Any], bool]
     goal_ns: float | None = None
     units: int = 1
+
+
+PAGE_SECONDS = 150.0
+"""The time of a page: once it is used up, its remaining cases have one round each."""
+
+
+class Rounds:
+    """Divides the time of a page among its cases; what one leaves is for those after it."""
+
+    def __init__(self, cases: int, most: int, seconds: float = PAGE_SECONDS) -> None:
+        self._cases = cases
+        self._most = most
+        self._ends = time.monotonic() + seconds
+
+    def of_next_case(self, least: int = 1) -> Iterator[int]:
+        """The numbers of a case's rounds: no more than fit, but so many at least."""
+        now = time.monotonic()
+        ends = now + (self._ends - now) / self._cases
+        self._cases -= 1
+        for number in range(self._most):
+            if number >= least and time.monotonic() > ends:
+                return
+            yield number
 
 
 Place = tuple[str, ...]

@@ -13,14 +13,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from glob import glob
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
 
-from bench._case import RIGHT, Answer, Place, Reading
+from bench._case import RIGHT, Answer, Place, Reading, Rounds
 from bench._harness import Measurement, Result
 from bench._namespace import namespace
 from bench._peers import Missing
@@ -41,8 +42,9 @@ SYSCTLS = (
 class LoadCase(NamedTuple):
     """The options of a load, and the numbers read from it.
 
-    It returns, beside its own numbers, ``cpu_seconds`` of the relay and how much its ``memory`` grew by, in
-    bytes. Before it counts, all do it once, with the options of ``warm_up`` too.
+    It returns, beside its own numbers, ``cpu_seconds`` of the relay, ``load_cpu_seconds`` of itself, and how
+    much the relay's ``memory`` grew by, in bytes. Before it counts, all do it once, with the options of
+    ``warm_up`` too.
     """
 
     kind: str
@@ -165,6 +167,7 @@ class Running:
             return {
                 **json.loads(told),
                 "cpu_seconds": self.cpu_seconds() - cpu_before,
+                "load_cpu_seconds": threads_cpu(load.pid),
                 "memory": self.memory() - memory_before,
             }
 
@@ -178,8 +181,7 @@ class Running:
 
     def cpu_seconds(self) -> float:
         """The CPU seconds of all its threads."""
-        paths = (path for pid in self._family() for path in glob(f"/proc/{pid}/task/*/schedstat"))
-        return sum(int(read(path).partition(" ")[0] or 0) for path in paths) / 1e9
+        return sum(map(threads_cpu, self._family()))
 
     def memory(self) -> int:
         """Its proportional set size in bytes."""
@@ -200,6 +202,12 @@ def read(path: str) -> str:
         return Path(path).read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def threads_cpu(pid: int) -> float:
+    """The CPU seconds of a process's threads that have not ended."""
+    paths = glob(f"/proc/{pid}/task/*/schedstat")
+    return sum(int(read(path).partition(" ")[0] or 0) for path in paths) / 1e9
 
 
 def proportional_size(pid: int) -> int:
@@ -240,14 +248,19 @@ def measure_loads(
         for number, relay in enumerate([*relays, None]):
             running.append(stack.enter_context(Running(found, number, relay)))
             running[-1].wait_until_listening()
+        turns = Rounds(len(cases), 1 + rounds)
         for case in cases:
-            yield from measure_load(page, case, running, 1 if case.once else rounds)
+            numbers = islice(turns.of_next_case(least=2), 2 if case.once else None)
+            yield from measure_load(page, case, running, numbers)
 
 
-def measure_load(page: str, case: LoadCase, running: Sequence[Running], rounds: int) -> Iterator[Result]:
+def measure_load(
+    page: str, case: LoadCase, running: Sequence[Running], numbers: Iterable[int]
+) -> Iterator[Result]:
+    """Number 0 warms up."""
     answers: dict[str, list[Answer]] = {contender.name: [] for contender in running}
     verdicts = {contender.name: contender.trouble or RIGHT for contender in running}
-    for number in range(1 + rounds):
+    for number in numbers:
         for contender in running:
             if verdicts[contender.name] != RIGHT:
                 continue

@@ -22,7 +22,7 @@ from textwrap import shorten
 from typing import NamedTuple
 
 from bench import _peers
-from bench._case import RIGHT, Answer, Place, Reading
+from bench._case import RIGHT, Answer, Place, Reading, Rounds
 from bench._harness import Measurement, Result
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -199,10 +199,11 @@ class Samples:
 
 def measure_programs(page: str, place: Place, cases: Sequence[ProgramCase], rounds: int) -> Iterator[Result]:
     """Each reading of each case; the first program is ours."""
+    turns = Rounds(len(cases), rounds)
     with TemporaryDirectory(prefix="fastnet-bench-") as folder:
         for case in cases:
             found = [Samples(program, case) for program in case.programs]
-            for _ in range(rounds):
+            for _ in turns.of_next_case():
                 for samples in found:
                     samples.take(place, Path(folder))
             for reading in case.readings:

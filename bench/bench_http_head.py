@@ -10,7 +10,8 @@ from bench._case import Case, Contender
 from bench._harness import Result
 from bench._load import LoadCase, measure_loads
 from bench._relays import HTTP_PEERS, ours
-from bench.bench_relay import bulk, rate
+from bench.bench_relay import bulk
+from bench.bench_relay_latency import rate
 from fastnet._backend import http_head
 
 BODY_BYTES = 64 << 20
@@ -78,7 +79,7 @@ def cases() -> Iterator[Case]:
 
 def loads() -> Iterator[LoadCase]:
     yield rate("GET requests of 64 connections", "requests", {"connections": 64, "http": 1})
-    yield bulk("responses of 64 MiB, one connection", {"http": 1, "bytes": BODY_BYTES}, [], [])
+    yield bulk("responses of 64 MiB, one connection", {"http": 1, "bytes": BODY_BYTES})
 
 
 def measure(implementations: Sequence[str], rounds: int) -> Iterator[Result]:

@@ -1,10 +1,10 @@
-"""TCP relayed by one core for clients and a server on another: HAProxy, nginx, socat, rinetd, asyncio."""
+"""Streams relayed by one core for clients and a server on another: HAProxy, nginx, socat, rinetd, asyncio."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from bench._case import NANOSECONDS, Goal, Quantity, Reading
+from bench._case import Goal, Quantity, Reading
 from bench._harness import Result
 from bench._load import DIRECT, LoadCase, measure_loads
 from bench._relays import MOST_CONNECTIONS, PEERS, ours
@@ -12,9 +12,9 @@ from bench._relays import MOST_CONNECTIONS, PEERS, ours
 SECONDS = 0.25
 GIGABYTES = Quantity("GB/s", more_is_better=True)
 CPU = Quantity("CPU s/GB")
-RATE = Quantity("/s", more_is_better=True)
 BYTES = Quantity("B")
 
+RELAYS_CPU, ALL_CPU = ": the relay's CPU", ": CPU of relay and load"
 AUTO, SPIN, PURE = "fastnet auto", "fastnet spin", "fastnet pure"
 SPLICE = ("HAProxy splice",)
 HAPROXY = ("HAProxy splice", "HAProxy plain")
@@ -22,41 +22,36 @@ HAPROXY_MODES = (*HAPROXY, "HAProxy 256K buffers")
 PROTOCOL = ("asyncio.Protocol",)
 
 
-def bulk(what: str, options: Mapping[str, object], faster: Sequence[Goal], cpu: Sequence[Goal]) -> LoadCase:
-    return LoadCase(
-        "bulk",
-        {"seconds": SECONDS, **options},
-        [
-            Reading(what, GIGABYTES, lambda answer: answer["bytes"] / answer["seconds"] / 1e9, faster),
-            Reading(
-                f"{what}: the relay's CPU",
-                CPU,
-                lambda answer: answer["cpu_seconds"] / answer["bytes"] * 1e9,
-                cpu,
-                without=(DIRECT,),
-            ),
-        ],
-        warm_up={"check": 0 if "zerocopy" in options else 1},
-    )
+def cpu_readings(what: str, relays: Sequence[Goal], all_of_it: Sequence[Goal] = ()) -> list[Reading]:
+    """Of a load that moves bytes: the relay's CPU time, and with it that of the clients and the server."""
+    return [
+        Reading(
+            f"{what}{RELAYS_CPU}",
+            CPU,
+            lambda answer: answer["cpu_seconds"] / answer["bytes"] * 1e9,
+            relays,
+            without=(DIRECT,),
+        ),
+        Reading(
+            f"{what}{ALL_CPU}",
+            CPU,
+            lambda answer: (answer["cpu_seconds"] + answer["load_cpu_seconds"]) / answer["bytes"] * 1e9,
+            all_of_it,
+        ),
+    ]
 
 
-def latency(what: str, options: Mapping[str, object], readings: Mapping[str, Sequence[Goal]]) -> LoadCase:
-    return LoadCase(
-        "pingpong",
-        {"seconds": SECONDS, **options},
-        [
-            Reading(f"{what}, {key}", NANOSECONDS, lambda answer, key=key: answer[f"{key}_ns"], goals)  # type: ignore[misc]
-            for key, goals in readings.items()
-        ],
-    )
-
-
-def rate(what: str, kind: str, options: Mapping[str, object], goals: Sequence[Goal] = ()) -> LoadCase:
-    return LoadCase(
-        kind,
-        {"seconds": SECONDS, **options},
-        [Reading(what, RATE, lambda answer: answer["count"] / answer["seconds"], goals)],
-    )
+def bulk(
+    what: str,
+    options: Mapping[str, object],
+    faster: Sequence[Goal] = (),
+    cpu: Sequence[Goal] = (),
+    all_of_it: Sequence[Goal] = (),
+) -> LoadCase:
+    pace = Reading(what, GIGABYTES, lambda answer: answer["bytes"] / answer["seconds"] / 1e9, faster)
+    readings = [pace, *cpu_readings(what, cpu, all_of_it)]
+    warm_up = {"check": 0 if "zerocopy" in options else 1}
+    return LoadCase("bulk", {"seconds": SECONDS, **options}, readings, warm_up)
 
 
 def loads() -> Iterator[LoadCase]:
@@ -78,16 +73,12 @@ def loads() -> Iterator[LoadCase]:
     )
     pure = Goal(1, PROTOCOL, PURE)
     eight = {"connections": 8}
-    yield bulk("1 stream", {}, [Goal(1.05, HAPROXY_MODES, AUTO), pure], [])
-    yield bulk("8 streams", eight, [Goal(1.4, SPLICE, AUTO), pure], [Goal(0.55, SPLICE, AUTO)])
-    yield bulk("8 streams, zero-copy ends", {**eight, "zerocopy": 1}, [pure], [Goal(0.7, SPLICE, AUTO)])
-    better = [Goal(1, HAPROXY, AUTO), Goal(0.3, HAPROXY, SPIN)]
-    yield latency("64 B there and back", {}, {"p50": better, "p99": better})
-    beside = {"p50": [], "p99": [Goal(0.4, SPLICE, AUTO)]}
-    yield latency("64 B beside 4 bulk streams", {"beside": 4}, beside)
-    many = {"connections": 64}
-    yield rate("64 B requests of 64 connections", "requests", many, [Goal(1.15, HAPROXY, AUTO), pure])
-    yield rate("connect, 64 B, close", "connects", {"connections": 16}, [Goal(1.2, HAPROXY, AUTO), pure])
+    best = (*HAPROXY_MODES, *PROTOCOL)
+    whole = [Goal(1, best, AUTO)]
+    yield bulk("1 stream", {}, [Goal(1.05, HAPROXY_MODES, AUTO), pure], [Goal(0.5, best, AUTO)], whole)
+    yield bulk("8 streams", eight, [Goal(1.4, SPLICE, AUTO), pure], [Goal(0.65, best, AUTO)], whole)
+    zero_copy = {**eight, "zerocopy": 1}
+    yield bulk("8 streams, zero-copy ends", zero_copy, [pure], [Goal(0.58, SPLICE, AUTO)], whole)
     yield LoadCase(
         "duplex",
         {"connections": 64},

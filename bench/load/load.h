@@ -1,5 +1,5 @@
 /* What the loads share. ground.c: connections, threads, and bytes of which each place has its own; many.c: requests of many
- * connections at once. relay.c and http.c are the loads, load.c has the command line. */
+ * connections at once. relay.c, messages.c and http.c are the loads, load.c has the command line. */
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -88,6 +88,10 @@ extern const struct messages plain_messages;
 void run_streams(struct load *load);
 void run_pingpong(struct load *load);
 void run_duplex(struct load *load);
+
+/* messages.c */
+
+void run_messages(struct load *load);
 
 /* http.c */
 

@@ -140,6 +140,33 @@ def test_times_have_three_digits_and_a_unit(report, nanoseconds, text) -> None:
     assert report.time_text(nanoseconds) == text
 
 
+def test_the_time_of_a_page_is_divided_among_its_cases(case, monkeypatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(case.time, "monotonic", lambda: now)
+    rounds, counts = case.Rounds(3, 5, seconds=30.0), []
+    for seconds, least in ((1.0, 1), (9.0, 1), (20.0, 2)):
+        counts.append(0)
+        for _ in rounds.of_next_case(least):
+            counts[-1] += 1
+            now += seconds
+    # The first leaves five seconds to both others; the second leaves none to the last.
+    assert counts == [5, 2, 2]
+
+
+def test_the_worst_message_is_that_with_the_worst_ratio(harness, case) -> None:
+    page = import_module("bench.bench_messages")
+    names, more = (page.AUTO, *page.ENGINES), case.Quantity("MB/s", True)
+    results = []
+    for what, samples in (("small", (8.0, 4.0, 10.0)), ("large", (9.0, 10.0, 1.0))):
+        found = [
+            harness.Measurement(name, "", "right", [each]) for name, each in zip(names, samples, strict=True)
+        ]
+        results.append(harness.Result("messages", f"{what}: pace", more, [], found))
+    found = page.worst(results, ": pace")
+    assert (found.what, found.ours.samples) == ("worst: small: pace", [1.25])
+    assert page.worst(results, ": nothing").ours.verdict == "failed: nothing"
+
+
 def test_every_round_samples_each_contender_in_turn(harness) -> None:
     asked: list[tuple[str, ...]] = []
 
@@ -310,15 +337,14 @@ def test_every_relay_is_put_under_the_load_and_its_answers_are_checked(load, mon
         ),
         relays.Relay("wrong", lambda ports, folder: [sys.executable, "-c", WRONG_RELAY, *map(str, ports)]),
     ]
-    of_a_kind = {
-        case.kind: case for case in import_module("bench.bench_relay").loads() if "beside" not in case.options
-    }
+    pages = [import_module(f"bench.bench_{name}") for name in ("messages", "relay", "relay_latency")]
+    of_a_kind = {case.kind: case for page in pages for case in page.loads() if "beside" not in case.options}
     cases = [
         of_a_kind[kind]._replace(options={"seconds": 0.02, "connections": 2})
-        for kind in ("bulk", "pingpong", "connects", "duplex")
+        for kind in ("bulk", "messages", "pingpong", "connects", "duplex")
     ]
     results = list(load.measure_loads("tiny", contenders, cases, 1))
-    assert len(results) == 6
+    assert len(results) == 10
     for result in results:
         found = {item.name: (item.verdict, len(item.samples)) for item in result.measurements}
         assert found["fastnet pure"] == found["asyncio"] == ("right", 1)
@@ -347,7 +373,7 @@ def test_http_relays_are_judged_by_the_host_that_arrives(load, monkeypatch) -> N
         case._replace(options={**case.options, "seconds": 0.02})
         for case in import_module("bench.bench_http_head").loads()
     ]
-    requests, responses, _ = load.measure_loads("tiny", contenders, cases, 1)
+    requests, responses, *_ = load.measure_loads("tiny", contenders, cases, 1)
     verdicts = {item.name: item.verdict.partition(":")[0] for item in requests.measurements}
     assert verdicts == {"rewriting": "right", "plain": "right", "not rewriting": "failed", "direct": "right"}
     assert {item.verdict for item in responses.measurements} == {"right"}
