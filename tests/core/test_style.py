@@ -98,7 +98,7 @@ COUNTED = (
 )
 COUNT = re.compile(rf"\{{([^{{}}]+)\}}((?: [a-z-]+){{0,2}}? (?:{COUNTED.replace(' ', '|')}))\b")
 NO_COUNT = re.compile(
-    r"[A-Z_.0-9]+(?:\[kind\])?|(?:self\.)?name|timeout:g|plan\.rate:,\.0f|link\.mtu|start|scan\..*|', '.*"
+    r"[A-Z_.0-9]+(?:\[kind\]|:,)?|(?:self\.)?name|timeout:g|plan\.rate:,\.0f|link\.mtu|start|scan\..*|', '.*"
 )
 """Constants and numbers that are never 1, and words that are no number."""
 
