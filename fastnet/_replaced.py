@@ -2,7 +2,8 @@
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from stat import S_ISREG
 
 from fastnet._limits import path_text
@@ -25,10 +26,10 @@ class ReplacedFile:
     def check(self) -> None:
         """Find out whether the file can be written, and leave it as it is. Raises OSError."""
         try:
-            os.unlink(self._new_file(b""))
-        except OSError as error:
-            if error.errno != errno.EACCES or os.geteuid():
-                error.filename = self.path
+            with self._named():
+                os.unlink(self._new_file(b""))
+        except PermissionError as error:
+            if os.geteuid():
                 raise
             folder = os.path.dirname(self.path)
             raise NotPermitted(
@@ -39,11 +40,21 @@ class ReplacedFile:
 
     def replace(self, content: bytes) -> None:
         """Replace the content. Raises OSError, and leaves the file as it was."""
-        new = self._new_file(content)
+        with self._named():
+            new = self._new_file(content)
+            try:
+                os.rename(new, self.path)
+            except BaseException:
+                os.unlink(new)
+                raise
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """An error has the path of the file, not of the one that replaces it."""
         try:
-            os.rename(new, self.path)
-        except BaseException:
-            os.unlink(new)
+            yield
+        except OSError as error:
+            error.filename, error.filename2 = self.path, None
             raise
 
     def _new_file(self, content: bytes) -> str:

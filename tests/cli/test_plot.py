@@ -12,11 +12,13 @@ from types import ModuleType
 
 import pytest
 from environment import Run
+from forwarding import assert_soon
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = [pytest.mark.xdist_group("icmp"), pytest.mark.usefixtures("matplotlib")]
 NOBODY = 65534
-COMMANDS = ("ping -q -c1",)
+WIDTHS = {"ping": 1200, "sweep": 820}
+COMMANDS = ("ping -q -c1", "sweep")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_a_picture_without_display_home_and_cache(
     ran = fastnet(*command.split(), "127.0.0.1", f"--plot={path}", env=home | display)
     assert (ran.returncode, ran.stderr) == (0, plain.stderr)
     assert ran.stdout.count("\n") == plain.stdout.count("\n")
-    assert png_size(path)[0] == 1200
+    assert png_size(path)[0] == WIDTHS[command.split()[0]]
     assert path.stat().st_mode & 0o777 == 0o644
     assert [*tmp_path.iterdir()] == [path]
 
@@ -52,6 +54,39 @@ def test_sizes_of_a_ping(fastnet: Run, tmp_path: Path, root: None) -> None:
     for count, height in ((1, 450), (4, 1130)):
         assert fastnet("ping", "-qc1", *hosts[:count], f"--plot={path}").returncode == 0
         assert png_size(path) == (1200, height)
+
+
+def test_sizes_of_a_sweep(fastnet: Run, tmp_path: Path, root: None) -> None:
+    path = tmp_path / "x.png"
+    for targets, size in (("127.0.0.0/30", (820, 678)), ("127.0.0.0/24", (1100, 1226))):
+        assert fastnet("sweep", targets, f"--plot={path}").returncode == 0
+        assert png_size(path) == size
+
+
+def test_each_round_of_a_sweep_replaces_the_picture_and_goes_on_if_it_cannot(
+    tmp_path: Path, root: None
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / "x.png"
+    words = ("sweep", "--every=1ms", f"--plot={path}", "127.0.0.1")
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            assert_soon(path.exists)
+            folder.rename(tmp_path / "away")
+            told = f"fastnet sweep: {path}: No such file or directory: it is left as it was\n"
+            while process.stderr.readline() != told:
+                assert process.poll() is None
+            folder.mkdir()
+            assert_soon(path.exists)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert png_size(path) == (820, 404)
 
 
 def test_ctrl_c_draws_what_there_is(tmp_path: Path, root: None) -> None:
@@ -107,6 +142,7 @@ def test_without_the_package(fastnet: Run, tmp_path: Path, command: str) -> None
     ("words", "line"),
     [
         ("ping --mtu 127.0.0.1", "--plot: not with --mtu"),
+        ("sweep --distributed=127.0.0.1:1 127.0.0.1", "--plot: not with --distributed"),
         ("ping --distributed=127.0.0.1:1 127.0.0.1", "--plot: not with --distributed"),
         (
             f"ping {' '.join(f'127.0.0.{number}' for number in range(17))}",

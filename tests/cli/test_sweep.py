@@ -206,8 +206,8 @@ def test_each(prepared: Hosts, fastnet: Run, row: Row) -> None:
 
 
 def test_every_option_is_used_and_every_key_documented() -> None:
-    """Those of a cluster and of metrics are in files of their own."""
-    names = ("*/test_distributed*.py", "cli/test_textfile.py")
+    """Those of a cluster, of metrics and of pictures are in files of their own."""
+    names = ("*/test_distributed*.py", "cli/test_plot.py", "cli/test_textfile.py")
     texts = [path.read_text() for name in names for path in Path(__file__).parents[1].glob(name)]
     elsewhere = {*re.findall(r'"(--?[a-z-]+)', "".join(texts))}
     assert options_of("sweep") - options_in(USES) - elsewhere == set()

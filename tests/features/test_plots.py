@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,12 @@ import pytest
 
 from fastnet._ping import Destination, PingResult, Reply, Summary
 from fastnet._plots import ping as ping_plot
+from fastnet._plots import sweep as sweep_plot
 from fastnet._plots.picture import Picture, ms_text, shortened
+from fastnet._sweep import STATES
+from fastnet._sweep.result import Counts, Run
 from fastnet.errors import InvalidArgument
+from fastnet.targets import Targets
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ADDRESS = "192.0.2.1"
@@ -215,3 +220,136 @@ class TestPing:
         Picture(str(path)).write(1200, 450, lambda figure: ping_plot.draw(figure, [result], [series]))
         assert path.stat().st_size < 200_000
         assert b"<image" in path.read_bytes()
+
+
+class Swept:
+    """What a picture needs of a sweep's result: the states are by the address's index."""
+
+    def __init__(self, *texts: str, states: Callable[[int], str], shard: tuple[int, int] = (1, 1)) -> None:
+        self.targets = Targets(*texts, strict=False)
+        self._indices = range(shard[0] - 1, self.targets.size, shard[1])
+        codes = bytes(STATES.index(states(index)) for index in self._indices)
+        self.states = codes + bytes(len(self.targets.unresolved))
+        self.counts = Counts(*(self.states.count(STATES.index(name)) for name in COUNTED))
+        self.decided_before = ["x"] * self.states.count(STATES.index("decided before"))
+
+    def runs(self) -> list[Run]:
+        made: list[Run] = []
+        for family, first, count in self.targets.stretches(self._indices):
+            begin = made[-1].begin + made[-1].size if made else 0
+            made.append(Run(begin, count, family, first, self._indices.step, memoryview(b""), None, None))
+        return made
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, index: int) -> Any:
+        return Destination("", self.targets[self._indices[index]], "", None)  # whose address is asked for
+
+
+COUNTED = ("alive", "inactive", "unreachable", "not probed")
+NO_TARGET, DECIDED, INACTIVE, NOT_PROBED, UNREACHABLE, ALIVE = range(6)
+
+
+class TestSweep:
+    def drawn(self, figure: Any, result: Any) -> tuple[sweep_plot.Map, dict[str, list[list[int]]]]:
+        """The map, and the cells of each square under its label."""
+        drawn = sweep_plot.map_of(result)
+        sweep_plot.draw(figure, result, drawn)
+        (axes,) = figure.axes
+        labels = [text.get_text() for text in axes.texts]
+        return drawn, dict(zip(labels, (image.get_array().tolist() for image in axes.images), strict=True))
+
+    @pytest.mark.parametrize("bits", range(9))
+    def test_the_curve_goes_from_cell_to_neighbour_and_fills_the_space(self, bits: int) -> None:
+        columns, rows = (array.tolist() for array in sweep_plot.hilbert(bits))
+        places = [*zip(columns, rows, strict=True)]
+        assert places[0] == (0, 0)
+        assert {*places} == {(x, y) for x in range(1 << (bits + 1) // 2) for y in range(1 << bits // 2)}
+        steps = {abs(a - c) + abs(b - d) for (a, b), (c, d) in itertools.pairwise(places)}
+        assert steps <= {1}
+
+    def test_a_prefix(self, figure: Any) -> None:
+        states = ("alive", "inactive", "unreachable", "not probed")
+        drawn, squares = self.drawn(figure, Swept("10.0.0.4/30", states=lambda index: states[index]))
+        assert squares == {
+            "10.0.0.4": [[ALIVE]],
+            "10.0.0.5": [[INACTIVE]],
+            "10.0.0.6": [[UNREACHABLE]],
+            "10.0.0.7": [[NOT_PROBED]],
+        }
+        assert (drawn.together, drawn.base) == (1, 0x0A000004)
+        title, note = (text.get_text() for text in figure.texts)
+        assert title == "10.0.0.4/30: 4 targets"
+        assert note == "Addresses along a Hilbert curve from the upper left"
+        words = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert words == ["alive: 1", "unreachable: 1", "not probed: 1", "inactive: 1"]
+        (curve,) = figure.axes[0].get_lines()
+        assert curve.get_xdata().tolist() == [128, 384, 384, 128]
+
+    def test_each_address_is_in_the_square_of_its_prefix(self, figure: Any) -> None:
+        result = Swept("10.0.0.0/24", states=lambda index: "alive" if 32 <= index < 48 else "inactive")
+        _, squares = self.drawn(figure, result)
+        assert len(squares) == 16
+        for label, cells in squares.items():
+            assert {cell for row in cells for cell in row} == {ALIVE if label == "10.0.0.32/28" else INACTIVE}
+
+    @pytest.mark.parametrize(
+        ("length", "squares", "size"), [(25, 8, (1100, 678)), (29, 8, (1100, 678)), (31, 2, (820, 404))]
+    )
+    def test_an_odd_length_is_half_a_square(
+        self, figure: Any, length: int, squares: int, size: tuple[int, int]
+    ) -> None:
+        drawn, found = self.drawn(figure, Swept(f"10.0.0.0/{length}", states=lambda _: "alive"))
+        assert len(found) == squares
+        assert sweep_plot.size_of(drawn) == size
+
+    def test_a_large_space_has_cells_of_several(self, figure: Any) -> None:
+        rare = {7: "alive", 9: "unreachable"}
+        result = Swept("10.0.0.0/13", states=lambda index: rare.get(index, "inactive"))
+        drawn, squares = self.drawn(figure, result)
+        assert (len(drawn.cells), drawn.together) == (1 << 18, 2)
+        assert drawn.cells[:6].tolist() == [INACTIVE, INACTIVE, INACTIVE, ALIVE, UNREACHABLE, INACTIVE]
+        assert {*drawn.cells[6:].tolist()} == {INACTIVE}
+        assert [*squares][1] == "10.0.128.0/17"
+        assert figure.texts[1].get_text().endswith("; a cell is 2 addresses, alive if one of them is")
+
+    def test_gaps_are_no_targets(self, figure: Any) -> None:
+        drawn, _ = self.drawn(figure, Swept("10.0.0.0/30", "10.0.0.12/30", states=lambda _: "inactive"))
+        assert drawn.cells.tolist() == [INACTIVE] * 4 + [NO_TARGET] * 8 + [INACTIVE] * 4
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["inactive: 8", "no target"]
+
+    def test_a_list_has_the_targets_one_after_the_other(self, figure: Any) -> None:
+        texts = ("10.0.0.1-3", "192.168.0.0/31", "fd00::1", "no..name")
+        result = Swept(*texts, states=lambda index: "alive" if index == 5 else "inactive")
+        drawn, squares = self.drawn(figure, result)
+        assert drawn.base is None
+        assert drawn.cells.tolist() == [INACTIVE] * 5 + [ALIVE, NO_TARGET, NO_TARGET]
+        first = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "192.168.0.0", "192.168.0.1", "fd00::1")
+        assert (*squares,) == first
+        title, note = (text.get_text() for text in figure.texts)
+        assert title == "10.0.0.1-10.0.0.3, 192.168.0.0/31, fd00::1: 6 targets"
+        assert note == "The targets one after the other along a Hilbert curve from the upper left"
+        words = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert words == ["alive: 1", "inactive: 5", "no target"]
+
+    def test_a_shard_and_targets_decided_before(self, figure: Any) -> None:
+        result = Swept("fd00::/124", states=lambda index: "decided before", shard=(2, 4))
+        drawn, squares = self.drawn(figure, result)
+        assert drawn.cells.tolist() == [NO_TARGET, DECIDED, NO_TARGET, NO_TARGET] * 4
+        assert [*squares][1] == "fd00::1"
+        words = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert words == ["decided before: 4", "no target"]
+
+    def test_one(self, figure: Any) -> None:
+        _, squares = self.drawn(figure, Swept("::1", states=lambda _: "alive"))
+        assert squares == {"::1": [[ALIVE]]}
+        assert figure.texts[0].get_text() == "::1: 1 target"
+
+    def test_colours_differ_in_brightness(self) -> None:
+        """By Rec. 709: also in print without colours, no two states look the same."""
+        lights = []
+        for _, color in sweep_plot._SHOWN:
+            red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+            lights.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+        assert all(abs(one - other) > 10 for one, other in itertools.combinations(lights, 2)), lights

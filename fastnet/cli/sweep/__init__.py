@@ -11,11 +11,12 @@ from fastnet._contract.values import counted
 from fastnet._sweep import STATES, StateFile, Sweep, SweepResult, rounds
 from fastnet._sweep.result import UNDECIDED
 from fastnet._typing import TYPE_CHECKING
-from fastnet.cli import exits
+from fastnet.cli import describe, exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
 from fastnet.cli.listing import Listing
 from fastnet.cli.output import clear_drawn, remark
+from fastnet.cli.plotting import picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
@@ -26,6 +27,7 @@ from fastnet.errors import InvalidArgument, NameNotResolved
 from fastnet.targets import Targets
 
 if TYPE_CHECKING:
+    from fastnet._plots.sweep import SweepPlot
     from fastnet._sweep.metrics import SweepMetrics
 
 INTERMIXED = True
@@ -51,12 +53,14 @@ def run(args: Arguments) -> int:
 
 
 def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> int:
-    metrics = metrics_of(args)
+    metrics, plot = metrics_of(args), plot_of(args)
     with open_sweep(targets, args, state) as running:
-        command = Command(args, running, state, output_for(args, targets), metrics)
+        command = Command(args, running, state, output_for(args, targets), metrics, plot)
         _core.drop_capabilities()
         if metrics:
             metrics.begin()
+        if plot:
+            plot.begin()
         if args.verbose:
             for note in running.notes:
                 remark(note)
@@ -95,6 +99,16 @@ def metrics_of(args: Arguments) -> "SweepMetrics | None":
     return SweepMetrics(textfile)
 
 
+def plot_of(args: Arguments) -> "SweepPlot | None":
+    """What ``--plot`` draws."""
+    picture = picture_of(args)
+    if picture is None:
+        return None
+    from fastnet._plots.sweep import SweepPlot  # only here: rarely needed
+
+    return SweepPlot(picture)
+
+
 def open_sweep(targets: Targets, args: Arguments, state: StateFile | None) -> Sweep:
     names = ("timeout", "retries", "rate", "engine", "seed", "shard", "interface")
     decided, repeated = state.decided if state else None, args.every is not None
@@ -111,9 +125,10 @@ class Command:
         state: StateFile | None,
         output: Output,
         metrics: "SweepMetrics | None",
+        plot: "SweepPlot | None",
     ) -> None:
         self._args, self._running, self._state, self._output = args, running, state, output
-        self._metrics = metrics
+        self._metrics, self._plot = metrics, plot
         self._before: SweepResult | None = None
         self._interrupted = False
         self._failure: OSError | None = None
@@ -139,6 +154,8 @@ class Command:
         self._before = result
         self._output.end(result)
         self._sum_up(result)
+        if self._plot:
+            self._draw(self._plot, result)
         if self._failure:
             raise self._failure
         return not self._interrupted  # which may have come after the last verdict
@@ -172,6 +189,15 @@ class Command:
         else:
             state.save(self._running.decided())
             remark(f"{state.path} has what is left: the same command goes on from there")
+
+    def _draw(self, plot: "SweepPlot", result: SweepResult) -> None:
+        """Raises OSError if the picture can't be written, unless there are more rounds."""
+        try:
+            plot.write(result)
+        except OSError as error:
+            if self._args.every is None:
+                raise
+            remark(f"fastnet sweep: {describe(error)}: it is left as it was")
 
     def _states(self, result: SweepResult) -> bytes:
         return result.known_states() if self._before is None else result.changed_states(self._before)

@@ -4,12 +4,13 @@ from fastnet._sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_
 from fastnet._typing import Any
 from fastnet.cli.arguments import add_family, duration, integer, interface, number
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
+from fastnet.cli.plotting import add_plot
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.textfile import add_textfile
 from fastnet.errors import InvalidArgument
 
 _OPTIONS_OF_DISTRIBUTED = ("mode", "vantage-rate", "output", "dry-run", "include-special", "differing")
-_NEVER_DISTRIBUTED = ("shard", "resume", "every", "xml", "stream", "textfile")
+_NEVER_DISTRIBUTED = ("shard", "resume", "every", "xml", "stream", "textfile", "plot")
 
 
 def add_options(parser: Parser) -> None:
@@ -111,6 +112,7 @@ def _add_output(group: Any) -> None:
     )
     group.add_argument("--stream", action="store_true", help="verdicts as they are known, in no order")
     add_textfile(group)
+    add_plot(group, "the targets by their state along a Hilbert curve")
 
 
 def _add_distributed(group: Any) -> None:
