@@ -1,4 +1,4 @@
-"""Measure fastnet beside its peers, all in one session: a table, a JSON file and a plot."""
+"""Measure fastnet beside its peers, all in one session: a table, a JSON file and pictures."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar=("A", "B"),
         help="print what got worse or better from one session's JSON file to another's, and end",
     )
-    parser.add_argument("--no-plot", action="store_true", help="draw no picture beside the JSON file")
+    parser.add_argument("--no-plot", action="store_true", help="draw no pictures beside the JSON file")
     args = parser.parse_args(arguments)
     if unknown := [page for page in args.pages if page not in pages()]:
         parser.error(f"no page {', '.join(unknown)}: there are {', '.join(pages())}")
@@ -110,12 +110,12 @@ def measure(page: str, names: Sequence[str], rounds: int) -> list[Result]:
 
 def plot(results: Sequence[Result], path: Path) -> None:
     try:
-        from bench._plot import draw
+        from bench._plot import draw_pages
     except ModuleNotFoundError as error:
-        remark(f"no plot: {error}")
+        remark(f"no pictures: {error}")
         return
-    draw(results, path)
-    print(f"plot: {path}")
+    for picture in draw_pages(results, path):
+        print(f"picture: {picture}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

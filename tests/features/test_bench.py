@@ -256,6 +256,31 @@ def test_other_quantities_keep_their_unit(case, report, value, text) -> None:
     assert report.value_text(value, case.Quantity("B")) == text
 
 
+def test_each_page_has_a_picture(harness, case, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    plot = import_module("bench._plot")
+    ours = harness.Measurement("fastnet pure", "", "right", [10.0])
+    peers = [
+        harness.Measurement("slow", "", "right", [900.0]),
+        harness.Measurement("zmap", "", "found 3 of 4", [5.0]),
+        harness.Measurement("absent", "", "not installed: absent", []),
+    ]
+    goal = case.Goal(0.1, of=("slow",))
+    results = [
+        harness.Result("one", "work", case.NANOSECONDS, [goal], [ours, *peers]),
+        harness.Result("one", "nothing", case.Quantity("B"), [], [ours._replace(samples=[0.0])]),
+        harness.Result("other", "failed", case.NANOSECONDS, [], [ours._replace(samples=[])]),
+    ]
+    assert [plot.label(results[0], each) for each in plot.order(results[0])] == [
+        "5.00 ns (0.50 x), found 3 of 4",
+        "10.0 ns",
+        "900 ns (90 x)",
+    ]
+    pictures = plot.draw_pages(results, tmp_path / "session.png")
+    assert [picture.name for picture in pictures] == ["session-one.png", "session-other.png"]
+    assert {picture.read_bytes()[:4] for picture in pictures} == {b"\x89PNG"}
+
+
 def test_the_command_lists_its_pages() -> None:
     ran = run("-m", "bench", "--list")
     assert (ran.returncode, ran.stderr) == (0, "")
