@@ -7,13 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from copy import copy
+from gzip import GzipFile
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 from setuptools.errors import BaseError, CCompilerError
 
 CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-missing-field-initializers"]
@@ -21,6 +25,8 @@ CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-missing-field-initializer
 DEBUG = "-g" in os.environ.get("CFLAGS", "").split()
 """Whether to keep debugging information, which is three quarters of a wheel and names the build's folders."""
 BUILD_MODES = ("native", "pure")
+RELEASE_TIME = 946684800
+"""The time of all files of an sdist, without SOURCE_DATE_EPOCH: the year 2000."""
 SHARE = "build/share"
 WHY_PURE = "fastnet/_native/why_pure.txt"
 """Written by a build without extensions, for ``fastnet --version``: the reason."""
@@ -101,6 +107,30 @@ class BuildAllOrNothing(build_ext):
         self.get_finalized_command("bdist_wheel").root_is_pure = True
 
 
+class SameBytes(sdist):
+    """Makes the same archive of the same files: when, where and by whom it was made is not in it."""
+
+    def make_archive(self, base_name: str, format: str, *given: Any, base_dir: str, **named: Any) -> str:
+        if format != "gztar":
+            return super().make_archive(base_name, format, *given, base_dir=base_dir, **named)
+        path, when = f"{base_name}.tar.gz", int(os.environ.get("SOURCE_DATE_EPOCH", RELEASE_TIME))
+
+        def normalized(member: tarfile.TarInfo) -> tarfile.TarInfo:
+            member.mode = 0o755 if member.mode & 0o100 else 0o644
+            member.mtime = when
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            return member
+
+        with (
+            open(path, "wb") as file,
+            GzipFile("", "wb", fileobj=file, mtime=when) as packed,
+            tarfile.open(fileobj=packed, mode="w", dereference=True) as archive,
+        ):
+            archive.add(base_dir, filter=normalized)  # a folder's files in order
+        return path
+
+
 class BuildPython(build_py):
     """Notes that a build without extensions was asked for."""
 
@@ -160,5 +190,5 @@ setup(
     project_urls=urls(),
     data_files=manuals(),
     ext_modules=[] if build_mode() == "pure" else cythonized(),
-    cmdclass={"build_ext": BuildAllOrNothing, "build_py": BuildPython},
+    cmdclass={"build_ext": BuildAllOrNothing, "build_py": BuildPython, "sdist": SameBytes},
 )

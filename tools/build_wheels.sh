@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds into dist/ what a release has, for the Pythons at hand: the sdist, from it one native wheel a Python,
 # repaired by auditwheel, and the pure wheel. cibuildwheel does the same for all Pythons and systems. The same sources
-# and SOURCE_DATE_EPOCH (by default the commit's time) give wheels of the same bytes.
+# and SOURCE_DATE_EPOCH (by default the commit's time) give files of the same bytes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}

@@ -45,9 +45,13 @@ check_configuration() {
     "$tools/towncrier" build --draft --version "$(basename dist/*.tar.gz .tar.gz | cut -d- -f2)"
 }
 
-# Another build of the first Python's wheel and of the pure one, which pip does in another folder, has the same bytes.
+# Another build of the sdist, in a clone with other rights, of the first Python's wheel and of the pure one, which pip
+# does in another folder, has the same bytes.
 check_again() {
     local again=$room/again wheel
+    (umask 077 && git clone --quiet . "$again/clone")
+    build/wheel-tools/bin/python -m build --quiet --sdist --outdir "$again" "$again/clone"
+    cmp "$again"/*.tar.gz dist/*.tar.gz
     FASTNET_BUILD=native "$tools/pip" --python "${pythons[0]}" wheel --quiet --no-deps --wheel-dir "$again" dist/*.tar.gz
     PATH="$tools:$PATH" "$tools/auditwheel" repair --strip --wheel-dir "$again/repaired" "$again"/*.whl
     FASTNET_BUILD=pure "$tools/pip" wheel --quiet --no-deps --wheel-dir "$again/repaired" dist/*.tar.gz

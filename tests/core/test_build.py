@@ -206,11 +206,35 @@ def test_a_fallback_leaves_nothing_of_an_earlier_build(small_tree: Path, quick_c
     assert [*small_tree.rglob("*.so")] == []
 
 
-def test_an_sdist_has_what_builds_and_tests_it(tree: Path) -> None:
+def build_sdist(tree: Path, mode: str, **environment: str) -> Path:
     code = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
-    built = run(tree, "-c", code, mode="", env=BROKEN_COMPILER)
+    built = run(tree, "-c", code, mode=mode, env=environment)
     assert built.returncode == 0, built.stdout
     (path,) = (tree / "dist").glob("*.tar.gz")
+    return path
+
+
+def test_an_sdist_has_the_same_bytes_wherever_it_is_built(copy_tree: Callable[[], Path]) -> None:
+    tree, other = copy_tree(), copy_tree()
+    for path in (other, *other.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o700)  # as of another umask
+        os.utime(path, (1, 1))
+    when = {"SOURCE_DATE_EPOCH": "1700000000"}
+    built = [build_sdist(each, "pure", **when, USER=each.parent.name) for each in (tree, other)]
+    assert built[0].read_bytes() == built[1].read_bytes()
+    assert int.from_bytes(built[0].read_bytes()[4:8], "little") == 1700000000  # RFC 1952, section 2.3
+    with tarfile.open(built[0]) as archive:
+        members = archive.getmembers()
+    assert [each.name for each in members] == sorted(
+        (each.name for each in members), key=lambda name: name.split("/")
+    )
+    assert {(each.mtime, each.uid, each.gid, each.uname, each.gname) for each in members} == {
+        (1700000000, 0, 0, "", "")
+    }
+
+
+def test_an_sdist_has_what_builds_and_tests_it(tree: Path) -> None:
+    path = build_sdist(tree, "", **BROKEN_COMPILER)
     with tarfile.open(path) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
     for folder in ("bench", "csrc", "docs", "examples", "fastnet", "tests", "tools"):
