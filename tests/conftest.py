@@ -71,7 +71,6 @@ ONCE = (
     "*/test_ipv6_explain.py",
     "*/test_parsers.py",
     "*/test_portscan*.py",
-    "*/test_types.py",
     "*/test_wait*.py",
 )
 

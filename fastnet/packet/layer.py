@@ -30,11 +30,20 @@ class Layer(Typed, _core.Layer):
         _core.define_layer(cls, kind, message)
 
 
+class _Signature:
+    """The constructor's arguments, which some Pythons would take from ``__new__``."""
+
+    def __get__(self, layer: object, owner: type["_Bytes"]) -> Any:
+        from inspect import signature
+
+        return signature(owner.__init__.__get__(owner))
+
+
 class _Bytes(Layer):
     __slots__ = ()
 
     data: Data = Data(0, default=b"")
-    __signature__: Any = None
+    __signature__: Any = _Signature()
 
     def __init__(self, data: bytes = b"", /) -> None:
         super().__init__(data=data)

@@ -72,9 +72,14 @@ def test_zsh_completes(share: Path, peer: Peer, typed: str, completed: str) -> N
     """On a terminal: zsh completes only there."""
     functions = share / "zsh/site-functions"
     setup = f"PS1=; fpath=({functions} $fpath); autoload -Uz compinit; compinit -uD; echo rea''dy"
+    shell = peer("zsh")
+    environment = {"TERM": "dumb", "PATH": os.environ["PATH"], "HOME": "/"}
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execve(peer("zsh"), ["zsh", "-f", "-i"], {"TERM": "dumb", "PATH": os.environ["PATH"], "HOME": "/"})
+        try:
+            os.execve(shell, ["zsh", "-f", "-i"], environment)
+        finally:
+            os._exit(1)
     try:
         os.write(terminal, f"{setup}\n".encode())
         read_until(terminal, b"ready\r\n")

@@ -69,6 +69,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.once
 def test_what_is_public_is_known_and_nothing_else(check: Check, folder: Path) -> None:
     right = [f"fastnet.{name}" for name in PUBLIC] + [f"aio.{name}" for name in aio.__all__]
     wrong = ["fastnet.TYPE_CHECKING", "aio.import_module"]
@@ -77,6 +78,7 @@ def test_what_is_public_is_known_and_nothing_else(check: Check, folder: Path) ->
     assert check(folder) == [("program.py", len(lines) - 1), ("program.py", len(lines))]
 
 
+@pytest.mark.once
 def test_what_is_wrong_is_found(check: Check, folder: Path) -> None:
     text = MISUSE.read_text()
     (folder / "misuse.py").write_text(text)
@@ -93,6 +95,7 @@ def examples(page: Path) -> list[str]:
     return [code for code in ("".join(each.source for each in prompted), *programs) if code]
 
 
+@pytest.mark.once
 def test_the_examples_of_the_pages_are_right(check: Check, folder: Path) -> None:
     for page in PAGES:
         for number, code in enumerate(examples(page)):
@@ -101,6 +104,7 @@ def test_the_examples_of_the_pages_are_right(check: Check, folder: Path) -> None
     assert check(folder) == []
 
 
+@pytest.mark.once
 def test_the_types_of_all_public_names_are_known(
     reference: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
