@@ -48,10 +48,11 @@ _HANGUL_PARTS = frozenset(map(chr, range(0x1160, 0x1200)))
 def prepare_streams() -> None:
     """Open standard streams that the shell's ``>&-`` has closed, and make all three accept any text.
 
-    Interface names, arguments and lists may have characters that are not in the encoding.
+    To read such an input, or to write a result to such an output, fails with EBADF. Interface names,
+    arguments and lists may have characters that are not in the encoding.
     """
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdin = sys.stdin or open(os.open(os.devnull, os.O_WRONLY))  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream, errors in (sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace"):
         if isinstance(stream, io.TextIOWrapper):
@@ -117,6 +118,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     for number, line in enumerate(lines):
         text = "  ".join(map(padded, line, widths)).rstrip()
         print(bold(text) if number == 0 else text)
+    sys.stdout.flush()
 
 
 def padded(text: str, width: int) -> str:

@@ -257,12 +257,6 @@ def test_a_full_disk(words: list[str], unbuffered: str) -> None:
     )
 
 
-def test_no_stdout_at_all() -> None:
-    shell = ["sh", "-c", '"$@" >&-', "sh", *COMMAND, "--version"]
-    ended = subprocess.run(shell, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False)
-    assert (ended.returncode, ended.stderr) == (0, b"")
-
-
 @pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
 @pytest.mark.parametrize(
     ("words", "code"),
