@@ -4,7 +4,8 @@ Dask moves and runs the work; a shard is a pure function of its targets, seed, p
 worker may run it again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from fastnet._coroutines import coroutine_of
 from fastnet._distributed.compared import Comparison, Sighting
@@ -16,7 +17,10 @@ from fastnet._distributed.vantages import Vantage
 from fastnet._limits import Host, Timeout
 from fastnet._ping.pinger import PingerOptions
 from fastnet._sweep.running import Swept
-from fastnet._typing import Any, Literal, Unpack, overload
+from fastnet._typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = [
     "MODES",
@@ -84,16 +88,10 @@ async def sweep_distributed_async(
 async def sweep_distributed_async(
     targets: Swept, *, client: Any, mode: str = "share", **options: Unpack[DistributedOptions]
 ) -> DistributedResult | Comparison:
-    """``fastnet.sweep_distributed`` as a coroutine, which works in short steps in a thread."""
-    import asyncio
-
-    running = await asyncio.to_thread(DistributedSweep, targets, client=client, mode=mode, **options)
-    try:
-        while not await asyncio.to_thread(running.run):
-            pass
-        return running.result()
-    finally:
-        await asyncio.to_thread(running.close)
+    """``fastnet.sweep_distributed`` as a coroutine, which works in a thread of its own."""
+    opened = partial(DistributedSweep, targets, client=client, mode=mode, **options)
+    result: DistributedResult | Comparison = await _finished(opened)
+    return result
 
 
 def ping_distributed(
@@ -149,10 +147,8 @@ async def ping_distributed_async(
     backoff: float = 1.5,
     **options: Unpack[PingerOptions],
 ) -> PingComparison:
-    """``fastnet.ping_distributed`` as a coroutine, which works in short steps in a thread."""
-    import asyncio
-
-    running = await asyncio.to_thread(
+    """``fastnet.ping_distributed`` as a coroutine, which works in a thread of its own."""
+    opened = partial(
         DistributedPing,
         hosts,
         client=client,
@@ -166,9 +162,29 @@ async def ping_distributed_async(
         backoff=backoff,
         **options,
     )
+    result: PingComparison = await _finished(opened)
+    return result
+
+
+async def _finished(opened: Callable[[], Any]) -> Any:
+    """The result of a sweep or pings that this opens. One thread runs it and closes it, between two steps."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    thread = ThreadPoolExecutor(1, "fastnet")
+    opening = thread.submit(opened)
     try:
-        while not await asyncio.to_thread(running.run):
+        running = await asyncio.wrap_future(opening)
+        while not await asyncio.wrap_future(thread.submit(running.run)):
             pass
         return running.result()
     finally:
-        await asyncio.to_thread(running.close)
+        closing = thread.submit(_close, opening)
+        thread.shutdown(wait=False)
+        if opening.done():  # else a cancelled caller would wait for a scheduler that is away
+            await asyncio.wrap_future(closing)
+
+
+def _close(opening: "Future[Any]") -> None:
+    if not opening.cancelled() and not opening.exception():
+        opening.result().close()

@@ -1,16 +1,21 @@
-"""The client's connection to a Dask scheduler, which may restart."""
+"""The client's connection to a Dask scheduler, which may restart, or hang."""
 
+import asyncio
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from fastnet._limits import check_text, quoted, several
 from fastnet._reference import reference
 from fastnet._typing import Any
-from fastnet.errors import InvalidArgument
+from fastnet.errors import InvalidArgument, NameNotResolved
 
 _FILES = 3
 _CONNECT_SECONDS = 10.0
 _AGAIN_SECONDS = 2.0
+_ANSWER_SECONDS = 2.0
+"""A scheduler or worker that does not answer in this time hangs; Dask itself waits without a limit."""
 _MOST_TTL = 60.0
 """A scheduler's ``worker-ttl`` in seconds, above which a worker that hangs is detected late."""
 
@@ -57,9 +62,23 @@ class Connection:
         if self._is_ours:
             self.client.close(timeout=_AGAIN_SECONDS)
 
+    def workers(self) -> dict[str, str]:
+        """The name of each worker that the scheduler lists, by address. Raises OSError if it hangs."""
+        listed = self.client.sync(
+            self.client.scheduler.identity, n_workers=-1, callback_timeout=_ANSWER_SECONDS
+        )
+        return {address: str(worker["name"]) for address, worker in listed["workers"].items()}
+
+    def call(self, function: Callable[[], object], address: str) -> Any:
+        """What the function returns or raises on a worker. Raises TimeoutError if the worker hangs."""
+        answers = self.client.run(
+            function, workers=[address], on_error="return", callback_timeout=_ANSWER_SECONDS
+        )
+        return answers[address]
+
     def limit_notes(self) -> Iterator[str]:
         """The consequences of the scheduler's settings that differ from those in ``docs/scale.md``."""
-        failures, ttl = self.client.run_on_scheduler(_limits)
+        failures, ttl = self.client.run_on_scheduler(_limits, callback_timeout=_CONNECT_SECONDS)
         if failures < 1:
             yield "the scheduler's allowed-failures is 0: the client submits a killed worker's shard again"
         if ttl is None or ttl > _MOST_TTL:
@@ -68,6 +87,7 @@ class Connection:
 
     def _opened(self, seconds: float) -> Any:
         try:
+            self._check_peer(seconds)
             return self._module.Client(
                 self._address, security=self._security, timeout=seconds, set_as_default=False
             )
@@ -79,17 +99,46 @@ class Connection:
         except ssl.SSLError as error:
             raise InvalidArgument(f"scheduler {quoted(self._address)}: {error}") from None
         except OSError as error:
-            # Dask's own error leaves out why: refused, or a name that does not resolve.
-            raise OSError(": ".join((str(error), *_root_of(error)))) from None
+            root = _root_of(error)
+            if isinstance(root, socket.gaierror):
+                unresolved = NameNotResolved(f"scheduler {quoted(self._address)}: {root.strerror}")
+                unresolved.errno = root.errno
+                raise unresolved from None
+            # Dask's own error leaves out why the connection failed.
+            why = [] if root is error else [getattr(root, "strerror", None) or str(root)]
+            raise OSError(": ".join((str(error), *why))) from None
+
+    def _check_peer(self, seconds: float) -> None:
+        """Connect once and ask who is there. Raises InvalidArgument for who is no scheduler, and OSError.
+
+        Dask's client waits without a limit for a peer that accepts a connection and is silent: its dashboard,
+        another server of HTTP, or a scheduler that hangs.
+        """
+        arguments = (self._security or self._module.Security()).get_connection_args("client")
+
+        async def identity() -> Any:
+            async with self._module.rpc(self._address, timeout=seconds, connection_args=arguments) as peer:
+                return await peer.identity()
+
+        async def limited() -> Any:
+            # What can't be reached in time has an error of its own, with the reason.
+            return await asyncio.wait_for(identity(), seconds + 1)
+
+        with ThreadPoolExecutor(1) as thread:  # the caller's may have a running event loop
+            try:
+                peer = thread.submit(asyncio.run, limited()).result()
+            except TimeoutError:
+                silent = f"scheduler {quoted(self._address)}: connected, but it does not answer as Dask does"
+                raise OSError(silent) from None
+        if peer["type"] != "Scheduler":
+            raise InvalidArgument(f"it is a {peer['type'].lower()} of Dask")
 
 
-def _root_of(error: BaseException) -> Iterator[str]:
-    """What an error ultimately came from, if from another one."""
-    root = error
-    while root.__cause__:
-        root = root.__cause__
-    if root is not error:
-        yield getattr(root, "strerror", None) or str(root)
+def _root_of(error: BaseException) -> BaseException:
+    """What an error ultimately came from."""
+    while error.__cause__:
+        error = error.__cause__
+    return error
 
 
 def _checked_files(address: str, files: tuple[str, str, str]) -> tuple[str, str, str]:

@@ -121,11 +121,7 @@ class Dispatch:
                 self._fill(lane, lane.among(usable), len(usable))
 
     def _refresh(self) -> None:
-        there = False
-        with suppress(OSError, TimeoutError):
-            there = self._connection.is_up()
-            if there:
-                self._vantages.refresh(self._connection.client)
+        there = self._is_there()
         now, usable = time.monotonic(), self._vantages.usable() if there else {}
         if there:
             self._give_back_stranded()
@@ -134,6 +130,16 @@ class Dispatch:
                 lane.last_there = now
             elif now - lane.last_there > self._absence or (there and self._is_left_out(lane)):
                 self._give_up(lane, there)
+
+    def _is_there(self) -> bool:
+        """Whether the scheduler is connected and answers with its workers."""
+        try:
+            if not self._connection.is_up():
+                return False
+            self._vantages.refresh(self._connection)
+        except OSError:
+            return False
+        return True
 
     def _is_left_out(self, lane: Lane) -> bool:
         """Whether all known vantages for a lane are left out, so that waiting is useless."""

@@ -95,7 +95,7 @@ class DistributedPing:
         self._vantages, self._connection = Vantages(wanted), Connection(client, tls)
         try:
             self.notes: list[str] = [*self._connection.limit_notes()]
-            self._vantages.wait(self._connection.client, absence)
+            self._vantages.wait(self._connection, absence)
         except BaseException:
             self._connection.close()
             raise

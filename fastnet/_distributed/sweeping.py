@@ -143,7 +143,7 @@ class DistributedSweep:
 
     def _begin(self, wanted: tuple[str, ...], output: str | os.PathLike[str] | None) -> None:
         self.notes: list[str] = [*self._connection.limit_notes()]
-        self._vantages.wait(self._connection.client, self._absence)
+        self._vantages.wait(self._connection, self._absence)
         self.notes.extend(self._vantages.absent_notes())
         usable = (*sorted(self._vantages.usable()),)
         names = wanted or usable

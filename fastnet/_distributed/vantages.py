@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from fastnet import __version__
+from fastnet._distributed.connection import Connection
 from fastnet._limits import check_text, several
 from fastnet._log import WARNING, log
 from fastnet._results import as_dict, shown
@@ -16,6 +17,8 @@ LABELS = "FASTNET_LABELS"
 
 
 _BETWEEN_SECONDS = 0.1
+_ASK_AGAIN_SECONDS = 10.0
+"""Time after which a worker that hung is asked again; the sweep waits for each answer."""
 
 
 class Vantage(NamedTuple):
@@ -64,27 +67,31 @@ class Vantages:
     def __init__(self, wanted: tuple[str, ...] = ()) -> None:
         self._wanted = wanted
         self._asked: dict[str, bool] = {}
-        """The address of each worker whose version was requested, and whether it can be used."""
+        """The address of each worker whose version is known, and whether it can be used."""
+        self._ask_at: dict[str, float] = {}
+        """When to request its version again from a worker that did not answer, by address."""
         self._names: dict[str, str] = {}
         """The name of each address that the scheduler now lists."""
         self.known: dict[str, Vantage] = {}
 
-    def refresh(self, client: Any) -> None:
+    def refresh(self, connection: Connection) -> None:
         """Request the list of workers from the scheduler, and the version from each new one."""
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-        names = {address: str(worker["name"]) for address, worker in workers.items()}
+        names = connection.workers()
         self._names = {
             address: name for address, name in names.items() if not self._wanted or name in self._wanted
         }
-        new = [address for address in self._names if address not in self._asked]
-        if new:
-            for address, answer in client.run(about, workers=new, on_error="return").items():
-                self._note(address, answer)
+        now = time.monotonic()
+        for address in self._names:
+            if address not in self._asked and self._ask_at.get(address, now) <= now:
+                try:
+                    self._note(address, connection.call(about, address))
+                except TimeoutError:
+                    self._ask_at[address] = now + _ASK_AGAIN_SECONDS
 
-    def wait(self, client: Any, absence: float) -> None:
+    def wait(self, connection: Connection, absence: float) -> None:
         """Wait until a vantage can be used. Raises VantagesLost if none can, or none comes in time."""
         until = time.monotonic() + absence
-        self.refresh(client)
+        self.refresh(connection)
         while not self.usable():
             problems = [f"{each.name}: {each.problem}" for each in self.report() if each.problem]
             if problems:
@@ -92,15 +99,17 @@ class Vantages:
             if time.monotonic() >= until:
                 raise VantagesLost(f"the scheduler has had no such worker for {absence:g} s")
             time.sleep(_BETWEEN_SECONDS)
-            self.refresh(client)
+            self.refresh(connection)
         for each in self.report():
             if each.problem:
                 log("distributed", WARNING, f"vantage {each.name} is left out: {each.problem}")
 
     def absent_notes(self) -> Iterator[str]:
-        """A remark for each vantage that is asked for and not there."""
+        """A remark for each vantage that does not answer, or that is asked for and not there."""
+        silent = {self._names[address] for address in self._ask_at if address in self._names} - {*self.known}
+        yield from (f"vantage {name}: it does not answer now" for name in sorted(silent))
         for name in dict.fromkeys(self._wanted):
-            if name not in self.known:
+            if name not in self.known and name not in silent:
                 yield f"vantage {name}: the scheduler has no worker of this name now"
 
     def _note(self, address: str, answer: Any) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from array import array
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from math import nan
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,14 +21,13 @@ from hypothesis import strategies as st
 import fastnet
 from fastnet._distributed.columns import ANOTHER_REASON, UNKNOWN, Columns, columns_of
 from fastnet._distributed.compared import Comparison
-from fastnet._distributed.dispatch import Dispatch, Lane, Work
 from fastnet._distributed.merged import DistributedResult, Memory, counts_of
 from fastnet._distributed.shard import Job, Refusal, sweep_shard
 from fastnet._distributed.spool import Spool
 from fastnet._distributed.sums import plan_of, rate_of_each, shard_count
 from fastnet._distributed.sweeping import Progress, without_special
 from fastnet._distributed.vantages import Vantage, Vantages, parse_labels
-from fastnet.errors import EngineMissing, InvalidArgument, VantagesLost
+from fastnet.errors import EngineMissing, InvalidArgument
 from fastnet.targets import Targets
 
 pytestmark = pytest.mark.once
@@ -220,26 +218,19 @@ def test_labels_of_a_vantage() -> None:
 
 
 def test_a_vantage_without_fastnet_or_of_another_version_is_named() -> None:
-    class Client:
-        def scheduler_info(self, n_workers: int) -> dict[str, object]:
-            return {
-                "workers": {
-                    f"tcp://{name}": {"name": name} for name in ("good", "bare", "old", "odd", "gone")
-                }
-            }
-
-        def run(self, function: Callable[[], object], workers: list[str], on_error: str) -> dict[str, object]:
-            assert on_error == "return"
-            return {
-                "tcp://good": (fastnet.__version__, "site=x"),
-                "tcp://bare": Exception("ModuleNotFoundError(\"No module named 'fastnet'\")"),
-                "tcp://old": ("0.0.1", ""),
-                "tcp://odd": Exception("SyntaxError()"),
-                "tcp://gone": OSError("away"),
-            }
-
+    answers = {
+        "tcp://good": (fastnet.__version__, "site=x"),
+        "tcp://bare": Exception("ModuleNotFoundError(\"No module named 'fastnet'\")"),
+        "tcp://old": ("0.0.1", ""),
+        "tcp://odd": Exception("SyntaxError()"),
+        "tcp://gone": OSError("away"),
+    }
+    connection = SimpleNamespace(
+        workers=lambda: {address: address.removeprefix("tcp://") for address in answers},
+        call=lambda function, address: answers[address],
+    )
     vantages = Vantages()
-    vantages.refresh(Client())
+    vantages.refresh(connection)  # type: ignore[arg-type]
     assert vantages.usable() == {"good": "tcp://good"}
     problems = {each.name: each.problem for each in vantages.report()}
     assert problems == {
@@ -436,147 +427,6 @@ def test_the_kubernetes_manifests_are_yaml(reference: Callable[[str], ModuleType
     for each in (manifests[0], manifests[2]):
         labels = each["spec"]["template"]["metadata"]["labels"]
         assert labels == each["spec"]["selector"]["matchLabels"]
-
-
-class Cluster:
-    """A cluster of the test's own: it lists its workers, and its tasks end when the test ends them."""
-
-    def __init__(self, names: str) -> None:
-        self.names = names
-        self.client, self.status = self, "running"
-        self.killed_worker: type[Exception] = KeyError
-        self.submitted: list[Task] = []
-
-    def is_up(self) -> bool:
-        return True
-
-    def scheduler_info(self, n_workers: int) -> dict[str, object]:
-        return {"workers": {f"tcp://{name}": {"name": name} for name in self.names}}
-
-    def run(self, function: object, workers: list[str], on_error: str) -> dict[str, object]:
-        return dict.fromkeys(workers, (fastnet.__version__, ""))
-
-    def submit(self, function: object, job: float, key: str, workers: list[str], pure: bool) -> Task:
-        self.submitted.append(Task(job, workers))
-        return self.submitted[-1]
-
-
-class Task:
-    def __init__(self, job: float, workers: list[str]) -> None:
-        self.job, self.workers, self.status = job, workers, "pending"
-        self.client = SimpleNamespace(status="running")
-        self.value: object = None
-
-    def add_done_callback(self, function: Callable[[object], None]) -> None:
-        self._done = function
-
-    def end(self, value: object) -> None:
-        self.value, self.status = value, "finished"
-        self._done(self)
-
-    def result(self, timeout: float) -> object:
-        if isinstance(self.value, Exception):
-            raise self.value
-        return self.value
-
-    def cancel(self) -> None:
-        self.status = "cancelled"
-
-    def release(self) -> None:
-        self.status = "released"
-
-
-def dispatch_of(cluster: Cluster, lanes: list[Lane], total: float | None, absence: float = 0.0) -> Dispatch:
-    """Its jobs are the rates; a result of False is one that another vantage is to complete."""
-    work = Work(
-        function=lambda job: None,
-        job=lambda lane, shard, rate: rate,
-        take=lambda lane, shard, result: bool(result),
-        tried=lambda shard: set(),
-        rate=lambda vantages: rate_of_each(total, None, vantages),
-    )
-    return Dispatch(cluster, Vantages(), lanes, work, total, absence)  # type: ignore[arg-type]
-
-
-@given(st.lists(st.sampled_from("abcde").map(lambda last: "abcde"[: "abcde".index(last) + 1]), max_size=8))
-def test_all_vantages_together_never_have_more_than_the_total_rate(crowds: list[str]) -> None:
-    cluster = Cluster("ab")
-    dispatch = dispatch_of(cluster, [Lane(None, range(30))], 900.0)
-    for crowd in crowds:
-        cluster.names = crowd
-        dispatch._refresh_at = 0.0
-        assert not dispatch.run(0.0)
-        running = [each for each in cluster.submitted if each.status == "pending"]
-        assert 0 < sum(each.job for each in running) <= 900.001
-        running[0].end(True)
-        dispatch.run(0.001)
-
-
-def test_a_shard_without_its_workers_is_given_to_others() -> None:
-    cluster = Cluster("a")
-    dispatch = dispatch_of(cluster, [Lane(None, [0])], None, 60.0)
-    dispatch.run(0.0)
-    cluster.names = "b"
-    dispatch._refresh_at = 0.0
-    dispatch.run(0.0)
-    assert [each.workers for each in cluster.submitted] == [["tcp://a"], ["tcp://b"]]
-    cluster.submitted[1].end(True)
-    assert dispatch.run(1.0)
-
-
-def test_a_shard_that_kills_its_workers_is_given_up_in_the_end() -> None:
-    cluster = Cluster("ab")
-    dispatch = dispatch_of(cluster, [Lane(None, [0])], None, 60.0)
-    for _ in range(4):
-        dispatch.run(0.0)
-        cluster.submitted[-1].end(KeyError("killed"))
-        dispatch.run(0.001)
-    dispatch.run(0.0)
-    cluster.submitted[-1].end(KeyError("killed"))
-    with pytest.raises(VantagesLost, match="shard 1: its workers were killed 5 times"):
-        dispatch.run(1.0)
-
-
-def test_a_task_that_the_scheduler_forgot_is_submitted_again() -> None:
-    cluster = Cluster("a")
-    dispatch = dispatch_of(cluster, [Lane("a", [0])], None, 60.0)
-    dispatch.run(0.0)
-    cluster.submitted[0].end(CancelledError())
-    dispatch.run(0.001)
-    dispatch.run(0.0)
-    cluster.submitted[1].end(True)
-    assert dispatch.run(1.0)
-
-
-def test_a_task_of_a_client_that_its_owner_closed_is_submitted_again() -> None:
-    cluster = Cluster("a")
-    dispatch = dispatch_of(cluster, [Lane("a", [0])], None, 60.0)
-    dispatch.run(0.0)
-    cluster.submitted[0].client.status = "closed"
-    cluster.submitted[0].end(RuntimeError("IOLoop is closed"))
-    dispatch.run(0.001)
-    dispatch.run(0.0)
-    cluster.submitted[1].end(RuntimeError("of the worker"))
-    with pytest.raises(RuntimeError, match="of the worker"):
-        dispatch.run(1.0)
-
-
-def test_a_vantage_that_stays_away_ends_its_own_lane_only() -> None:
-    cluster = Cluster("a")
-    away = Lane("b", [0, 1])
-    dispatch = dispatch_of(cluster, [Lane("a", [0]), away], None)
-    away.last_there -= 1.0
-    dispatch.run(0.0)
-    cluster.submitted[0].end(True)
-    assert dispatch.run(1.0)
-    assert len(cluster.submitted) == 1
-
-
-def test_no_vantage_at_all_is_an_error() -> None:
-    lane = Lane(None, [0])
-    lane.last_there -= 1.0
-    with pytest.raises(VantagesLost, match="no vantage has been there"):
-        dispatch_of(Cluster(""), [lane], None).run(0.0)
 
 
 def test_progress_has_what_is_found_by_whom_and_the_time_left() -> None:

@@ -231,6 +231,13 @@ with Client(scheduler) as client:
     compared = fastnet.sweep_distributed("10.200.0.0/28", client=client, mode="compare", **options)
     assert [each.seen_by for each in compared] == [("whole",)] * 16
     assert client.submit(abs, -2).result() == 2, "it is the caller's, and stays open"
+    worker = next(iter(client.scheduler_info()["workers"]))
+try:
+    fastnet.sweep_distributed("10.200.0.0/28", client=worker)
+except fastnet.errors.InvalidArgument as error:
+    assert "it is a worker of Dask" in str(error), error
+else:
+    raise AssertionError("a worker was taken for the scheduler")
 """
 
 

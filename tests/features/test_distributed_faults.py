@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +13,12 @@ from types import ModuleType
 import pytest
 
 import fastnet
+from fastnet._distributed import _finished, connection
 from fastnet._distributed.columns import Columns
 from fastnet._distributed.shard import Job, sweep_shard
 from fastnet._distributed.spool import Spool
 from fastnet.cli.output import print_table
-from fastnet.errors import InvalidArgument
+from fastnet.errors import InvalidArgument, NameNotResolved
 from fastnet.targets import Targets
 
 pytestmark = pytest.mark.once
@@ -57,3 +61,74 @@ def test_what_is_not_three_files_is_refused(reference: Callable[[str], ModuleTyp
     reference("distributed")
     with pytest.raises(InvalidArgument, match="tls"):
         fastnet.sweep_distributed("127.0.0.1", client="tls://127.0.0.1:1", tls=files)  # type: ignore[arg-type]
+
+
+def test_who_accepts_and_is_silent_is_no_scheduler(
+    reference: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference("distributed")
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(OSError, match="connected, but it does not answer as Dask does"):
+            fastnet.sweep_distributed("127.0.0.1", client=address)
+
+
+def test_a_scheduler_whose_name_does_not_resolve(
+    reference: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unresolved(self: object, seconds: float) -> None:
+        """What Dask raises after its attempts."""
+        raise OSError("Timed out") from socket.gaierror(socket.EAI_NONAME, "Name not known")
+
+    reference("distributed")
+    monkeypatch.setattr(connection.Connection, "_check_peer", unresolved)
+    with pytest.raises(NameNotResolved, match=r"scheduler 'tcp://a\.invalid:8786': Name not known") as raised:
+        fastnet.sweep_distributed("127.0.0.1", client="tcp://a.invalid:8786")
+    assert raised.value.errno == socket.EAI_NONAME
+
+
+class Steps:
+    """A sweep whose opening, or whose first step, lasts until the test ends it."""
+
+    def __init__(self, started: threading.Event, ends: threading.Event, opens_slowly: bool) -> None:
+        self.history: list[str] = []
+        self._started, self._ends, self._opens_slowly = started, ends, opens_slowly
+
+    def open(self) -> Steps:
+        if self._opens_slowly:
+            self._last("opened")
+        return self
+
+    def run(self) -> bool:
+        self._last("ran")
+        return False
+
+    def close(self) -> None:
+        self.history.append("closed")
+
+    def _last(self, what: str) -> None:
+        self._started.set()
+        self._ends.wait()
+        self.history.append(what)
+
+
+@pytest.mark.parametrize("opens_slowly", [True, False])
+def test_a_cancelled_coroutine_closes_its_sweep_after_its_step(opens_slowly: bool) -> None:
+    started, ends = threading.Event(), threading.Event()
+    steps = Steps(started, ends, opens_slowly)
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(_finished(steps.open))
+        await asyncio.to_thread(started.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert steps.history == []
+        ends.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    while steps.history[-1:] != ["closed"]:
+        time.sleep(0.01)
+    assert steps.history == ["opened" if opens_slowly else "ran", "closed"]
