@@ -1,6 +1,6 @@
 """Show each hop on the way to a host: by UDP, which needs no privilege, or by ICMP if permitted."""
 
-from functools import partial
+from functools import lru_cache, partial
 
 from fastnet._backend import probe as _core
 from fastnet._clock import now
@@ -12,10 +12,12 @@ from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu
+from fastnet.cli.plotting import add_plot, picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 
 if TYPE_CHECKING:
     from fastnet import _records as records
+    from fastnet._plots.trace import TracePlot
 
 OPTIONS = ("size", "tos", "source", "interface", "mark", "family", "engine")
 
@@ -54,6 +56,7 @@ def configure(parser: Parser) -> None:
     add_family(parser)
     parser.add_argument("--engine", choices=ENGINES, default="udp", help="kind of probe (udp)")
     parser.add_argument("-v", "--verbose", action="store_true", help="kind of socket, on stderr")
+    add_plot(parser, "the round-trip times and losses by hop")
     add_json(parser)
 
 
@@ -62,23 +65,46 @@ def run(args: Arguments) -> int:
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
     on_hop = partial(print_hop_json if args.json else print_hop, names=args.names)
+    plot, interrupted = plot_of(args), False
     with Tracer(args.host, args.max_hops, args.tries, args.timeout, mtu=args.mtu, **options) as tracer:
+        _core.drop_capabilities()
+        if plot:
+            plot.begin()
         try:
-            _core.drop_capabilities()
             if args.verbose:
                 remark(f"{tracer.host} is {tracer.address}, by a {tracer.engine} socket")
                 for note in tracer.notes:
                     remark(note)
             print_end(tracer.run(on_hop), args.json)
         except KeyboardInterrupt:
-            print_end(tracer.break_off(on_hop), args.json, interrupted=True)
-            return exits.INTERRUPTED
+            interrupted = True
+            print_end(tracer.break_off(on_hop), args.json, interrupted)
         except BrokenPipeError:
             raise
         except OSError:
             print_end(tracer.result, args.json, interrupted=True)
             raise
+        if plot:
+            plot.write(tracer.result)
+        if interrupted:
+            return exits.INTERRUPTED
         return exits.YES if tracer.result.reached else exits.NO
+
+
+def plot_of(args: Arguments) -> "TracePlot | None":
+    """What ``--plot`` draws."""
+    picture = picture_of(args)
+    if picture is None:
+        return None
+    from fastnet._plots.trace import TracePlot  # only here: rarely needed
+
+    return TracePlot(picture, known_name if args.names else None)
+
+
+@lru_cache(maxsize=MAX_HOPS * MAX_TRIES)
+def known_name(responder: str) -> str | None:
+    """The name of a responder, looked up once."""
+    return name_of(responder)
 
 
 def print_hop(hop: Hop, names: bool) -> None:
@@ -87,7 +113,7 @@ def print_hop(hop: Hop, names: bool) -> None:
     for each in hop.responses:
         if each.responder and each.responder != last:
             last = each.responder
-            name = name_of(last) if names else None
+            name = known_name(last) if names else None
             columns.append(f"{name} ({last})" if name else last)
         if each.rtt_ms is not None:
             columns.append(f"{each.rtt_ms:.3f} ms" + (f" {each.mark}" if each.mark else ""))
@@ -108,7 +134,7 @@ def print_hop_json(hop: Hop, names: bool) -> None:
                 "rtt_ms": each.rtt_ms,
                 "error": each.error,
                 "mark": each.mark,
-                "name": name_of(each.responder) if names and each.responder else None,
+                "name": known_name(each.responder) if names and each.responder else None,
             }
             for each in hop.responses
         ],

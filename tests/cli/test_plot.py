@@ -11,14 +11,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from command_table import Hosts
 from environment import Run
 from forwarding import assert_soon
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = [pytest.mark.xdist_group("icmp"), pytest.mark.usefixtures("matplotlib")]
 NOBODY = 65534
-WIDTHS = {"ping": 1200, "sweep": 820}
-COMMANDS = ("ping -q -c1", "sweep")
+WIDTHS = {"ping": 1200, "sweep": 820, "trace": 1200}
+COMMANDS = ("ping -q -c1", "sweep", "trace")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,31 @@ def test_sizes_of_a_ping(fastnet: Run, tmp_path: Path, root: None) -> None:
     for count, height in ((1, 450), (4, 1130)):
         assert fastnet("ping", "-qc1", *hosts[:count], f"--plot={path}").returncode == 0
         assert png_size(path) == (1200, height)
+
+
+def test_a_trace(fastnet: Run, tmp_path: Path, root: None) -> None:
+    path = tmp_path / "x.svg"
+    assert fastnet("trace", "--names", "127.0.0.1", f"--plot={path}").returncode == 0
+    assert (
+        '<svg xmlns:xlink="http://www.w3.org/1999/xlink" width="720pt" height="163.2pt"' in path.read_text()
+    )
+
+
+def test_an_interrupted_trace(hosts: Hosts, tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    words = ("trace", "-W1h", "-c1", f"--plot={path}", "10.78.0.9")
+    command = [*hosts.prefix, "env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert "10.77.0.2" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (130, "")
+    assert "interrupted" in output
+    assert png_size(path) == (1200, 272)
 
 
 def test_sizes_of_a_sweep(fastnet: Run, tmp_path: Path, root: None) -> None:

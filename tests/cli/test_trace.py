@@ -117,5 +117,5 @@ def test_each(hosts: Hosts, fastnet: Run, row: Row) -> None:
 
 
 def test_every_option_is_used_and_every_key_documented() -> None:
-    assert options_of("trace") - options_in(USES) == set()
+    assert options_of("trace") - options_in(USES) == {"--plot"}  # tests/cli/test_plot.py
     assert undocumented("trace", hop_json(1, "") + summary(1)) == set()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 from fastnet._ping import Destination, PingResult, Reply, Summary
 from fastnet._plots import ping as ping_plot
 from fastnet._plots import sweep as sweep_plot
-from fastnet._plots.picture import Picture, ms_text, shortened
+from fastnet._plots import trace as trace_plot
+from fastnet._plots.picture import _STYLE, Picture, ms_text, shortened
 from fastnet._sweep import STATES
 from fastnet._sweep.result import Counts, Run
+from fastnet._trace import Hop, Response, TraceResult
 from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets
 
@@ -32,8 +35,9 @@ def matplotlib(reference: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture
-def figure(matplotlib: ModuleType) -> Any:
-    return matplotlib.Figure()
+def figure(matplotlib: ModuleType) -> Iterator[Any]:
+    with import_module("matplotlib").rc_context(_STYLE):
+        yield matplotlib.Figure()
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -55,6 +59,24 @@ def lines_of(axes: Any) -> dict[str, tuple[list[float], list[float]]]:
     if axes.get_legend():
         assert [text.get_text() for text in axes.get_legend().get_texts()] == [*lines]
     return {label: (list(line.get_xdata()), list(line.get_ydata())) for label, line in lines.items()}
+
+
+def assert_apart(figure: Any, *others: Any) -> None:
+    """No two texts of a figure overlap, or one of the other artists, and all are within the picture."""
+    figure.set_dpi(120)
+    figure.canvas.draw()
+    texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
+    artists = [*texts, *figure.legends, *others]
+    boxes = [each.get_window_extent() for each in artists]
+    overlapping = [
+        (artists[one], artists[other])
+        for one, other in itertools.combinations(range(len(boxes)), 2)
+        if boxes[one].overlaps(boxes[other])
+    ]
+    assert overlapping == []
+    width, height = figure.get_size_inches() * 120
+    assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
+    assert all(box.x1 <= width and box.y1 <= height for box in boxes)
 
 
 class TestPicture:
@@ -346,6 +368,13 @@ class TestSweep:
         assert squares == {"::1": [[ALIVE]]}
         assert figure.texts[0].get_text() == "::1: 1 target"
 
+    @pytest.mark.parametrize("targets", ["2001:db8:1111:2222:3333:4444:5555:6000/120", "255.255.255.252/30"])
+    def test_texts_do_not_overlap(self, figure: Any, targets: str) -> None:
+        result = Swept(targets, states=lambda index: COUNTED[index % 4])
+        figure.set_size_inches(*(pixels / 120 for pixels in sweep_plot.size_of(sweep_plot.map_of(result))))
+        self.drawn(figure, result)
+        assert_apart(figure)
+
     def test_colours_differ_in_brightness(self) -> None:
         """By Rec. 709: also in print without colours, no two states look the same."""
         lights = []
@@ -353,3 +382,75 @@ class TestSweep:
             red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
             lights.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
         assert all(abs(one - other) > 10 for one, other in itertools.combinations(lights, 2)), lights
+
+
+class TestTrace:
+    @staticmethod
+    def answered(
+        *rtts_ms: float | None, responder: str = "10.0.0.1", mark: str | None = None
+    ) -> tuple[Response, ...]:
+        return tuple(
+            Response(None, None, "no answer") if rtt_ms is None else Response(responder, rtt_ms, None, mark)
+            for rtt_ms in rtts_ms
+        )
+
+    def drawn(self, figure: Any, *hops: tuple[Response, ...], reached: bool = True) -> Any:
+        """The axes of a picture of these hops."""
+        found = tuple(Hop(ttl, responses) for ttl, responses in enumerate(hops, 1))
+        result = TraceResult("a.example", ADDRESS, "udp", found, reached, None)
+        figure.set_size_inches(*(pixels / 120 for pixels in trace_plot.size_of(result)))
+        trace_plot.draw(figure, result, [trace_plot.label_of(hop, None) for hop in found])
+        (axes,) = figure.axes
+        return axes
+
+    def test_times_medians_and_losses(self, figure: Any) -> None:
+        axes = self.drawn(
+            figure,
+            self.answered(1.0, 3.0, 2.0),
+            self.answered(None, None, None),
+            self.answered(5.0, None, 7.0, responder=ADDRESS),
+        )
+        lines = {line.get_label(): line for line in axes.get_lines()}
+        assert [*lines["answer"].get_xdata()] == [1, 3, 2, 5, 7]
+        assert [*lines["answer"].get_ydata()] == [1, 1, 1, 3, 3]
+        assert [*lines["median"].get_xdata()] == [2, pytest.approx(float("nan"), nan_ok=True), 6]
+        assert [*lines["median"].get_ydata()] == [1, 2, 3]
+        assert [*lines["no answer"].get_ydata()] == [2, 3]
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+            "median",
+            "answer",
+            "no answer",
+        ]
+        rows: dict[float, list[str]] = {}
+        for text in axes.texts:
+            rows.setdefault(text.get_position()[1], []).append(text.get_text())
+        assert (rows[1], rows[2], rows[3]) == (["2 ms"], ["3 of 3"], ["6 ms", "1 of 3"])
+        title, *labels = (text.get_text() for text in figure.texts)
+        assert title == f"a.example ({ADDRESS}): reached in 3 hops"
+        assert labels == ["1", "10.0.0.1", "2", "no answer", "3", ADDRESS]
+        assert axes.get_xlim()[0] == 0
+        assert axes.get_xlabel() == "round-trip time (ms)"
+
+    def test_nothing_answers(self, figure: Any) -> None:
+        axes = self.drawn(figure, self.answered(None), reached=False)
+        assert [line.get_label() for line in axes.get_lines()] == ["no answer"]
+        assert figure.texts[0].get_text() == f"a.example ({ADDRESS}): not reached in 1 hop"
+
+    def test_no_hops(self, figure: Any) -> None:
+        axes = self.drawn(figure, reached=False)
+        assert (len(axes.texts), len(figure.legends)) == (0, 0)
+
+    def test_labels(self) -> None:
+        hop = Hop(3, (*self.answered(1.0), *self.answered(1.0, 2.0, responder="10.0.0.2", mark="!X")))
+        assert trace_plot.label_of(hop, None) == "10.0.0.1 +1 !X"
+        assert trace_plot.label_of(hop, lambda _: None) == "10.0.0.1 +1 !X"
+        assert trace_plot.label_of(hop, lambda address: "router") == "router (10.0.0.1) +1 !X"
+        assert len(trace_plot.label_of(hop, lambda _: "r" * 200)) < 65
+
+    @pytest.mark.parametrize("hops", [3, 30])
+    def test_texts_do_not_overlap(self, figure: Any, hops: int) -> None:
+        """Of each row and of all rows, at the widest."""
+        address = "2001:db8:1111:2222:3333:4444:5555:6666"
+        wide = [self.answered(*[9999.0] * 9, None, responder=address, mark="!F-1400") for _ in range(hops)]
+        axes = self.drawn(figure, *wide)
+        assert_apart(figure, axes)
