@@ -9,7 +9,7 @@
  *     bulk      streams from the server for a time: bytes, seconds. zerocopy=1: sendfile, and MSG_TRUNC to receive;
  *               check=1: every byte is compared. bytes=N with http=1: responses of N bytes, one after the other
  *     messages  the client asks for messages of `bytes`, one after the other, on each connection; bytes=0: a mix of
- *               1 KiB to 64 MiB: bytes, count, seconds. zerocopy and check as above
+ *               1 KiB to 4 MiB: bytes, count, seconds. zerocopy and check as above
  *     pingpong  64 bytes there and back, one at a time: p50_ns, p99_ns, count. beside=N: N bulk streams meanwhile
  *     requests  the same from many connections at once: count, seconds. http=1: GET requests
  *     connects  connect, 64 bytes there and back, close: count, seconds
