@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from fastnet._backend import probe as _core
     from fastnet._ping.pinger import Pinger
 
-MAX_COUNT = 65535
+MAX_COUNT = (1 << 63) - 1
+"""As in ping(8)."""
 MAX_RETRIES = 100
 MAX_BACKOFF = 10.0
 MAX_ENOUGH = 1 << 24

@@ -91,16 +91,46 @@ def tos(text: str) -> int:
     return number
 
 
-def add_way(parser: Parser) -> None:
-    """Options for outgoing packets."""
-    parser.add_argument("-I", "--source", metavar="ADDRESS", help="address to send from")
+def add_way(parser: Parser, *tos_names: str) -> None:
+    """Options for outgoing packets; ``separate_way`` must follow."""
+    parser.add_argument(
+        "-I",
+        "--source",
+        action="append",
+        metavar="ADDRESS",
+        help="address to send from, or interface to use; both, if given twice",
+    )
     parser.add_argument("--interface", type=interface, metavar="NAME", help="only interface to use")
     parser.add_argument(
         "-m", "--mark", type=integer(0, (1 << 32) - 1), default=0, metavar="N", help="firewall mark"
     )
     parser.add_argument(
-        "-O", "--tos", type=tos, default=0, metavar="TOS", help="TOS byte, or a DSCP's name, such as ef"
+        *tos_names, type=tos, default=0, metavar="TOS", help="TOS byte, or a DSCP's name, such as ef"
     )
+
+
+def separate_way(args: Arguments) -> None:
+    """Set ``args.source`` to the address that was given, or None, and ``args.interface`` to the interface.
+
+    Raises InvalidArgument for two of either.
+    """
+    given = list(dict.fromkeys(args.source or ()))
+    named = [each for each in given if _is_interface(each)]
+    addresses = [each for each in given if each not in named]
+    if args.interface is not None and args.interface not in named:
+        named.append(args.interface)
+    for several in (named, addresses):
+        if len(several) > 1:
+            raise InvalidArgument(f"-I: {several[0]} contradicts {several[1]}")
+    args.source = addresses[0] if addresses else None
+    args.interface = named[0] if named else None
+
+
+def _is_interface(name: str) -> bool:
+    try:
+        return _socket.if_nametoindex(name) > 0
+    except (OSError, ValueError):
+        return False
 
 
 def chosen(args: Arguments, names: Iterable[str]) -> dict[str, Any]:

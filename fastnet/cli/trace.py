@@ -9,7 +9,7 @@ from fastnet._ping import MAX_SIZE
 from fastnet._trace import ENGINES, MAX_HOPS, MAX_TRIES, Hop, Tracer, TraceResult, name_of
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer
+from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer, separate_way
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu
 from fastnet.cli.plotting import add_plot, picture_of
@@ -52,7 +52,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--mtu", action="store_true", help="path MTU in addition")
     parser.add_argument("--names", action="store_true", help="names of the responders")
-    add_way(parser)
+    add_way(parser, "-O", "--tos")
     add_family(parser)
     parser.add_argument("--engine", choices=ENGINES, default="udp", help="kind of probe (udp)")
     parser.add_argument("-v", "--verbose", action="store_true", help="kind of socket, on stderr")
@@ -61,6 +61,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> int:
+    separate_way(args)
     options = chosen(args, OPTIONS)
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities

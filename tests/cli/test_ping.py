@@ -23,7 +23,9 @@ from command_table import (
 from environment import Run
 from records import parse
 
-from fastnet._ping import Reply, Summary
+from fastnet._ping import Destination, Reply, Summary
+from fastnet.cli.ping.ending import Ending
+from fastnet.cli.quick_parser import Arguments
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
@@ -145,6 +147,13 @@ USES = [
         f"{replies(ROUTER)}{SILENT}: 1 sent, 0 received, 0% loss, 1 still awaited\n{total(ROUTER)}",
     ),
     Row(f"-x1 -c1 -W20ms {SILENT}", unanswered(SILENT), code=1),
+    Row(f"-w1h -c2 -i10ms {ROUTER}", TWO, packets=(REQUEST, 2)),
+    Row(
+        f"--deadline=40ms -i1h -W1h {SILENT}",
+        f"{SILENT}: 1 sent, 0 received, 0% loss, 1 still awaited\n",
+        code=1,
+        packets=(REQUEST, 1),
+    ),
     Row(f"-f -c1000 {ROUTER}", total(ROUTER, 1000), packets=(REQUEST, 1000)),
     Row(f"--flood -c20 -W20ms {SILENT}", f"{SILENT}: 20 sent, 0 received, 100% loss\n", code=1),
     Row("--flood -c1000 fd77::2", total("fd77::2", 1000), packets=(REQUEST6, 1000)),
@@ -166,7 +175,7 @@ USES = [
     ),
     Row(f"-c1 --ttl 2 {FAR}", replies(FAR, ttl=63) + total(FAR), packets=(f"{REQUEST} ip ttl 2", 1)),
     *(
-        Row(f"-c1 -O {tos} {ROUTER}", ONE, packets=(f"{REQUEST} ip dscp {dscp} ip ecn {ecn}", 1))
+        Row(f"-c1 --tos {tos} {ROUTER}", ONE, packets=(f"{REQUEST} ip dscp {dscp} ip ecn {ecn}", 1))
         for tos, dscp, ecn in (("af41", "af41", 0), ("CS1", "cs1", 0), ("0x10", 4, 0), ("3", "cs0", 3))
     ),
     Row(
@@ -178,9 +187,20 @@ USES = [
         f"{UNCUT}{ROUTER}: 0 sent, 0 received, 0% loss, 2 not sent\n",
         code=1,
     ),
+    *(
+        Row(f"-c1 -M {word} {ROUTER}", ONE, packets=(f"{REQUEST} ip frag-off & 0x4000 == 0x4000", 1))
+        for word in ("do", "probe", "want")
+    ),
+    Row(f"-c1 -s2000 -M dont {ROUTER}", ONE, packets=(f"{REQUEST} ip frag-off & 0x4000 == 0", 1)),
     Row(f"-c1 -s2000 -M yes {ROUTER}", ONE, packets=(f"{REQUEST} ip frag-off & 0x4000 == 0", 1)),
     # The way it takes
     Row(f"-c1 -I 10.77.0.3 {ROUTER}", ONE, packets=(f"{REQUEST} ip saddr 10.77.0.3", 1)),
+    Row(f"-c1 -I veth0 {BEHIND}", replies(BEHIND) + total(BEHIND)),
+    Row(
+        f"-c1 -I 10.77.0.3 -I veth0 {BEHIND}",
+        replies(BEHIND) + total(BEHIND),
+        packets=(f"{REQUEST} ip saddr 10.77.0.3", 1),
+    ),
     Row("-c1 --source=fd77::1 both", replies(BOTH[6]) + total(BOTH[6])),
     Row(f"-c1 -W20ms {BEHIND}", unanswered(BEHIND), code=1),
     Row(f"-c1 --interface=veth0 {BEHIND}", replies(BEHIND) + total(BEHIND)),
@@ -213,6 +233,8 @@ USES = [
     Row(f"-c2 -i0 --every=0 {ROUTER}", f"[CLOCK]\n{total(ROUTER)}" * 2 + total(ROUTER, 2)),
     Row(f"-c1 -Q0 --json {ROUTER}", SUM.replace("summary", "interval") + SUM),
     Row(f"-c1 --json {ROUTER}", REPLY + SUM),
+    Row(f"-n -O -c1 {ROUTER}", ONE),
+    Row(f"--numeric --outstanding -c1 -W20ms {SILENT}", unanswered(SILENT), code=1),
     Row(f"-c1 -D {ROUTER}", "STAMP " + ONE),
     Row(f"-c1 --timestamps -Q0 {ROUTER}", "STAMP\n" + total(ROUTER) * 2),
 ]
@@ -233,7 +255,7 @@ REFUSED = [
         ("-6 10.77.0.2", "10.77.0.2: Address family for hostname not supported"),
         ("-4 -I ::1 127.0.0.1", "::1: Address family for hostname not supported"),
         ("-4 -6 ::1", "argument -6: not allowed with argument -4 SEE"),
-        ("-c0 ::1", "argument -c/--count: '0': expected a whole number from 1 to 65535 SEE"),
+        ("-c0 ::1", "argument -c/--count: '0': expected a whole number from 1 to 9223372036854775807 SEE"),
         ("-c1 -l ::1", "argument -l/--loop: not allowed with argument -c/--count SEE"),
         ("-i soon ::1", f"argument -i/--interval: 'soon': {A_TIME}"),
         ("-i -1 ::1", "argument -i/--interval: expected one argument SEE"),
@@ -249,7 +271,12 @@ REFUSED = [
         ("-t0 ::1", "argument -t/--ttl: '0': expected a whole number from 1 to 255 SEE"),
         ("-p abc ::1", "argument -p/--pattern: 'abc': expected 1 to 16 bytes in hex, as ff00 SEE"),
         ("-M maybe ::1", "argument -M/--fragment: invalid choice: 'maybe' CHOICES SEE"),
-        ("-O ef0 ::1", "argument -O/--tos: 'ef0': expected 0 to 255, 0xb8, or a DSCP as ef, af41 or cs1 SEE"),
+        ("--tos ef0 ::1", "argument --tos: 'ef0': expected 0 to 255, 0xb8, or a DSCP as ef, af41 or cs1 SEE"),
+        ("-O 16 ::1", "-O takes no value, as that of ping(8): fping's -O 16 is --tos 16"),
+        ("-w0 ::1", "argument -w/--deadline: '0': expected more than 0 SEE"),
+        ("-I lo -I veth0 ::1", "-I: lo contradicts veth0"),
+        ("-I lo --interface veth0 ::1", "-I: lo contradicts veth0"),
+        ("-I ::1 -I 127.0.0.1 ::1", "-I: ::1 contradicts 127.0.0.1"),
         ("-m-1 ::1", "argument -m/--mark: '-1': expected a whole number from 0 to 4294967295 SEE"),
         ("--engine=magic ::1", "argument --engine: invalid choice: 'magic' CHOICES SEE"),
         ("-Q often ::1", f"argument -Q/--every: 'often': {A_TIME}"),
@@ -296,6 +323,30 @@ class TestInterrupted:
         else:
             assert silent == f"{SILENT}: 1 sent, 0 received, 0% loss, 1 still awaited"
             assert re.match(r"10\.77\.0\.2: 1 sent, 1 received, 0% loss, rtt ", answering)
+
+    def test_with_a_deadline_replies_are_counted(self) -> None:
+        args = Arguments()
+        vars(args).update(deadline=3600.0, count=2, loop=False)
+        hosts = [Destination(host, host, "raw", None) for host in ("192.0.2.1", "192.0.2.2")]
+        ending, summaries = (
+            Ending(hosts, args),
+            {each.host: Summary(each.host, each.host, "raw") for each in hosts},
+        )
+        assert ending.count is None
+        for seq, host, rtt_ms, duplicate in (
+            (0, "192.0.2.1", 1.0, False),
+            (0, "192.0.2.1", 1.0, True),
+            (0, "192.0.2.2", None, False),
+            (1, "192.0.2.2", 1.0, False),
+            (2, "192.0.2.1", 1.0, False),
+            (2, "192.0.2.2", 1.0, False),
+        ):
+            assert not ending.come
+            reply = Reply(host, host, seq, rtt_ms, None, None, duplicate)
+            ending.take(reply)
+            summaries[host].add(reply)
+        assert ending.come
+        assert ending.answered(each.result() for each in summaries.values()) == 2
 
     def test_loss_and_outage_are_of_the_others(self) -> None:
         summary = Summary("h", "192.0.2.1", "raw", 0.5)

@@ -66,6 +66,7 @@ USES = [
     Row("--source=fd77::1 both", hop(1, "fd77::2")),
     Row(f"-c1 --max-hops=1 -W10ms {BEHIND}", NOBODY.replace(SILENT, BEHIND), code=1),
     Row(f"--interface=veth0 {BEHIND}", hop(1, BEHIND)),
+    Row(f"-I veth0 {BEHIND}", hop(1, BEHIND)),
     # Over which socket, and what is printed
     Row(f"-v {FAR}", WAY, f"{FAR} is {FAR}, by a udp socket\n"),
     Row(f"--verbose --engine=udp {FAR}", WAY, f"{FAR} is {FAR}, by a udp socket\n"),

@@ -105,7 +105,7 @@ class TestOnLoopback:
         "bad",
         [
             {"count": 0},
-            {"count": 65536},
+            {"count": 1 << 63},
             {"interval": -1},
             {"interval": float("nan")},
             {"timeout": 0},

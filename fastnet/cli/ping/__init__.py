@@ -31,11 +31,22 @@ from fastnet._ping import (
 )
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
-from fastnet.cli.arguments import add_family, add_json, add_way, chosen, duration, integer, number
+from fastnet.cli.arguments import (
+    add_family,
+    add_json,
+    add_way,
+    chosen,
+    duration,
+    integer,
+    number,
+    separate_way,
+    tos,
+)
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.interrupts import HeldInterrupt
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu, statistics
+from fastnet.cli.ping.ending import Ending, deadline
 from fastnet.cli.plotting import add_plot, picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.textfile import add_textfile, textfile_of
@@ -47,7 +58,8 @@ if TYPE_CHECKING:
     from fastnet._plots.ping import PingPlot
 
 INTERMIXED = True
-FRAGMENT = {"no": True, "yes": False}
+FRAGMENT = {"no": True, "yes": False, "do": True, "dont": False, "want": None, "probe": True}
+"""Whether it is forbidden: our words, and those of ping(8)."""
 ABOUT_FALLBACK = (
     "a firewall may drop it: silence is no proof; --engine tcp is another way, --engine icmp names cures"
 )
@@ -56,7 +68,7 @@ OPTIONS = (
     *("size", "pattern", "ttl", "tos", "source", "interface", "mark"),
     *("family", "all_addresses", "engine"),
 )
-NEVER_DISTRIBUTED = ("mtu", "loop", "flood", "every", "enough", "timestamps", "textfile", "plot")
+NEVER_DISTRIBUTED = ("mtu", "loop", "deadline", "flood", "every", "enough", "timestamps", "textfile", "plot")
 Key = tuple[str, str]
 """A host as it was given, and its address."""
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
@@ -84,11 +96,13 @@ def add_timing(parser: Parser) -> None:
         "-c",
         "--count",
         type=integer(1, MAX_COUNT),
-        default=4,
         metavar="N",
-        help="number of requests to each host (4)",
+        help="number of requests to each host (4); with -w, of replies",
     )
     count.add_argument("-l", "--loop", action="store_true", help="requests until Ctrl-C")
+    parser.add_argument(
+        "-w", "--deadline", type=deadline, metavar="TIME", help="time until it ends, whatever is sent by then"
+    )
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument(
         "-i",
@@ -148,10 +162,10 @@ def add_packet(parser: Parser) -> None:
         "-M",
         "--fragment",
         choices=FRAGMENT,
-        help="whether packets may be fragmented (default: the kernel's choice)",
+        help="whether packets may be fragmented: no (do, probe), yes (dont), or want, the kernel's choice",
     )
     parser.add_argument("--mtu", action="store_true", help="path MTU to each host, instead of pinging it")
-    add_way(parser)
+    add_way(parser, "--tos")
     add_family(parser)
     parser.add_argument(
         "-A", "--all-addresses", action="store_true", help="all addresses of a name, not only the first"
@@ -167,6 +181,12 @@ def add_output(parser: Parser) -> None:
         type=duration,
         metavar="TIME",
         help="interval of reports, printed instead of each reply",
+    )
+    parser.add_argument(
+        "-O", "--outstanding", action="store_true", help="requests without an answer too, as always"
+    )
+    parser.add_argument(
+        "-n", "--numeric", action="store_true", help="addresses without their names, as always"
     )
     parser.add_argument("-D", "--timestamps", action="store_true", help="time of day before each reply")
     parser.add_argument(
@@ -191,6 +211,9 @@ def timeout_or_auto(text: str) -> Timeout:
 
 def run(args: Arguments) -> int:
     check_cluster(args, ONLY_DISTRIBUTED, NEVER_DISTRIBUTED)
+    separate_way(args)
+    if args.outstanding:
+        refuse_tos(args.hosts)
     args.hosts = hosts_of(args)
     if args.mtu:
         for name in ("textfile", "plot"):
@@ -225,6 +248,16 @@ def hosts_of(args: Arguments) -> list[str]:
     if not hosts:
         raise InvalidArgument("no hosts: give some, or a file of them with --file")
     return hosts
+
+
+def refuse_tos(hosts: Iterable[str]) -> None:
+    """Raises InvalidArgument where ``-O`` has the value that fping's takes."""
+    for host in hosts:
+        try:
+            tos(host)
+        except InvalidArgument:
+            continue
+        raise InvalidArgument(f"-O takes no value, as that of ping(8): fping's -O {host} is --tos {host}")
 
 
 def metrics_of(args: Arguments) -> "PingMetrics | None":
@@ -312,9 +345,10 @@ def print_mtu_json(found: PathMTU) -> None:
 
 def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer", args: Arguments) -> int:
     """Ping to the end, printing each reply and then the summary."""
+    ending = Ending(destinations, args)
     session = pinger.begin(
         destinations,
-        None if args.loop else args.count,
+        ending.count,
         0 if args.flood else args.interval,
         args.timeout,
         retries=args.retries,
@@ -324,10 +358,13 @@ def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer"
     try:
         with HeldInterrupt() as interrupt:
             while session.unfinished:
-                pinger.advance(session, printer.seconds_left())
+                pinger.advance(session, min(printer.seconds_left(), ending.seconds_left()))
                 for reply in session.take_news():
                     interrupt.whole(printer.take, reply)  # A request that is half counted would look lost.
+                    ending.take(reply)
                 interrupt.whole(printer.end_interval, session)  # An awaited request would count twice.
+                if ending.come:
+                    break
     except BrokenPipeError:
         raise
     except (KeyboardInterrupt, OSError) as error:
@@ -340,7 +377,7 @@ def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer"
     printer.summarize(session)
     if not all(each.address for each in destinations):
         return exits.USAGE
-    alive = sum(each.result().alive for each in printer.whole.values())
+    alive = ending.answered(each.result() for each in printer.whole.values())
     return exits.YES if alive >= (args.enough or len(destinations)) else exits.NO
 
 

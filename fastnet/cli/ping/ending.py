@@ -1,0 +1,53 @@
+"""When a conversation ends: after a number of requests or, with a deadline, of replies, as in ping(8)."""
+
+import time
+from collections.abc import Iterable
+from math import inf
+
+from fastnet._ping import Destination, PingResult, Reply
+from fastnet.cli.arguments import duration
+from fastnet.cli.quick_parser import Arguments
+from fastnet.errors import InvalidArgument
+
+_USUAL = 4
+
+
+def deadline(text: str) -> float:
+    """A time of more than 0."""
+    if seconds := duration(text):
+        return seconds
+    raise InvalidArgument(f"{text!r}: expected more than 0")
+
+
+class Ending:
+    """``count`` is the number of requests to each host, None without an end."""
+
+    def __init__(self, destinations: Iterable[Destination], args: Arguments) -> None:
+        timed = args.deadline is not None
+        self._until = time.monotonic() + args.deadline if timed else inf
+        self._replies: int | None = args.count if timed else None
+        """How many replies of each host end it."""
+        endless = timed or args.loop
+        self.count: int | None = None if endless else args.count or _USUAL
+        keys = {(each.host, each.address) for each in destinations if each.address}
+        self._missing = dict.fromkeys(keys, self._replies or 0)
+
+    def seconds_left(self) -> float:
+        return max(0.0, self._until - time.monotonic())
+
+    def take(self, reply: Reply) -> None:
+        """Count it, if it is one that a host sent."""
+        key = (reply.host, reply.address)
+        if self._replies and key in self._missing and reply.rtt_ms is not None and not reply.duplicate:
+            self._missing[key] -= 1
+            if not self._missing[key]:
+                del self._missing[key]
+
+    @property
+    def come(self) -> bool:
+        """Whether the time is over, or each host has replied often enough."""
+        return bool(self._replies and not self._missing) or time.monotonic() >= self._until
+
+    def answered(self, results: Iterable[PingResult]) -> int:
+        """The number of hosts that replied, with a deadline as often as was asked for."""
+        return sum(each.received >= (self._replies or 1) for each in results)
