@@ -45,7 +45,7 @@ class ReplacedFile:
             try:
                 os.rename(new, self.path)
             except BaseException:
-                os.unlink(new)
+                _remove(new)
                 raise
 
     @contextmanager
@@ -69,6 +69,12 @@ class ReplacedFile:
                 os.fchmod(descriptor, _MODE)  # whatever the umask
                 file.write(content)
         except BaseException:
-            os.unlink(path)
+            _remove(path)
             raise
         return path
+
+
+def _remove(path: str) -> None:
+    """Remove a new file after an error, which is the one to report."""
+    with suppress(OSError):
+        os.unlink(path)

@@ -16,7 +16,7 @@ from environment import Run
 from forwarding import assert_soon
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
-pytestmark = [pytest.mark.xdist_group("icmp"), pytest.mark.usefixtures("matplotlib")]
+pytestmark = [pytest.mark.xdist_group("icmp"), pytest.mark.usefixtures("matplotlib"), pytest.mark.once]
 NOBODY = 65534
 WIDTHS = {"ping": 1200, "sweep": 820, "trace": 1200}
 COMMANDS = ("ping -q -c1", "sweep", "trace")

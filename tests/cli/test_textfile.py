@@ -22,7 +22,7 @@ from fastnet._ping.metrics import PingMetrics
 from fastnet._textfile import BOUNDS, Histogram, Textfile
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
-pytestmark = pytest.mark.xdist_group("icmp")
+pytestmark = [pytest.mark.xdist_group("icmp"), pytest.mark.usefixtures("prometheus")]
 NOBODY = 65534
 PING = "fastnet_ping_"
 SWEEP = "fastnet_sweep_"
@@ -38,6 +38,11 @@ FAMILIES = {
 }
 Samples = dict[tuple[str, ...], float]
 Parse = Callable[[str], tuple[dict[str, str], Samples]]
+
+
+@pytest.fixture(scope="module")
+def prometheus(reference: Callable[[str], ModuleType]) -> None:
+    reference("prometheus_client")
 
 
 @pytest.fixture
@@ -102,6 +107,7 @@ def test_a_loop_goes_on_counting_and_ctrl_c_leaves_a_whole_file(
             kinds, values = parsed(path.read_text())  # at any moment
             assert kinds == FAMILIES
             assert values[key] >= seen[-1]
+            assert process.poll() is None
             if values[key] > seen[-1]:
                 seen.append(values[key])
         process.send_signal(signal.SIGINT)
@@ -173,10 +179,7 @@ def test_another_users_directory(fastnet: Run, tmp_path: Path, root: None) -> No
         ("/dev/null", "/dev/null: not a regular file", 2),
     ],
 )
-def test_a_path_that_cannot_be_written(
-    fastnet: Run, reference: Callable[[str], ModuleType], command: str, path: str, line: str, code: int
-) -> None:
-    reference("prometheus_client")
+def test_a_path_that_cannot_be_written(fastnet: Run, command: str, path: str, line: str, code: int) -> None:
     ran = fastnet(command, "127.0.0.1", f"--textfile={path}")
     assert (ran.returncode, ran.stdout) == (code, "")
     assert ran.stderr == f"fastnet {command}: {line}\n"
@@ -203,8 +206,7 @@ def test_without_the_package(fastnet: Run, tmp_path: Path, command: str) -> None
         ("sweep --distributed=127.0.0.1:1", "--textfile: not with --distributed"),
     ],
 )
-def test_refused(fastnet: Run, reference: Callable[[str], ModuleType], words: str, line: str) -> None:
-    reference("prometheus_client")
+def test_refused(fastnet: Run, words: str, line: str) -> None:
     ran = fastnet(*words.split(), "127.0.0.1", "--textfile=/nonexistent/x")
     assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", f"fastnet {words.split()[0]}: {line}\n")
 
@@ -253,8 +255,7 @@ class TestTextfile:
         return []
 
     @pytest.fixture
-    def file(self, reference: Callable[[str], ModuleType], tmp_path: Path, warned: list[str]) -> Textfile:
-        reference("prometheus_client")
+    def file(self, tmp_path: Path, warned: list[str]) -> Textfile:
         return Textfile(str(tmp_path / "x.prom"), warned.append)
 
     def test_an_old_reader_keeps_an_old_file(self, file: Textfile) -> None:
