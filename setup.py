@@ -64,6 +64,7 @@ def extensions() -> list[Extension]:
             f"fastnet._native.{pyx.stem}",
             [str(pyx), *c_sources(pyx.stem)],
             include_dirs=["csrc"],
+            libraries=["m"],
             depends=[str(header) for header in Path("csrc").rglob("*.h")],
             extra_compile_args=CFLAGS if DEBUG else [*CFLAGS, "-g0"],
             extra_link_args=[] if DEBUG else ["-Wl,--strip-all"],

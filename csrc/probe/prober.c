@@ -339,8 +339,9 @@ bool fn_prober_take_reply(struct fn_prober *prober, const struct msghdr *message
 
     if (!probe)
         return false;
-    *out = (struct fn_heard){.tag = probe->tag, .rtt = rtt_of(prober, probe, fn_stamp_of(message), now),
-                             .scope = scope_of(from), .ttl = ttl_of(prober, message)};
+    *out = (struct fn_heard){.tag = probe->tag, .number = probe->number, .repeated = probe->answered,
+                             .rtt = rtt_of(prober, probe, fn_stamp_of(message), now), .scope = scope_of(from),
+                             .ttl = ttl_of(prober, message)};
     write_host(prober, fn_number_of(from), out->from);
     probe->answered = true;
     return true;
@@ -370,9 +371,9 @@ bool fn_prober_take_report(struct fn_prober *prober, const struct msghdr *messag
     if (!probe)
         return false;
     const struct sockaddr_in6 from = fn_reporter_of(report, family);
-    *out = (struct fn_heard){.tag = probe->tag, .rtt = rtt_of(prober, probe, fn_stamp_of(message), now),
-                             .scope = scope_of(&from), .ttl = -1, .is_error = true, .type = report->ee_type,
-                             .code = report->ee_code, .info = report->ee_info};
+    *out = (struct fn_heard){.tag = probe->tag, .number = probe->number, .scope = scope_of(&from), .ttl = -1,
+                             .rtt = rtt_of(prober, probe, fn_stamp_of(message), now), .is_error = true,
+                             .type = report->ee_type, .code = report->ee_code, .info = report->ee_info};
     write_host(prober, fn_number_of(&from), out->from);
     return true;
 }

@@ -70,10 +70,12 @@ struct fn_probe {
 /* The answer to a probe. */
 struct fn_heard {
     int64_t tag;
+    uint64_t number;             /* of the probe */
     int64_t rtt;
     char from[INET6_ADDRSTRLEN]; /* the sender, also of an error */
     uint32_t scope;
     int ttl;                     /* -1: unknown */
+    bool repeated;               /* another reply came before */
     bool is_error;
     uint8_t type, code;          /* of an error */
     uint32_t info;               /* of an error: the next hop's MTU if a packet was too big */

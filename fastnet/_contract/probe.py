@@ -71,6 +71,56 @@ class Answer(NamedTuple):
     """Additional data of the error: the next hop's MTU if a packet was too big."""
 
 
+class Times(NamedTuple):
+    """Totals of round-trip times, in milliseconds."""
+
+    least: float
+    mean: float
+    most: float
+    deviation: float
+    """The population standard deviation."""
+    p50: float
+    """The median. A percentile is the smallest round-trip time that so many percent do not exceed."""
+    p90: float
+    p99: float
+    jitter: float | None
+    """The mean absolute difference of successive ones; None with fewer than two."""
+
+
+class Totals(NamedTuple):
+    """The totals of a conversation's requests to one host."""
+
+    sent: int
+    not_sent: int
+    """The number of further requests that the system refused to send."""
+    received: int
+    lost: int
+    """The number of requests without a reply in time. All other sent ones are still awaited."""
+    duplicates: int
+    refused: int
+    """The errno with which its newest request was not sent; 0 if it was."""
+    error: Answer | None
+    """The ICMP error that came for its newest request."""
+    times: Times | None
+    """None if no reply was received."""
+
+
+EXACT = 256
+"""Number of round-trip times with exact percentiles."""
+ERROR = 0.02
+"""Relative error of the percentiles beyond that, between a microsecond and 1000 seconds."""
+AWAITED = 64
+"""Maximum number of requests awaited in a flood, or one for each host."""
+
+
+def check_plan(count: int | None, interval: float, timeout: float) -> None:
+    """Check the plan of a conversation. Raises InvalidArgument."""
+    if count is not None:
+        _bounded("count", count, 1, (1 << 63) - 1)
+    _bounded("interval", interval, 0, MAX_SECONDS)
+    _bounded("timeout", timeout, 0, MAX_SECONDS)
+
+
 def check_engine(engine: str) -> None:
     """Check that an engine sends echo requests. Raises InvalidArgument."""
     if engine not in ENGINES:

@@ -7,7 +7,7 @@ import socket
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.math cimport isfinite
+from libc.math cimport isfinite, sqrt
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -21,9 +21,12 @@ from fastnet._contract.probe import (
     SILENT,
     UNREACHABLE,
     Answer,
+    Times,
+    Totals,
     check_engine,
     check_options,
     check_payload,
+    check_plan,
     check_rate,
     check_time,
     is_host,
@@ -192,6 +195,7 @@ cdef fn_anycast anycast_of(bytes addresses):
 
 
 include "probe_prober.pxi"
+include "probe_conversation.pxi"
 
 
 cdef class _Turbo:

@@ -1,10 +1,9 @@
 """Results of echo requests: one by one and in total."""
 
 from collections.abc import Iterable
-from math import inf, sqrt
 
+from fastnet._backend import probe as _core
 from fastnet._limits import bounded, check_flag, check_seconds, check_text, check_type, several
-from fastnet._ping.percentiles import Percentiles
 from fastnet._results import as_dict, shown, shown_as
 from fastnet._typing import Any, NamedTuple
 
@@ -109,12 +108,10 @@ class Summary:
         self._host, self._address, self._engine = host, address, engine
         self._interval = interval
         self._carried = carried
-        self._not_sent = self._received = self._waiting = self._duplicates = 0
+        self._not_sent = self._waiting = self._duplicates = 0
         self._known = 0
         """The number of requests answered or given up."""
-        self._percentiles = Percentiles()
-        self._least, self._most = inf, 0.0
-        self._mean = self._squares = self._differences = self._newest = 0.0
+        self._times = _core.RoundTrips()
         self._last_error: str | None = None
 
     def add(self, reply: Reply, waiting: bool = False) -> None:
@@ -134,52 +131,60 @@ class Summary:
         if reply.rtt_ms is None:
             self._last_error = reply.error
             return
-        self._take(reply.rtt_ms)
-
-    def _take(self, rtt: float) -> None:
-        if self._received:
-            self._differences += abs(rtt - self._newest)
-        self._newest = rtt
-        self._percentiles.add(rtt)
-        self._received += 1
-        if rtt < self._least:
-            self._least = rtt
-        if rtt > self._most:
-            self._most = rtt
-        # Welford's algorithm, which keeps the variance exact for times far from zero.
-        above = rtt - self._mean
-        self._mean += above / self._received
-        self._squares += above * (rtt - self._mean)
+        self._times.add(reply.rtt_ms)
 
     def result(self, replies: Iterable[Reply] = ()) -> PingResult:
         """The totals so far, with these replies."""
-        alive, lost = self._received > 0, self._known - self._received
-        return PingResult(
-            host=self._host,
-            address=self._address,
-            engine=self._engine,
-            sent=self._known + self._waiting - self._carried,
-            not_sent=self._not_sent,
-            received=self._received,
+        return total(
+            (self._host, self._address, self._engine),
+            _core.Totals(
+                sent=self._known + self._waiting - self._carried,
+                not_sent=self._not_sent,
+                received=self._times.count,
+                lost=self._known - self._times.count,
+                duplicates=self._duplicates,
+                refused=0,
+                error=None,
+                times=self._times.times(),
+            ),
+            self._interval,
+            self._last_error,
             waiting=self._waiting,
-            duplicates=self._duplicates,
-            loss_percent=100.0 * lost / self._known if self._known else 0.0,
-            error=None if alive else self._last_error,
-            rtt_min_ms=self._least if alive else None,
-            rtt_avg_ms=self._mean if alive else None,
-            rtt_max_ms=self._most if alive else None,
-            rtt_stddev_ms=sqrt(self._squares / self._received) if alive else None,
-            rtt_p50_ms=self._percentile(50),
-            rtt_p90_ms=self._percentile(90),
-            rtt_p99_ms=self._percentile(99),
-            jitter_ms=self._differences / (self._received - 1) if self._received > 1 else None,
-            outage_s=(lost + self._not_sent) * self._interval,
             replies=tuple(several("replies", replies, "a list of replies")),
         )
 
-    def _percentile(self, percent: int) -> float | None:
-        found = self._percentiles.percentile(percent)
-        return None if found is None else min(self._most, max(self._least, found))
+
+def total(
+    about: tuple[str, str, str],
+    totals: _core.Totals,
+    interval: float,
+    error: str | None,
+    *,
+    waiting: int,
+    replies: tuple[Reply, ...] = (),
+) -> PingResult:
+    """The result for a host, its address and engine; ``error`` is why no reply was received."""
+    known, times = totals.received + totals.lost, totals.times
+    return PingResult(
+        *about,
+        sent=totals.sent,
+        not_sent=totals.not_sent,
+        received=totals.received,
+        waiting=waiting,
+        duplicates=totals.duplicates,
+        loss_percent=100.0 * totals.lost / known if known else 0.0,
+        error=None if times else error,
+        rtt_min_ms=times and times.least,
+        rtt_avg_ms=times and times.mean,
+        rtt_max_ms=times and times.most,
+        rtt_stddev_ms=times and times.deviation,
+        rtt_p50_ms=times and times.p50,
+        rtt_p90_ms=times and times.p90,
+        rtt_p99_ms=times and times.p99,
+        jitter_ms=times and times.jitter,
+        outage_s=(totals.lost + totals.not_sent) * interval,
+        replies=replies,
+    )
 
 
 def result_of(

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from records import parse
 
 import fastnet
-from fastnet._ping import Pinger, Reply, Summary, percentiles
+from fastnet._contract.probe import ERROR, EXACT
+from fastnet._ping import Pinger, Reply, Summary
 from fastnet._ping.results import result_of
 from fastnet._ping.session import Deadlines, Probe, RetransmitTimer
 from fastnet.errors import InvalidArgument
@@ -215,7 +216,7 @@ class TestPercentiles:
     def reply(self, rtt_ms: float) -> Reply:
         return Reply("h", "192.0.2.1", 0, rtt_ms, None, None)
 
-    @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=percentiles.EXACT))
+    @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=EXACT))
     def test_few_are_exact(self, rtts) -> None:
         result = result_of("h", "192.0.2.1", "raw", map(self.reply, rtts))
         rtts.sort()
@@ -229,7 +230,7 @@ class TestPercentiles:
         rtts.sort()
         for percent, found in ((50, result.rtt_p50_ms), (90, result.rtt_p90_ms), (99, result.rtt_p99_ms)):
             exact = rtts[ceil(len(rtts) * percent / 100) - 1]
-            assert found == pytest.approx(exact, rel=percentiles.ERROR * 1.0001)
+            assert found == pytest.approx(exact, rel=ERROR * 1.0001)
 
     def test_memory_does_not_grow(self) -> None:
         """Of a loop that has no end, with the summary of an interval that has none either."""

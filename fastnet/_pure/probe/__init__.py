@@ -16,14 +16,18 @@ from fastnet._contract.probe import (
     SILENT,
     UNREACHABLE,
     Answer,
+    Times,
+    Totals,
     is_host,
     is_link_local,
 )
 from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastnet._pure.probe.conversation import Conversation
     from fastnet._pure.probe.link import LinkSweeper
     from fastnet._pure.probe.prober import Prober
+    from fastnet._pure.probe.round_trips import RoundTrips
     from fastnet._pure.probe.sweeper import Sweeper
     from fastnet._pure.probe.turbo import open_turbo
     from fastnet._system.privileges import drop_capabilities
@@ -37,9 +41,13 @@ __all__ = [
     "SILENT",
     "UNREACHABLE",
     "Answer",
+    "Conversation",
     "LinkSweeper",
     "Prober",
+    "RoundTrips",
     "Sweeper",
+    "Times",
+    "Totals",
     "drop_capabilities",
     "is_host",
     "is_link_local",
@@ -47,8 +55,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "Conversation": "fastnet._pure.probe.conversation",
     "LinkSweeper": "fastnet._pure.probe.link",
     "Prober": "fastnet._pure.probe.prober",
+    "RoundTrips": "fastnet._pure.probe.round_trips",
     "Sweeper": "fastnet._pure.probe.sweeper",
     "drop_capabilities": "fastnet._system.privileges",
     "open_turbo": "fastnet._pure.probe.turbo",

@@ -166,7 +166,7 @@ class Prober:
         if not isinstance(size, int) or not 0 <= size <= self.size:
             raise InvalidArgument(f"size {size}: expected 0 to {self.size}")
         check_time("timeout", timeout)
-        to = self._identity(destination)
+        to = identity(self.family, destination)
         slot = self._free_slot()
         cookie = self._cookie(to)[:size]
         packet = cookie + self._filler[: max(0, size - COOKIE)]
@@ -233,24 +233,14 @@ class Prober:
             self._sent.pop(slot, None)
             self._oldest += 1
 
-    def _identity(self, address: tuple[Any, ...]) -> tuple[bytes, int]:
-        """The key of a socket address: the host, and its scope, or 0."""
-        if not has_host(address):
-            raise not_numeric(address)
-        try:
-            host = socket.inet_pton(self.family, address[0].partition("%")[0])
-        except (OSError, ValueError):
-            raise not_numeric(address) from None
-        return host, address[3] if len(address) > 3 else 0
-
     def _is_of(self, sent: _Sent, address: tuple[Any, ...]) -> bool:
         """Whether a probe was sent to this address."""
-        host, scope = self._identity(address)
+        host, scope = identity(self.family, address)
         return host == sent.host and scope in (0, sent.scope)
 
     def _may_be_one_of(self, sent: _Sent, address: tuple[Any, ...]) -> bool:
         """Whether a reply from this address may be to a probe to another one: that of a subnet's routers."""
-        _, scope = self._identity(address)
+        _, scope = identity(self.family, address)
         in_its_scope = not sent.scope or scope in (0, sent.scope)
         to = int.from_bytes(sent.host, "big")
         return len(sent.cookie) == COOKIE and in_its_scope and may_be_anycast(self.family, self.anycast, to)
@@ -339,6 +329,17 @@ class Prober:
     def _ttl(self, messages: dict[tuple[int, int], bytes]) -> int | None:
         value = messages.get((self._family.level, self._family.ttl_message))
         return int.from_bytes(value, sys.byteorder) if value else None
+
+
+def identity(family: int, address: tuple[Any, ...]) -> tuple[bytes, int]:
+    """The key of a socket address: the host, and its scope, or 0. Raises InvalidArgument."""
+    if not has_host(address):
+        raise not_numeric(address)
+    try:
+        host = socket.inet_pton(family, address[0].partition("%")[0])
+    except (OSError, ValueError):
+        raise not_numeric(address) from None
+    return host, address[3] if len(address) > 3 else 0
 
 
 def _text(address: tuple[Any, ...]) -> str:

@@ -29,6 +29,8 @@ from fastnet._ping import (
     reason_of,
     source_of,
 )
+from fastnet._ping.counting import Count, can_count
+from fastnet._ping.session import Plan
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import (
@@ -43,7 +45,7 @@ from fastnet.cli.arguments import (
     tos,
 )
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
-from fastnet.cli.interrupts import HeldInterrupt
+from fastnet.cli.interrupts import HeldInterrupt, NoticedInterrupt
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu, statistics
 from fastnet.cli.ping.ending import Ending, deadline
@@ -69,6 +71,8 @@ OPTIONS = (
     *("family", "all_addresses", "engine"),
 )
 NEVER_DISTRIBUTED = ("mtu", "loop", "deadline", "flood", "every", "enough", "timestamps", "textfile", "plot")
+_SLICE = 0.1
+"""Seconds until an interrupt is noticed at the latest."""
 Key = tuple[str, str]
 """A host as it was given, and its address."""
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
@@ -346,8 +350,7 @@ def print_mtu_json(found: PathMTU) -> None:
 def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer", args: Arguments) -> int:
     """Ping to the end, printing each reply and then the summary."""
     ending = Ending(destinations, args)
-    session = pinger.begin(
-        destinations,
+    plan = Plan(
         ending.count,
         0 if args.flood else args.interval,
         args.timeout,
@@ -355,6 +358,9 @@ def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer"
         backoff=args.backoff,
         enough=args.enough,
     )
+    if not printer.needs_replies and args.deadline is None and can_count(destinations, plan):
+        return count(Count(pinger, destinations, plan), args.json)
+    session = Session(pinger, destinations, plan)
     try:
         with HeldInterrupt() as interrupt:
             while session.unfinished:
@@ -381,6 +387,28 @@ def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer"
     return exits.YES if alive >= (args.enough or len(destinations)) else exits.NO
 
 
+def count(counting: Count, json: bool) -> int:
+    """Ping to the end, printing the summary only."""
+    failure: OSError | None = None
+    finished = False
+    with NoticedInterrupt() as interrupt:
+        while not (finished or interrupt.came or failure):
+            try:
+                finished = counting.run(_SLICE)
+            except OSError as error:
+                failure = error
+    results = list(counting.results())
+    for each in results:
+        print_total(each, json, print_summary)
+    if failure:
+        raise failure
+    if interrupt.came:
+        return exits.INTERRUPTED
+    if not all(each.address for each in results):
+        return exits.USAGE
+    return exits.YES if all(each.alive for each in results) else exits.NO
+
+
 class Printer:
     """Prints replies as they come, intervals, and the summary."""
 
@@ -400,6 +428,7 @@ class Printer:
         self.whole: dict[Key, Summary] = self._summaries(Counter())
         self._until = inf if args.every is None else time.monotonic() + args.every
         self._metrics, self._plot = metrics, plot
+        self.needs_replies = self._each or args.every is not None or bool(metrics or plot)
         self._prints_intervals = not (args.quiet and metrics)
         self._begin_interval([])
 
@@ -466,11 +495,15 @@ class Printer:
     ) -> None:
         for reply in waiting:
             summaries[reply.host, reply.address].add(reply, waiting=True)
-        for each in (summary.result() for summary in summaries.values()):
-            if self._json:
-                as_json(each)
-            elif each.address:
-                print_line(line(each))
+        for summary in summaries.values():
+            print_total(summary.result(), self._json, as_json)
+
+
+def print_total(result: PingResult, json: bool, as_json: Callable[[PingResult], None]) -> None:
+    if json:
+        as_json(result)
+    elif result.address:
+        print_line(line(result))
 
 
 def name_of(named: Reply | PingResult | PathMTU) -> str:

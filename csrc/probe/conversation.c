@@ -1,0 +1,295 @@
+/* The timetable of a conversation, and its totals. */
+#define _GNU_SOURCE
+#include "probe/conversation.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+
+/* Maximum sent before arrived answers are read. */
+#define BURST 64
+/* Maximum batches of answers read in a row: noise may arrive faster than it is read. */
+#define READS 64
+/* In a flood, between two requests without replies, as in ping(8). */
+#define FLOOD_PAUSE (10 * FN_MILLISECOND)
+/* Between the requests of a round to many hosts, so that they do not leave in one burst. */
+#define SPREAD FN_MILLISECOND
+/* Maximum lost time that is caught up at once. */
+#define CATCH_UP (10 * FN_MILLISECOND)
+/* How long to wait for room in a full queue before the next try, and at most. */
+#define HOLD (10 * FN_MILLISECOND)
+#define LONGEST_HOLD (30 * FN_SECOND)
+/* The prober keeps the slot of a request that is neither answered nor given up. */
+#define HELD (FN_NEVER / 2)
+
+struct fn_conversation {
+    struct fn_prober *prober;
+    struct fn_plan plan;
+    struct fn_host *hosts;
+    size_t count;
+    uint64_t round; /* of the next request */
+    size_t place;   /* its host */
+    int64_t apart, begin, last_sent, not_before;
+    uint64_t first;  /* number of its first probe */
+    uint64_t oldest; /* and of the oldest that may still be awaited */
+    uint64_t awaited;
+    int shortage;
+    int64_t short_since;
+};
+
+int fn_conversation_new(struct fn_conversation **out, struct fn_prober *prober, const struct fn_plan *plan,
+                        const struct sockaddr_in6 *hosts, size_t count)
+{
+    struct fn_conversation *const conversation = calloc(1, sizeof *conversation);
+
+    if (!conversation)
+        return -ENOMEM;
+    conversation->hosts = calloc(count ? count : 1, sizeof *conversation->hosts);
+    if (!conversation->hosts) {
+        free(conversation);
+        return -ENOMEM;
+    }
+    const int64_t apart = count ? plan->interval / (int64_t)count : 0;
+    conversation->prober = prober;
+    conversation->plan = *plan;
+    conversation->count = count;
+    conversation->apart = apart < SPREAD ? apart : SPREAD;
+    conversation->first = conversation->oldest = prober->number + 1;
+    conversation->begin = fn_clock_now(CLOCK_MONOTONIC);
+    for (size_t i = 0; i < count; i++)
+        conversation->hosts[i].to = hosts[i];
+    *out = conversation;
+    return 0;
+}
+
+void fn_conversation_free(struct fn_conversation *conversation)
+{
+    if (!conversation)
+        return;
+    for (size_t i = 0; i < conversation->count; i++)
+        fn_round_trips_free(&conversation->hosts[i].received);
+    free(conversation->hosts);
+    free(conversation);
+}
+
+const struct fn_host *fn_conversation_host(const struct fn_conversation *conversation, size_t i)
+{
+    return &conversation->hosts[i];
+}
+
+int fn_conversation_shortage(const struct fn_conversation *conversation)
+{
+    return conversation->shortage;
+}
+
+static bool has_next(const struct fn_conversation *conversation)
+{
+    return conversation->count > 0 && (!conversation->plan.count || conversation->round < conversation->plan.count);
+}
+
+/* Answers */
+
+/* The host of a probe; NULL: the probe is another conversation's. */
+static struct fn_host *host_of(const struct fn_conversation *conversation, uint64_t number, int64_t tag)
+{
+    const bool is_own = number >= conversation->first && tag >= 0 && (uint64_t)tag < conversation->count;
+
+    return is_own ? &conversation->hosts[tag] : NULL;
+}
+
+/* 0, or -ENOMEM for a reply without room for its time. */
+static int take(struct fn_conversation *conversation, const struct fn_heard *heard)
+{
+    struct fn_host *const host = host_of(conversation, heard->number, heard->tag);
+    const bool is_late = heard->rtt > conversation->plan.timeout;
+
+    if (!host)
+        return 0;
+    if (heard->is_error) {
+        if (heard->number == host->newest && heard->number >= conversation->oldest)
+            host->error = *heard;
+        return 0;
+    }
+    if (heard->repeated) {
+        host->duplicates += !is_late;
+        return 0;
+    }
+    if (heard->number < conversation->oldest) /* given up already */
+        return 0;
+    conversation->awaited--;
+    if (!is_late)
+        return fn_round_trips_add(&host->received, (double)heard->rtt / FN_MILLISECOND);
+    host->lost++;
+    return 0;
+}
+
+/* Reads all answers that have arrived, or many: 0 or -errno. */
+static int take_answers(struct fn_conversation *conversation)
+{
+    struct fn_heard heard[FN_HEARD];
+    bool more = true;
+
+    for (int reads = 0; more && reads < READS; reads++) {
+        const int count = fn_prober_receive(conversation->prober, FN_BATCH, heard, &more);
+        if (count < 0)
+            return count;
+        for (int i = 0; i < count; i++) {
+            const int code = take(conversation, &heard[i]);
+            if (code < 0)
+                return code;
+        }
+    }
+    return 0;
+}
+
+/* The oldest probe that is awaited, if any. */
+static struct fn_probe *first_awaited(struct fn_conversation *conversation)
+{
+    const struct fn_prober *const prober = conversation->prober;
+
+    for (; conversation->oldest <= prober->number; conversation->oldest++) {
+        struct fn_probe *const probe = &prober->probes[conversation->oldest % prober->slots];
+        if (probe->known && !probe->answered && probe->number == conversation->oldest &&
+            host_of(conversation, probe->number, probe->tag))
+            return probe;
+    }
+    return NULL;
+}
+
+/* Gives up the requests whose timeout ended before this time; answers that had arrived by then have been read. */
+static void give_up(struct fn_conversation *conversation, int64_t now)
+{
+    for (struct fn_probe *probe; (probe = first_awaited(conversation)); conversation->oldest++) {
+        if (probe->sent + conversation->plan.timeout > now)
+            return;
+        probe->held_until = now;
+        host_of(conversation, probe->number, probe->tag)->lost++;
+        conversation->awaited--;
+    }
+}
+
+/* Requests */
+
+/* When the next request is scheduled: in a flood, only as replies come back. */
+static int64_t scheduled(const struct fn_conversation *conversation)
+{
+    const uint64_t most = conversation->count > FN_AWAITED ? conversation->count : FN_AWAITED;
+
+    if (conversation->plan.interval)
+        return conversation->begin + (int64_t)conversation->round * conversation->plan.interval +
+               (int64_t)conversation->place * conversation->apart;
+    return conversation->awaited < most ? 0 : conversation->last_sent + FLOOD_PAUSE;
+}
+
+/* When the next request may be sent. */
+static int64_t next_due(const struct fn_conversation *conversation)
+{
+    const int64_t due = has_next(conversation) ? scheduled(conversation) : FN_NEVER;
+
+    return due > conversation->not_before ? due : conversation->not_before;
+}
+
+/* Missed rounds are not sent later. */
+static void skip_lost_time(struct fn_conversation *conversation, int64_t now)
+{
+    const int64_t late = now - scheduled(conversation);
+
+    if (conversation->plan.interval && late >= conversation->plan.interval)
+        conversation->begin += late;
+}
+
+static void advance(struct fn_conversation *conversation)
+{
+    if (conversation->apart) {
+        const int64_t soonest = conversation->last_sent - CATCH_UP;
+        conversation->not_before += conversation->apart;
+        if (conversation->not_before < soonest)
+            conversation->not_before = soonest;
+    }
+    if (++conversation->place == conversation->count) {
+        conversation->place = 0;
+        conversation->round++;
+    }
+}
+
+/* Whether a request that was not sent is to be tried again. */
+static bool waits_for_room(struct fn_conversation *conversation, int code, int64_t now)
+{
+    if (code == -ENOBUFS || code == -ENOMEM) {
+        if (!conversation->short_since)
+            conversation->short_since = now;
+        if (now - conversation->short_since > LONGEST_HOLD)
+            return false;
+    } else if (code != FN_NO_SLOT) {
+        return false;
+    }
+    conversation->shortage = code == FN_NO_SLOT ? EAGAIN : -code;
+    conversation->not_before = now + HOLD;
+    return true;
+}
+
+/* Sends the next request, or fails it. False: there is no room for it yet. */
+static bool send_next(struct fn_conversation *conversation)
+{
+    struct fn_prober *const prober = conversation->prober;
+    struct fn_host *const host = &conversation->hosts[conversation->place];
+    const int64_t now = fn_clock_now(CLOCK_MONOTONIC);
+    const int code =
+        fn_prober_send(prober, &host->to, (int64_t)conversation->place, HELD, -1, prober->options.size);
+
+    if (code < 0 && waits_for_room(conversation, code, now))
+        return false;
+    conversation->last_sent = now;
+    if (code == 0) {
+        conversation->short_since = 0;
+        conversation->awaited++;
+        host->sent++;
+    } else {
+        host->not_sent++;
+    }
+    host->newest = prober->number;
+    host->refused = -code;
+    host->error.is_error = false;
+    advance(conversation);
+    return true;
+}
+
+static void send_due(struct fn_conversation *conversation, int64_t now)
+{
+    for (unsigned i = 0; i < BURST && next_due(conversation) <= now; i++) {
+        skip_lost_time(conversation, now);
+        if (!send_next(conversation))
+            return;
+    }
+}
+
+/* Waits for an answer, until this time at most. False: a signal came. */
+static bool wait_until(const struct fn_conversation *conversation, int64_t until)
+{
+    struct pollfd ready = {.fd = conversation->prober->options.fd, .events = POLLIN};
+    const int64_t left = until - fn_clock_now(CLOCK_MONOTONIC);
+    const struct timespec longest = {.tv_sec = left / FN_SECOND, .tv_nsec = left % FN_SECOND};
+
+    return left <= 0 || ppoll(&ready, 1, &longest, NULL) >= 0;
+}
+
+int fn_conversation_run(struct fn_conversation *conversation, int64_t until)
+{
+    for (bool goes_on = true;;) {
+        const int64_t now = fn_clock_now(CLOCK_MONOTONIC);
+        const int code = take_answers(conversation);
+        if (code < 0)
+            return code;
+        give_up(conversation, now);
+        send_due(conversation, now);
+        if (!has_next(conversation) && !conversation->awaited)
+            return 1;
+        if (now >= until || !goes_on)
+            return 0;
+        const struct fn_probe *const first = first_awaited(conversation);
+        int64_t next = next_due(conversation);
+        if (first && first->sent + conversation->plan.timeout < next)
+            next = first->sent + conversation->plan.timeout;
+        goes_on = wait_until(conversation, next < until ? next : until);
+    }
+}
