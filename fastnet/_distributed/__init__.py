@@ -112,7 +112,8 @@ def ping_distributed(
 
     A vantage that is disconnected for ``absence`` seconds has no results. ``client`` and ``tls`` are those
     of ``sweep_distributed``, the other arguments those of ``multiping``; names are resolved by each
-    vantage. Raises VantagesLost, EngineMissing, InvalidArgument, OSError without a scheduler.
+    vantage. Raises VantagesLost, EngineMissing, InvalidArgument, NameNotResolved, OSError without a
+    scheduler.
     """
     with DistributedPing(
         hosts,

@@ -1,7 +1,6 @@
 """The client's connection to a Dask scheduler, which may restart, or hang."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from fastnet._limits import check_text, quoted, several
 from fastnet._reference import reference
 from fastnet._typing import Any
-from fastnet.errors import InvalidArgument, NameNotResolved
+from fastnet.endpoints import resolve
+from fastnet.errors import InvalidArgument
 
 _FILES = 3
 _CONNECT_SECONDS = 10.0
 _AGAIN_SECONDS = 2.0
+_SCHEMES = ("tcp", "tls", "ws", "wss")
+"""Those of Dask's addresses that have a host."""
 _ANSWER_SECONDS = 2.0
 """A scheduler or worker that does not answer in this time hangs; Dask itself waits without a limit."""
 _MOST_TTL = 60.0
@@ -47,6 +49,7 @@ class Connection:
                     tls_client_key=key,
                     require_encryption=True,
                 )
+            self._check_host()
         self.client: Any = self._opened(_CONNECT_SECONDS) if self._is_ours else client
 
     def is_up(self) -> bool:
@@ -85,6 +88,16 @@ class Connection:
             late = "never" if ttl is None else f"after {ttl:g} s"
             yield f"the scheduler's worker-ttl: a worker that hangs is noticed {late}; 30s is better"
 
+    def _check_host(self) -> None:
+        """Raises InvalidArgument, and NameNotResolved, for which Dask would wait and lose the reason."""
+        try:
+            scheme, _ = self._module.comm.parse_address(self._address)
+            host = self._module.comm.get_address_host(self._address) if scheme in _SCHEMES else ""
+        except ValueError as error:
+            raise InvalidArgument(f"scheduler {quoted(self._address)}: {error}") from None
+        if host:
+            resolve(host)
+
     def _opened(self, seconds: float) -> Any:
         try:
             self._check_peer(seconds)
@@ -100,10 +113,6 @@ class Connection:
             raise InvalidArgument(f"scheduler {quoted(self._address)}: {error}") from None
         except OSError as error:
             root = _root_of(error)
-            if isinstance(root, socket.gaierror):
-                unresolved = NameNotResolved(f"scheduler {quoted(self._address)}: {root.strerror}")
-                unresolved.errno = root.errno
-                raise unresolved from None
             # Dask's own error leaves out why the connection failed.
             why = [] if root is error else [getattr(root, "strerror", None) or str(root)]
             raise OSError(": ".join((str(error), *why))) from None

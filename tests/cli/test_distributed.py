@@ -185,6 +185,17 @@ def test_a_directory_is_taken_up_after_ctrl_c(sweep: Sweep, lab: Cluster, tmp_pa
     assert len([*out.glob("*.parquet")]) == json.loads((out / "sweep.json").read_text())["shards"]
 
 
+@pytest.mark.parametrize("scheme", ["tcp://", ""])
+@pytest.mark.parametrize("command", ["sweep", "ping"])
+def test_a_scheduler_s_name_that_does_not_resolve(
+    fastnet: Run, reference: Callable[[str], ModuleType], command: str, scheme: str
+) -> None:
+    reference("distributed")
+    ran = fastnet(command, "10.200.0.5", "--distributed", f"{scheme}no-such-name.invalid:8786")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == f"fastnet {command}: no-such-name.invalid: Name or service not known\n"
+
+
 def test_without_a_scheduler_there_is_one_line(lab: Cluster, fastnet: Run) -> None:
     ran = fastnet("sweep", "10.200.0.5", "--distributed", "tcp://10.90.0.1:9", prefix=lab.centre.prefix)
     assert (ran.returncode, ran.stdout) == (3, "")

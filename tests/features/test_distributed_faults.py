@@ -74,16 +74,9 @@ def test_who_accepts_and_is_silent_is_no_scheduler(
             fastnet.sweep_distributed("127.0.0.1", client=address)
 
 
-def test_a_scheduler_whose_name_does_not_resolve(
-    reference: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unresolved(self: object, seconds: float) -> None:
-        """What Dask raises after its attempts."""
-        raise OSError("Timed out") from socket.gaierror(socket.EAI_NONAME, "Name not known")
-
+def test_a_scheduler_whose_name_does_not_resolve(reference: Callable[[str], ModuleType]) -> None:
     reference("distributed")
-    monkeypatch.setattr(connection.Connection, "_check_peer", unresolved)
-    with pytest.raises(NameNotResolved, match=r"scheduler 'tcp://a\.invalid:8786': Name not known") as raised:
+    with pytest.raises(NameNotResolved, match=r"^a\.invalid: Name or service not known") as raised:
         fastnet.sweep_distributed("127.0.0.1", client="tcp://a.invalid:8786")
     assert raised.value.errno == socket.EAI_NONAME
 
