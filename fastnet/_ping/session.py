@@ -378,6 +378,7 @@ def _schedule(
     targets: list[Target], count: int | None, interval_ns: int, apart_ns: int
 ) -> Iterator[tuple[int, Probe]]:
     """Each request, in order, and when it is due: a round to every host each interval, a little apart."""
-    for seq in numbers() if count is None else range(count):
+    rounds = numbers() if count is None else range(count)
+    for seq in rounds if targets else ():
         for place, target in enumerate(targets):
             yield seq * interval_ns + place * apart_ns, Probe(target, seq)

@@ -84,6 +84,10 @@ NOT_ONE = (
     "fastnet ping: no..name: not a host name or an address\n"
     "fastnet ping: ::ffff:10.77.0.2: an IPv4-mapped address: write 10.77.0.2\n"
 )
+FLOODED = (
+    "fastnet ping: /etc/hosts: not a host name or an address\n"
+    "fastnet ping: -f is a flood, as in ping(8): a file of hosts is --file /etc/hosts\n"
+)
 UNKNOWN = (
     '{"kind": "reply", "time": "STAMP", '
     '"host": "no..name", "address": "", "seq": 0, "rtt_ms": null, "ttl": null, '
@@ -118,6 +122,8 @@ USES = [
     Row(f"-c1 {ROUTER} no..name ::ffff:10.77.0.2", ONE, NOT_ONE, 2),
     Row(f"-c1 -W20ms -q no..name ::ffff:10.77.0.2 {SILENT}", lost(SILENT), NOT_ONE, 2),
     Row(f"--mtu {ROUTER} no..name ::ffff:10.77.0.2", f"{ROUTER}: path MTU 1500\n", NOT_ONE, 2),
+    Row("-l no..name", "", "fastnet ping: no..name: not a host name or an address\n", 2),
+    Row("-l --every=60s -f /etc/hosts", "[CLOCK]\n", FLOODED, 2),
     Row("-c1 --json no..name", UNKNOWN, "fastnet ping: no..name: not a host name or an address\n", 2),
     # When, and how often
     Row(f"-c2 -i0 {ROUTER}", TWO, packets=(REQUEST, 2)),

@@ -1,5 +1,6 @@
 """Ping hosts: by ICMP echo if that is permitted, else by UDP or TCP, which need no privilege."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -304,6 +305,8 @@ def begin(
     for each in hosts:
         if not isinstance(each, MTUSearch) and not each.address:
             remark(f"fastnet ping: {each.host or repr(each.host)}: {each.error}")
+            if args.flood and os.path.isfile(each.host):
+                remark(f"fastnet ping: -f is a flood, as in ping(8): a file of hosts is --file {each.host}")
         elif args.verbose:
             remark(f"{each.host} is {each.address}, by a {each.engine} socket")
     for note in dict.fromkeys(notes) if args.verbose else ():
