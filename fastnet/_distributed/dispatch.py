@@ -98,11 +98,11 @@ class Dispatch:
         until = time.monotonic() + seconds
         while not all(lane.finished for lane in self._lanes):
             self._tend()
-            left = until - time.monotonic()
-            if left <= 0:
-                return False
-            with suppress(queue.Empty):
+            left = max(0.0, until - time.monotonic())
+            with suppress(queue.Empty):  # taken even if _tend took all the time
                 self._end(self._ended.get(timeout=min(left, REFRESH_SECONDS)))
+            if not left:
+                return False
         return True
 
     def cancel(self) -> None:

@@ -95,7 +95,7 @@ def test_all_vantages_together_never_have_more_than_the_total_rate(crowds: list[
         running = [each for each in cluster.submitted if each.status == "pending"]
         assert 0 < sum(each.job for each in running) <= 900.001
         running[0].end(True)
-        dispatch.run(0.001)
+        dispatch.run(0.0)
 
 
 def test_a_shard_without_its_workers_is_given_to_others() -> None:
@@ -116,7 +116,7 @@ def test_a_shard_that_kills_its_workers_is_given_up_in_the_end() -> None:
     for _ in range(4):
         dispatch.run(0.0)
         cluster.submitted[-1].end(KeyError("killed"))
-        dispatch.run(0.001)
+        dispatch.run(0.0)
     dispatch.run(0.0)
     cluster.submitted[-1].end(KeyError("killed"))
     with pytest.raises(VantagesLost, match="shard 1: its workers were killed 5 times"):
@@ -128,7 +128,7 @@ def test_a_task_that_the_scheduler_forgot_is_submitted_again() -> None:
     dispatch = dispatch_of(cluster, [Lane("a", [0])], None, 60.0)
     dispatch.run(0.0)
     cluster.submitted[0].end(CancelledError())
-    dispatch.run(0.001)
+    dispatch.run(0.0)
     dispatch.run(0.0)
     cluster.submitted[1].end(True)
     assert dispatch.run(1.0)
@@ -140,7 +140,7 @@ def test_a_task_of_a_client_that_its_owner_closed_is_submitted_again() -> None:
     dispatch.run(0.0)
     cluster.submitted[0].client.status = "closed"
     cluster.submitted[0].end(RuntimeError("IOLoop is closed"))
-    dispatch.run(0.001)
+    dispatch.run(0.0)
     dispatch.run(0.0)
     cluster.submitted[1].end(RuntimeError("of the worker"))
     with pytest.raises(RuntimeError, match="of the worker"):
