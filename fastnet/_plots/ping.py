@@ -23,7 +23,9 @@ _WIDTH, _PANEL, _LOWER_PANEL, _MARGIN = 1200, 360, 260, 90
 _HIGH_PANELS = 3
 """Of more hosts the panels are lower."""
 _FEW = 100
-"""Requests that are drawn larger."""
+"""Replies that are drawn larger, and losses that have a mark each."""
+_MOMENTS, _BAR, _LEAST_BAR = 200, 0.1, 0.015
+"""Number of bars of losses, and their height in shares of a panel's: where all is lost, and of any loss."""
 _SHARP = 5000
 """Points of a panel that an SVG has as shapes; more are one image."""
 _LOGARITHMIC = 50
@@ -95,12 +97,16 @@ def draw(figure: Any, results: Sequence[PingResult], all_series: Sequence[Series
     last = max((max(times, default=0.0) for series in all_series for times in _times(series)), default=0.0)
     _, scale, unit = next(each for each in _UNITS if last >= each[0])
     for axes, result, series in zip(panels, results, all_series, strict=True):
-        axes.set_title(_title(result), loc="left", fontsize=9, pad=9)
+        many = max(len(series.lost), len(series.not_sent)) > _FEW
+        axes.set_title(_title(result), loc="left", fontsize=9, pad=24 if many else 9)
         axes.grid(True, color="#e5e5e5", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         _draw_replies(axes, result, series, scale)
-        _draw_losses(axes, series, scale)
+        if many:
+            _draw_shares(axes, series, scale, last or 1.0)
+        else:
+            _draw_losses(axes, series, scale)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, frameon=False)
     span = last / scale or 1.0
@@ -157,24 +163,50 @@ def _draw_replies(axes: Any, result: PingResult, series: Series, scale: float) -
 
 
 def _draw_losses(axes: Any, series: Series, scale: float) -> None:
-    """At the upper and the lower edge, whatever the scale; many as ticks, between which gaps are seen."""
+    """A mark for each at the upper and the lower edge, whatever the scale."""
     for times, edge, marker, color, what in (
         (series.lost, 1.0, "v", VERMILION, "no reply"),
         (series.not_sent, 0.0, "^", PURPLE, "not sent"),
     ):
         if times:
-            few = len(times) <= _FEW
             axes.plot(
                 [each / scale for each in times],
                 [edge] * len(times),
                 transform=axes.get_xaxis_transform(),
                 linestyle="none",
-                marker=marker if few else "|",
-                markersize=6 if few else 8,
+                marker=marker,
+                markersize=6,
                 color=color,
-                markeredgewidth=0 if few else 0.8,
+                markeredgewidth=0,
                 clip_on=False,
                 zorder=4,
-                rasterized=len(times) > _SHARP,
                 label=f"{what} ({len(times):,})",
             )
+
+
+def _draw_shares(axes: Any, series: Series, scale: float, last: float) -> None:
+    """Many losses as bars above the panel, by their share of the requests of a moment."""
+    numpy = reference("numpy")
+    counts = [numpy.histogram(times, _MOMENTS, (0, last))[0] for times in _times(series)]
+    asked = numpy.maximum(1, sum(counts))
+    width = last / scale / _MOMENTS
+    below = numpy.ones(_MOMENTS)
+    for times, count, color, what in (
+        (series.lost, counts[1], VERMILION, "no reply"),
+        (series.not_sent, counts[2], PURPLE, "not sent"),
+    ):
+        if not times:
+            continue
+        heights = numpy.where(count, numpy.maximum(_LEAST_BAR, _BAR * count / asked), 0)
+        axes.bar(
+            (numpy.arange(_MOMENTS) + 0.5) * width,
+            heights,
+            width,
+            below,
+            transform=axes.get_xaxis_transform(),
+            color=color,
+            linewidth=0,
+            clip_on=False,
+            label=f"{what} ({len(times):,})",
+        )
+        below = below + heights

@@ -172,6 +172,24 @@ class TestPing:
         assert [text.get_text() for text in axes.texts] == ["no reply"]
         assert axes.get_title(loc="left") == f"a.example ({ADDRESS}): 2 sent, 0 received, 100% loss"
 
+    def test_many_losses_are_bars_of_their_share(self, figure: Any) -> None:
+        """A bar for each of 200 moments of three requests: all lost in the first half, then one of them."""
+        rtts = [None, None, None] * 100 + [1.0, None, 1.0] * 100
+        result, series = self.made(*rtts, not_sent=1)
+        ping_plot.draw(figure, [result], [series])
+        (axes,) = figure.axes
+        assert [text.get_text() for text in axes.get_legend().get_texts()][-2:] == [
+            "no reply (400)",
+            "not sent (1)",
+        ]
+        lost, not_sent = axes.containers
+        assert [bar.get_y() for bar in lost] == [1] * 200
+        heights = [bar.get_height() for bar in lost]
+        assert heights[:99] == pytest.approx([0.1] * 99)
+        assert sum(heights[101:]) / 99 == pytest.approx(0.1 / 3, rel=0.05)
+        assert [bar.get_height() > 0 for bar in not_sent] == [False] * 199 + [True]
+        assert not_sent[199].get_y() == pytest.approx(1 + heights[199])
+
     def test_one_reply(self, figure: Any) -> None:
         result, series = self.made(0.5)
         ping_plot.draw(figure, [result], [series])
