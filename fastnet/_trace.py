@@ -170,7 +170,7 @@ class Tracer:
         check_choice("engine", engine, ENGINES)
         check_flag("mtu", mtu)
         bounded("size", size, 0, MAX_SIZE)
-        check_sending(interface, mark, tos)
+        interface = check_sending(interface, mark, tos)
         found = source_of(source, family)
         if to is not None:
             check_type("to", to, Resolved, "a resolved address")

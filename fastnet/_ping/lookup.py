@@ -51,11 +51,12 @@ class Source(NamedTuple):
         return socket.if_nametoindex(interface)
 
 
-def check_sending(interface: str, mark: int, tos: int) -> None:
-    """Check the options of a packet. Raises InvalidArgument."""
+def check_sending(interface: str, mark: int, tos: int) -> str:
+    """Check the options of a packet. Returns the interface's own name. Raises InvalidArgument."""
     check_text("interface", interface)
     bounded("mark", mark, 0, MAX_MARK)
     bounded("tos", tos, 0, 255)
+    return interface and _own_name(interface)
 
 
 def source_of(source: "Host | None", family: int) -> Source:
@@ -83,6 +84,7 @@ def checked(host: str, found: Resolved, source: Source, interface: str) -> Resol
         raise InvalidArgument(f"{host}: not the address of one host")
     if not _core.is_link_local(found.address[0]):
         return found
+    interface = interface and _own_name(interface)
     scope = found.address[3] or source.scope_by(interface)
     if not scope:
         raise InvalidArgument(f"{host}: a link-local address needs its interface, as {found.host}%eth0")
@@ -92,6 +94,12 @@ def checked(host: str, found: Resolved, source: Source, interface: str) -> Resol
     if interface and _is_elsewhere(scoped, interface):
         raise InvalidArgument(f"{host}: its interface contradicts the one to use, {interface}")
     return scoped
+
+
+def _own_name(interface: str) -> str:
+    from fastnet._system.interfaces import own_name  # only here: most commands need no rtnetlink
+
+    return own_name(interface)
 
 
 def _is_elsewhere(found: Resolved, interface: str) -> bool:

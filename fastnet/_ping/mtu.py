@@ -80,7 +80,7 @@ class MTUSearch:
         to: Resolved | None = None,
     ) -> None:
         found = source_of(source, family)
-        check_sending(interface, mark, tos)
+        interface = check_sending(interface, mark, tos)
         if to is not None:
             check_type("to", to, Resolved, "a resolved address")
         self._to = to or one_host(host, found, interface)

@@ -86,7 +86,7 @@ class Pinger:
         if ttl is not None:
             bounded("ttl", ttl, 1, 255)
         check_type("pattern", pattern, bytes, "bytes")
-        check_sending(interface, mark, tos)
+        interface = check_sending(interface, mark, tos)
         if dont_fragment is not None:
             check_flag("dont_fragment", dont_fragment)
         check_flag("all_addresses", all_addresses)

@@ -34,6 +34,7 @@ from fastnet._sweep.result import (
     differing,
     final_states,
 )
+from fastnet._system.interfaces import own_name
 from fastnet._system.routes import Route, gatewayed, on_link, only_ipv6_source
 from fastnet._typing import Any, TypeAlias, TypedDict, get_args
 from fastnet.errors import InvalidArgument, NameNotResolved, NotPermitted
@@ -107,6 +108,7 @@ class Sweep:
         check_family(family)
         check_text("interface", interface)
         if interface:
+            interface = own_name(interface)
             netif.get_flags(interface)  # there is one of this name
             if engine in ("tcp", "scapy"):
                 raise InvalidArgument(f"interface {interface}: engine {engine} leaves that to the routes")

@@ -127,8 +127,10 @@ def separate_way(args: Arguments) -> None:
 
 
 def _is_interface(name: str) -> bool:
+    from fastnet._system.interfaces import own_name  # only here: hardly any command needs it
+
     try:
-        return _socket.if_nametoindex(name) > 0
+        return _socket.if_nametoindex(own_name(name)) > 0
     except (OSError, ValueError):
         return False
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = [
     "interface_fields",
     "path_mtu",
+    "restrictions",
     "rounded",
     "route_fields",
     "scanned_port",
@@ -32,6 +33,12 @@ def route_fields(route: "Route") -> dict[str, Any]:
     """All fields of a route, under their names in records."""
     fields = route.as_dict()
     return {"mtu_bytes": fields.pop("mtu"), **fields}
+
+
+def restrictions(route: "Route") -> tuple[str, ...]:
+    """The packets that a route is for, if it is not for all to its destination, in the words of ip(8)."""
+    found = {"from": route.sources, "tos": f"{route.tos:#04x}" if route.tos else None}
+    return tuple(f"{word} {value}" for word, value in found.items() if value)
 
 
 def path_mtu(found: "PathMTU") -> "records.PathMTU":

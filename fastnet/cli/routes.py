@@ -10,7 +10,7 @@ from fastnet._typing import TYPE_CHECKING, cast
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_family, add_json, add_netns
 from fastnet.cli.output import escaped_word, print_json, print_table, remark
-from fastnet.cli.parts import route_fields
+from fastnet.cli.parts import restrictions, route_fields
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.errors import InvalidArgument
 from fastnet.interfaces import NextHop, Route, route_to, routes
@@ -100,11 +100,10 @@ def notes(route: Route, leg: NextHop | None) -> Iterator[str]:
     """The other properties of a route, in the words of ip(8)."""
     if route.type != "unicast":
         yield route.type
-    if route.sources:
-        yield f"from {route.sources}"
+    yield from restrictions(route)
     if leg and leg.weight != 1:
         yield f"weight {leg.weight}"
-    for name in ("mtu", "tos", "encapsulation", "preference"):
+    for name in ("mtu", "encapsulation", "preference"):
         value = getattr(route, name)
         if value and value != "medium":
             yield f"{name} {value}"

@@ -14,6 +14,7 @@ import pytest
 from records import untimed
 
 from fastnet import interfaces
+from fastnet.cli.interfaces.watching import text_of
 from fastnet.cli.output import columns_of
 
 COMING_UP = 30
@@ -127,6 +128,28 @@ def test_one_interface(host: Any, fastnet: Any) -> None:
         "fd77::9, metric 1024, protocol boot",
     ]
     assert fastnet("interfaces", "idle", prefix=host.prefix).stdout.startswith("idle is down: turned off\n")
+
+
+def test_a_default_route_that_is_not_for_all_packets(namespace: Any, fastnet: Any) -> None:
+    host = namespace()
+    host.ip("link", "add", "wired", "up", "type", "veth", "peer", "name", "other")
+    host.ip("address", "add", "10.1.0.1/24", "dev", "wired")
+    host.ip("address", "add", "fd77::1/64", "dev", "wired", "nodad")
+    for router, *few in (("fd77::8", "from", "2001:db8::/32"), ("fd77::9",), ("10.1.0.9", "tos", "0x10")):
+        host.ip("route", "add", "default", *few, "via", router, "dev", "wired")
+    shown = fastnet("interfaces", "wired", prefix=host.prefix).stdout
+    found = [line.split(maxsplit=1)[1] for line in shown.splitlines() if "gateway:" in line]
+    assert [line.removesuffix(", linkdown") for line in found] == [
+        "10.1.0.9, tos 0x10, metric 0, protocol boot",
+        "fd77::8, from 2001:db8::/32, metric 1024, protocol boot",
+        "fd77::9, metric 1024, protocol boot",
+    ]
+    table = fastnet("interfaces", prefix=host.prefix).stdout
+    assert "  10.1.0.9 (tos 0x10) fd77::8 (from 2001:db8::/32) fd77::9  " in table
+    listed = fastnet("routes", "-6", prefix=host.prefix).stdout
+    assert "from 2001:db8::/32" in listed
+    route = next(each for each in host.call(interfaces.routes) if each.sources)
+    assert text_of(route) == "default from 2001:db8::/32 via fd77::8 dev wired metric 1024"
 
 
 def test_an_interface_without_a_mac(namespace: Any, fastnet: Any) -> None:

@@ -9,6 +9,7 @@ from environment import Run
 from namespaces import Namespace
 
 import fastnet
+from fastnet._system.interfaces import own_name
 from fastnet.errors import InvalidArgument
 
 pytestmark = pytest.mark.xdist_group("icmp")
@@ -18,6 +19,8 @@ PINGS = [("ping", "-c1", "--engine", engine) for engine in ("raw", "datagram")]
 TRACES = [("trace", "--engine", engine) for engine in ("udp", "raw", "datagram")]
 MTUS = [("ping", "--mtu", "--engine", engine) for engine in ("raw", "datagram")]
 EACH = [*PINGS, *TRACES, *MTUS]
+ALTERNATIVE = "the-first-ethernet-of-this-machine"
+"""Longer than a name."""
 NEEDS = "a link-local address needs its interface, as"
 
 
@@ -26,6 +29,7 @@ def near(engines: tuple[Namespace, Namespace]) -> Namespace:
     """The left host; either has such an address too."""
     for host, address in zip(engines, (HERE, THERE), strict=True):
         host.ip("address", "add", f"{address}/64", "dev", "veth0", "nodad")
+    engines[0].ip("link", "property", "add", "dev", "veth0", "altname", ALTERNATIVE, "altname", "short")
     return engines[0]
 
 
@@ -43,6 +47,8 @@ class TestScopes:
         [
             (f"{THERE}%veth0",),
             ("--interface", "veth0", THERE),
+            *(("--interface", name, THERE) for name in (ALTERNATIVE, "short")),
+            ("-I", ALTERNATIVE, "fd77::2"),
             ("--interface", "veth0", f"{THERE}%veth0"),
             ("-I", f"{HERE}%veth0", f"{THERE}%veth0"),
             ("-I", f"{HERE}%veth0", THERE),
@@ -128,3 +134,14 @@ def test_a_sweep(near: Namespace, fastnet: Run, engine: str) -> None:
     words = ("sweep", "--engine", engine, "--interface", "veth0", "--alive", f"{THERE}-febf::3")
     ran = fastnet(*words, prefix=near.prefix)
     assert (ran.returncode, ran.stdout) == (0, f"{THERE}\n")
+
+
+@pytest.mark.parametrize("name", [ALTERNATIVE, "short"])
+def test_a_sweep_by_an_alternative_name(near: Namespace, fastnet: Run, name: str) -> None:
+    ran = fastnet("sweep", "--interface", name, "10.77.0.2", "--alive", prefix=near.prefix)
+    assert (ran.stdout, ran.returncode) == ("10.77.0.2\n", 0), ran.stderr
+
+
+@pytest.mark.parametrize("name", ["", "no-such-name", f"{ALTERNATIVE}2", "x" * 128, "a\0b", "\udcff", "lo"])
+def test_what_is_no_alternative_name(name: str) -> None:
+    assert own_name(name) == name

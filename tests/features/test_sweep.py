@@ -431,12 +431,6 @@ class TestCommand:
             assert [line.split()[0] for line in ran.stdout.splitlines()] == ["127.0.0.1", name]
             assert ran.stderr.splitlines()[0] == f"fastnet sweep: {file}:2: {name}: {why}"
             assert ran.returncode == 2
-        ran = subprocess.run(
-            ["sh", "-c", '"$@" sweep -f - <&-', "sh", sys.executable, "-m", "fastnet"],
-            capture_output=True,
-            check=False,
-        )
-        assert (ran.returncode, ran.stdout, ran.stderr.count(b"\n")) == (2, b"", 1)
 
 
 class TestSource:

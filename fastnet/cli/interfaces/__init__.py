@@ -7,7 +7,7 @@ from fastnet._typing import TYPE_CHECKING, cast
 from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, add_netns
 from fastnet.cli.output import escaped_word, print_json, print_table, remark
-from fastnet.cli.parts import interface_fields, route_fields
+from fastnet.cli.parts import interface_fields, restrictions, route_fields
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.interfaces import Interface, InterfaceStatus, Route, all, gateways
 
@@ -75,11 +75,17 @@ def of(link: Interface, routes: tuple[Route, ...] | None) -> list[Route] | None:
 
 
 def cells(link: Interface, status: InterfaceStatus, defaults: list[Route] | None) -> tuple[object, ...]:
-    routers = {route.gateway: None for route in defaults or () if route.gateway}
+    routers = {router_text(route): None for route in defaults or () if route.gateway}
     return (
         *(escaped_word(link.name), status.state, link.mtu, link.mac),
         *("?" if defaults is None else " ".join(routers), " ".join(map(str, link.addresses))),
     )
+
+
+def router_text(route: Route) -> str:
+    """A router's address, and which packets are for it if not all are."""
+    few = restrictions(route)
+    return f"{route.gateway} ({', '.join(few)})" if few else str(route.gateway)
 
 
 def print_interface_json(link: Interface, status: InterfaceStatus, defaults: list[Route] | None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fastnet.cli.output import print_line
-from fastnet.cli.parts import summary
+from fastnet.cli.parts import restrictions, summary
 from fastnet.interfaces import Interface, InterfaceAddress, InterfaceStatus, Route
 
 _MAIN_TABLE = 254
@@ -57,7 +57,8 @@ def address_text(address: InterfaceAddress) -> str:
 
 
 def gateway_text(route: Route) -> str:
-    words = [route.gateway or f"none: IPv{route.version} is on the link", f"metric {route.metric}"]
+    words = [route.gateway or f"none: IPv{route.version} is on the link", *restrictions(route)]
+    words.append(f"metric {route.metric}")
     if route.table != _MAIN_TABLE:
         words.append(f"table {route.table}")
     return ", ".join((*words, f"protocol {route.protocol}", *route.flags))

@@ -7,6 +7,7 @@ from fastnet._results import plain
 from fastnet._typing import TYPE_CHECKING, Any
 from fastnet._watch import AddressEvent, Event, LinkEvent, LostEvent, RouteEvent, WatchState, watch
 from fastnet.cli.output import print_json, print_line, remark
+from fastnet.cli.parts import restrictions
 from fastnet.interfaces import Interface, NextHop, Route
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def shown(value: Any) -> str:
 def text_of(route: Route) -> str:
     """A route as ip(8) prints it."""
     words = ["default" if route.is_default else route.destination]
+    words += [*restrictions(route)]
     words += [] if route.type == "unicast" else [route.type]
     words += [hops_of(leg) for leg in route.legs or (route,)]
     words += ["metric", str(route.metric)] if route.metric else []
