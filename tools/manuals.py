@@ -23,6 +23,7 @@ from fastnet import __version__
 from fastnet.cli import exits
 from fastnet.cli.commands import COMMANDS
 from fastnet.cli.full_parser import FullParser, build_parser, parser_of
+from fastnet.cli.habits import HABITS
 
 EXITS = {
     exits.YES: "success, or the answer is yes",
@@ -128,7 +129,16 @@ def command_page(name: str, parser: FullParser) -> str:
             paragraphs(its_parser.description or ""),
         ]
         page += arguments(its_parser, "SS")
+    page += habits(name)
     return "".join([*page, exit_statuses(), ".SH SEE ALSO\n.BR fastnet (1)\n"])
+
+
+def habits(name: str) -> Iterator[str]:
+    """What to type instead of the words of other programs."""
+    if name in HABITS:
+        yield ".SH FROM OTHER PROGRAMS\n"
+    for each in HABITS.get(name, ()):
+        yield f".TP\n\\fB{roff(f'{each.program} {each.theirs}')}\\fR\n{roff(each.ours)}\n"
 
 
 def exit_statuses() -> str:

@@ -10,6 +10,7 @@ import fastnet
 from fastnet._typing import Any, NoReturn
 from fastnet.cli.commands import COMMANDS
 from fastnet.cli.exits import USAGE
+from fastnet.cli.habits import HEAD, hint, table
 from fastnet.cli.output import print_line, remark
 from fastnet.cli.quick_parser import SUPPRESS, Arguments
 from fastnet.errors import InvalidArgument
@@ -23,6 +24,10 @@ class Help(argparse.HelpFormatter):
         def _set_color(self, color: bool) -> None:
             """Python 3.14 loads dataclasses and inspect even for a theme without colours."""
             self._theme, self._decolor = NoColours(), str
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """A paragraph, or the table of habits as it is laid out."""
+        return text if text.startswith(HEAD) else super()._fill_text(text, width, indent)
 
 
 class NoColours:
@@ -48,6 +53,8 @@ class FullParser(argparse.ArgumentParser):
             options["color"] = False
         super().__init__(formatter_class=partial(formatter_class, width=80), **options)
         self._help_formatter = formatter_class
+        self.words: Sequence[str] = ()
+        """The command line, for usage errors."""
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         if settings.get("default") is SUPPRESS:
@@ -80,7 +87,9 @@ class FullParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ").split()
-        if message.startswith("unrecognized") and unknown[0].startswith("-"):
+        if habit := hint(self.prog.removeprefix("fastnet "), message, self.words):
+            message += habit
+        elif message.startswith("unrecognized") and unknown[0].startswith("-"):
             message += suggestion(unknown[0].partition("=")[0], self._option_string_actions)
         remark(f"{self.prog}: {message} (see {self.prog} --help)")
         sys.exit(USAGE)
@@ -141,7 +150,7 @@ def command_in(words: Sequence[str]) -> list[str]:
 
 def parser_of(name: str, module: ModuleType) -> FullParser:
     """A subcommand's parser."""
-    parser = FullParser(prog=f"fastnet {name}", description=module.__doc__)
+    parser = FullParser(prog=f"fastnet {name}", description=module.__doc__, epilog=table(name))
     module.configure(parser)
     return parser
 
@@ -149,6 +158,7 @@ def parser_of(name: str, module: ModuleType) -> FullParser:
 def parse(name: str, module: ModuleType, words: Sequence[str], command: list[str] | None) -> Arguments:
     """The values of a subcommand's words. Prints help or a usage error, and exits."""
     parser = parser_of(name, module)
+    parser.words = words
     if command is not None:
         parser.set_defaults(command=command)
     intermixed = getattr(module, "INTERMIXED", False)

@@ -51,7 +51,9 @@ def configure(parser: Parser) -> None:
         "-s", "--size", type=integer(0, MAX_SIZE), default=32, metavar="BYTES", help="payload size (32)"
     )
     parser.add_argument("--mtu", action="store_true", help="path MTU in addition")
-    parser.add_argument("--names", action="store_true", help="names of the responders")
+    names = parser.add_mutually_exclusive_group()
+    names.add_argument("--names", action="store_true", help="names of the responders")
+    names.add_argument("-n", "--numeric", action="store_true", help="addresses only, the default")
     add_way(parser, "-O", "--tos")
     add_family(parser)
     parser.add_argument("--engine", choices=ENGINES, default="udp", help="kind of probe (udp)")

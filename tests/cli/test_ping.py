@@ -274,9 +274,16 @@ REFUSED = [
         ("-B1_0 ::1", "argument -B/--backoff: '1_0': expected a number from 1 to 10 SEE"),
         ("-x0 ::1", "argument -x/--enough: '0': expected a whole number from 1 to 16777216 SEE"),
         ("-s65508 ::1", "argument -s/--size: '65508': expected a whole number from 0 to 65507 SEE"),
-        ("-t0 ::1", "argument -t/--ttl: '0': expected a whole number from 1 to 255 SEE"),
+        (
+            "-t0 ::1",
+            "argument -t/--ttl: '0': expected a whole number from 1 to 255"
+            "; fping's `-t 500`: `-W 500ms` here SEE",
+        ),
         ("-p abc ::1", "argument -p/--pattern: 'abc': expected 1 to 16 bytes in hex, as ff00 SEE"),
-        ("-M maybe ::1", "argument -M/--fragment: invalid choice: 'maybe' CHOICES SEE"),
+        (
+            "-M maybe ::1",
+            "argument -M/--fragment: invalid choice: 'maybe' CHOICES; fping's `-M`: `-M do` here SEE",
+        ),
         ("--tos ef0 ::1", "argument --tos: 'ef0': expected 0 to 255, 0xb8, or a DSCP as ef, af41 or cs1 SEE"),
         ("-O 16 ::1", "-O takes no value, as that of ping(8): fping's -O 16 is --tos 16"),
         ("-w0 ::1", "argument -w/--deadline: '0': expected more than 0 SEE"),

@@ -67,6 +67,8 @@ USES = [
     Row(f"-c1 --max-hops=1 -W10ms {BEHIND}", NOBODY.replace(SILENT, BEHIND), code=1),
     Row(f"--interface=veth0 {BEHIND}", hop(1, BEHIND)),
     Row(f"-I veth0 {BEHIND}", hop(1, BEHIND)),
+    Row(f"-n {BEHIND} --interface=veth0", hop(1, BEHIND)),
+    Row(f"--numeric -I veth0 {BEHIND}", hop(1, BEHIND)),
     # Over which socket, and what is printed
     Row(f"-v {FAR}", WAY, f"{FAR} is {FAR}, by a udp socket\n"),
     Row(f"--verbose --engine=udp {FAR}", WAY, f"{FAR} is {FAR}, by a udp socket\n"),

@@ -1,0 +1,82 @@
+"""What users of other programs type: the tables, and the errors that name a line of them."""
+
+from __future__ import annotations
+
+import shlex
+from importlib import import_module
+
+import pytest
+from environment import ROOT, Run
+
+from fastnet.cli.commands import COMMANDS
+from fastnet.cli.full_parser import parse
+from fastnet.cli.habits import HABITS, Habit, table
+
+pytestmark = pytest.mark.once
+VALUES = dict.fromkeys(("HOST", "ADDRESS", "NAME", "FILE", "PATH"), "h") | {
+    **dict.fromkeys(("TIME", "BYTES", "TTL", "N"), "3"),
+    "NET": "::1/126",
+    "TOS": "ef",
+}
+ROWS = [(command, row) for command, rows in HABITS.items() for row in rows]
+
+
+def filled(text: str) -> list[str]:
+    for name, value in sorted(VALUES.items(), reverse=True):
+        text = text.replace(name, value)
+    return shlex.split(text.partition(" > ")[0])
+
+
+@pytest.mark.parametrize(("command", "row"), ROWS, ids=str)
+def test_what_to_type_here_is_parsed(command: str, row: Habit) -> None:
+    if row.ours.startswith("("):
+        return
+    words = filled(row.ours)
+    if words[0] == "fastnet":
+        command, words = words[1], words[2:]
+    elif command in ("portscan", "trace") and "HOST" not in row.ours:
+        words.append("::1")
+    assert command in COMMANDS
+    parse(command, import_module(f"fastnet.cli.{command}"), words, None)
+
+
+@pytest.mark.parametrize(("command", "row"), ROWS, ids=str)
+def test_the_page_has_each_line(command: str, row: Habit) -> None:
+    own = row.ours if row.ours.startswith("fastnet") else f"fastnet {command} {row.ours}"
+    ours = row.ours.strip("()") if row.ours.startswith("(") else f"`{own}`"
+    page = (ROOT / "docs/habits.md").read_text()
+    _, _, section = page.partition(f"\n## {command}\n")
+    assert f"| `{row.program} {row.theirs}` | {ours} |\n" in section.partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("command", sorted(HABITS))
+def test_help_ends_with_them(fastnet: Run, command: str) -> None:
+    assert fastnet(command, "--help").stdout.endswith(f"\n{table(command)}\n")
+    assert max(map(len, table(command).splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "hints"),
+    [
+        ("ping -a ::1", "; fping's `-a HOST`: `fastnet sweep --alive HOST` here"),
+        ("ping -C3 ::1", "; fping's `-C N`: `-c N` here"),
+        ("ping -t 500 ::1", "; fping's `-t 500`: `-W 500ms` here"),
+        ("ping -M ::1", "; fping's `-M`: `-M do` here"),
+        ("ping -Q 0x10 ::1", "; ping's `-Q TOS`: `--tos TOS` here"),
+        ("ping -e ::1", "; fping's `-e`: always so"),
+        ("sweep -sn ::1", "; nmap's `-sn NET`: `NET` here"),
+        ("sweep --excludefile=x ::1", "; nmap's `--excludefile FILE`: `--exclude-file FILE` here"),
+        ("portscan -p- ::1", "; nmap's `-p-`: `-p 1-65535` here"),
+        ("trace -I ::1", "; traceroute's `-I`: `--engine icmp` here"),
+        ("trace -q3 ::1", "; traceroute's `-q N`: `-c N` here"),
+        ("trace -s 10.0.0.1 ::1", "; traceroute's `-s ADDRESS`: `-I ADDRESS` here"),
+        ("trace --nothing ::1", ""),
+        ("ping -i soon ::1", ""),
+        ("ping -s 65508 ::1", ""),
+    ],
+)
+def test_an_error_names_the_line_that_fits(fastnet: Run, words: str, hints: str) -> None:
+    ran = fastnet(*words.split())
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.endswith(f"{hints} (see fastnet {words.split()[0]} --help)\n")
+    assert ran.stderr.count("; ") == hints.count("; ")
