@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 from collections.abc import Iterable
-from numbers import Integral, Real
 
 from fastnet._contract.values import quoted as quoted
 from fastnet._typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -31,19 +30,25 @@ FAMILIES = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
 
 def bounded(name: str, value: float, low: float, high: float) -> None:
     """Refuse a number that is out of range, or NaN; it must be whole if both limits are."""
-    kind = Integral if isinstance(low, int) and isinstance(high, int) else Real
-    if not _is_within(value, kind, low, high):
+    whole = isinstance(low, int) and isinstance(high, int)
+    if not _is_number(value, whole) or not low <= value <= high:
         raise InvalidArgument(f"{name} {quoted(value)}: expected {low} to {high}")
 
 
 def check_seconds(name: str, value: float, low: float = 0, high: float = MAX_SECONDS) -> None:
     """Refuse a time that is too short, too long or not a number."""
-    if not _is_within(value, Real, low, high):
+    if not _is_number(value) or not low <= value <= high:
         raise InvalidArgument(f"{name} {quoted(value)}: expected seconds, {low} to {high}")
 
 
-def _is_within(value: float, kind: type, low: float, high: float) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+def _is_number(value: object, whole: bool = False) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int) or (not whole and isinstance(value, float)):
+        return True
+    from numbers import Integral, Real  # only others' numbers, such as numpy's, need it
+
+    return isinstance(value, Integral if whole else Real)
 
 
 def check_timeout(name: str, value: float | None, low: float = 0) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from fastnet._limits import MAX_SECONDS, Host, Prefix, bounded, check_seconds, host_text, is_prefix, quoted
 from fastnet._results import shown_as
 from fastnet._typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, Unpack, get_args
-from fastnet._wait import CHECKS, check_target
 from fastnet.endpoints import Endpoint, InheritedEndpoint, Place, UnixEndpoint, ascii_host, parse_place
 from fastnet.errors import InvalidArgument
 from fastnet.targets import parse_prefix
@@ -272,6 +271,8 @@ def _check_udp(rule: Rule) -> None:
 def _check_health(rule: Rule) -> None:
     if not rule.health:
         return
+    from fastnet._wait import CHECKS, check_target  # few rules have a check
+
     if rule.health not in CHECKS and rule.health.partition(":")[0] != "http":
         raise InvalidArgument(
             f"health {quoted(rule.health)}: expected one of {', '.join(CHECKS)}, or http:/path"
@@ -282,7 +283,7 @@ def _check_health(rule: Rule) -> None:
 
 def health_target(health: str, upstream: Endpoint | UnixEndpoint) -> str:
     """The target by which ``fastnet.wait`` checks an upstream. Raises InvalidArgument if there is none."""
-    if health in CHECKS:
+    if health.partition(":")[0] != "http":
         return str(upstream)
     if isinstance(upstream, UnixEndpoint):
         raise InvalidArgument(f"health {health!r}: {upstream} can't be asked by HTTP: expected HOST:PORT")

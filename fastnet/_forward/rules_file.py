@@ -104,6 +104,8 @@ def _parse_toml(data: bytes) -> dict[str, Any]:
     import re  # needed for a file of rules only
     import tomllib
 
+    import fastnet._forward.health  # noqa: F401 - now: when the file is read again it may not be readable
+
     if re.search(_LONG_KEY, text):
         raise InvalidArgument(_TOO_DEEP)
     try:

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from types import ModuleType
 
-from fastnet._forward.health import check_upstreams
 from fastnet._forward.rule import TYPES, Rule, health_target
 from fastnet._system import unix as _unix
 from fastnet._threads import Repeated
@@ -54,6 +53,8 @@ class Upstreams:
                 *(rule.resolve_interval, _RESOLVE_PAUSE),
             )
         if rule.health:
+            import fastnet._forward.health  # noqa: F401 - now: later it may not be readable any more
+
             what = f"{rule.name}: upstreams are not checked"
             self._checks = Repeated(
                 self._check, "fastnet-forward-health", what, self._warn, rule.health_interval
@@ -131,6 +132,8 @@ class Upstreams:
             for place, upstream in zip(self._rule.upstreams, current, strict=bool(current))
         }
         if addresses:
+            from fastnet._forward.health import check_upstreams
+
             check_upstreams(self._rule, addresses, self._note)
 
     def _note(self, checked: Endpoint | UnixEndpoint, reason: str | None) -> None:

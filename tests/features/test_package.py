@@ -37,8 +37,8 @@ SLOW_TO_IMPORT = frozenset(
 )
 
 SLOW_TO_START = SLOW_TO_IMPORT | {
-    *("argparse", "bz2", "encodings.idna", "gettext", "locale", "lzma", "re", "shlex", "shutil", "string"),
-    "tomllib",
+    *("argparse", "bz2", "encodings.idna", "gettext", "locale", "lzma", "numbers", "re", "shlex", "shutil"),
+    *("string", "tomllib"),
 }
 """What a command loads where nobody takes care, and no usual command line needs."""
 if sys.version_info < (3, 14):
@@ -121,6 +121,8 @@ def test_a_command_that_runs_loads_nothing_slow(python: Run, root: None, words: 
     # Hexdumps are read by patterns, and so are PROXY headers in Python.
     patterns = words[0] == "packet" or (words[0] == "forward" and package.implementation() == "pure")
     slow = SLOW_TO_START - {"re"} if patterns else SLOW_TO_START
+    if words[0] == "forward":
+        slow |= {"fastnet._wait", "fastnet._forward.health"}  # of rules with a health check
     assert loaded(python, f"from fastnet.cli import main; main({words})") & slow == set()
 
 
