@@ -100,7 +100,7 @@ static void read_header(struct fn_connection *connection)
     struct fn_proxy proxy;
     const ssize_t n = fn_socket_receive(down->fd, data, FN_PROXY_LONGEST, MSG_PEEK);
 
-    if (n < 0 && errno == EAGAIN)
+    if (n < 0 && errno == EAGAIN && !down->final)
         return;
     const ssize_t header = n > 0 ? fn_proxy_parse(data, (size_t)n, &proxy) : -EBADMSG;
     if (header == 0 && !down->final)

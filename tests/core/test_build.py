@@ -36,7 +36,9 @@ def copy_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
 
     def copy() -> Path:
         tree = tmp_path_factory.mktemp("tree") / "fastnet"
-        leave = shutil.ignore_patterns(".*", "build", "dist", "results", "*.egg-info", "*.so", "__pycache__")
+        leave = shutil.ignore_patterns(
+            ".*", "build", "dist", "results", "*.egg-info", "*.so", "why_pure.txt", "__pycache__"
+        )
         shutil.copytree(ROOT, tree, ignore=leave)
         return tree
 

@@ -95,7 +95,7 @@ def check(line: str, time: float, mac: bytes, address: str) -> None:
         ({"step": 0}, "1 to 2"),
         ({"step": 1 << 63}, "1 to 2"),
         ({"kinds": b"\1"}, "less than 1"),
-        ({"kinds": b"\0\0"}, "1 times, 0 bytes of MACs for 2 addresses"),
+        ({"kinds": b"\0\0"}, "1 time, 0 bytes of MACs for 2 addresses"),
         ({"templates": [((b"", MAC, 0), *SHORT), SHORT]}, "0 bytes of MACs"),
         ({"ms": b"123"}, "0 times"),
     ],

@@ -168,10 +168,12 @@ def test_a_wrong_header_is_denied(relays: Relays, service: Service, data: bytes)
     assert not service.has_a_caller()
 
 
-def test_urgent_data_within_a_header_is_denied(relays: Relays, service: Service) -> None:
+@pytest.mark.parametrize("before", [b"", V1[:10]])
+def test_urgent_data_within_a_header_is_denied(relays: Relays, service: Service, before: bytes) -> None:
+    """Also where what precedes it has been read."""
     relay = relays(service, trust_proxy=TRUSTED, record=True)
     with relay.connect() as client:
-        client.sendall(V1[:10])
+        client.sendall(before)
         client.send(b"!", socket.MSG_OOB)
         assert relay.ended() == "denied"
 

@@ -88,7 +88,7 @@ def test_without_a_flow_to_end_a_datagram_is_lost(
         served.end()
     (warning,) = warnings
     assert warning.startswith("accepting pauses at ")
-    assert warning.endswith(f" connections: {os.strerror(errno.EMFILE)}")
+    assert warning.endswith(f" 1 connection: {os.strerror(errno.EMFILE)}")
 
 
 def test_many_flows_leave_descriptors_to_others(core: ModuleType, server: EchoServer) -> None:

@@ -23,7 +23,9 @@ def greet(connection: Connection) -> Steps[bytes]:
         try:
             more = connection.down.sock.recv(LONGEST - len(data))
         except BlockingIOError:
-            continue
+            if not events & PRI:
+                continue
+            more = b""
         except OSError:
             more = b""
         data += more
