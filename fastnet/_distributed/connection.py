@@ -114,8 +114,8 @@ class Connection:
         except OSError as error:
             root = _root_of(error)
             # Dask's own error leaves out why the connection failed.
-            why = [] if root is error else [getattr(root, "strerror", None) or str(root)]
-            raise OSError(": ".join((str(error), *why))) from None
+            why = getattr(root, "strerror", None) or str(root) or str(error)
+            raise OSError(f"scheduler {quoted(self._address)}: {why}") from None
 
     def _check_peer(self, seconds: float) -> None:
         """Connect once and ask who is there. Raises InvalidArgument for who is no scheduler, and OSError.
@@ -137,8 +137,7 @@ class Connection:
             try:
                 peer = thread.submit(asyncio.run, limited()).result()
             except TimeoutError:
-                silent = f"scheduler {quoted(self._address)}: connected, but it does not answer as Dask does"
-                raise OSError(silent) from None
+                raise OSError("connected, but it does not answer as Dask does") from None
         if peer["type"] != "Scheduler":
             raise InvalidArgument(f"it is a {peer['type'].lower()} of Dask")
 

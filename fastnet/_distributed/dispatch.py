@@ -32,6 +32,7 @@ class Lane:
         self.vantage = vantage
         self.todo = deque(shards)
         self.under_way = 0
+        self.is_given_up = False
         self.last_there = time.monotonic()
         """When a vantage for it was last connected."""
 
@@ -152,7 +153,9 @@ class Dispatch:
             lane.todo.clear()
             for key in [key for key, task in self._tasks.items() if task.lane is lane]:
                 self._drop(key)
-            return
+            lane.is_given_up = True
+            if not all(each.is_given_up for each in self._lanes):
+                return
         if not scheduler_is_there:
             raise VantagesLost(f"the scheduler has been away for {self._absence:g} s")
         problems = {f"{name}: {each.problem}" for name, each in self._vantages.known.items() if each.problem}

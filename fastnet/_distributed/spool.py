@@ -24,7 +24,8 @@ from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets, address_text
 
 _FORMAT = "fastnet distributed sweep 1"
-_ABOUT = "sweep.json"
+_ABOUT = "_sweep.json"
+"""Readers of a directory of Parquet ignore names with this first character."""
 _FILE = re.compile(r"shard-([0-9]{10})\.parquet")
 _METADATA = b"fastnet"
 _OTHER = {"mode": "another", "format": "another"}
@@ -74,7 +75,7 @@ class Files:
     def __init__(self, folder: Path, targets: Targets, of: int) -> None:
         self._folder, self._targets, self._of = folder, targets, of
         found = (_FILE.fullmatch(path.name) for path in folder.iterdir())
-        self._done = {int(match[1]) - 1 for match in found if match}
+        self._done = {int(match[1]) - 1 for match in found if match and int(match[1]) <= of}
 
     def done(self) -> set[int]:
         return self._done
@@ -82,15 +83,21 @@ class Files:
     def put(self, shard: int, columns: Columns) -> None:
         parquet = reference("pyarrow.parquet")
         table = _table(self._targets, (shard, self._of), columns)
-        part = self._path(shard).with_suffix(".part")
+        part = self._folder / f"_{self._path(shard).stem}.part"
         parquet.write_table(table, part, compression="zstd")
         os.replace(part, self._path(shard))
         self._done.add(shard)
 
     def get(self, shard: int) -> Columns | None:
+        """The columns of a shard. Raises InvalidArgument if its file is damaged, as by a loss of power."""
         if shard not in self._done:
             return None
-        return _columns(reference("pyarrow.parquet").read_table(self._path(shard), partitioning=None))
+        parquet, path = reference("pyarrow.parquet"), self._path(shard)
+        try:
+            return _columns(parquet.read_table(path, partitioning=None))
+        except (ValueError, KeyError, TypeError):  # Arrow's own errors are of these types
+            what = "not the results of a shard; remove it, and the shard runs again"
+            raise InvalidArgument(f"{path}: {what}") from None
 
     def _path(self, shard: int) -> Path:
         return self._folder / f"shard-{shard + 1:010}.parquet"
@@ -140,8 +147,9 @@ def _table(targets: Targets, shard: tuple[int, int], columns: Columns) -> Any:
         "state": arrow.DictionaryArray.from_arrays(_bytes_array(arrow, states).cast("int8"), [*STATES]),
         "rtt_ms": compute.replace_with_mask(arrow.nulls(size, arrow.float32()), is_alive, rtts),
         "reason": arrow.DictionaryArray.from_arrays(reasons, arrow.array(columns.reasons, arrow.string())),
+        # The type of a directory's vantage=NAME for those who read both.
         "vantage": arrow.DictionaryArray.from_arrays(
-            arrow.nulls(size, "int8").fill_null(0), [columns.vantage]
+            arrow.nulls(size, "int32").fill_null(0), [columns.vantage]
         ),
     }
     about = {name: getattr(columns, name) for name in ("vantage", "engine", "sent", "seconds", "reasons")}

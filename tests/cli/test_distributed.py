@@ -182,7 +182,7 @@ def test_a_directory_is_taken_up_after_ctrl_c(sweep: Sweep, lab: Cluster, tmp_pa
     assert ran.stdout == ""
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert re.search("1024 targets: 102[34] alive", ran.stderr), ran.stderr
-    assert len([*out.glob("*.parquet")]) == json.loads((out / "sweep.json").read_text())["shards"]
+    assert len([*out.glob("*.parquet")]) == json.loads((out / "_sweep.json").read_text())["shards"]
 
 
 @pytest.mark.parametrize("scheme", ["tcp://", ""])

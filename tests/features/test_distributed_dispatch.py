@@ -158,6 +158,17 @@ def test_a_vantage_that_stays_away_ends_its_own_lane_only() -> None:
     assert len(cluster.submitted) == 1
 
 
+def test_no_vantage_of_a_comparison_is_an_error() -> None:
+    lanes = [Lane("a", [0]), Lane("b", [0])]
+    dispatch = dispatch_of(Cluster("ab"), lanes, None)
+    dispatch.run(0.0)
+    for name in "ab":
+        dispatch._vantages.leave_out(name, "no privilege")
+    dispatch._refresh_at = 0.0
+    with pytest.raises(VantagesLost, match="no vantage can be used: a: no privilege; b: no privilege"):
+        dispatch.run(0.0)
+
+
 def test_no_vantage_at_all_is_an_error() -> None:
     lane = Lane(None, [0])
     lane.last_there -= 1.0

@@ -38,6 +38,23 @@ def test_no_directory_is_not_the_current_one(reference: Callable[[str], ModuleTy
         Spool("", Targets("10.0.0.1"), "share", {}, 1)
 
 
+def test_a_damaged_file_of_a_directory_is_named(
+    reference: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    reference("pyarrow.parquet")
+    targets = Targets("10.0.0.1-2")
+    store = Spool(tmp_path, targets, "share", {}, 2).store(None)
+    for shard in range(2):
+        store.put(shard, Columns("v", "raw", 1, 1.0, (), b"\1", b""))
+    whole = tmp_path / "shard-0000000001.parquet"
+    for content in (b"", whole.read_bytes()[:100]):
+        whole.write_bytes(content)
+        with pytest.raises(InvalidArgument, match=r"shard-0000000001\.parquet: not the results of a shard"):
+            store.get(0)
+    (tmp_path / "shard-0000000003.parquet").touch()
+    assert Spool(tmp_path, targets, "share", {}, 2).store(None).done() == {0, 1}
+
+
 def test_certificates_for_a_scheduler_without_tls_are_refused(
     reference: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
