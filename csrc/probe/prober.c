@@ -37,7 +37,7 @@ static int init(struct fn_prober *prober)
     const int64_t now = fn_clock_now(CLOCK_MONOTONIC);
 
     prober->slots = is_udp(prober) ? PORTS : SEQUENCES;
-    prober->number = (uint64_t)prober->options.first - 1;
+    prober->number = (uint64_t)prober->slots + prober->options.first - 1;
     prober->probes = calloc(prober->slots, sizeof *prober->probes);
     if (!prober->probes || fn_incoming_init(&prober->replies, longest) < 0 ||
         fn_incoming_init(&prober->reports, FN_ICMP_HEADER + FN_COOKIE) < 0)

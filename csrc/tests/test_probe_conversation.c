@@ -38,12 +38,12 @@ static int udp_socket(struct sockaddr_in *bound)
     return fd;
 }
 
-static struct place begin(uint64_t count, int64_t interval, int64_t timeout)
+static struct place begin_at(uint16_t first, uint64_t count, int64_t interval, int64_t timeout)
 {
     struct sockaddr_in own;
     struct place place = {.own = udp_socket(&own)};
     const struct fn_prober_options options = {
-        .engine = FN_PROBER_DATAGRAM, .fd = place.own, .family = AF_INET, .ident = 0x1234, .first = 65530,
+        .engine = FN_PROBER_DATAGRAM, .fd = place.own, .family = AF_INET, .ident = 0x1234, .first = first,
         .size = SIZE, .filler = FILLER, .key = "sixteen bytes...",
     };
     const struct fn_plan plan = {.count = count, .interval = interval, .timeout = timeout};
@@ -53,6 +53,12 @@ static struct place begin(uint64_t count, int64_t interval, int64_t timeout)
     assert(fn_prober_new(&place.prober, &options) == 0);
     assert(fn_conversation_new(&place.conversation, place.prober, &plan, place.hosts, HOSTS) == 0);
     return place;
+}
+
+/* Whose sequence numbers soon begin again. */
+static struct place begin(uint64_t count, int64_t interval, int64_t timeout)
+{
+    return begin_at(65530, count, interval, timeout);
 }
 
 static void end(struct place *place)
@@ -146,6 +152,20 @@ static void test_probes_of_others(void)
     end(&place);
 }
 
+static void test_the_lowest_sequence_number(void)
+{
+    struct place place = begin_at(0, 1, 0, LONG);
+
+    assert(fn_conversation_run(place.conversation, 0) == 0);
+    for (int host = 0; host < HOSTS; host++)
+        reply(&place, host, read_request(&place, host));
+    while (fn_conversation_run(place.conversation, fn_clock_now(CLOCK_MONOTONIC) + FN_SECOND) == 0)
+        continue;
+    for (int host = 0; host < HOSTS; host++)
+        expect(&place, host, 1, 1, 0, 0);
+    end(&place);
+}
+
 static void test_closed(void)
 {
     struct place place = begin(1, 0, LONG);
@@ -180,6 +200,7 @@ int main(void)
     test_replies_and_duplicates();
     test_what_comes_late_is_lost();
     test_probes_of_others();
+    test_the_lowest_sequence_number();
     test_closed();
     test_percentiles();
     return 0;
