@@ -23,15 +23,6 @@ T = TypeVar("T")
 DELAY_SECONDS = 0.25
 """Time after which the next address is tried beside those without an answer (RFC 8305, section 5)."""
 
-PORTS = (80, 443, 22)
-"""The ports whose answer shows that a host is alive: rarely dropped on the way."""
-MAX_CONNECTIONS = 256
-"""Maximum connections that are under way to find out which hosts are alive."""
-FROM_THE_HOST = (0, errno.ECONNREFUSED, errno.ECONNRESET)
-"""How connecting ends if the host has answered."""
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
-"""No room for one more socket now, until one closes."""
-
 _RESET = (errno.ECONNRESET, errno.EPIPE)
 """What connecting itself gives where the server accepted and reset sooner than that was seen."""
 _QUEUE_PAUSE = 0.01

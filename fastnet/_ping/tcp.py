@@ -11,14 +11,12 @@ import time
 from collections.abc import Iterator
 from select import EPOLLIN, EPOLLOUT, epoll
 
+from fastnet._alive import EXHAUSTED, FROM_THE_HOST, MAX_CONNECTIONS, PORTS, answer_of
 from fastnet._backend import probe as _core
-from fastnet._connect import EXHAUSTED, FROM_THE_HOST, MAX_CONNECTIONS, PORTS, outcome
-from fastnet._reasons import is_closed_port
-from fastnet._system.icmp_errors import queued_error, request_errors
+from fastnet._connect import outcome
+from fastnet._system.icmp_errors import request_errors
 from fastnet._system.icmp_sockets import FAMILIES, bind_to_interface, bind_to_source
-from fastnet._system.names import host_by_system
 from fastnet._typing import Any, NamedTuple
-from fastnet.endpoints import Resolved
 
 _NANOSECOND = 1_000_000_000
 _EVENTS = 256
@@ -134,21 +132,15 @@ class TcpProber:
 
     def _answers(self, attempt: _Attempt) -> Iterator["_core.Answer"]:
         """The answer of an attempt that has ended; the host's own ends the others of its probe too."""
-        code = outcome(attempt.sock)
         rtt_ns = time.monotonic_ns() - attempt.begun_ns
-        to = Resolved(self.family, attempt.destination)
-        if failed := queued_error(attempt.sock):
-            reporter = _text((failed.reporter, 0, 0, failed.scope))
-            answer = _core.Answer(attempt.tag, reporter, rtt_ns, None, failed.error, failed.info)
-            if not is_closed_port(to, answer):
-                yield answer
-                return
-        elif code not in FROM_THE_HOST:
+        answer = answer_of(attempt.sock, attempt.destination, outcome(attempt.sock), attempt.tag, rtt_ns)
+        if answer is None:
             return
-        self._answering[attempt.destination] = attempt.port
-        for fd in [fd for fd, other in self._attempts.items() if other.tag == attempt.tag]:
-            self._end(fd).sock.close()
-        yield _core.Answer(attempt.tag, to.host, rtt_ns, None, None, 0)
+        if answer.error is None:
+            self._answering[attempt.destination] = attempt.port
+            for fd in [fd for fd, other in self._attempts.items() if other.tag == attempt.tag]:
+                self._end(fd).sock.close()
+        yield answer
 
     def _give_up(self) -> None:
         """End the attempts whose time is over."""
@@ -161,8 +153,3 @@ class TcpProber:
     def _end(self, fd: int) -> _Attempt:
         self._poller.unregister(fd)
         return self._attempts.pop(fd)
-
-
-def _text(address: tuple[str, int, int, int]) -> str:
-    """A numeric address, with its scope if it has one."""
-    return host_by_system(address, socket.NI_NUMERICHOST) if address[3] else address[0]

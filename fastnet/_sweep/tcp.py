@@ -8,9 +8,11 @@ from array import array
 from collections.abc import Iterator
 from math import nan
 
+from fastnet._alive import EXHAUSTED, FROM_THE_HOST, MAX_CONNECTIONS, PORTS, answer_of
 from fastnet._backend import probe as _core
-from fastnet._connect import EXHAUSTED, FROM_THE_HOST, MAX_CONNECTIONS, PORTS, outcome
+from fastnet._connect import outcome
 from fastnet._sweep.plan import Options, Segment
+from fastnet._system.icmp_errors import request_errors
 from fastnet._typing import Any, NamedTuple
 from fastnet.targets import address_text
 
@@ -37,7 +39,7 @@ class TcpSweeper:
         for place in segment.order(None, decided):
             self.states[place] = _core.PENDING
         self.rtts_ms = array("f", bytes(4 * size))
-        self._reasons: dict[int, int] = {}
+        self._reasons: dict[int, int | _core.Answer] = {}
         self.sent = 0
         self.finished = False
         self._passes_left = options.retries
@@ -114,6 +116,7 @@ class TcpSweeper:
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)
+            request_errors(sock)
             code = sock.connect_ex((address_text(family, number), port))
         except OSError as error:
             code = error.errno or 0
@@ -122,14 +125,15 @@ class TcpSweeper:
             self._under_way[sock.fileno()] = _Attempt(place, sock, now)
             self._poll.register(sock, select.POLLOUT)
             return True
+        if sock and code in FROM_THE_HOST:
+            self._sent(place, now)
+            self._ended(place, sock, code, (time.monotonic() - now) * 1000)
+            return True
         if sock:
             sock.close()
         if code in EXHAUSTED and self._under_way:
             return False
-        if code in FROM_THE_HOST:
-            self._sent(place, now)
-            self._answered(place, code, (time.monotonic() - now) * 1000)
-        elif self.states[place] == _core.PENDING:
+        if self.states[place] == _core.PENDING:
             self._reasons[place] = code
         return True
 
@@ -151,19 +155,22 @@ class TcpSweeper:
             place, sock, begun = self._end(fd)
             # The time is unknown if it ended in a long gap between polls, or while the process was stopped.
             away = max(asked - max(looked, begun), now - max(until, asked))
-            with sock:
-                self._answered(place, outcome(sock), (now - begun) * 1000 if away < _LONGEST_AWAY else nan)
+            self._ended(place, sock, outcome(sock), (now - begun) * 1000 if away < _LONGEST_AWAY else nan)
 
-    def _answered(self, place: int, code: int, rtt_ms: float) -> None:
+    def _ended(self, place: int, sock: socket.socket, code: int, rtt_ms: float) -> None:
+        """Close an attempt, which ended with this errno or 0."""
+        family, number = self._segment.at(place)
+        with sock:
+            answer = answer_of(sock, (address_text(family, number), 0), code, place, 0)
         if self.states[place] == _core.ALIVE:
             return
-        if code in FROM_THE_HOST:
+        if answer and answer.error is None:
             self.states[place] = _core.ALIVE
             self.rtts_ms[place] = rtt_ms
             self._reasons.pop(place, None)
-        elif code != errno.ETIMEDOUT:
+        elif answer or code != errno.ETIMEDOUT:
             self.states[place] = _core.UNREACHABLE
-            self._reasons[place] = code
+            self._reasons[place] = answer or code
 
     def _oldest_ends(self) -> float:
         oldest = next(iter(self._under_way.values()), None)
@@ -173,8 +180,7 @@ class TcpSweeper:
         now = time.monotonic()
         while self._oldest_ends() <= now:
             place, sock, _ = self._end(next(iter(self._under_way)))
-            with sock:
-                self._answered(place, outcome(sock) or errno.ETIMEDOUT, nan)
+            self._ended(place, sock, outcome(sock) or errno.ETIMEDOUT, nan)
 
     def _end(self, fd: int) -> _Attempt:
         self._poll.unregister(fd)

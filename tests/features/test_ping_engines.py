@@ -149,6 +149,17 @@ class TestAnswers:
             (False, f"port unreachable from {router}") for router in ("10.62.0.2", "fd62::2")
         ]
 
+    def test_nor_is_it_one_to_a_sweep(self, row, rules) -> None:
+        rules(row[1], "forward", *REFUSALS)
+        result = row[0].call(
+            lambda: fastnet.sweep([*HOSTS, "10.62.0.2"], engine="tcp", timeout=2.0, retries=0)
+        )
+        assert {each.address: (each.state, each.reason) for each in result} == {
+            HOSTS[0]: ("unreachable", "port unreachable from 10.62.0.2"),
+            "10.62.0.2": ("alive", None),
+            HOSTS[1]: ("unreachable", "port unreachable from fd62::2"),
+        }
+
     @pytest.mark.parametrize("engine", ["udp", "tcp"])
     def test_a_port_that_the_host_refuses_is_one(self, row, rules, engine) -> None:
         rules(row[2], "input", *REFUSALS)

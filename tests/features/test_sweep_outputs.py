@@ -156,7 +156,7 @@ class TestTcp:
         assert {each["address"]: (each["state"], each["reason"]) for each in verdicts} == {
             "10.77.0.2": ("alive", None),
             "10.77.0.9": ("inactive", None),
-            "10.88.0.1": ("unreachable", "No route to host"),
+            "10.88.0.1": ("unreachable", "host unreachable from 10.77.0.2"),
             "192.0.2.1": ("not probed", "Network is unreachable"),
             "224.0.0.1": ("not probed", "not the address of one host"),
         }

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnet
+from fastnet._alive import PORTS
 from fastnet._sweep import StateFile, Sweep
 from fastnet._sweep.plan import segments, shard_size
-from fastnet._sweep.tcp import PORTS
 from fastnet._system.routes import Route
 from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets

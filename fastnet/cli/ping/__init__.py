@@ -235,12 +235,15 @@ def run(args: Arguments) -> int:
     metrics, plot = metrics_of(args), plot_of(args)
     with Pinger(**options) as pinger:
         destinations = pinger.resolve(args.hosts)
+        printer = Printer(destinations, args, metrics, plot)
+        if not printer.needs_replies:
+            _ = _core.Conversation  # what is not loaded yet may not be readable without capabilities
         begin(args, destinations, pinger.notes, [pinger.fallback])
         if metrics:
             metrics.begin(destinations)
         if plot:
             plot.begin(destinations)
-        return converse(pinger, destinations, Printer(destinations, args, metrics, plot), args)
+        return converse(pinger, destinations, printer, args)
 
 
 def hosts_of(args: Arguments) -> list[str]:
