@@ -22,12 +22,10 @@ from fastnet._limits import (
     bounded,
     check_choice,
     check_family,
-    check_flag,
     check_seconds,
     check_text,
 )
 from fastnet._ping import explain_refusal
-from fastnet._special import OTHER_BLOCKS, REGISTERED
 from fastnet._sweep.running import (
     ENGINES,
     MAX_RATE,
@@ -37,12 +35,11 @@ from fastnet._sweep.running import (
     as_targets,
     checked_options,
 )
+from fastnet._sweep.special import without_special
 from fastnet._typing import Any, NamedTuple, TypedDict
 from fastnet.targets import Targets
 
 MODES = ("share", "compare")
-PUBLIC = 1 << 20
-"""The number of public targets above which special-purpose addresses are left out."""
 _NO_ROUTE = explain_refusal(errno.ENETUNREACH)
 _STATES = (_core.ALIVE, _core.SILENT, _core.UNREACHABLE)
 
@@ -114,7 +111,6 @@ class DistributedSweep:
         check_choice("engine", engine, ENGINES)
         check_family(family)
         check_text("interface", interface)
-        check_flag("include_special", include_special)
         check_seconds("absence", absence)
         if vantage_rate is not None:
             bounded("vantage_rate", vantage_rate, MIN_RATE, MAX_RATE)
@@ -132,6 +128,7 @@ class DistributedSweep:
             "engine": engine,
             "seed": seed,
             "interface": interface,
+            "include_special": True,  # those to leave out are not in the targets any more
         }
         self._vantages = Vantages(wanted)
         self._connection = Connection(client, tls)
@@ -260,23 +257,6 @@ class DistributedSweep:
         for which, state in enumerate(_STATES):
             counts[which] += columns.count(state)
         return True
-
-
-def without_special(targets: Targets, include: bool) -> tuple[Targets, int]:
-    """The targets without special-purpose addresses if there are many others, and how many were left out.
-
-    Left out are addresses that IANA's registries list as not globally reachable, multicast, and unassigned
-    IPv6.
-    """
-    if include or targets.size <= PUBLIC:
-        return targets, 0
-    reachable = [block.prefix for block in REGISTERED if block.globally_reachable]
-    # An IPv4-mapped address is no target.
-    blocks = (block for block in (*REGISTERED, *OTHER_BLOCKS) if block.type != "ipv4-mapped")
-    special = [block.prefix for block in blocks if not block.globally_reachable]
-    public = Targets(*targets.texts(), exclude=Targets(*special, exclude=reachable).texts())
-    public.unresolved = targets.unresolved
-    return (public, targets.size - public.size) if public.size > PUBLIC else (targets, 0)
 
 
 def _counted(store: Store) -> Iterator[int]:

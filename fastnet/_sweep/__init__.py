@@ -87,6 +87,7 @@ def sweep(
     seed: int | None = None,
     shard: tuple[int, int] = (1, 1),
     interface: str = "",
+    include_special: bool = False,
 ) -> SweepResult:
     """Send each target an echo request, or on our own links an ARP or NDP request; return the verdicts.
 
@@ -103,6 +104,8 @@ def sweep(
     ``seed`` shuffles the order of the requests; the result keeps the order of the targets. ``shard`` (i, n),
     i from 1, takes every n-th target: the n shards together have each target once. A shard has at most
     2^24 targets. ``interface`` is the only one to use; link-local targets are on its link.
+    Of more than 2^20 public targets, special-purpose addresses (IANA's registries) are left out unless
+    ``include_special``.
     A name that does not resolve is ``not probed``, under its name, and the others are swept. Raises
     NameNotResolved if there are no others, or for a name to exclude; InvalidArgument, NoSuchInterface,
     NotPermitted, EngineMissing.
@@ -119,6 +122,7 @@ def sweep(
         seed=seed,
         shard=shard,
         interface=interface,
+        include_special=include_special,
     ) as running:
         while not running.run():
             pass
@@ -139,6 +143,7 @@ async def sweep_async(
     seed: int | None = None,
     shard: tuple[int, int] = (1, 1),
     interface: str = "",
+    include_special: bool = False,
 ) -> SweepResult:
     """``fastnet.sweep`` as a coroutine, which works in short steps in a thread."""
     import asyncio
@@ -156,6 +161,7 @@ async def sweep_async(
         seed=seed,
         shard=shard,
         interface=interface,
+        include_special=include_special,
     )
     with running:
         while not await asyncio.to_thread(running.run):

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from fastnet._limits import check_type, path_text
 from fastnet._sweep.running import check_shard
+from fastnet._sweep.special import without_special
 from fastnet._typing import Any
 from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets
@@ -18,6 +19,8 @@ _SHOWN = 3
 class StateFile:
     """The file at ``path``: which of these targets, in this shard, have a final verdict.
 
+    ``shard`` and ``include_special`` are those of the sweep.
+
     It is opened at once, so that a path that can't be written fails before the sweep. Only its owner
     may read it. ``decided`` is the argument for ``Sweep``, None if the file is new or empty. A context
     manager, which removes a file without content at the end. Raises InvalidArgument for a file of
@@ -25,11 +28,16 @@ class StateFile:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], targets: Targets, shard: tuple[int, int] = (1, 1)
+        self,
+        path: str | os.PathLike[str],
+        targets: Targets,
+        shard: tuple[int, int] = (1, 1),
+        include_special: bool = False,
     ) -> None:
         self.path: str = path_text("path", path)
         check_type("targets", targets, Targets, "Targets")
         check_shard(shard)
+        targets, _ = without_special(targets, include_special)
         self._about = {"format": _FORMAT, "targets": [*targets.texts()], "shard": [*shard]}
         self._size = len(range(shard[0] - 1, targets.size, shard[1]))
         if os.path.exists(self.path) and not os.path.isfile(self.path):

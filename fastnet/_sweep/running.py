@@ -34,6 +34,7 @@ from fastnet._sweep.result import (
     differing,
     final_states,
 )
+from fastnet._sweep.special import without_special
 from fastnet._system.interfaces import own_name
 from fastnet._system.routes import Route, gatewayed, on_link, only_ipv6_source
 from fastnet._typing import Any, TypeAlias, TypedDict, get_args
@@ -76,6 +77,7 @@ class SweepOptions(TypedDict, total=False):
     seed: int | None
     shard: tuple[int, int]
     interface: str
+    include_special: bool
 
 
 class Sweep:
@@ -100,6 +102,7 @@ class Sweep:
         seed: int | None = None,
         shard: tuple[int, int] = (1, 1),
         interface: str = "",
+        include_special: bool = False,
         decided: bytes | None = None,
         repeated: bool = False,
     ) -> None:
@@ -112,7 +115,10 @@ class Sweep:
             netif.get_flags(interface)  # there is one of this name
             if engine in ("tcp", "scapy"):
                 raise InvalidArgument(f"interface {interface}: engine {engine} leaves that to the routes")
-        self.targets: Targets = as_targets(targets, exclude, family)
+        self.targets: Targets
+        self.left_out: int
+        """The number of special-purpose addresses that are left out."""
+        self.targets, self.left_out = without_special(as_targets(targets, exclude, family), include_special)
         self.engine: str = engine
         """The requested engine; once the sockets are open, the one in use."""
         self._asked = engine

@@ -152,7 +152,7 @@ REFUSED = [
         ("10.0.0.0/33", "10.0.0.0/33: prefix length '33': expected 0 to 32"),
         ("010.0.0.1", "010.0.0.1: octet 010: a leading zero (octal or decimal?); write 10"),
         ("10.0.0.4-2", "10.0.0.4-2: 4-2 is a reversed range; did you mean 2-4?"),
-        ("10.0.0.0/7", f"33554432 targets: {AT_MOST}"),
+        ("12.0.0.0/7", f"33554432 targets: {AT_MOST}"),
         ("no..name", "no..name: not a host name or an address"),
         ("::1 --exclude ::/64", "no targets are left after --exclude"),
         ("::1 --exclude 127.0.0.0/40", "127.0.0.0/40: prefix length '40': expected 0 to 32"),

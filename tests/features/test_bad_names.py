@@ -232,7 +232,7 @@ class TestLists:
             assert ran.stdout.split() == (["127.0.0.3"] if more else ["127.0.0.1", "127.0.0.2"])
 
 
-@pytest.mark.parametrize("space", ["10.0.0.0/7", "fd00::/96", "fd00::/72"])
+@pytest.mark.parametrize("space", ["12.0.0.0/7", "fd00::/96", "fd00::/72"])
 def test_the_shards_that_are_advised_are_taken(fastnet: Run, space: str) -> None:
     ran = fastnet("sweep", space)
     assert ran.returncode == 2

@@ -25,8 +25,9 @@ from fastnet._distributed.merged import DistributedResult, Memory, counts_of
 from fastnet._distributed.shard import Job, Refusal, sweep_shard
 from fastnet._distributed.spool import Spool
 from fastnet._distributed.sums import plan_of, rate_of_each, shard_count
-from fastnet._distributed.sweeping import Progress, without_special
+from fastnet._distributed.sweeping import Progress
 from fastnet._distributed.vantages import Vantage, Vantages, parse_labels
+from fastnet._sweep.special import without_special
 from fastnet.errors import EngineMissing, InvalidArgument
 from fastnet.targets import Targets
 

@@ -9,12 +9,15 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from environment import Run
 from hypothesis import given
 from hypothesis import strategies as st
+from namespaces import Namespace
 
 import fastnet
 from fastnet._alive import PORTS
@@ -208,3 +211,37 @@ def test_where_it_can_not_be_written_is_told_first(root: None, fastnet, tmp_path
     ran = fastnet("sweep", "--resume", str(tmp_path / "state"), "--engine=raw", "127.0.0.1", "--timeout=0")
     assert ran.returncode == 2
     assert not (tmp_path / "state").exists()
+
+
+def test_special_addresses_are_left_out_of_many_public_ones(
+    root: None, namespace: Callable[[], Namespace], fastnet: Run, tmp_path: Path
+) -> None:
+    """In a namespace without a route: nothing is sent."""
+    space, few = Targets("0.0.0.0/4"), (7, 1 << 23)
+    special = 2 << 24  # 0.0.0.0/8 and 10.0.0.0/8
+    for include, left_out in ((False, special), (True, 0)):
+        with (
+            Sweep(space, shard=few, include_special=include) as running,
+            StateFile(tmp_path / "state", space, few, include) as state,
+        ):
+            assert (running.left_out, running.targets.size) == (left_out, space.size - left_out)
+            assert ("10.1.2.3" in running.targets) == include
+            state.save(running.decided())  # of as many targets
+            with StateFile(tmp_path / "state", space, few, include) as again:
+                assert again.decided == running.decided()
+            state.remove()
+    words = ("sweep", "--shard", "7/8388608", "0.0.0.0/4")
+    host = namespace()
+    for more, count in (((), 28), (("--include-special",), 32)):
+        ran = fastnet(*words, *more, prefix=host.prefix)
+        *notes, summary = ran.stderr.splitlines()
+        assert summary.startswith(f"{count} targets: 0 alive, 0 inactive, 0 unreachable, {count} not probed")
+        assert notes == (
+            [] if more else ["left out: 33,554,432 special-purpose addresses (--include-special)"]
+        )
+
+
+@pytest.mark.parametrize("texts", [["10.0.0.0/8"], ["10.0.0.0/8", "1.0.0.0-1.15.255.255"]], ids=str)
+def test_special_addresses_are_kept_beside_few_public_ones(root: None, texts: list[str]) -> None:
+    with Sweep(texts, shard=(1, 1 << 23)) as running:
+        assert (running.left_out, running.targets) == (0, Targets(*texts))

@@ -20,7 +20,7 @@ from fastnet.cli.plotting import picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
-from fastnet.cli.sweep.printing import print_verdicts
+from fastnet.cli.sweep.printing import print_verdicts, remark_left_out
 from fastnet.cli.sweep.progress import Progress
 from fastnet.cli.textfile import textfile_of
 from fastnet.errors import InvalidArgument, NameNotResolved
@@ -48,14 +48,15 @@ def run(args: Arguments) -> int:
         return run_distributed(args, targets)
     if args.resume is None:
         return sweep(args, targets)
-    with StateFile(args.resume, targets, args.shard) as state:
+    with StateFile(args.resume, targets, args.shard, args.include_special) as state:
         return sweep(args, targets, state)
 
 
 def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> int:
     metrics, plot = metrics_of(args), plot_of(args)
     with open_sweep(targets, args, state) as running:
-        command = Command(args, running, state, output_for(args, targets), metrics, plot)
+        remark_left_out(running.left_out)
+        command = Command(args, running, state, output_for(args, running.targets), metrics, plot)
         _core.drop_capabilities()
         if metrics:
             metrics.begin()
@@ -110,7 +111,7 @@ def plot_of(args: Arguments) -> "SweepPlot | None":
 
 
 def open_sweep(targets: Targets, args: Arguments, state: StateFile | None) -> Sweep:
-    names = ("timeout", "retries", "rate", "engine", "seed", "shard", "interface")
+    names = ("timeout", "retries", "rate", "engine", "seed", "shard", "interface", "include_special")
     decided, repeated = state.decided if state else None, args.every is not None
     return Sweep(targets, decided=decided, repeated=repeated, **chosen(args, names))
 

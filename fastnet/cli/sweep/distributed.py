@@ -17,6 +17,7 @@ from fastnet.cli.output import clear_drawn, draw, escaped, print_json, print_lin
 from fastnet.cli.parts import vantage
 from fastnet.cli.quick_parser import Arguments
 from fastnet.cli.sweep.outputs import output_for
+from fastnet.cli.sweep.printing import remark_left_out
 from fastnet.targets import Targets
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ def run_distributed(args: Arguments, targets: Targets) -> int:
     with opened as running:
         for note in running.notes:
             remark(note)
-        if running.plan.left_out:
-            left_out = counted(running.plan.left_out, "special-purpose address", ",")
-            remark(f"left out: {left_out} (--include-special)")
+        remark_left_out(running.plan.left_out)
         if args.dry_run:
             return print_plan(running.plan, args.json)
         return _sweep(args, running, targets)

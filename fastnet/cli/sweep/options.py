@@ -9,7 +9,7 @@ from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.textfile import add_textfile
 from fastnet.errors import InvalidArgument
 
-_OPTIONS_OF_DISTRIBUTED = ("mode", "vantage-rate", "output", "dry-run", "include-special", "differing")
+_OPTIONS_OF_DISTRIBUTED = ("mode", "vantage-rate", "output", "dry-run", "differing")
 _NEVER_DISTRIBUTED = ("shard", "resume", "every", "xml", "stream", "textfile", "plot")
 
 
@@ -42,6 +42,11 @@ def _add_targets(group: Any) -> None:
         (("--exclude-file",), "FILE", "file of targets to leave out; may be repeated"),
     ):
         group.add_argument(*names, action="append", default=[], metavar=metavar, help=text)
+    group.add_argument(
+        "--include-special",
+        action="store_true",
+        help="special-purpose addresses too, of more than 2^20 public targets",
+    )
     add_family(group)
     group.add_argument(
         "--shard",
@@ -133,7 +138,6 @@ def _add_distributed(group: Any) -> None:
     )
     for name, text in (
         ("dry-run", "shards, requests, bytes and duration; nothing is sent"),
-        ("include-special", "special-purpose addresses too, of more than 2^20 public targets"),
         ("differing", "targets of which vantages see different states only"),
     ):
         group.add_argument(f"--{name}", action="store_true", help=text)

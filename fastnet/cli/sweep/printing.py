@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from fastnet._backend import lines as _core
 from fastnet._backend import probe as _states
 from fastnet._contract.lines import SKIPPED
+from fastnet._contract.values import counted
 from fastnet._sweep.result import UNDECIDED, Run, SweepResult
-from fastnet.cli.output import print_lines
+from fastnet.cli.output import print_lines, remark
 from fastnet.cli.sweep.outputs import Output
 
 _AT_ONCE = 4096
@@ -20,6 +21,12 @@ _KIND_OF = {_states.ALIVE: _ALIVE, _states.SILENT: _INACTIVE}
 _KIND_OF |= dict.fromkeys((_states.UNREACHABLE, _states.PENDING), _OTHER)
 _KINDS = bytes(_KIND_OF.get(state, SKIPPED) for state in range(256))
 _NO_MAC = bytes(6)
+
+
+def remark_left_out(count: int) -> None:
+    """Print how many special-purpose addresses are left out, if any."""
+    if count:
+        remark(f"left out: {counted(count, 'special-purpose address', ',')} (--include-special)")
 
 
 def print_verdicts(result: SweepResult, states: bytes, output: Output, round: int) -> None:
