@@ -44,7 +44,7 @@
 #include "relay/slab.h"
 
 /* Bytes of one read. */
-#define FN_BUFFER 131072
+#define FN_BUFFER 262144
 /* Bytes read in large pieces after which a stream is spliced. */
 #define FN_SPLICE_AFTER 524288
 /* Bytes that one direction may move before others have their turn. */

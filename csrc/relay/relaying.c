@@ -39,6 +39,18 @@ static bool may_read(struct fn_connection *connection, struct fn_side *from)
 }
 
 /*
+ * Whether a side that sends only small pieces has sent one while the other side is silent, after a message of less than
+ * FN_SPLICE_AFTER. Such messages are copied: splicing them takes more CPU time, of the relay and of its peers.
+ */
+static bool follows_short_message(struct fn_side *from, size_t n)
+{
+    const struct fn_side *const to = fn_peer(from);
+
+    return n < LARGE_PIECE && from->large < LARGE_PIECE && !to->readable && to->streak > 0 &&
+           to->streak < FN_SPLICE_AFTER;
+}
+
+/*
  * Counts the bytes read in large pieces, less a deduction for each small one (the last piece of each write is small:
  * loopback's segments have 65483 bytes), and the bytes read since the other side sent anything.
  */
@@ -46,6 +58,8 @@ static void measure(struct fn_connection *connection, struct fn_side *from, size
 {
     struct fn_side *const to = fn_peer(from);
 
+    if (follows_short_message(from, n))
+        to->large = 0;
     if (n < LARGE_PIECE)
         from->large -= from->large < LARGE_PIECE ? from->large : LARGE_PIECE;
     else if (from->large < 2 * FN_SPLICE_AFTER)
