@@ -26,6 +26,7 @@ from fastnet._limits import (
 )
 from fastnet._reference import reference
 from fastnet._results import as_dict, shown
+from fastnet._system.icmp_errors import queued_error, request_errors
 from fastnet._typing import Any, NamedTuple, get_args
 from fastnet.endpoints import Resolved, check_not_mapped, resolve
 from fastnet.errors import EngineMissing, InvalidArgument, WaitTimeout
@@ -261,6 +262,7 @@ def _begin(target: Resolved, port: int) -> tuple[socket.socket, int]:
     sock = socket.socket(target.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        request_errors(sock)
         code = sock.connect_ex((target.address[0], port, *target.address[2:]))
         if code not in (0, errno.EINPROGRESS, errno.ECONNREFUSED, errno.ECONNRESET):
             raise OSError(code, explain(code), f"{target.host} port {port}")
@@ -275,6 +277,8 @@ def _finish(sock: socket.socket, port: int, code: int) -> PortState:
     with sock:
         if code == 0 and _connected_to_itself(sock):
             code = errno.ECONNREFUSED
+        elif code == errno.ECONNREFUSED and queued_error(sock):
+            return PortState(port, "filtered", "port unreachable")  # an ICMP error, no RST: a firewall's
     state, reason = _ANSWERS.get(code) or ("filtered", os.strerror(code).lower())
     return PortState(port, state, reason)
 

@@ -86,7 +86,6 @@ HABITS: dict[str, tuple[Habit, ...]] = {
     "portscan": _habits(
         "nmap",
         ("-sT HOST", "HOST"),
-        ("-sV HOST", "fastnet wait --check banner HOST:22"),
         ("-p-", "-p 1-65535"),
         ("-Pn", "(always so)"),
         ("-n", "(always so)"),

@@ -119,6 +119,24 @@ def test_a_router_that_says_no(scan: Callable[..., PortScan], linked: tuple[Any,
 
 
 @both
+def test_a_firewall_that_refuses(scan: Callable[..., PortScan], linked: tuple[Any, Any], peer) -> None:
+    """The system reports its ICMP error as a refused connection; RST is one, whoever sent it."""
+    left, right = linked
+    right.run(
+        peer("nft"),
+        "table inet t { chain c { type filter hook input priority 0; tcp dport 70 reject; "
+        "tcp dport 71 reject with tcp reset; }; }",
+    )
+    for host in ("10.77.0.2", "fd77::2"):
+        found = left.call(lambda host=host: scan(host, "70-72", timeout=5))
+        assert [(port.state, port.reason) for port in found.ports] == [
+            ("filtered", "port unreachable"),
+            ("closed", "refused"),
+            ("closed", "refused"),
+        ]
+
+
+@both
 def test_many_silent_ports_share_one_wait(scan: Callable[..., PortScan], silence: Any) -> None:
     found = silence.call(lambda: scan("10.77.0.2", f"1-{ALIKE}", timeout=0.2, concurrency=ALIKE // 2))
     assert [(port.state, port.reason) for port in found.ports] == [("filtered", "no answer")] * ALIKE
