@@ -11,13 +11,15 @@ import re
 import socket
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import nan
 from pathlib import Path
 from urllib.parse import quote
+from uuid import uuid4
 
 from fastnet._backend import probe as _core
 from fastnet._distributed.columns import STATE_OF, STATES, Columns
-from fastnet._limits import path_text
+from fastnet._limits import path_text, quoted
 from fastnet._reference import reference
 from fastnet._typing import Any
 from fastnet.errors import InvalidArgument
@@ -28,6 +30,7 @@ _ABOUT = "_sweep.json"
 """Readers of a directory of Parquet ignore names with this first character."""
 _FILE = re.compile(r"shard-([0-9]{10})\.parquet")
 _METADATA = b"fastnet"
+_TRIAL_BYTES = 1 << 16
 _OTHER = {"mode": "another", "format": "another"}
 _IS_ALIVE = bytes(value == _core.ALIVE for value in range(256))
 
@@ -35,6 +38,7 @@ _IS_ALIVE = bytes(value == _core.ALIVE for value in range(256))
 class Spool:
     """The directory, new or of the same sweep. Raises InvalidArgument if it is another's, EngineMissing.
 
+    Raises OSError if nothing can be written to it, unless all shards are done.
     ``shards`` is the number of shards that it was begun with, for a new one the given number.
     """
 
@@ -52,7 +56,7 @@ class Spool:
             raise InvalidArgument("output '': expected a directory")
         self._path, self._targets = Path(path), targets
         about = {"format": _FORMAT, "mode": mode, "targets": [*targets.texts()], "options": options}
-        self._path.mkdir(parents=True, exist_ok=True)
+        _make(self._path)
         file = self._path / _ABOUT
         if file.exists():
             self.shards = _checked(file, about)
@@ -65,8 +69,11 @@ class Spool:
     def store(self, vantage: str | None) -> "Files":
         """The files of one vantage, or of all together."""
         folder = self._path if vantage is None else self._path / f"vantage={quote(vantage, safe='')}"
-        folder.mkdir(exist_ok=True)
-        return Files(folder, self._targets, self.shards)
+        _make(folder)
+        files = Files(folder, self._targets, self.shards)
+        if len(files.done()) < self.shards:
+            _try_to_write(folder)
+        return files
 
 
 class Files:
@@ -83,9 +90,9 @@ class Files:
     def put(self, shard: int, columns: Columns) -> None:
         parquet = reference("pyarrow.parquet")
         table = _table(self._targets, (shard, self._of), columns)
-        part = self._folder / f"_{self._path(shard).stem}.part"
-        parquet.write_table(table, part, compression="zstd")
-        os.replace(part, self._path(shard))
+        with _part_of(self._path(shard)) as part:
+            parquet.write_table(table, part, compression="zstd")
+            os.replace(part, self._path(shard))
         self._done.add(shard)
 
     def get(self, shard: int) -> Columns | None:
@@ -124,10 +131,38 @@ def _checked(file: Path, about: dict[str, Any]) -> int:
     return shards
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InvalidArgument(f"output {quoted(str(folder))}: a file; expected a directory") from None
+
+
+def _try_to_write(folder: Path) -> None:
+    """Write a file and remove it: what fails is known before a packet is sent. Raises OSError."""
+    with _part_of(folder / "trial") as part:
+        part.write_bytes(os.urandom(_TRIAL_BYTES))
+
+
 def _write(file: Path, content: bytes) -> None:
-    part = file.with_suffix(".part")
-    part.write_bytes(content)
-    os.replace(part, file)
+    with _part_of(file) as part:
+        part.write_bytes(content)
+        os.replace(part, file)
+
+
+@contextmanager
+def _part_of(file: Path) -> Iterator[Path]:
+    """A path beside a file, which no other client uses. Removed at the end; an error names the folder."""
+    part = file.with_name(f"_{file.stem}-{uuid4().hex}.part")
+    try:
+        yield part
+    except OSError as error:
+        if error.errno:
+            error.filename, error.filename2 = str(file.parent), None
+        raise
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _table(targets: Targets, shard: tuple[int, int], columns: Columns) -> Any:

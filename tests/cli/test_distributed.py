@@ -49,7 +49,8 @@ def lab(
 @pytest.fixture
 def sweep(lab: Cluster, fastnet: Run) -> Sweep:
     def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-        return fastnet("sweep", *words, *COMMON, prefix=lab.centre.prefix, env=SETTINGS, **options)
+        options.setdefault("prefix", lab.centre.prefix)
+        return fastnet("sweep", *words, *COMMON, env=SETTINGS, **options)
 
     return run
 
@@ -177,6 +178,14 @@ def test_a_directory_is_taken_up_after_ctrl_c(sweep: Sweep, lab: Cluster, tmp_pa
     assert process.returncode == 130
     kept = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     assert kept
+    ran = sweep("10.200.0.0/22", "-o", str(out), prefix=(*lab.centre.prefix, "prlimit", "--fsize=0"))
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert ran.stderr.endswith(f"fastnet sweep: {out}: File too large\n")
+    assert "targets: " not in ran.stderr, "noticed before the sweep began"
+    file = str(out / "_sweep.json")
+    ran = sweep("10.200.0.0/22", "-o", file)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.endswith(f"fastnet sweep: output '{file}': a file; expected a directory\n")
     ran = sweep("10.200.0.0/22", "-o", str(out))
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == ""

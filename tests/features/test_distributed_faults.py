@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -36,6 +38,58 @@ def test_no_directory_is_not_the_current_one(reference: Callable[[str], ModuleTy
     reference("pyarrow.parquet")
     with pytest.raises(InvalidArgument, match="output '': expected a directory"):
         Spool("", Targets("10.0.0.1"), "share", {}, 1)
+
+
+def test_a_file_is_no_directory(reference: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    reference("pyarrow.parquet")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(InvalidArgument, match="a file; expected a directory"):
+            Spool(path, Targets("10.0.0.1"), "share", {}, 1)
+
+
+def test_a_directory_that_can_not_be_written_is_noticed_when_it_is_opened(
+    reference: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    reference("pyarrow.parquet")
+    targets, column = Targets("10.0.0.1-2"), Columns("v", "raw", 1, 1.0, (), b"\1", b"")
+    store = Spool(tmp_path, targets, "share", {}, 2).store(None)
+    store.put(0, column)
+    with no_room(), pytest.raises(OSError, match="File too large") as raised:
+        Spool(tmp_path, targets, "share", {}, 2).store(None)
+    assert raised.value.filename == str(tmp_path)
+    with no_room(), pytest.raises(OSError, match="File too large"):
+        store.put(1, column)
+    store.put(1, column)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "_sweep.json",
+        "shard-0000000001.parquet",
+        "shard-0000000002.parquet",
+    ]
+    with no_room():  # nothing is left to write
+        assert Spool(tmp_path, targets, "share", {}, 2).store(None).done() == {0, 1}
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file takes a byte, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_two_clients_write_the_same_shard(reference: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    parquet = reference("pyarrow.parquet")
+    column, paths = Columns("v", "raw", 1, 1.0, (), b"\1", b""), []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parquet, "write_table", lambda _, path, **__: (paths.append(path), path.touch()))
+        for _ in range(2):
+            Spool(tmp_path, Targets("10.0.0.1"), "share", {}, 1).store(None).put(0, column)
+    assert len({*paths}) == 2
+    assert all(path.name.startswith("_") for path in paths)  # readers of Parquet ignore it
 
 
 def test_a_damaged_file_of_a_directory_is_named(
