@@ -1,4 +1,4 @@
-"""Write ``fastnet/schemas/*.json``: the JSON Schema (draft 2020-12) of each class in ``fastnet/_records.py``:
+"""Write ``fastnet/schemas/*.json``: the JSON Schema (draft 2020-12) of each class in ``fastnet/_records/``:
 
 .venv/bin/python tools/schemas.py
 """
@@ -18,7 +18,10 @@ TIMES = ("time", "opened")
 TIME = {"format": "date-time", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"}
 
 SOURCES = {
-    node.name: node for node in ast.parse(inspect.getsource(_records)).body if isinstance(node, ast.ClassDef)
+    node.name: node
+    for file in Path(_records.__file__).parent.glob("*.py")
+    for node in ast.parse(file.read_text()).body
+    if isinstance(node, ast.ClassDef)
 }
 
 Schema = dict[str, Any]
