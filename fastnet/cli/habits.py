@@ -63,6 +63,8 @@ HABITS: dict[str, tuple[Habit, ...]] = {
             ("-M", "-M do"),
             ("-m", "-A"),
             ("-O TOS", "--tos TOS"),
+            ("-A", "(always so)"),
+            ("-n", "(names are not looked up)"),
             ("-e", "(always so)"),
             ("-o", "(always so)"),
             ("-s", "(always so)"),
