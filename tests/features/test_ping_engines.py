@@ -192,10 +192,12 @@ class TestAnswers:
         program = "import socket; s = socket.create_server(('', 443)); print(flush=True); s.accept(); input()"
         words = [*row[2].prefix, sys.executable, "-c", program]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as listener:
-            assert listener.stdout is not None
-            assert listener.stdout.readline() == "\n"
-            result = row[0].call(lambda: fastnet.ping(HOSTS[0], 2, 0.01, 3.0, engine="tcp"))
-            listener.kill()
+            try:
+                assert listener.stdout is not None
+                assert listener.stdout.readline() == "\n"
+                result = row[0].call(lambda: fastnet.ping(HOSTS[0], 2, 0.01, 3.0, engine="tcp"))
+            finally:
+                listener.kill()
         assert (result.engine, result.received, result.duplicates) == ("tcp", 2, 0)
 
     def test_a_ttl_that_ends_on_the_way(self, row) -> None:
