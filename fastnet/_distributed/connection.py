@@ -5,10 +5,10 @@ import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from fastnet._limits import check_text, quoted, several
+from fastnet._limits import bounded, check_text, quoted, several
 from fastnet._reference import reference
 from fastnet._typing import Any
-from fastnet.endpoints import resolve
+from fastnet.endpoints import parse_endpoint, resolve
 from fastnet.errors import InvalidArgument
 
 _FILES = 3
@@ -49,7 +49,7 @@ class Connection:
                     tls_client_key=key,
                     require_encryption=True,
                 )
-            self._check_host()
+            self._check_place()
         self.client: Any = self._opened(_CONNECT_SECONDS) if self._is_ours else client
 
     def is_up(self) -> bool:
@@ -88,15 +88,21 @@ class Connection:
             late = "never" if ttl is None else f"after {ttl:g} s"
             yield f"the scheduler's worker-ttl: a worker that hangs is noticed {late}; 30s is better"
 
-    def _check_host(self) -> None:
-        """Raises InvalidArgument, and NameNotResolved, for which Dask would wait and lose the reason."""
+    def _check_place(self) -> None:
+        """Check the host and port, for which Dask would wait and lose the reason.
+
+        Raises InvalidArgument, and NameNotResolved.
+        """
         try:
-            scheme, _ = self._module.comm.parse_address(self._address)
-            host = self._module.comm.get_address_host(self._address) if scheme in _SCHEMES else ""
+            scheme, place = self._module.comm.parse_address(self._address)
+            if scheme not in _SCHEMES:
+                return
+            endpoint = parse_endpoint(place)
+            bounded("port", endpoint.port, 1, 65535)
         except ValueError as error:
             raise InvalidArgument(f"scheduler {quoted(self._address)}: {error}") from None
-        if host:
-            resolve(host)
+        resolve(endpoint.host)
+        self._address = f"{scheme}://{endpoint}"  # Dask takes no service name
 
     def _opened(self, seconds: float) -> Any:
         try:

@@ -96,6 +96,7 @@ class DistributedPing:
         try:
             self.notes: list[str] = [*self._connection.limit_notes()]
             self._vantages.wait(self._connection, absence)
+            self.notes.extend(self._vantages.absent_notes())
         except BaseException:
             self._connection.close()
             raise

@@ -121,6 +121,14 @@ def test_pings_from_many_vantages(lab: Cluster, fastnet: Run) -> None:
     ]
     assert [each["name"] for each in records if each["kind"] == "vantage"] == ["one", "two"]
     assert ping(HIDDEN_FROM_ONE, "--vantages", "one").returncode == 1
+    ran = ping(HIDDEN_FROM_ONE, "10.200.0.5", "--vantages", "one,nowhere", "--absence", "1s")
+    assert ran.returncode == 3, "nowhere might have had a reply"
+    message = f"fastnet ping: {HIDDEN_FROM_ONE}: no reply, and no results of vantage nowhere\n"
+    assert ran.stderr.startswith("vantage nowhere: the scheduler has no worker of this name now\n")
+    assert ran.stderr.endswith(message)
+    ran = ping("10.200.0.5", "no-such-name.invalid", "--vantages", "one,two")
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stdout.splitlines()[2].count("Name or service not known") == 2
 
 
 def test_what_is_not_there_is_unknown(sweep: Sweep) -> None:

@@ -152,6 +152,26 @@ def test_a_scheduler_whose_name_does_not_resolve(reference: Callable[[str], Modu
     assert raised.value.errno == socket.EAI_NONAME
 
 
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("tcp://h:99999", "port 99999: expected 0 to 65535"),
+        ("h:0", "port 0: expected 1 to 65535"),
+        ("tls://h:x", "port 'x': expected a number or a service name"),
+        ("tcp://h", "'h': expected HOST:PORT"),
+        ("tcp://::1:8786", "write an IPv6 address in brackets"),
+    ],
+)
+def test_a_scheduler_s_port_is_checked(
+    reference: Callable[[str], ModuleType], address: str, message: str
+) -> None:
+    reference("distributed")
+    with pytest.raises(InvalidArgument) as raised:
+        fastnet.sweep_distributed("127.0.0.1", client=address)
+    assert str(raised.value).startswith(f"scheduler '{address}': ")
+    assert message in str(raised.value)
+
+
 class Steps:
     """A sweep whose opening, or whose first step, lasts until the test ends it."""
 

@@ -11,6 +11,7 @@ from fastnet.cli.interrupts import FatalInterrupt, NoticedInterrupt
 from fastnet.cli.output import print_json, print_table, remark
 from fastnet.cli.parts import statistics, vantage
 from fastnet.cli.quick_parser import Arguments
+from fastnet.errors import VantagesLost
 
 if TYPE_CHECKING:
     from fastnet import _records as records
@@ -44,8 +45,21 @@ def ping_from_vantages(args: Arguments, options: dict[str, Any]) -> int:
         raise failure
     if interrupt.came:
         return exits.INTERRUPTED
-    alive = all(result.seen_by(host) for host in result.hosts)
-    return exits.YES if alive else exits.NO
+    return answer_of(result)
+
+
+def answer_of(result: PingComparison) -> int:
+    """The exit code. Raises VantagesLost if a host may have replied to a vantage without results."""
+    silent = [host for host in result.hosts if not result.seen_by(host)]
+    missing = [each.vantage for each in result.by_vantage if each.results is None]
+    if silent and missing:
+        vantages = f"vantage{'s' * (len(missing) > 1)} {', '.join(missing)}"
+        hosts = silent[0] + (f" and {len(silent) - 1} more" if len(silent) > 1 else "")
+        raise VantagesLost(f"{hosts}: no reply, and no results of {vantages}")
+    results = [each.results for each in result.by_vantage if each.results]
+    if not all(any(totals.address for totals in of_host) for of_host in zip(*results, strict=True)):
+        return exits.USAGE
+    return exits.NO if silent else exits.YES
 
 
 def _print(args: Arguments, result: PingComparison) -> None:
