@@ -63,8 +63,8 @@ def open_core(family: int, engine: str, options: dict[str, Any]) -> OpenedCore:
         refusal = error
     try:
         prober = _core.Prober(family, "udp", **options)
-    except NotPermitted:
-        raise refusal from None
+    except NotPermitted as error:
+        raise (error if options["mark"] else refusal) from None  # cures for ICMP do not permit a mark
     return OpenedCore(prober, "no ICMP socket is permitted here: UDP is used")
 
 

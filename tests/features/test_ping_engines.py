@@ -118,6 +118,12 @@ class TestWithoutPrivilege:
         for named in ("AmbientCapabilities=", "cap_add", "which grants it to all"):
             assert named in ran.stderr
 
+    @pytest.mark.parametrize("more", [(), ("--mtu",)])
+    def test_a_mark_that_is_refused_is_what_is_named(self, row, fastnet, more) -> None:
+        ran = fastnet("ping", "-m5", *more, HOSTS[0], prefix=(*row[0].prefix, *NOBODY))
+        assert (ran.returncode, ran.stdout) == (3, "")
+        assert ran.stderr.startswith("fastnet ping: mark 5: needs the capability CAP_NET_ADMIN")
+
     def test_the_path_mtu_is_found_by_udp(self, row, fastnet) -> None:
         ran = fastnet("ping", "--mtu", "--json", HOSTS[0], prefix=(*row[0].prefix, *NOBODY))
         assert ran.stderr.startswith(f"fastnet ping: {WITHOUT['udp']} (")
