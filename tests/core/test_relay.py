@@ -18,6 +18,7 @@ from forwarding import PATIENCE, assert_soon, forever
 from hypothesis import given
 from hypothesis import strategies as st
 from relays import Relay, Service, closed_port, reset, running, tcp_pair
+from traffic import read_exactly
 
 from fastnet.errors import InvalidArgument
 
@@ -53,6 +54,39 @@ def test_joined_sockets_are_relayed_and_counted(core: ModuleType) -> None:
         server.close()
         assert_soon(lambda: results == [True])
     assert (counters.sent_up, counters.sent_down, counters.active, counters.resets) == (8, 10, 0, 0)
+
+
+def own_pipes() -> set[str]:
+    """The pipes of this process."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/self/fd/{number}"))
+    return {name for name in found if name.startswith("pipe:")}
+
+
+def test_short_messages_are_copied_and_long_ones_spliced(core: ModuleType) -> None:
+    loop, before = core.Loop(), own_pipes()
+    (client, down), (up, server) = tcp_pair(), tcp_pair()
+    loop.join(down, up)
+
+    def ask_for(size: int) -> None:
+        client.sendall(b"?")
+        assert server.recv(1) == b"?"
+        sender = threading.Thread(target=server.sendall, args=(bytes(size),))
+        sender.start()
+        assert len(read_exactly(client, size)) == size
+        sender.join()
+
+    with client, server, running(loop):
+        for _ in range(32):
+            ask_for(65536)
+        assert own_pipes() == before
+        ask_for(4 << 20)
+        # Only native splices.
+        assert (own_pipes() > before) is core.__name__.startswith("fastnet._native")
+        client.close()
+        server.close()
 
 
 def test_a_rule_may_be_given_to_what_is_joined(core: ModuleType) -> None:
