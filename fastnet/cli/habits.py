@@ -46,6 +46,7 @@ HABITS: dict[str, tuple[Habit, ...]] = {
             ("-A", "-f"),
             ("-Q TOS", "--tos TOS"),
             ("-R", "fastnet trace HOST"),
+            ("-V", "(fastnet --version)"),
         ),
         *_habits(
             "fping",
@@ -54,6 +55,9 @@ HABITS: dict[str, tuple[Habit, ...]] = {
             ("-g NET", "fastnet sweep NET"),
             ("-f FILE", "--file FILE"),
             ("-C N", "-c N"),
+            ("-J", "--json"),
+            ("-k N", "-m N"),
+            ("-X N", "-x N"),
             ("-p 500", "-i 500ms"),
             ("-i 10", "(requests to many hosts are 1 ms apart)"),
             ("-t 500", "-W 500ms"),
@@ -65,6 +69,7 @@ HABITS: dict[str, tuple[Habit, ...]] = {
             ("-O TOS", "--tos TOS"),
             ("-A", "(always so)"),
             ("-n", "(names are not looked up)"),
+            ("-d", "(addresses never have names)"),
             ("-e", "(always so)"),
             ("-o", "(always so)"),
             ("-s", "(always so)"),
@@ -116,6 +121,23 @@ HABITS: dict[str, tuple[Habit, ...]] = {
 }
 """By command."""
 
+_FPING = {
+    "--alive": "-a",
+    "--dontfrag": "-M",
+    "--elapsed": "-e",
+    "--fast-reachable": "-X",
+    "--fwmark": "-k",
+    "--generate": "-g",
+    "--outage": "-o",
+    "--period": "-p",
+    "--rdns": "-d",
+    "--src": "-S",
+    "--stats": "-s",
+    "--unreach": "-u",
+    "--vcount": "-C",
+}
+"""fping's long names, where ours have others: the tables have the short ones."""
+
 
 def table(command: str) -> str:
     """The habits of one command as text; empty if there are none."""
@@ -133,7 +155,12 @@ def hint(command: str, message: str, words: Sequence[str]) -> str:
         named = {*message.replace("/", " ").replace(":", " ").split()}
         named |= {word for word in words if word[:2] in named}
     named |= {word[:2] for word in named} | {word.partition("=")[0] for word in named}
-    rows = [each for each in HABITS.get(command, ()) if each.option in named]
+    long = {_FPING.get(word) for word in named} if message.startswith("unrecognized") else set()
+    rows = [
+        each
+        for each in HABITS.get(command, ())
+        if each.option in named or (each.program == "fping" and each.option in long)
+    ]
     if message.startswith("argument "):
         _, _, value = message.partition("'")
         rows = [each for each in rows if value and each.takes_number == _is_number(value.partition("'")[0])]
