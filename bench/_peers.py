@@ -21,7 +21,8 @@ class Missing(Exception):
 
 
 def root() -> Path:
-    return Path(os.environ.get("BENCH_ROOT") or "/")
+    """Absolute: nginx takes the path of a module from its own folder."""
+    return Path(os.environ.get("BENCH_ROOT") or "/").absolute()
 
 
 def check_root() -> None:

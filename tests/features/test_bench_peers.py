@@ -74,6 +74,14 @@ def test_files_are_those_of_the_root(peers: ModuleType, other_root: Path) -> Non
         peers.file("/etc/services")
 
 
+def test_a_relative_root_is_found_from_every_folder(
+    peers: ModuleType, other_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(other_root.parent)
+    monkeypatch.setenv("BENCH_ROOT", other_root.name)
+    assert peers.file("/usr/bin/true") == other_root / "opt/true"
+
+
 def test_contenders_are_run_from_the_root(peers: ModuleType, other_root: Path) -> None:
     programs, case = import_module("bench._programs"), import_module("bench._case")
     contenders = [
