@@ -53,10 +53,16 @@ def rate_of_each(rate: float | None, vantage_rate: float | None, vantages: int) 
 
 
 def shard_count(size: int, rate: float | None, retries: int, vantages: int) -> int:
-    """The number of shards for so many targets, each to last ``SHARD_SECONDS`` if no target answers."""
+    """The number of shards for so many targets, each to last at most ``SHARD_SECONDS`` if no target answers.
+
+    More than one is a multiple of the vantages that divide them, so that all end at about the same time.
+    """
     targets = (rate or UNLIMITED_RATE) * SHARD_SECONDS / (1 + retries)
     each = max(1, min(int(targets), MAX_TARGETS))
-    wanted = max(-(-size // each), min(vantages, size // _LEAST_SHARD), 1)
+    wanted = max(-(-size // each), 1)
+    if wanted > 1:
+        wanted = min(-(-wanted // vantages) * vantages, size)
+    wanted = max(wanted, min(vantages, size // _LEAST_SHARD))
     if wanted > MAX_SHARDS:
         raise InvalidArgument(f"{counted(size, 'target')}: at this rate more than 2^32 shards; name fewer")
     return wanted

@@ -146,14 +146,14 @@ class DistributedSweep:
         names = wanted or usable
         vantage_rate = rate_of_each(self._rate, self._vantage_rate, len(names))
         spool, self._stores = None, dict[str | None, Store]()
-        of = shard_count(self.targets.size, vantage_rate, self._retries, len(names))
+        compared = self.mode == "compare"
+        of = shard_count(self.targets.size, vantage_rate, self._retries, 1 if compared else len(names))
         if output is not None:
             from fastnet._distributed.spool import Spool
 
             spool = Spool(output, self._bare(), self.mode, {**self._options}, of)
             of = spool.shards
         self.shards: int = of
-        compared = self.mode == "compare"
         self.plan: SweepPlan = plan_of(
             self.targets, self._left_out, names, of, vantage_rate, self._retries, compared
         )

@@ -97,7 +97,8 @@ class Vantages:
             if problems:
                 raise VantagesLost(f"no vantage can be used: {'; '.join(problems)}")
             if time.monotonic() >= until:
-                raise VantagesLost(f"the scheduler has had no such worker for {absence:g} s")
+                why = "; ".join(self.absent_notes()) or "the scheduler has no worker"
+                raise VantagesLost(f"no vantage after {absence:g} s: {why}")
             time.sleep(_BETWEEN_SECONDS)
             self.refresh(connection)
         for each in self.report():

@@ -203,10 +203,13 @@ def test_the_sums_of_a_sweep() -> None:
 
 
 def test_shards_last_about_ten_seconds_and_keep_all_vantages_busy() -> None:
-    assert shard_count(1 << 20, 10_000, 1, 4) == -(-(1 << 20) // 50_000)
+    assert shard_count(1 << 20, 10_000, 1, 3) == -(-(1 << 20) // 50_000)
+    assert shard_count(1 << 20, 10_000, 1, 4) == 24, "none runs alone at the end"
+    assert shard_count(4500, 100, 1, 4) == shard_count(3000, 100, 1, 4) + 4 == 12
+    assert shard_count(3, 0.1, 1, 8) == 3, "no shard is empty"
     assert shard_count(1000, 10_000, 1, 3) == 3
     assert shard_count(10, None, 1, 3) == 1
-    assert shard_count(1 << 32, 1e6, 0, 4) == (1 << 32) // 10_000_000 + 1
+    assert shard_count(1 << 32, 1e6, 0, 4) == ((1 << 32) // 10_000_000 // 4 + 1) * 4
     assert rate_of_each(1000, None, 4) == 250
     assert rate_of_each(1000, 100, 4) == 100
     assert rate_of_each(None, 100, 4) == 100

@@ -85,6 +85,7 @@ def test_in_a_comparison_who_can_not_probe_knows_nothing(lab: Cluster, fastnet: 
     assert ran.returncode == 0, ran.stderr
     address, differs, *cells = ran.stdout.splitlines()[1].split(",")
     assert (address, differs, cells[::2]) == ("10.200.0.1", "False", ["unknown", "not probed", "alive"])
+    assert "(compare, 2 vantages)\n" in ran.stderr, "without the one that is left out"
 
 
 def test_nobody_who_can_probe_is_an_error(lab: Cluster, fastnet: Run) -> None:

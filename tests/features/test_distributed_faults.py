@@ -7,6 +7,7 @@ import resource
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from fastnet._distributed import _finished, connection
 from fastnet._distributed.columns import Columns
 from fastnet._distributed.shard import Job, sweep_shard
 from fastnet._distributed.spool import Spool
+from fastnet.cli.cluster import one_remark_on_versions
 from fastnet.cli.output import print_table
 from fastnet.errors import InvalidArgument, NameNotResolved
 from fastnet.targets import Targets
@@ -125,6 +127,23 @@ def test_certificates_for_a_scheduler_without_tls_are_refused(
 def test_names_of_vantages_can_not_drive_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("HOST", "a\x1b[31m"), [("::1", "unknown")])
     assert "\x1b[31m" not in capsys.readouterr().out
+
+
+def test_versions_that_differ_are_one_remark(
+    reference: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    versions = reference("distributed.versions")
+    ours, theirs = ({"packages": {"msgpack": number, "python": number, "zict": "1"}} for number in "12")
+    table = versions.error_message(theirs, {"tcp://a": ours}, ours)["warning"]
+    assert table.count("\n") > 5
+    with warnings.catch_warnings(record=True) as others:
+        warnings.simplefilter("always")
+        with one_remark_on_versions():
+            warnings.warn(versions.VersionMismatchWarning(table), stacklevel=1)
+            warnings.warn("another", stacklevel=1)
+    remark = "client, scheduler and workers differ in their versions of msgpack, python\n"
+    assert capsys.readouterr().err == remark
+    assert [str(each.message) for each in others] == ["another"]
 
 
 @pytest.mark.parametrize("files", [("a", "b"), (None, None, None), 5])

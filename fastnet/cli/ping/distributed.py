@@ -6,7 +6,7 @@ from fastnet._distributed import DistributedPing, PingComparison
 from fastnet._ping import PingResult
 from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.cli import exits
-from fastnet.cli.cluster import tls_files
+from fastnet.cli.cluster import one_remark_on_versions, tls_files
 from fastnet.cli.interrupts import FatalInterrupt, NoticedInterrupt
 from fastnet.cli.output import print_json, print_table, remark
 from fastnet.cli.parts import statistics, vantage
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastnet import _records as records
 
 
+@one_remark_on_versions()
 def ping_from_vantages(args: Arguments, options: dict[str, Any]) -> int:
     failure: OSError | None = None
     absence = 60.0 if args.absence is None else args.absence

@@ -11,7 +11,7 @@ from fastnet._sweep import ALIVE, INACTIVE
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
-from fastnet.cli.cluster import tls_files
+from fastnet.cli.cluster import one_remark_on_versions, tls_files
 from fastnet.cli.interrupts import FatalInterrupt, NoticedInterrupt
 from fastnet.cli.output import clear_drawn, draw, escaped, print_json, print_line, print_table, remark
 from fastnet.cli.parts import vantage
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _DRAWN_SECONDS = 0.5
 
 
+@one_remark_on_versions()
 def run_distributed(args: Arguments, targets: Targets) -> int:
     probing = ("timeout", "retries", "rate", "vantage_rate", "engine", "seed", "interface")
     places = () if args.dry_run else ("output",)
@@ -213,7 +214,8 @@ def _sum_up(args: Arguments, result: DistributedResult | Comparison, finished: b
         words = ", ".join(f"{count} alive from {name}" for name, count in counts.items())
         if not result.complete:
             words += "; what a missing vantage did not probe is unknown"
-    vantages = counted(len(result.vantages), "vantage")
+    used = sum(each.shards > 0 or each.problem is None for each in result.vantages)
+    vantages = counted(used, "vantage")
     remark(f"{counted(len(result), 'target')}: {words} ({args.mode or 'share'}, {vantages})")
     if args.output is not None:
         where = f"the results are in {args.output}"
