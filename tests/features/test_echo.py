@@ -31,8 +31,8 @@ from fastnet.echo import (
     Reply,
     echo,
     echo_async,
-    messages,
 )
+from fastnet.echo.client import messages
 from fastnet.endpoints import Endpoint
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved
 
@@ -198,7 +198,7 @@ def slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     if request.param != "clock":
         readings = count()
         late = SimpleNamespace(monotonic=lambda: 0.03 * next(readings))
-        monkeypatch.setattr("fastnet.echo.time", late)
+        monkeypatch.setattr("fastnet.echo.server.time", late)
 
 
 @pytest.mark.usefixtures("slow")
@@ -346,7 +346,7 @@ def test_what_does_not_come_back_right_is_said(
 def test_each_address_is_tried(server: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with EchoServer("127.0.0.1") as only_ipv4:
         both = server._endpoint._replace(port=only_ipv4.port)
-        from fastnet import echo as module
+        from fastnet.echo import client as module
         from fastnet.endpoints import resolve
 
         monkeypatch.setattr(
