@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -77,9 +78,10 @@ class OnTerminal:
     def resize(self, columns: int) -> None:
         """Give the terminal this width; what was written before is forgotten."""
         resize(self._primary, columns)
-        self.drawn(1)  # which may have been cut to the former width
-        self.drawn(1)
+        while select.select([self._primary], [], [], 0)[0]:
+            os.read(self._primary, 1 << 16)
         self._read.clear()
+        self.drawn(2)  # the rest of a line, and one that may have been cut to the former width
 
     def drawn(self, number: int) -> list[str]:
         """The next whole lines that were drawn, and no other text among them."""
