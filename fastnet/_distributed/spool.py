@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from fastnet._backend import probe as _core
 from fastnet._distributed.columns import STATE_OF, STATES, Columns
+from fastnet._distributed.merged import Memory, Store
 from fastnet._limits import path_text, quoted
 from fastnet._reference import reference
 from fastnet._typing import Any
@@ -38,7 +39,7 @@ _IS_ALIVE = bytes(value == _core.ALIVE for value in range(256))
 class Spool:
     """The directory, new or of the same sweep. Raises InvalidArgument if it is another's, EngineMissing.
 
-    Raises OSError if nothing can be written to it, unless all shards are done.
+    Raises OSError if nothing can be written to it, unless all shards are done; ``dry_run`` only reads it.
     ``shards`` is the number of shards that it was begun with, for a new one the given number.
     """
 
@@ -49,31 +50,44 @@ class Spool:
         mode: str,
         options: dict[str, Any],
         shards: int,
+        dry_run: bool = False,
     ) -> None:
         reference("pyarrow.parquet")
         path = path_text("output", directory)
         if not path:
             raise InvalidArgument("output '': expected a directory")
-        self._path, self._targets = Path(path), targets
+        self._path, self._targets, self._dry_run = Path(path), targets, dry_run
         about = {"format": _FORMAT, "mode": mode, "targets": [*targets.texts()], "options": options}
-        _make(self._path)
+        self._make(self._path)
         file = self._path / _ABOUT
         if file.exists():
             self.shards = _checked(file, about)
         else:
-            if any(self._path.iterdir()):
+            if self._path.exists() and any(self._path.iterdir()):
                 raise InvalidArgument(f"{self._path}: not empty, and not the directory of a sweep")
             self.shards = shards
-            _write(file, json.dumps({**about, "shards": shards}, indent=1).encode())
+            if not dry_run:
+                _write(file, json.dumps({**about, "shards": shards}, indent=1).encode())
 
-    def store(self, vantage: str | None) -> "Files":
+    def store(self, vantage: str | None) -> Store:
         """The files of one vantage, or of all together."""
         folder = self._path if vantage is None else self._path / f"vantage={quote(vantage, safe='')}"
-        _make(folder)
+        self._make(folder)
+        if not folder.exists():
+            return Memory()
         files = Files(folder, self._targets, self.shards)
-        if len(files.done()) < self.shards:
+        if len(files.done()) < self.shards and not self._dry_run:
             _try_to_write(folder)
         return files
+
+    def _make(self, folder: Path) -> None:
+        try:
+            if not self._dry_run:
+                folder.mkdir(parents=True, exist_ok=True)
+            elif folder.exists():
+                os.listdir(folder)
+        except (FileExistsError, NotADirectoryError):
+            raise InvalidArgument(f"output {quoted(str(folder))}: a file; expected a directory") from None
 
 
 class Files:
@@ -129,13 +143,6 @@ def _checked(file: Path, about: dict[str, Any]) -> int:
             )
     shards: int = saved["shards"]
     return shards
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InvalidArgument(f"output {quoted(str(folder))}: a file; expected a directory") from None
 
 
 def _try_to_write(folder: Path) -> None:

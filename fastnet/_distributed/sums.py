@@ -30,6 +30,8 @@ class SweepPlan(NamedTuple):
     """The names of the vantages in use."""
     shards: int
     """The number of shards, from each vantage in mode ``compare``."""
+    done: int
+    """The number of shards, of all vantages, in the directory of ``output``: what follows is without them."""
     rate: float | None
     """The limit in requests per second of each vantage."""
     requests: int
@@ -75,21 +77,27 @@ def plan_of(
     shards: int,
     rate: float | None,
     retries: int,
-    from_each: bool,
+    done: list[set[int]],
 ) -> SweepPlan:
-    """The sums of a sweep; ``from_each`` if every vantage probes every target."""
-    times = (1 + retries) * (len(vantages) if from_each else 1)
-    v4 = targets.before(socket.AF_INET6, 0)
-    sizes = {socket.AF_INET: v4, socket.AF_INET6: targets.size - v4}
-    requests = targets.size * times
-    pace = (rate or UNLIMITED_RATE) * max(len(vantages), 1)
+    """The sums of a sweep; ``done`` are the shards done, of all vantages or in mode ``compare`` of each."""
+    tries, v4 = 1 + retries, targets.before(socket.AF_INET6, 0)
+    left = [_left(targets.size, shards, each) for each in done]
+    left_v4 = sum(_left(v4, shards, each) for each in done)
+    sizes = {socket.AF_INET: left_v4, socket.AF_INET6: sum(left) - left_v4}
+    pace = (rate or UNLIMITED_RATE) * len(vantages)
     return SweepPlan(
         targets.size,
         left_out,
         vantages,
         shards,
+        sum(map(len, done)),
         rate,
-        requests,
-        sum(sizes[family] * each for family, each in _BYTES.items()) * times,
-        requests / pace,
+        sum(left) * tries,
+        sum(sizes[family] * each for family, each in _BYTES.items()) * tries,
+        max(left) * len(left) * tries / pace,
     )
+
+
+def _left(size: int, shards: int, done: set[int]) -> int:
+    """How many of the first targets are in no shard that is done."""
+    return size - sum(len(range(shard, size, shards)) for shard in done)

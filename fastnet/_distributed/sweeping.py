@@ -22,6 +22,7 @@ from fastnet._limits import (
     bounded,
     check_choice,
     check_family,
+    check_flag,
     check_seconds,
     check_text,
 )
@@ -81,7 +82,8 @@ class Progress(NamedTuple):
 class DistributedSweep:
     """A sweep from many vantages that runs step by step: ``run`` until it is True, then ``result``.
 
-    Takes and raises what ``sweep_distributed`` does. A context manager, which stops the running shards.
+    Takes and raises what ``sweep_distributed`` does. A context manager, which stops the running shards. With
+    ``dry_run`` nothing is sent or written; ``plan`` has the costs.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class DistributedSweep:
         absence: float = 60.0,
         output: str | os.PathLike[str] | None = None,
         tls: tuple[str, str, str] | None = None,
+        dry_run: bool = False,
     ) -> None:
         checked_options(timeout, retries, window, rate, seed)
         check_choice("mode", mode, MODES)
@@ -112,6 +115,7 @@ class DistributedSweep:
         check_family(family)
         check_text("interface", interface)
         check_seconds("absence", absence)
+        check_flag("dry_run", dry_run)
         if vantage_rate is not None:
             bounded("vantage_rate", vantage_rate, MIN_RATE, MAX_RATE)
         wanted = names_of(vantages)
@@ -133,12 +137,12 @@ class DistributedSweep:
         self._vantages = Vantages(wanted)
         self._connection = Connection(client, tls)
         try:
-            self._begin(wanted, output)
+            self._begin(wanted, output, dry_run)
         except BaseException:
             self._connection.close()
             raise
 
-    def _begin(self, wanted: tuple[str, ...], output: str | os.PathLike[str] | None) -> None:
+    def _begin(self, wanted: tuple[str, ...], output: str | os.PathLike[str] | None, dry_run: bool) -> None:
         self.notes: list[str] = [*self._connection.limit_notes()]
         self._vantages.wait(self._connection, self._absence)
         self.notes.extend(self._vantages.absent_notes())
@@ -151,18 +155,19 @@ class DistributedSweep:
         if output is not None:
             from fastnet._distributed.spool import Spool
 
-            spool = Spool(output, self._bare(), self.mode, {**self._options}, of)
+            spool = Spool(output, self._bare(), self.mode, {**self._options}, of, dry_run)
             of = spool.shards
         self.shards: int = of
-        self.plan: SweepPlan = plan_of(
-            self.targets, self._left_out, names, of, vantage_rate, self._retries, compared
-        )
         lanes = []
         for name in names if compared else [None]:
             store = self._stores[name] = spool.store(name) if spool else Memory()
             done = store.done()
-            lanes.append(Lane(name, (shard for shard in range(of) if shard not in done)))
-        self._already = sum(len(store.done()) for store in self._stores.values())
+            lanes.append(Lane(name, () if dry_run else (shard for shard in range(of) if shard not in done)))
+        all_done = [store.done() for store in self._stores.values()]
+        self.plan: SweepPlan = plan_of(
+            self.targets, self._left_out, names, of, vantage_rate, self._retries, all_done
+        )
+        self._already = self.plan.done
         self._counts = {name: [*_counted(store)] for name, store in self._stores.items()}
         self._partial: dict[int, tuple[Columns, set[str]]] = {}
         self._begun, self._inside = time.monotonic(), 0.0

@@ -54,11 +54,11 @@ def parse_labels(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def names_of(vantages: Iterable[str]) -> tuple[str, ...]:
-    """The names of ``vantages``, checked."""
+    """The names of ``vantages``, checked, each once."""
     names = tuple(several("vantages", vantages, "names of vantages"))
     for name in names:
         check_text("vantages", name)
-    return names
+    return (*dict.fromkeys(names),)
 
 
 class Vantages:

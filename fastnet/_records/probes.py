@@ -142,6 +142,8 @@ class SweepPlan(Record):
     vantages: list[str]
     shards: int
     """In mode ``compare``, from each vantage."""
+    done: int
+    """Shards of all vantages that the directory of ``-o`` has; what follows is without them."""
     rate: float | None
     """Requests per second of each vantage at most; null without a limit."""
     requests: int

@@ -187,6 +187,10 @@ def test_a_directory_is_taken_up_after_ctrl_c(sweep: Sweep, lab: Cluster, tmp_pa
     assert process.returncode == 130
     kept = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     assert kept
+    record = untimed(sweep("10.200.0.0/22", "-o", str(out), "--dry-run", "--json").stdout)
+    shards = json.loads((out / "_sweep.json").read_text())["shards"]
+    assert (record["shards"], record["done"]) == (shards, len(kept))
+    assert 0 < record["requests"] < 2 * 1024
     ran = sweep("10.200.0.0/22", "-o", str(out), prefix=(*lab.centre.prefix, "prlimit", "--fsize=0"))
     assert (ran.returncode, ran.stdout) == (3, "")
     assert ran.stderr.endswith(f"fastnet sweep: {out}: File too large\n")

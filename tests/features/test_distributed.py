@@ -26,7 +26,7 @@ from fastnet._distributed.shard import Job, Refusal, sweep_shard
 from fastnet._distributed.spool import Spool
 from fastnet._distributed.sums import plan_of, rate_of_each, shard_count
 from fastnet._distributed.sweeping import Progress
-from fastnet._distributed.vantages import Vantage, Vantages, parse_labels
+from fastnet._distributed.vantages import Vantage, Vantages, names_of, parse_labels
 from fastnet._sweep.special import without_special
 from fastnet.errors import EngineMissing, InvalidArgument
 from fastnet.targets import Targets
@@ -195,11 +195,37 @@ def test_the_sums_of_a_sweep() -> None:
     assert without_special(everything, include=True) == (everything, 0)
     private = Targets("10.0.0.0/8")
     assert without_special(private, include=False) == (private, 0)
-    plan = plan_of(public, left_out, ("a", "b"), 7, 5000.0, 1, from_each=False)
+    plan = plan_of(public, left_out, ("a", "b"), 7, 5000.0, 1, [set()])
     assert plan.requests == 2 * public.size
     assert plan.bytes == plan.requests * 98
     assert plan.seconds == plan.requests / 10_000
-    assert plan_of(public, left_out, ("a", "b"), 7, 5000.0, 1, from_each=True).requests == 2 * plan.requests
+    compared = plan_of(public, left_out, ("a", "b"), 7, 5000.0, 1, [set(), set()])
+    assert (compared.requests, compared.seconds) == (2 * plan.requests, 2 * plan.seconds)
+
+
+def test_the_sums_of_what_is_left() -> None:
+    targets = Targets("10.0.0.1-41", "2001:db8::1-2001:db8::9")
+    left = [index for index in range(targets.size) if index % 7 not in (0, 4)]
+    plan = plan_of(targets, 0, ("a", "b"), 7, 1.0, 0, [{0, 4}])
+    assert (plan.done, plan.requests, plan.seconds) == (2, len(left), len(left) / 2)
+    assert plan.bytes == sum(98 if index < 41 else 118 for index in left)
+    plan = plan_of(targets, 0, ("a", "b"), 7, 1.0, 0, [{0, 4}, {*range(7)}])
+    assert (plan.done, plan.requests, plan.seconds) == (9, len(left), len(left))
+
+
+def test_a_dry_run_only_reads_a_directory(arrow: ModuleType, tmp_path: Path) -> None:
+    new, file = tmp_path / "new", tmp_path / "file"
+    for vantage in (None, "one"):
+        assert Spool(new, TARGETS, "share", {}, 3, dry_run=True).store(vantage).done() == set()
+    assert not new.exists()
+    Spool(new, TARGETS, "share", {}, 3).store(None).put(1, columns(bytes([SILENT] * 14)))
+    before = sorted(new.iterdir())
+    begun = Spool(new, TARGETS, "share", {}, 8, dry_run=True)
+    assert (begun.shards, begun.store(None).done()) == (3, {1})
+    assert sorted(new.iterdir()) == before
+    file.touch()
+    with pytest.raises(InvalidArgument, match="a file; expected a directory"):
+        Spool(file, TARGETS, "share", {}, 3, dry_run=True)
 
 
 def test_shards_last_about_ten_seconds_and_keep_all_vantages_busy() -> None:
@@ -214,6 +240,10 @@ def test_shards_last_about_ten_seconds_and_keep_all_vantages_busy() -> None:
     assert rate_of_each(1000, 100, 4) == 100
     assert rate_of_each(None, 100, 4) == 100
     assert rate_of_each(None, None, 4) is None
+
+
+def test_a_vantage_named_twice_is_one() -> None:
+    assert names_of(["b", "a", "b"]) == ("b", "a")
 
 
 def test_labels_of_a_vantage() -> None:

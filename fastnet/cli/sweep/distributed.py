@@ -29,7 +29,6 @@ _DRAWN_SECONDS = 0.5
 @one_remark_on_versions()
 def run_distributed(args: Arguments, targets: Targets) -> int:
     probing = ("timeout", "retries", "rate", "vantage_rate", "engine", "seed", "interface")
-    places = () if args.dry_run else ("output",)
     with FatalInterrupt():
         opened = DistributedSweep(
             targets,
@@ -37,7 +36,8 @@ def run_distributed(args: Arguments, targets: Targets) -> int:
             vantages=args.vantages,
             include_special=args.include_special,
             tls=tls_files(args),
-            **chosen(args, (*probing, *places, "mode", "absence")),
+            dry_run=args.dry_run,
+            **chosen(args, (*probing, "output", "mode", "absence")),
         )
     with opened as running:
         for note in running.notes:
@@ -98,6 +98,7 @@ def print_plan(plan: SweepPlan, as_json: bool) -> int:
             "left_out": plan.left_out,
             "vantages": values["vantages"],
             "shards": plan.shards,
+            "done": plan.done,
             "rate": plan.rate,
             "requests": plan.requests,
             "bytes": plan.bytes,
@@ -108,7 +109,7 @@ def print_plan(plan: SweepPlan, as_json: bool) -> int:
     rate = f"{plan.rate:,.0f} requests/s each" if plan.rate else "no limit"
     print_line(f"targets    {plan.targets:,}" + (f" ({plan.left_out:,} left out)" if plan.left_out else ""))
     print_line(f"vantages   {len(plan.vantages)}: {escaped(', '.join(plan.vantages))} ({rate})")
-    print_line(f"shards     {plan.shards:,}")
+    print_line(f"shards     {plan.shards:,}" + (f" ({plan.done:,} done)" if plan.done else ""))
     print_line(f"requests   at most {plan.requests:,}")
     print_line(f"bytes      at most {plan.bytes:,}")
     about = "" if plan.rate else " (a guess: 50,000 requests/s each)"
