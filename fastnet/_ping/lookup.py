@@ -8,7 +8,7 @@ from fastnet._limits import Host, bounded, check_family, check_text, host_text
 from fastnet._system.icmp_sockets import bind_to_interface
 from fastnet._typing import NamedTuple
 from fastnet.endpoints import Resolved, check_not_mapped, resolve
-from fastnet.errors import FastnetError, InvalidArgument
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 
 MAX_MARK = (1 << 32) - 1
 MAX_SIZE = 65507
@@ -65,7 +65,11 @@ def source_of(source: "Host | None", family: int) -> Source:
     if source is None:
         return Source("", family)
     source = host_text("source", source)
-    found = resolve(source, family=family)[0]
+    try:
+        found = resolve(source, family=family)[0]
+    except NameNotResolved as error:
+        error.args = (f"source {error} (`fastnet interfaces` lists the interfaces)",)
+        raise
     check_not_mapped(source, found)
     return Source(found.host, found.family, found.address[3] if len(found.address) > 3 else 0)
 

@@ -44,3 +44,14 @@ def test_a_wrong_choice_is_answered_with_all(
     assert (
         done.stderr == f"{command}: argument {argument}: invalid choice: {choices} (see {command} --help)\n"
     )
+
+
+@pytest.mark.parametrize("command", [("ping",), ("ping", "--mtu"), ("trace",)])
+def test_a_source_that_is_neither_an_address_nor_an_interface_is_named_as_one(
+    fastnet: Run, command: tuple[str, ...]
+) -> None:
+    """Not as a host that does not resolve."""
+    ran = fastnet(*command, "-I", "dead0.invalid", "::1")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(f"fastnet {command[0]}: source dead0.invalid: ")
+    assert ran.stderr.endswith(" (`fastnet interfaces` lists the interfaces)\n")
