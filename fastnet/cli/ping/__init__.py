@@ -1,11 +1,14 @@
 """Ping hosts: by ICMP echo if that is permitted, else by UDP or TCP, which need no privilege."""
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from math import inf
+from operator import attrgetter
 
 from fastnet._backend import probe as _core
 from fastnet._clock import now
@@ -77,6 +80,8 @@ _SLICE = 0.1
 Key = tuple[str, str]
 """A host as it was given, and its address."""
 TIMES = ("min", "avg", "max", "stddev", "p50", "p90", "p99")
+_times_of = attrgetter(*(f"rtt_{name}_ms" for name in TIMES))
+_TIMES_FORM = f", rtt {'/'.join(TIMES)} = {'/'.join(['%.3f'] * len(TIMES))} ms"
 
 
 def configure(parser: Parser) -> None:
@@ -404,8 +409,7 @@ def count(counting: Count, json: bool) -> int:
             except OSError as error:
                 failure = error
     results = list(counting.results())
-    for each in results:
-        print_total(each, json, print_summary)
+    print_totals(results, print_summary if json else None)
     if failure:
         raise failure
     if interrupt.came:
@@ -431,12 +435,16 @@ class Printer:
         self._timestamps = args.timestamps
         self._every: float | None = args.every
         self._each = not (args.quiet or args.flood) and args.every is None
-        self.whole: dict[Key, Summary] = self._summaries(Counter())
         self._until = inf if args.every is None else time.monotonic() + args.every
         self._metrics, self._plot = metrics, plot
         self.needs_replies = self._each or args.every is not None or bool(metrics or plot)
         self._prints_intervals = not (args.quiet and metrics)
         self._begin_interval([])
+
+    @cached_property
+    def whole(self) -> dict[Key, Summary]:
+        """The summary of each host."""
+        return self._summaries(Counter())
 
     def _summaries(self, carried: Counter[Key]) -> dict[Key, Summary]:
         keys = {(each.host, each.address): each.engine for each in self._destinations}
@@ -501,15 +509,17 @@ class Printer:
     ) -> None:
         for reply in waiting:
             summaries[reply.host, reply.address].add(reply, waiting=True)
-        for summary in summaries.values():
-            print_total(summary.result(), self._json, as_json)
+        results = (summary.result() for summary in summaries.values())
+        print_totals(results, as_json if self._json else None)
 
 
-def print_total(result: PingResult, json: bool, as_json: Callable[[PingResult], None]) -> None:
-    if json:
-        as_json(result)
-    elif result.address:
-        print_line(line(result))
+def print_totals(results: Iterable[PingResult], as_json: Callable[[PingResult], None] | None) -> None:
+    for each in results:
+        if as_json:
+            as_json(each)
+        elif each.address:
+            print_line(line(each), at_once=False)
+    sys.stdout.flush()
 
 
 def name_of(named: Reply | PingResult | PathMTU) -> str:
@@ -545,12 +555,12 @@ def print_reply_json(reply: Reply) -> None:
 
 def print_interval(summary: PingResult) -> None:
     record: records.Interval = {"kind": "interval", **statistics(summary)}
-    print_json(record)
+    print_json(record, at_once=False)
 
 
 def print_summary(summary: PingResult) -> None:
     record: records.Summary = {"kind": "summary", **statistics(summary)}
-    print_json(record)
+    print_json(record, at_once=False)
 
 
 def line(summary: PingResult) -> str:
@@ -565,8 +575,7 @@ def line(summary: PingResult) -> str:
     if summary.outage_s:
         text += f", {summary.outage_s:g} s outage"
     if summary.alive:
-        times = "/".join(f"{getattr(summary, f'rtt_{name}_ms'):.3f}" for name in TIMES)
-        text += f", rtt {'/'.join(TIMES)} = {times} ms"
+        text += _TIMES_FORM % _times_of(summary)
         if summary.jitter_ms is not None:
             text += f", jitter {summary.jitter_ms:.3f} ms"
     return text
