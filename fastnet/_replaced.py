@@ -19,9 +19,10 @@ class ReplacedFile:
     """The file at ``path``, behind symbolic links. Raises InvalidArgument for anything but a regular file."""
 
     def __init__(self, path: str) -> None:
-        self.path: str = os.path.realpath(path_text("path", path))
-        if os.path.exists(self.path) and not S_ISREG(os.stat(self.path).st_mode):
-            raise InvalidArgument(f"{path}: not a regular file")
+        given = path_text("path", path) or os.curdir  # whose real path is the same
+        if os.path.exists(given) and not S_ISREG(os.stat(given).st_mode):  # a pipe has no real path
+            raise InvalidArgument(f"{path or repr(path)}: not a regular file")
+        self.path: str = os.path.realpath(given)
 
     def check(self) -> None:
         """Find out whether the file can be written, and leave it as it is. Raises OSError."""

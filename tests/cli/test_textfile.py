@@ -177,6 +177,8 @@ def test_another_users_directory(fastnet: Run, tmp_path: Path, root: None) -> No
     [
         ("/nonexistent/x.prom", "/nonexistent/x.prom: No such file or directory", 3),
         ("/dev/null", "/dev/null: not a regular file", 2),
+        ("/dev/stdout", "/dev/stdout: not a regular file", 2),
+        ("", "'': not a regular file", 2),
     ],
 )
 def test_a_path_that_cannot_be_written(fastnet: Run, command: str, path: str, line: str, code: int) -> None:
