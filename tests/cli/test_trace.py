@@ -104,7 +104,11 @@ REFUSED = [
         ("-W auto ::1", f"argument -W/--timeout: 'auto': {A_TIME}"),
         ("-s65508 ::1", "argument -s/--size: '65508': expected a whole number from 0 to 65507 SEE"),
         ("-O256 ::1", "argument -O/--tos: '256': expected 0 to 255, 0xb8, or a DSCP as ef, af41 or cs1 SEE"),
-        ("-m-1 ::1", "argument -m/--mark: '-1': expected a whole number from 0 to 4294967295 SEE"),
+        (
+            "-m-1 ::1",
+            "argument -m/--mark: '-1': expected a whole number from 0 to 4294967295; "
+            "traceroute's `-m N`: `--max-hops N` here SEE",
+        ),
         ("--engine=tcp ::1", "argument --engine: invalid choice: 'tcp' CHOICES SEE"),
         ("--interface= ::1", "argument --interface: '': expected the name of an interface SEE"),
     )
