@@ -60,14 +60,14 @@ class Spool:
         about = {"format": _FORMAT, "mode": mode, "targets": [*targets.texts()], "options": options}
         self._make(self._path)
         file = self._path / _ABOUT
-        if file.exists():
-            self.shards = _checked(file, about)
-        else:
+        self.shards = shards
+        if not file.exists():
             if self._path.exists() and any(self._path.iterdir()):
                 raise InvalidArgument(f"{self._path}: not empty, and not the directory of a sweep")
-            self.shards = shards
             if not dry_run:
-                _write(file, json.dumps({**about, "shards": shards}, indent=1).encode())
+                _create(file, json.dumps({**about, "shards": shards}, indent=1).encode())
+        if file.exists():  # maybe another client's, with its own number of shards
+            self.shards = _checked(file, about)
 
     def store(self, vantage: str | None) -> Store:
         """The files of one vantage, or of all together."""
@@ -151,10 +151,16 @@ def _try_to_write(folder: Path) -> None:
         part.write_bytes(os.urandom(_TRIAL_BYTES))
 
 
-def _write(file: Path, content: bytes) -> None:
+def _create(file: Path, content: bytes) -> None:
+    """Create a file as a whole, unless another client has just done so."""
     with _part_of(file) as part:
         part.write_bytes(content)
-        os.replace(part, file)
+        try:
+            os.link(part, file)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links
+            os.replace(part, file)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from types import ModuleType
 import pytest
 
 import fastnet
-from fastnet._distributed import _finished, connection
+from fastnet._distributed import _finished, connection, spool
 from fastnet._distributed.columns import Columns
 from fastnet._distributed.shard import Job, sweep_shard
 from fastnet._distributed.spool import Spool
@@ -92,6 +92,35 @@ def test_two_clients_write_the_same_shard(reference: Callable[[str], ModuleType]
             Spool(tmp_path, Targets("10.0.0.1"), "share", {}, 1).store(None).put(0, column)
     assert len({*paths}) == 2
     assert all(path.name.startswith("_") for path in paths)  # readers of Parquet ignore it
+
+
+def test_of_two_clients_that_begin_at_once_one_has_its_number_of_shards(
+    reference: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference("pyarrow.parquet")
+    begin, targets = spool._create, Targets("10.0.0.1-9")
+
+    def begin_after_another(file: Path, content: bytes) -> None:
+        monkeypatch.setattr(spool, "_create", begin)
+        assert Spool(tmp_path, targets, "share", {}, 3).shards == 3
+        begin(file, content)
+
+    monkeypatch.setattr(spool, "_create", begin_after_another)
+    assert Spool(tmp_path, targets, "share", {}, 2).shards == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["_sweep.json"]
+
+
+def test_a_file_system_without_hard_links_takes_a_directory(
+    reference: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference("pyarrow.parquet")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(spool.os, "link", refuse)
+    Spool(tmp_path, Targets("10.0.0.1"), "share", {}, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["_sweep.json"]
 
 
 def test_a_damaged_file_of_a_directory_is_named(
