@@ -28,7 +28,7 @@ from fastnet._distributed.sums import plan_of, rate_of_each, shard_count
 from fastnet._distributed.sweeping import Progress
 from fastnet._distributed.vantages import Vantage, Vantages, names_of, parse_labels
 from fastnet._sweep.special import without_special
-from fastnet.errors import EngineMissing, InvalidArgument
+from fastnet.errors import EngineMissing, InvalidArgument, VantagesLost
 from fastnet.targets import Targets
 
 pytestmark = pytest.mark.once
@@ -124,6 +124,17 @@ def test_a_missing_vantage_is_unknown_and_never_down() -> None:
     assert compared[1].seen_by == ()
     assert [each.address for each in compared.differing] == [TARGETS[i] for i in range(41) if i % 3 != 1]
     assert not compared.complete
+
+
+def test_nobody_alive_is_a_no_only_if_all_vantages_know_it() -> None:
+    from fastnet.cli.sweep.distributed import answer_of
+
+    silent, alive = (result_of(bytes([state] * 41), 2, UNKNOWN) for state in (SILENT, ALIVE))
+    gone = result_of(bytes([SILENT] * 41), 2, UNKNOWN, without=1)
+    assert answer_of(Comparison(TARGETS, {"a": silent, "b": silent}, ())) == 1
+    assert answer_of(Comparison(TARGETS, {"a": alive, "b": gone}, ())) == 0
+    with pytest.raises(VantagesLost, match="no target is alive, and no results of vantage b"):
+        answer_of(Comparison(TARGETS, {"a": silent, "b": gone}, ()))
 
 
 def test_a_shard_without_its_result_is_not_probed() -> None:

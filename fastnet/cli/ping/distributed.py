@@ -54,9 +54,8 @@ def answer_of(result: PingComparison) -> int:
     silent = [host for host in result.hosts if not result.seen_by(host)]
     missing = [each.vantage for each in result.by_vantage if each.results is None]
     if silent and missing:
-        vantages = f"vantage{'s' * (len(missing) > 1)} {', '.join(missing)}"
         hosts = silent[0] + (f" and {len(silent) - 1} more" if len(silent) > 1 else "")
-        raise VantagesLost(f"{hosts}: no reply, and no results of {vantages}")
+        raise VantagesLost(f"{hosts}: no reply, and no results of vantage {', '.join(missing)}")
     results = [each.results for each in result.by_vantage if each.results]
     if not all(any(totals.address for totals in of_host) for of_host in zip(*results, strict=True)):
         return exits.USAGE

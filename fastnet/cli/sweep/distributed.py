@@ -18,6 +18,7 @@ from fastnet.cli.parts import vantage
 from fastnet.cli.quick_parser import Arguments
 from fastnet.cli.sweep.outputs import output_for
 from fastnet.cli.sweep.printing import remark_left_out
+from fastnet.errors import VantagesLost
 from fastnet.targets import Targets
 
 if TYPE_CHECKING:
@@ -78,7 +79,17 @@ def _sweep(args: Arguments, running: DistributedSweep, targets: Targets) -> int:
         return exits.INTERRUPTED
     if targets.unresolved:
         return exits.USAGE
-    return exits.YES if alive_in(result) else exits.NO
+    return answer_of(result)
+
+
+def answer_of(result: DistributedResult | Comparison) -> int:
+    """The exit code. Raises VantagesLost if no target is alive and a vantage has not probed all."""
+    if alive_in(result):
+        return exits.YES
+    if isinstance(result, Comparison) and not result.complete:
+        missing = [name for name, each in result.by_vantage.items() if not each.complete]
+        raise VantagesLost(f"no target is alive, and no results of vantage {', '.join(missing)}")
+    return exits.NO
 
 
 def alive_in(result: DistributedResult | Comparison) -> int:
