@@ -14,6 +14,8 @@
 #define FLOOD_PAUSE (10 * FN_MILLISECOND)
 /* Between the requests of a round to many hosts, so that they do not leave in one burst. */
 #define SPREAD FN_MILLISECOND
+/* Between two turns in which requests of a round are sent: each turn costs CPU time. At most a tenth of the interval. */
+#define TURN FN_MILLISECOND
 /* Maximum lost time that is caught up at once. */
 #define CATCH_UP (10 * FN_MILLISECOND)
 /* How long to wait for room in a full queue before the next try, and at most. */
@@ -189,6 +191,15 @@ static int64_t next_due(const struct fn_conversation *conversation)
     return due > conversation->not_before ? due : conversation->not_before;
 }
 
+/* When to send next: to many hosts several requests in each turn. */
+static int64_t next_turn(const struct fn_conversation *conversation, int64_t now)
+{
+    const int64_t tenth = conversation->plan.interval / 10, soonest = now + (tenth < TURN ? tenth : TURN);
+    const int64_t due = next_due(conversation);
+
+    return due <= now || due > soonest ? due : soonest;
+}
+
 /* Missed rounds are not sent later. */
 static void skip_lost_time(struct fn_conversation *conversation, int64_t now)
 {
@@ -287,7 +298,7 @@ int fn_conversation_run(struct fn_conversation *conversation, int64_t until)
         if (now >= until || !goes_on)
             return 0;
         const struct fn_probe *const first = first_awaited(conversation);
-        int64_t next = next_due(conversation);
+        int64_t next = next_turn(conversation, now);
         if (first && first->sent + conversation->plan.timeout < next)
             next = first->sent + conversation->plan.timeout;
         goes_on = wait_until(conversation, next < until ? next : until);

@@ -3,8 +3,9 @@
  * totals of each host. csrc/probe/prober.h sends and matches; no other code uses the prober meanwhile.
  *
  * Requests are sent in rounds, one to each host, `interval` apart; the requests of a round are spread, up to a
- * millisecond apart. Lost time is not caught up. With an interval of 0, a flood, requests are sent as replies come
- * back: FN_AWAITED are awaited at most, or one for each host, and without replies a hundred a second are sent.
+ * millisecond apart, or several each millisecond. Lost time is not caught up. With an interval of 0, a flood, requests
+ * are sent as replies come back: FN_AWAITED are awaited at most, or one for each host, and without replies a hundred a
+ * second are sent.
  *
  * A request is received if a reply to it came within `timeout`, however late that is read; a further reply in that time
  * is a duplicate. An ICMP error ends no wait. What the system refuses to send is not sent, with its errno; a full send

@@ -26,6 +26,8 @@ _FLOOD_PAUSE_NS = 10_000_000
 """In a flood, between two requests without replies, as in ping(8)."""
 _SPREAD_NS = 1_000_000
 """Between the requests of a round to many hosts, so that they do not leave in one burst."""
+_TURN_NS = 1_000_000
+"""Between two turns in which requests of a round are sent; at most a tenth of the interval."""
 _CATCH_UP_NS = 10_000_000
 """Maximum lost time that is caught up at once."""
 _HOLD_NS = 10_000_000
@@ -92,6 +94,7 @@ class Conversation:
         self._count, self._timeout = count, timeout
         self._interval_ns, self._timeout_ns = int(interval * NANOSECOND), int(timeout * NANOSECOND)
         self._apart_ns = min(_SPREAD_NS, self._interval_ns // max(1, len(self._hosts)))
+        self._turn_ns = min(_TURN_NS, self._interval_ns // 10)
         self._round = self._place = 0
         self._begin_ns = time.monotonic_ns()
         self._sent_ns = self._not_before_ns = self._short_since_ns = 0
@@ -122,7 +125,9 @@ class Conversation:
                 return True
             if now_ns >= until_ns:
                 return False
-            times = [until_ns] if due_ns is None else [until_ns, due_ns]
+            times = [until_ns]
+            if due_ns is not None:
+                times.append(due_ns if due_ns <= now_ns else max(due_ns, now_ns + self._turn_ns))
             if self._line:
                 times.append(self._line[0].ends_ns)
             self._ready.poll(max(0, min(times) - time.monotonic_ns()) / 1e6)
