@@ -39,6 +39,11 @@ class Textfile(ReplacedFile):
         """The file's name without its ending."""
         return os.path.splitext(os.path.basename(self.path))[0]
 
+    @property
+    def failed(self) -> bool:
+        """Whether the last write failed."""
+        return bool(self._failure)
+
     def write(self, families: Iterable[Any]) -> None:
         """Replace the content by these metric families. A failure is a warning: the file stays as it was."""
         content = self._client.generate_latest(_Collected(families))

@@ -45,11 +45,11 @@ class PingMetrics:
     """What has been counted since ``begin``, for each host and address."""
 
     def __init__(self, textfile: Textfile) -> None:
-        self._textfile = textfile
+        self.textfile: Textfile = textfile
 
     def begin(self, destinations: Iterable[Destination]) -> None:
         """Count from zero. Raises OSError where the file can't be written."""
-        self._textfile.check()
+        self.textfile.check()
         self._by_host = {(each.host, each.address): _Counters() for each in destinations}
 
     def add(self, reply: Reply) -> None:
@@ -58,7 +58,7 @@ class PingMetrics:
 
     def write(self) -> None:
         """Replace the file."""
-        self._textfile.write(self._families(self._textfile.core))
+        self.textfile.write(self._families(self.textfile.core))
 
     def _families(self, core: Any) -> Iterator[Any]:
         labelled = [

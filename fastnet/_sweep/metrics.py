@@ -22,14 +22,14 @@ class SweepMetrics:
     """The latest of the sweeps of one command, and the round-trip times of all."""
 
     def __init__(self, textfile: Textfile) -> None:
-        self._textfile = textfile
+        self.textfile: Textfile = textfile
         self._name = escaped(textfile.name)
         self._rounds = 0
         self._rtts = Histogram()
 
     def begin(self) -> None:
         """Raises OSError where the file can't be written."""
-        self._textfile.check()
+        self.textfile.check()
 
     def write(self, result: SweepResult, seconds: float) -> None:
         """Count a sweep that has just ended, after so many seconds, and replace the file."""
@@ -40,7 +40,7 @@ class SweepMetrics:
         for index in places(result.states, _ALIVE):
             if not isnan(rtts_ms[index]):
                 self._rtts.add(rtts_ms[index] / 1000)
-        self._textfile.write(self._families(self._textfile.core))
+        self.textfile.write(self._families(self.textfile.core))
 
     def _families(self, core: Any) -> Iterator[Any]:
         targets = core.GaugeMetricFamily(

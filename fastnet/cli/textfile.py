@@ -1,11 +1,14 @@
 """The option ``--textfile`` of several subcommands."""
 
 from fastnet._typing import TYPE_CHECKING
+from fastnet.cli import exits
 from fastnet.cli.output import remark
 from fastnet.cli.quick_parser import Arguments, Group
 from fastnet.errors import EngineMissing, InvalidArgument
 
 if TYPE_CHECKING:
+    from fastnet._ping.metrics import PingMetrics
+    from fastnet._sweep.metrics import SweepMetrics
     from fastnet._textfile import Textfile
 
 
@@ -27,3 +30,8 @@ def textfile_of(args: Arguments, command: str) -> "Textfile | None":
         return Textfile(args.textfile, lambda text: remark(f"fastnet {command}: {text}"))
     except EngineMissing as error:
         raise InvalidArgument(f"--textfile: {error}") from None
+
+
+def settled(code: int, metrics: "PingMetrics | SweepMetrics | None") -> int:
+    """The exit code, in which a last write that failed counts."""
+    return exits.OS_FAILURE if code in (exits.YES, exits.NO) and metrics and metrics.textfile.failed else code

@@ -146,17 +146,22 @@ def test_a_directory_that_goes_away_is_told_and_the_loop_goes_on(
     assert parsed(path.read_text())[0] == parsed((tmp_path / "away/ping.prom").read_text())[0] == FAMILIES
 
 
-def test_a_full_disk(fastnet: Run, peer: Callable[[str], str], tmp_path: Path, root: None) -> None:
+@pytest.mark.parametrize("words", [("ping", "-qc2", "-i0", "127.0.0.1"), ("sweep", "127.0.0.1")])
+def test_a_full_disk(
+    fastnet: Run, peer: Callable[[str], str], tmp_path: Path, root: None, words: tuple[str, ...]
+) -> None:
+    """The result is printed, and the exit code is that of a failure."""
     script = """
         mount -t tmpfs -o size=16k none "$0" && cd "$0" && echo before >x.prom
         head -c 100000 /dev/zero >rest 2>/dev/null
         "$@"; code=$?
         ls -A; cat x.prom; exit $code"""
     prefix = (peer("unshare"), "-m", "sh", "-c", script, str(tmp_path))
-    ran = fastnet("ping", "-qc2", "-i0", "127.0.0.1", f"--textfile={tmp_path}/x.prom", prefix=prefix)
-    assert ran.stderr == f"fastnet ping: {tmp_path}/x.prom: No space left on device: it is left as it was\n"
-    assert ran.returncode == 0
-    assert ran.stdout.splitlines()[1:] == ["rest", "x.prom", "before"]
+    ran = fastnet(*words, f"--textfile={tmp_path}/x.prom", prefix=prefix)
+    failure = f"fastnet {words[0]}: {tmp_path}/x.prom: No space left on device: it is left as it was\n"
+    assert failure in ran.stderr
+    assert ran.returncode == 3
+    assert ran.stdout.splitlines()[-3:] == ["rest", "x.prom", "before"]
 
 
 def test_another_users_directory(fastnet: Run, tmp_path: Path, root: None) -> None:

@@ -55,7 +55,7 @@ from fastnet.cli.parts import path_mtu, statistics
 from fastnet.cli.ping.ending import Ending, deadline
 from fastnet.cli.plotting import add_plot, picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
-from fastnet.cli.textfile import add_textfile, textfile_of
+from fastnet.cli.textfile import add_textfile, settled, textfile_of
 from fastnet.errors import InvalidArgument, NameNotResolved
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def run(args: Arguments) -> int:
             metrics.begin(destinations)
         if plot:
             plot.begin(destinations)
-        return converse(pinger, destinations, printer, args)
+        return settled(converse(pinger, destinations, printer, args), metrics)
 
 
 def hosts_of(args: Arguments) -> list[str]:

@@ -22,7 +22,7 @@ from fastnet.cli.sweep.options import add_options, check_together
 from fastnet.cli.sweep.outputs import Output, output_for
 from fastnet.cli.sweep.printing import print_verdicts, remark_left_out
 from fastnet.cli.sweep.progress import Progress
-from fastnet.cli.textfile import textfile_of
+from fastnet.cli.textfile import settled, textfile_of
 from fastnet.errors import InvalidArgument, NameNotResolved
 from fastnet.targets import Targets
 
@@ -70,7 +70,7 @@ def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> 
                 return exits.INTERRUPTED
         if targets.unresolved:
             return exits.USAGE
-        return exits.YES if running.result().counts.alive else exits.NO
+        return settled(exits.YES if running.result().counts.alive else exits.NO, metrics)
 
 
 def collect_targets(args: Arguments) -> Targets:
