@@ -29,6 +29,7 @@ from fastnet.cli.quick_parser import Arguments
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
+LISTED = " (`fastnet interfaces` lists the interfaces)"
 ROUTER, FAR, BEHIND = "10.77.0.2", "10.78.0.2", "10.88.0.1"
 
 
@@ -259,7 +260,7 @@ REFUSED = [
         ("0.0.0.0", "0.0.0.0: not the address of one host"),
         ("fe80::1", "fe80::1: a link-local address needs its interface, as fe80::1%eth0"),
         ("-6 10.77.0.2", "10.77.0.2: Address family for hostname not supported"),
-        ("-4 -I ::1 127.0.0.1", "::1: Address family for hostname not supported"),
+        ("-4 -I ::1 127.0.0.1", f"source ::1: Address family for hostname not supported{LISTED}"),
         ("-4 -6 ::1", "argument -6: not allowed with argument -4 SEE"),
         ("-c0 ::1", "argument -c/--count: '0': expected a whole number from 1 to 9223372036854775807 SEE"),
         ("-c1 -l ::1", "argument -l/--loop: not allowed with argument -c/--count SEE"),
@@ -294,7 +295,7 @@ REFUSED = [
         ("--engine=magic ::1", "argument --engine: invalid choice: 'magic' CHOICES SEE"),
         ("-Q often ::1", f"argument -Q/--every: 'often': {A_TIME}"),
         ("--interface= ::1", "argument --interface: '': expected the name of an interface SEE"),
-        ("--source= ::1", "'': not a host name or an address"),
+        ("--source= ::1", f"source '': not a host name or an address{LISTED}"),
     )
 ] + [
     refused("ping", "--file=/nonexistent ::1", "/nonexistent: No such file or directory", 3),
