@@ -20,8 +20,13 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 from setuptools.errors import BaseError, CCompilerError
 
-CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-missing-field-initializers"]
-"""What Cython writes leaves out the fields that a newer Python's types end with."""
+CFLAGS = [
+    *("-std=c11", "-O3", "-Wall", "-Wextra"),
+    "-Wno-missing-field-initializers",  # Cython leaves out the fields that a newer Python's types end with
+    *("-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"),
+]
+LDFLAGS = ["-Wl,--gc-sections"]
+"""What an extension's topic does not use of the others' C is left out."""
 DEBUG = "-g" in os.environ.get("CFLAGS", "").split()
 """Whether to keep debugging information, which is three quarters of a wheel and names the build's folders."""
 BUILD_MODES = ("native", "pure")
@@ -67,7 +72,7 @@ def extensions() -> list[Extension]:
             libraries=["m"],
             depends=[str(header) for header in Path("csrc").rglob("*.h")],
             extra_compile_args=CFLAGS if DEBUG else [*CFLAGS, "-g0"],
-            extra_link_args=[] if DEBUG else ["-Wl,--strip-all"],
+            extra_link_args=LDFLAGS if DEBUG else [*LDFLAGS, "-Wl,--strip-all"],
         )
         for pyx in sorted(Path("fastnet/_native").glob("*.pyx"))
     ]

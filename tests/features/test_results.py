@@ -55,7 +55,7 @@ RESULTS: list[Any] = [
         fastnet.Sighting("192.0.2.1", (("fra", fastnet.Verdict("192.0.2.1", "alive", 1.2345, None)),)),
         fastnet.VantagePing("fra", (result_of("h", "192.0.2.1", "raw", [REPLY]),)),
         fastnet.PingComparison(("h",), (fastnet.VantagePing("fra", None),), (fastnet.Vantage("fra"),)),
-        fastnet.SweepPlan(1, 0, ("fra",), 1, None, 2, 196, 0.1),
+        fastnet.SweepPlan(1, 0, ("fra",), 2, 1, None, 2, 196, 0.1),
     ),
     *(fastnet.WatchState((ETH0,), (ROUTE,)), fastnet.LostEvent()),
     *(fastnet.LinkEvent("link_added", None, ETH0), fastnet.AddressEvent("address_removed", ADDRESS, None)),
