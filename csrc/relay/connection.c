@@ -171,6 +171,16 @@ void fn_connection_refuse(struct fn_connection *connection, enum fn_ended ended,
     mark(connection, FN_TO_REFUSE, ended);
 }
 
+void fn_connection_leave(struct fn_connection *connection)
+{
+    const struct fn_side *const down = &connection->down;
+
+    if (down->readable || fn_side_has_unacknowledged(down))
+        fn_connection_refuse(connection, FN_CLOSED, 0, NULL);
+    else
+        fn_connection_close(connection, false);
+}
+
 /* Freeing */
 
 static void free_extra(struct fn_connection *connection)

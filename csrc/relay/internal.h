@@ -203,6 +203,9 @@ static inline struct fn_side *fn_peer(struct fn_side *side)
     return side->is_up ? &connection->down : &connection->up;
 }
 
+/* Bytes in the kernel's send queue. */
+bool fn_side_has_unacknowledged(const struct fn_side *side);
+
 static inline bool fn_side_has_unsent(const struct fn_side *side)
 {
     return side->tail || side->pipe;
@@ -295,10 +298,13 @@ void fn_connection_record(const struct fn_connection *connection, struct fn_reco
 void fn_connection_run(struct fn_connection *connection);
 /* Call when the time that the phase's `due` returns may have changed. */
 void fn_connection_schedule(struct fn_connection *connection);
-/* These three only mark it. A refusal sends an HTTP response in place of the upstream's; it needs
+/* These four only mark it. A refusal sends an HTTP response in place of the upstream's (nothing for status 0); it needs
  * connection->extra, and closes when the client has had time to read the response. */
 void fn_connection_refuse(struct fn_connection *connection, enum fn_ended ended, int status, const char *reason);
 void fn_connection_abort(struct fn_connection *connection, enum fn_ended ended);
+/* Closes it between two requests. A client that may be sending the next one gets time to read the last response: a
+ * reset for unread data would destroy that (RFC 9112 9.6). */
+void fn_connection_leave(struct fn_connection *connection);
 /* Even without `abort`, a client that did not get all of its bytes is reset. */
 void fn_connection_close(struct fn_connection *connection, bool abort);
 /* Frees what it has for connecting and relaying. */

@@ -24,13 +24,14 @@ static void run(struct fn_connection *connection)
 static void begin(struct fn_connection *connection)
 {
     char text[FN_HTTP_REFUSAL_MAX];
-    const size_t len = fn_http_refuse(connection->extra->status, connection->extra->reason, text, sizeof text);
+    const int status = connection->extra->status;
+    const size_t len = status ? fn_http_refuse(status, connection->extra->reason, text, sizeof text) : 0;
 
-    fn_connection_stop(connection, true);
+    fn_connection_stop(connection, status != 0);
     connection->phase = FN_REFUSING;
     connection->last = connection->lane->loop->now;
     /* After the end of the stream to the client no response can be sent. */
-    if (!connection->down.shut)
+    if (len && !connection->down.shut)
         fn_side_send(&connection->down, text, len);
     run(connection);
 }

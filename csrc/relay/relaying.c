@@ -1,10 +1,6 @@
 #define _GNU_SOURCE
 #include "relay/internal.h"
 
-#include <sys/ioctl.h>
-
-#include <linux/sockios.h>
-
 /* A shorter read doesn't count as a part of a large transfer. */
 #define LARGE_PIECE 16384
 /* Bytes without an answer after which a stream is bulk. Lower in checked builds: a fuzzer's streams are short. */
@@ -103,14 +99,6 @@ static void pass(struct fn_connection *connection, struct fn_side *from)
 
 /* Ends */
 
-/* Bytes in the kernel's send queue. */
-static bool has_unacknowledged(const struct fn_side *side)
-{
-    int bytes = 0;
-
-    return ioctl(side->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
-}
-
 /* Resets the other side of a broken one as soon as no bytes are lost by it. */
 static void pass_reset(struct fn_connection *connection)
 {
@@ -124,7 +112,7 @@ static void pass_reset(struct fn_connection *connection)
     }
     fn_side_discard(broken);
     if (other->broken || now >= connection->last + FN_RESET_GRACE ||
-        !(broken->reading || fn_side_has_unsent(other) || has_unacknowledged(other)))
+        !(broken->reading || fn_side_has_unsent(other) || fn_side_has_unacknowledged(other)))
         fn_connection_abort(connection, FN_CLOSED);
     else
         fn_connection_schedule(connection);

@@ -226,7 +226,7 @@ void fn_rewriting_late(struct fn_connection *connection)
     struct fn_extra *const extra = connection->extra;
 
     if (extra->next_due != FN_NEVER) {
-        fn_connection_close(connection, false);
+        fn_connection_leave(connection);
     } else if (!extra->heard) {
         fn_count(&counters->timed_out, 1);
         connection->ended = FN_LATE_HEAD;

@@ -5,7 +5,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+#include <linux/sockios.h>
 
 int fn_side_open(struct fn_connection *connection, struct fn_side *side, int fd)
 {
@@ -104,6 +107,13 @@ static void keep(struct fn_side *side, const char *data, size_t len)
     tail->end = kept + len;
     free(side->tail);
     side->tail = tail;
+}
+
+bool fn_side_has_unacknowledged(const struct fn_side *side)
+{
+    int bytes = 0;
+
+    return ioctl(side->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
 void fn_side_send(struct fn_side *side, const char *data, size_t len)

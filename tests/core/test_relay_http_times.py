@@ -336,6 +336,25 @@ def test_a_drain_waits_for_responses(core: ModuleType, relays: Relays, service: 
     assert relay.ended() == "closed"
 
 
+def test_a_drain_lets_the_client_read_the_last_response(
+    core: ModuleType, relays: Relays, service: Service
+) -> None:
+    """Also one that sends its next request meanwhile: a reset would destroy what it has not received yet."""
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + bytes(300000)
+    relay = relays(service, rewrite=rewriting(core), keep_alive_timeout=LONG, record=True)
+    with relay.connect() as client, service.accept() as server:
+        client.sendall(GET)
+        assert receive(server, len(GOT)) == GOT
+        relay.loop.drain(LONG)
+        assert_soon(lambda: not relay.listens())
+        server.sendall(response)
+        assert read_all(server) == b"", "the relay needs it no more"
+        client.sendall(GET)
+        assert read_all(client) == response
+    assert relay.ended() == "closed"
+    assert counted(relay) == (0, 0, 0)
+
+
 def test_a_drain_waits_for_a_request_that_has_begun(
     core: ModuleType, relays: Relays, service: Service
 ) -> None:

@@ -8,8 +8,6 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from fastnet._pure.relay import proxy
 from fastnet._pure.relay.prefixes import Prefixes
 
 TOPIC = "relay"
+ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LOOPBACKS = ("127.0.0.1", "::1")
@@ -162,11 +161,15 @@ def c_address(raw: bytes) -> tuple[int, Any]:
 
 
 @pytest.fixture(scope="module")
-def c_parse() -> Callable[[bytes], object]:
-    """The C's ``fn_proxy_parse`` inside the native module, which gives what ``proxy.parse`` does."""
-    if not find_spec("fastnet._native.relay"):
-        pytest.skip("the native implementation is not installed: there is nothing to compare")
-    library = ctypes.CDLL(import_module("fastnet._native.relay").__file__)
+def c_parse(
+    peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[bytes], object]:
+    """The C's ``fn_proxy_parse``, which gives what ``proxy.parse`` does."""
+    path = tmp_path_factory.mktemp("proxy") / "proxy.so"
+    sources = ("csrc/relay/proxy.c", "csrc/relay/prefixes.c")
+    options = ("-std=c11", "-shared", "-fPIC", "-Icsrc", "-o", str(path))
+    subprocess.run((peer("cc"), *options, *sources), cwd=ROOT, check=True)
+    library = ctypes.CDLL(str(path))
     library.fn_proxy_parse.restype = ctypes.c_ssize_t
 
     def parse(data: bytes) -> object:

@@ -121,7 +121,8 @@ def test_every_field_against_ip(core: ModuleType, full: Any) -> None:
     def work() -> None:
         with core.Kernel() as kernel:
             found = {each.name: each for each in compare(kernel)}
-            assert ip_json.our_lifetimes(kernel.lifetimes()) == ip_json.lifetimes(printed()[0])
+            lifetimes, links = both(kernel.lifetimes, lambda: printed()[0])
+            assert ip_json.our_lifetimes(lifetimes) == ip_json.lifetimes(links)
             proxies = ip_json.ip("-j", "neighbour", "show", "proxy")
             neighbours, table = both(
                 kernel.neighbours, lambda: ip_json.ip("-j", "neighbour", "show", "nud", "all")

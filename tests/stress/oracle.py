@@ -119,7 +119,7 @@ class Judge:
         answer = client.answer
         refused = bool(case.conversation and case.conversation.refused)
         # One that was cut short while it waited for its turn may have sent what is refused.
-        must_refuse = refused and not (client.cut_short or client.aborted or upstream.aborted)
+        must_refuse = refused and not (client.cut_short or client.aborted or upstream.aborted or self._leaves)
         is_refusal = answer.startswith(b"HTTP/1.1 400 ")
         if must_refuse and not is_refusal:
             yield f"was not answered 400, but {answer[:40]!r}"
@@ -128,6 +128,11 @@ class Judge:
         yield from self._of_way(case, client, upstream)
         yield from self._of_way(case, upstream, client)
         yield from self._of_record(case)
+
+    @property
+    def _leaves(self) -> bool:
+        """Whether connections end between two requests: a later one is not read, or finds nobody."""
+        return self._world.http and self._row["finish"] == "drain"
 
     def _of_shortage(self, case: Case) -> Iterator[str]:
         """In a shortage it may have been cut, but nobody takes a part for the whole."""
@@ -150,6 +155,8 @@ class Judge:
             return
         way = "up" if sender is case.client else "down"
         due, count, ended = sender.stream.due, receiver.receiver.count, receiver.receiver.ended
+        if self._leaves and (way == "up" or count == due):
+            return
         refused = case.conversation and case.conversation.refused
         if ended == "eof" and sender.aborted and not (self._ours and receiver.is_tcp):
             return  # HAProxy passes resets on as ends, and a Unix socket knows none.
@@ -198,7 +205,7 @@ class Judge:
             row["upstreams"] in ("refused first", "black hole first", "dying")
             or row["change"] == "upstreams die"
         ):
-            allowed |= {"unreachable", *(("upstream reset",) if not case.upstream else ())}
+            allowed |= {"unreachable", *(("upstream reset", "bad response") if not case.upstream else ())}
         if row["upstreams"] == "dying" and not case.upstream:
             return True
         if not self._recorded or not record:

@@ -86,7 +86,7 @@ class Connection:
             if refused:
                 self.ended = refused.ended
                 if self.up:
-                    self.up.close(abort=True)
+                    self.up.close(abort=refused.status != 0)
                 yield from refuse(self, refused.status, refused.reason)
             self._end("refused")
         except Ended as end:

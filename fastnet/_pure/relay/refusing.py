@@ -21,11 +21,13 @@ _DISCARDED = 65536
 def refuse(connection: Connection, status: int, reason: str) -> Steps[None]:
     """Send the response and FIN, and read on: a reset for unread data would destroy the response.
 
+    With status 0 that of an earlier request, and nothing is sent.
     Bytes kept of an earlier response are sent first; until then the limit is that of a connection in which
     one direction has ended.
     """
     down = connection.down
-    down.unsent += refusal(status, reason)
+    if status:
+        down.unsent += refusal(status, reason)
     options = connection.lane.options
     quiet = options.half_closed_timeout or options.idle_timeout or NEVER
     last, events = time.monotonic(), OUT

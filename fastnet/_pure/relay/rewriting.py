@@ -189,6 +189,10 @@ class Rewriting(Relaying):
             raise Ended("late head", abort=True)
 
     def _stay_away(self) -> None:
-        if not self._throttled:
+        if self._throttled:
+            self._await_request()
+        elif self._down.unread() or self._down.unacknowledged():
+            # A reset for unread data would destroy the last response (RFC 9112 9.6).
+            raise Refused(0, "", "closed")
+        else:
             raise Ended("closed")
-        self._await_request()

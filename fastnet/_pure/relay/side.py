@@ -49,8 +49,14 @@ class Side:
 
     def unacknowledged(self) -> int:
         """Bytes in the kernel's send queue (SIOCOUTQ, tcp(7))."""
-        answer = fcntl.ioctl(self.fd, termios.TIOCOUTQ, b"\0" * 4)
-        return int(struct.unpack("i", answer)[0])
+        return self._queued(termios.TIOCOUTQ)
+
+    def unread(self) -> int:
+        """Bytes in the kernel's receive queue (SIOCINQ, tcp(7))."""
+        return self._queued(termios.FIONREAD)
+
+    def _queued(self, request: int) -> int:
+        return int(struct.unpack("i", fcntl.ioctl(self.fd, request, b"\0" * 4))[0])
 
     def send(self, data: bytes | memoryview | bytearray) -> int:
         """Send as much as the kernel takes; returns the bytes sent, 0 if the side is broken or breaks now."""

@@ -26,7 +26,7 @@ class Ended(Exception):
 
 
 class Refused(Exception):
-    """The client is sent a refusal in place of the upstream's response."""
+    """The client is sent a refusal in place of the upstream's response, or nothing for status 0."""
 
     def __init__(self, status: int, reason: str, ended: str) -> None:
         self.status = status

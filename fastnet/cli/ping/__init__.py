@@ -241,8 +241,10 @@ def run(args: Arguments) -> int:
     with Pinger(**options) as pinger:
         destinations = pinger.resolve(args.hosts)
         printer = Printer(destinations, args, metrics, plot)
-        if not printer.needs_replies:
-            _ = _core.Conversation  # what is not loaded yet may not be readable without capabilities
+        _ = (
+            _core.Conversation,
+            _core.RoundTrips,
+        )  # what is not loaded yet may not be readable without capabilities
         begin(args, destinations, pinger.notes, [pinger.fallback])
         if metrics:
             metrics.begin(destinations)
