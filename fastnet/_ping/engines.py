@@ -2,7 +2,7 @@
 
 from fastnet._backend import probe as _core
 from fastnet._engines import PingEngine
-from fastnet._typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from fastnet._typing import TYPE_CHECKING, Any, get_args
 from fastnet.errors import InvalidArgument, NotPermitted
 
 if TYPE_CHECKING:
@@ -14,21 +14,6 @@ _PLAIN = {"size": 56, "pattern": b"", "dont_fragment": None, "mark": 0}
 """What a connection can't have, and its value if it is not asked for."""
 
 
-class OpenedCore(NamedTuple):
-    """An open prober of the core."""
-
-    prober: "_core.Prober"
-    fallback: str | None
-    """Why ``auto`` did not choose ICMP, and what it chose."""
-
-
-class Opened(NamedTuple):
-    """An open prober."""
-
-    prober: "_core.Prober | TcpProber"
-    fallback: str | None
-
-
 def check_tcp(options: dict[str, Any]) -> None:
     """Check that a connection can have these options. Raises InvalidArgument."""
     for name, plain in _PLAIN.items():
@@ -36,12 +21,14 @@ def check_tcp(options: dict[str, Any]) -> None:
             raise InvalidArgument(f"{name}: not with engine tcp, whose requests have no payload and no mark")
 
 
-def open_prober(family: int, engine: str, options: dict[str, Any]) -> Opened:
-    """A prober of this engine, or of the first that is permitted. Raises what Prober does."""
+def open_prober(
+    family: int, engine: str, options: dict[str, Any]
+) -> tuple["_core.Prober | TcpProber", str | None]:
+    """As ``open_core``, and by TCP too if nothing else is permitted. Raises what Prober does."""
     if engine == "tcp":
-        return Opened(_open_tcp(family, options), None)
+        return _open_tcp(family, options), None
     try:
-        return Opened(*open_core(family, engine, options))
+        return open_core(family, engine, options)
     except NotPermitted as error:
         if engine != "auto":
             raise
@@ -50,22 +37,25 @@ def open_prober(family: int, engine: str, options: dict[str, Any]) -> Opened:
         prober = _open_tcp(family, options)
     except (NotPermitted, InvalidArgument):
         raise refusal from None
-    return Opened(prober, "neither ICMP nor UDP sockets are permitted here: TCP is used")
+    return prober, "neither ICMP nor UDP sockets are permitted here: TCP is used"
 
 
-def open_core(family: int, engine: str, options: dict[str, Any]) -> OpenedCore:
-    """A prober of the core: of this engine, or of ICMP or UDP, whichever is permitted first."""
+def open_core(family: int, engine: str, options: dict[str, Any]) -> tuple["_core.Prober", str | None]:
+    """A prober of the core: of this engine, or of ICMP or UDP, whichever is permitted first.
+
+    With it, why ``auto`` did not choose ICMP, and what it chose.
+    """
     if engine != "auto":
-        return OpenedCore(_core.Prober(family, "auto" if engine == "icmp" else engine, **options), None)
+        return _core.Prober(family, "auto" if engine == "icmp" else engine, **options), None
     try:
-        return OpenedCore(_core.Prober(family, "auto", **options), None)
+        return _core.Prober(family, "auto", **options), None
     except NotPermitted as error:
         refusal = error
     try:
         prober = _core.Prober(family, "udp", **options)
     except NotPermitted as error:
         raise (error if options["mark"] else refusal) from None  # cures for ICMP do not permit a mark
-    return OpenedCore(prober, "no ICMP socket is permitted here: UDP is used")
+    return prober, "no ICMP socket is permitted here: UDP is used"
 
 
 def _open_tcp(family: int, options: dict[str, Any]) -> "TcpProber":

@@ -92,9 +92,8 @@ class MTUSearch:
             "mark": mark,
             "tos": tos,
         }
-        opened = open_core(self._to.family, engine, options)
-        self._prober = opened.prober
-        self.fallback: str | None = opened.fallback
+        self.fallback: str | None
+        self._prober, self.fallback = open_core(self._to.family, engine, options)
         """Why ``auto`` did not choose ICMP, and what it chose."""
         self.host: str = host_text("host", host)
         self.address: str = self._to.host

@@ -145,6 +145,8 @@ class Judge:
         for sender, receiver in ((case.client, case.upstream), (case.upstream, case.client)):
             if not sender or not receiver or receiver.aborted or sender.aborted or sender.failed:
                 continue
+            if self._leaves and sender is case.client:
+                continue
             if receiver.receiver.ended != "eof" or receiver.receiver.answer or not receiver.is_tcp:
                 continue
             if (count := receiver.receiver.count) < sender.stream.due:
