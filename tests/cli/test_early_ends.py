@@ -23,11 +23,13 @@ calls, number, when = [], int(sys.argv[1]), int(sys.argv[2])
 
 def count(frame, event, given):
     # Python loses what is raised here for a generator.
+    global when
     code = frame.f_code
     if event == "call" and "/fastnet/" in code.co_filename and not code.co_flags & inspect.CO_GENERATOR:
         calls.append(code.co_name)
         late = len(calls) < when and calls[-1] == "take"
         if len(calls) == when or late:
+            when = 0  # A second signal would not wait for what is open.
             os.kill(os.getpid(), number)
 
 sys.argv[1:] = sys.argv[3:]
