@@ -256,8 +256,8 @@ def test_other_quantities_keep_their_unit(case, report, value, text) -> None:
     assert report.value_text(value, case.Quantity("B")) == text
 
 
-def test_each_page_has_a_picture(harness, case, tmp_path) -> None:
-    pytest.importorskip("matplotlib")
+def test_each_page_has_a_picture(harness, case, tmp_path, reference) -> None:
+    reference("matplotlib")
     plot = import_module("bench._plot")
     ours = harness.Measurement("fastnet pure", "", "right", [10.0])
     peers = [
