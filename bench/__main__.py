@@ -125,6 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.list:
         print_table(("page", "what it measures"), pages().items())
         return exits.YES
+    # What is measured has its modules compiled, as what is installed has.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         _peers.check_root()
     except _peers.Missing as error:

@@ -61,6 +61,15 @@ def sweeper(engine: str, first: int, count: int) -> Told:
             yield host, rtt * 1e3
 
 
+def multiping(interval: float, first: int, count: int) -> Told:
+    """One request to each of so many hosts within the interval."""
+    from fastnet import multiping
+
+    for each in multiping(addresses(first, count), 1, interval):
+        if each.rtt_avg_ms is not None:
+            yield each.address, each.rtt_avg_ms * 1e3
+
+
 def icmplib(first: int, count: int) -> Told:
     from icmplib import ping
 
@@ -116,6 +125,8 @@ PINGS: dict[str, Pings] = {
     "pythonping": pythonping,
     "ping3": ping3,
     "scapy": partial(scapy, one_host, INTERVAL),
+    "multiping": partial(multiping, 1.0),
+    "flood": partial(multiping, 0.0),
     "sweep": partial(sweeper, "raw"),
     "datagram sweep": partial(sweeper, "datagram"),
     "icmplib sweep": icmplib_sweep,

@@ -12,6 +12,7 @@ import re
 import resource
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,11 @@ class ProgramCase(NamedTuple):
     programs: Sequence[Program]
     fault: Callable[[Answer], str]
     readings: Sequence[Reading]
+
+
+def fastnet(*words: str) -> list[str]:
+    """Our whole command, as pip installs it."""
+    return [str(Path(sys.executable).with_name("fastnet")), *words]
 
 
 def trouble(program: Program) -> str:

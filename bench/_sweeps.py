@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bench._case import Answer
 from bench._hosts import ANSWERER_MAC, ASKER_MAC, DEVICE, SOURCE_4
-from bench._programs import Program
+from bench._programs import Program, fastnet
 from bench._sweepers import RETRIES, TIMEOUT, addresses
 
 ALL = 1 << 16
@@ -81,7 +81,7 @@ def python(name: str, first: int, count: int, file: Path) -> list[str]:
 
 def command(first: int, count: int, file: Path) -> list[str]:
     ends = f"{ip_address(first)}-{ip_address(first + count - 1)}"
-    return [sys.executable, "-m", "fastnet", "sweep", "--alive", ends]
+    return fastnet("sweep", "--alive", ends)
 
 
 def command_turbo(first: int, count: int, file: Path) -> list[str]:

@@ -12,17 +12,21 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 from bench._case import NANOSECONDS, Answer, Goal, Quantity, Reading
 from bench._harness import Result
 from bench._hosts import ALIVE_4, DEVICE, two_hosts
 from bench._pingers import INTERVAL
-from bench._programs import Program, ProgramCase, measure_programs
+from bench._programs import Program, ProgramCase, fastnet, measure_programs
+from bench._sweepers import addresses
 from bench._sweeps import FEW, NATIVE, PURE_ONLY
 
 PINGS = 100
 FLOOD = 20_000
+MANY = 10_000
 HOST = str(ip_address(ALIVE_4 + 1))
 LOOPBACK = "127.0.0.1"
 MICROSECONDS = Quantity("us")
@@ -128,14 +132,18 @@ def of_a_sweep(native: bool) -> ProgramCase:
     return accuracy(what, FEW, [*(ours if native else [pure]), *peers], goals)
 
 
-def fastnet(*words: str) -> list[str]:
-    return [sys.executable, "-m", "fastnet", *words]
-
-
 def received(output: str) -> Answer:
     """Of a summary in the words of ping or of ours."""
     [(sent, back)] = re.findall(r"(\d+) (?:packets transmitted|sent), (\d+) received", output)
     return {"sent": int(sent), "received": int(back)}
+
+
+def alive(output: str) -> Answer:
+    return {"alive": output.count(": 1 sent, 1 received")}
+
+
+def listed(output: str) -> Answer:
+    return {"alive": len(pairs(output))}
 
 
 def flood(native: bool) -> ProgramCase:
@@ -158,6 +166,32 @@ def flood(native: bool) -> ProgramCase:
     return ProgramCase(f"{FLOOD} requests", [*(ours if native else [pure]), ping], fault, [rate, cpu])
 
 
+def many(pace: str, ours: Sequence[str], fping: str, native: bool, folder: Path) -> ProgramCase:
+    """One request to each of many hosts. fping tells by its exit status whether all replied."""
+    file = folder / "hosts"
+    file.write_text("\n".join(addresses(ALIVE_4, MANY)) + "\n")
+    words = fastnet("ping", "-q", "-c1", *ours, "--file", str(file))
+    pure = Program("fastnet pure ping", words, alive, PURE_ONLY)
+    library = python("flood" if ours else "multiping", ALIVE_4, MANY)
+    mine = [
+        Program("fastnet ping", words, alive, NATIVE),
+        Program("multiping()", library, listed, NATIVE),
+        pure,
+    ]
+    peer = Program("fping", ["fping", "-q", "-c1", fping, "-f", str(file)], peer="fping")
+
+    def fault(answer: Answer) -> str:
+        return "" if answer.get("alive", MANY) == MANY else f"{answer['alive']:,} of {MANY:,} replied"
+
+    cpu = Reading(
+        f"{MANY} hosts {pace}: CPU a host",
+        Quantity("CPU us"),
+        lambda answer: answer["cpu_seconds"] / MANY * 1e6,
+        [Goal(2, ("fping",), by="fastnet ping"), Goal(2, ("fping",), by="multiping()")],
+    )
+    return ProgramCase(f"{MANY} hosts {pace}", [*(mine if native else [pure]), peer], fault, [cpu])
+
+
 def start(native: bool) -> ProgramCase:
     environment = NATIVE if native else PURE_ONLY
     programs = [
@@ -173,7 +207,13 @@ def start(native: bool) -> ProgramCase:
 
 def measure(implementations: Sequence[str], rounds: int) -> Iterator[Result]:
     native = "native" in implementations
-    with two_hosts() as place:
-        cases = [of_one_host(native), of_a_sweep(native), flood(native)]
+    with two_hosts() as place, TemporaryDirectory(prefix="fastnet-bench-") as folder:
+        cases = [
+            of_one_host(native),
+            of_a_sweep(native),
+            flood(native),
+            many("in a second", [], f"-i{1000 / MANY}", native, Path(folder)),
+            many("at once", ["-f"], "-i0", native, Path(folder)),
+        ]
         yield from measure_programs("ping", place, cases, rounds)
     yield from measure_programs("ping", (), [start(native)], rounds)
