@@ -31,7 +31,7 @@ WORDS = re.compile("|".join(rf"\b(?:{words})\b" for words in INSTEAD), re.IGNORE
 
 CODE = re.compile(r"``[^`]*``|`[^`]*`")
 
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [path for folder in (".", "docs", "changelog.d") for path in sorted((ROOT / folder).glob("*.md"))]
 FILES = [
     path
     for folder in ("fastnet", "csrc", "bench", "tests", "tools")
