@@ -2,7 +2,7 @@
 
 import _socket  # the family as a number: socket takes longer to load
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from fastnet._limits import MAX_SECONDS
 from fastnet._typing import Any
@@ -138,6 +138,39 @@ def _is_interface(name: str) -> bool:
 def chosen(args: Arguments, names: Iterable[str]) -> dict[str, Any]:
     """The given options among these, for a feature with its own defaults."""
     return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def check_files(args: Arguments, written: Sequence[str], read: Sequence[str] = ()) -> None:
+    """Raises InvalidArgument where an option writes a file that another one of these writes or reads."""
+    if all(getattr(args, name) is None for name in written):
+        return
+    users: dict[object, str] = {}
+    for name in (*written, *read):
+        for path in _paths(getattr(args, name)):
+            user = users.setdefault(_identity(path), name)
+            if user != name and user in written:
+                option = name.replace("_", "-")
+                raise InvalidArgument(f"--{user}, --{option}: the same file, {path or repr(path)}")
+
+
+def _paths(given: str | list[str] | None) -> list[str]:
+    return given if isinstance(given, list) else [] if given is None else [given]
+
+
+def _identity(path: str) -> object:
+    """What all names and spellings of a file have in common, also before it exists."""
+    try:
+        if os.path.exists(path):
+            return _inode(path)
+        folder, name = os.path.split(os.path.realpath(path))
+        return *_inode(folder), name
+    except (OSError, ValueError):  # reported when it is opened
+        return path
+
+
+def _inode(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def add_json(parser: Group, default: Any = False) -> None:

@@ -1,10 +1,10 @@
 """The command's options. A rule's option is named like the field of ``Rule``, which has its default."""
 
 from fastnet._forward import ENGINES, POLICIES, Rule
-from fastnet._forward.access_log import FORMATS
+from fastnet._forward.access_log import FORMATS, STDOUT
 from fastnet._forward.rules_file import load_rules
 from fastnet._typing import Any
-from fastnet.cli.arguments import add_json, duration, integer, size
+from fastnet.cli.arguments import add_json, check_files, duration, integer, size
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.endpoints import parse_endpoint
 from fastnet.errors import InvalidArgument
@@ -90,6 +90,7 @@ def given_rules(args: Arguments) -> list[Rule]:
         raise InvalidArgument(f"LISTEN and UPSTREAM belong in {args.rules}: expected -f FILE without them")
     if options:
         raise InvalidArgument(f"{next(iter(options))} belongs in {args.rules}: expected -f FILE without it")
+    check_files(args, () if args.log == STDOUT else ("log",), read=("rules",))
     return load_rules(args.rules)
 
 

@@ -41,6 +41,7 @@ from fastnet.cli.arguments import (
     add_family,
     add_json,
     add_way,
+    check_files,
     chosen,
     duration,
     integer,
@@ -74,7 +75,9 @@ OPTIONS = (
     *("size", "pattern", "ttl", "tos", "source", "interface", "mark"),
     *("family", "all_addresses", "engine"),
 )
-NEVER_DISTRIBUTED = ("mtu", "loop", "deadline", "flood", "every", "enough", "timestamps", "textfile", "plot")
+FILES = ("textfile", "plot")
+"""What is written."""
+NEVER_DISTRIBUTED = ("mtu", "loop", "deadline", "flood", "every", "enough", "timestamps", *FILES)
 _SLICE = 0.1
 """Seconds until an interrupt is noticed at the latest."""
 Key = tuple[str, str]
@@ -221,12 +224,13 @@ def timeout_or_auto(text: str) -> Timeout:
 
 def run(args: Arguments) -> int:
     check_cluster(args, ONLY_DISTRIBUTED, NEVER_DISTRIBUTED)
+    check_files(args, FILES, read=("file",))
     separate_way(args)
     if args.outstanding:
         refuse_tos(args.hosts)
     args.hosts = hosts_of(args)
     if args.mtu:
-        for name in ("textfile", "plot"):
+        for name in FILES:
             if getattr(args, name) is not None:
                 raise InvalidArgument(f"--{name}: not with --mtu")
         return find_mtus(args)

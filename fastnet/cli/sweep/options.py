@@ -2,7 +2,7 @@
 
 from fastnet._sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
 from fastnet._typing import Any
-from fastnet.cli.arguments import add_family, duration, integer, interface, number
+from fastnet.cli.arguments import add_family, check_files, duration, integer, interface, number
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.plotting import add_plot
 from fastnet.cli.quick_parser import Arguments, Parser
@@ -30,6 +30,7 @@ def check_together(args: Arguments) -> None:
         raise InvalidArgument("--resume: not with --every")
     if args.xml and args.every is not None:
         raise InvalidArgument("--xml: not with --every: it is one document")
+    check_files(args, ("textfile", "plot", "resume"), read=("file", "exclude_file"))
     check_cluster(args, (*ONLY_DISTRIBUTED, *_OPTIONS_OF_DISTRIBUTED), _NEVER_DISTRIBUTED)
     if args.differing and args.mode != "compare":
         raise InvalidArgument("--differing: only with --mode compare")

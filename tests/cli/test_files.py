@@ -1,0 +1,100 @@
+"""Options that name files: none may write the file of another one, whatever each calls it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from environment import Run
+
+from fastnet.cli.commands import COMMANDS
+from fastnet.cli.full_parser import parser_of
+
+pytestmark = pytest.mark.once
+WRITTEN = {
+    "forward": ["--log"],
+    "ping": ["--textfile", "--plot"],
+    "sweep": ["--textfile", "--plot", "--resume"],
+    "trace": ["--plot"],
+}
+READ = {"forward": ["--rules"], "ping": ["--file"], "sweep": ["--file", "--exclude-file"]}
+APART = {"--tls-ca", "--tls-cert", "--tls-key"}
+"""Read with --distributed only, which has none that is written."""
+PAIRS = [
+    (command, *pair)
+    for command, written in WRITTEN.items()
+    for pair in combinations(written + READ.get(command, []), 2)
+    if pair[0] in written
+]
+Spell = Callable[[Path], str]
+
+
+def link(path: Path) -> str:
+    path.with_name("link.svg").symlink_to(path.name)
+    return "link.svg"
+
+
+def hard_link(path: Path) -> str:
+    path.touch()
+    path.with_name("link.svg").hardlink_to(path)
+    return "link.svg"
+
+
+def by_a_linked_directory(path: Path) -> str:
+    path.with_name("folder").symlink_to(".")
+    return f"folder/{path.name}"
+
+
+SPELLINGS: list[Spell] = [
+    lambda path: path.name,
+    lambda path: f"./{path.name}",
+    lambda path: f"../{path.parent.name}//{path.name}",
+    str,
+    link,
+    hard_link,
+    by_a_linked_directory,
+]
+
+
+def test_every_option_with_a_file_is_in_a_table() -> None:
+    for command in COMMANDS:
+        parser = parser_of(command, import_module(f"fastnet.cli.{command}"))
+        forms = {
+            action.option_strings[-1]
+            for action in parser._actions
+            if action.metavar == "FILE" and action.option_strings
+        }
+        assert forms - APART == {*WRITTEN.get(command, []), *READ.get(command, [])}
+
+
+@pytest.mark.parametrize("spell", SPELLINGS)
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(("command", "one", "other"), PAIRS)
+def test_the_same_file(
+    fastnet: Run, tmp_path: Path, command: str, one: str, other: str, exists: bool, spell: Spell
+) -> None:
+    path = tmp_path / "x.svg"
+    if exists:
+        path.write_text("kept")
+    spelling = spell(path)
+    before = {name: (tmp_path / name).stat() for name in os.listdir(tmp_path) if (tmp_path / name).exists()}
+    targets = () if command == "forward" else ("127.0.0.1",)
+    ran = fastnet(command, f"{other}={spelling}", f"{one}=x.svg", *targets, cwd=tmp_path)
+    line = f"fastnet {command}: {one}, {other}: the same file, {spelling}\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", line)
+    after = {name: (tmp_path / name).stat() for name in os.listdir(tmp_path) if (tmp_path / name).exists()}
+    assert after == before
+
+
+def test_other_files(fastnet: Run, tmp_path: Path) -> None:
+    """Files of one name in two directories, and one file that is read twice."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "x").write_text("127.0.0.1\n")
+    lists = ("--file=x", "--exclude-file=x")
+    ran = fastnet("sweep", "--resume=folder/x", *lists, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "fastnet sweep: no targets are left after --exclude\n"
