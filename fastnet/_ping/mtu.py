@@ -7,7 +7,7 @@ import time
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
 from fastnet._engines import MTUEngine
-from fastnet._limits import Host, bounded, check_seconds, check_type, host_text
+from fastnet._limits import Host, bounded, check_choice, check_seconds, check_type, host_text
 from fastnet._log import log_notes
 from fastnet._ping.engines import open_core
 from fastnet._ping.lookup import check_sending, one_host, source_of
@@ -15,8 +15,10 @@ from fastnet._ping.shortage import Shortage
 from fastnet._reasons import TOO_BIG, explain, explain_refusal, has_arrived
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, run, run_async
-from fastnet._typing import Any, NamedTuple
+from fastnet._typing import Any, NamedTuple, get_args
 from fastnet.endpoints import Resolved
+
+ENGINES: tuple[MTUEngine, ...] = get_args(MTUEngine)
 
 _HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}
 """Before the payload: IP without options, and ICMP or UDP."""
@@ -79,6 +81,7 @@ class MTUSearch:
         tos: int = 0,
         to: Resolved | None = None,
     ) -> None:
+        check_choice("engine", engine, ENGINES)
         found = source_of(source, family)
         interface = check_sending(interface, mark, tos)
         if to is not None:

@@ -293,6 +293,7 @@ REFUSED = [
         ("-I ::1 -I 127.0.0.1 ::1", "-I: ::1 contradicts 127.0.0.1"),
         ("-m-1 ::1", "argument -m/--mark: '-1': expected a whole number from 0 to 4294967295 SEE"),
         ("--engine=magic ::1", "argument --engine: invalid choice: 'magic' CHOICES SEE"),
+        ("--mtu --engine=tcp ::1", "engine 'tcp': expected one of auto, icmp, raw, datagram, udp"),
         ("-Q often ::1", f"argument -Q/--every: 'often': {A_TIME}"),
         ("--interface= ::1", "argument --interface: '': expected the name of an interface SEE"),
         ("--source= ::1", f"source '': not a host name or an address{LISTED}"),
