@@ -5,8 +5,17 @@ from types import ModuleType
 
 from fastnet.errors import EngineMissing
 
-# Where a package is not imported by its own name.
 _DISTRIBUTIONS = {"nmap": "python-nmap", "prometheus_client": "prometheus-client"}
+"""Where a package is not imported by its own name."""
+_EXTRAS = {
+    "distributed": "distributed",
+    "matplotlib": "plot",
+    "numpy": "plot",
+    "prometheus_client": "metrics",
+    "pyarrow": "arrow",
+    "rich": "terminal",
+}
+"""The extra of each package that a feature needs. The others are further engines, each by itself."""
 
 
 def reference(module: str) -> ModuleType:
@@ -18,4 +27,5 @@ def reference(module: str) -> ModuleType:
         if error.name != package:
             raise
         name = _DISTRIBUTIONS.get(package, package)
-        raise EngineMissing(f"the Python package {name} is missing: pip install {name}") from None
+        wanted = f"'fastnet-toolkit[{_EXTRAS[package]}]'" if package in _EXTRAS else name
+        raise EngineMissing(f"the Python package {name} is missing: pip install {wanted}") from None

@@ -37,7 +37,7 @@ _IS_ALIVE = bytes(value == _core.ALIVE for value in range(256))
 
 
 class Spool:
-    """The directory, new or of the same sweep. Raises InvalidArgument if it is another's, EngineMissing.
+    """The directory, new or of the same sweep. Raises InvalidArgument if it is another's.
 
     Raises OSError if nothing can be written to it, unless all shards are done; ``dry_run`` only reads it.
     ``shards`` is the number of shards that it was begun with, for a new one the given number.
@@ -52,7 +52,6 @@ class Spool:
         shards: int,
         dry_run: bool = False,
     ) -> None:
-        reference("pyarrow.parquet")
         path = path_text("output", directory)
         if not path:
             raise InvalidArgument("output '': expected a directory")

@@ -27,6 +27,7 @@ from fastnet._limits import (
     check_text,
 )
 from fastnet._ping import explain_refusal
+from fastnet._reference import reference
 from fastnet._sweep.running import (
     ENGINES,
     MAX_RATE,
@@ -118,6 +119,8 @@ class DistributedSweep:
         check_flag("dry_run", dry_run)
         if vantage_rate is not None:
             bounded("vantage_rate", vantage_rate, MIN_RATE, MAX_RATE)
+        if output is not None:
+            reference("pyarrow.parquet")
         wanted = names_of(vantages)
         self.mode: str = mode
         self._rate, self._vantage_rate, self._retries = rate, vantage_rate, retries

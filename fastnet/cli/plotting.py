@@ -4,7 +4,6 @@ import os
 
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli.quick_parser import Arguments, Group
-from fastnet.errors import EngineMissing, InvalidArgument
 
 if TYPE_CHECKING:
     from fastnet._plots.picture import Picture
@@ -15,14 +14,11 @@ def add_plot(group: Group, what: str) -> None:
 
 
 def picture_of(args: Arguments) -> "Picture | None":
-    """The picture, if one is given. Raises InvalidArgument for a wrong name, and without matplotlib."""
+    """The picture, if one is given. Raises InvalidArgument for a wrong name, EngineMissing."""
     if args.plot is None:
         return None
     # numpy would start threads, which keep the capabilities that this one drops.
     os.environ |= {"MPLBACKEND": "agg", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     from fastnet._plots.picture import Picture  # only here: rarely needed
 
-    try:
-        return Picture(args.plot)
-    except EngineMissing as error:
-        raise InvalidArgument(f"--plot: {error}") from None
+    return Picture(args.plot)

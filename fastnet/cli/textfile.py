@@ -4,7 +4,6 @@ from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.output import remark
 from fastnet.cli.quick_parser import Arguments, Group
-from fastnet.errors import EngineMissing, InvalidArgument
 
 if TYPE_CHECKING:
     from fastnet._ping.metrics import PingMetrics
@@ -21,15 +20,12 @@ def add_textfile(group: Group) -> None:
 
 
 def textfile_of(args: Arguments, command: str) -> "Textfile | None":
-    """The file, if one is given. Raises InvalidArgument without prometheus-client."""
+    """The file, if one is given. Raises EngineMissing without prometheus-client."""
     if args.textfile is None:
         return None
     from fastnet._textfile import Textfile  # only here: rarely needed
 
-    try:
-        return Textfile(args.textfile, lambda text: remark(f"fastnet {command}: {text}"))
-    except EngineMissing as error:
-        raise InvalidArgument(f"--textfile: {error}") from None
+    return Textfile(args.textfile, lambda text: remark(f"fastnet {command}: {text}"))
 
 
 def settled(code: int, metrics: "PingMetrics | SweepMetrics | None") -> int:

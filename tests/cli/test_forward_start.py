@@ -24,27 +24,6 @@ def test_an_unknown_user_is_refused(fastnet: Run, dry: tuple[str, ...]) -> None:
     assert ran.stderr == "fastnet forward: no user 'no-such-user'\n"
 
 
-@pytest.mark.parametrize(
-    ("option", "module", "package"),
-    [
-        (
-            "--metrics=0",
-            "prometheus_client",
-            "prometheus-client is missing: pip install prometheus-client",
-        ),
-        ("--top", "rich", "rich is missing: pip install rich"),
-    ],
-)
-def test_a_dry_run_needs_the_packages_of_its_options(
-    fastnet: Run, tmp_path: Path, option: str, module: str, package: str
-) -> None:
-    (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError(name={module!r})")
-    dry = ("forward", "0", "127.0.0.1:1", "--dry-run", option)
-    ran = fastnet(*dry, env={"PYTHONPATH": str(tmp_path)})
-    assert (ran.returncode, ran.stdout) == (3, "")
-    assert ran.stderr == f"fastnet forward: the Python package {package}\n"
-
-
 @pytest.mark.parametrize("option", ["--metrics=0", "--top", f"--user={NOBODY}", "--log=log"])
 def test_a_dry_run_opens_nothing(fastnet: Run, tmp_path: Path, option: str) -> None:
     ran = fastnet("forward", "0", "127.0.0.1:1", "--dry-run", option, cwd=str(tmp_path))

@@ -155,15 +155,6 @@ def test_another_users_directory(fastnet: Run, tmp_path: Path, root: None, comma
     assert ran.stderr.startswith(f"fastnet {command.split()[0]}: {tmp_path}: Permission denied: root without")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_without_the_package(fastnet: Run, tmp_path: Path, command: str) -> None:
-    (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError(name='matplotlib')")
-    ran = fastnet(*command.split(), "127.0.0.1", "--plot=x.png", env={"PYTHONPATH": str(tmp_path)})
-    assert (ran.returncode, ran.stdout) == (2, "")
-    line = "--plot: the Python package matplotlib is missing: pip install matplotlib"
-    assert ran.stderr == f"fastnet {command.split()[0]}: {line}\n"
-
-
 @pytest.mark.parametrize(
     ("words", "line"),
     [

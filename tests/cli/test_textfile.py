@@ -192,17 +192,6 @@ def test_a_path_that_cannot_be_written(fastnet: Run, command: str, path: str, li
     assert ran.stderr == f"fastnet {command}: {line}\n"
 
 
-@pytest.mark.parametrize("command", ["ping", "sweep"])
-def test_without_the_package(fastnet: Run, tmp_path: Path, command: str) -> None:
-    (tmp_path / "prometheus_client.py").write_text("raise ModuleNotFoundError(name='prometheus_client')")
-    ran = fastnet(command, "127.0.0.1", "--textfile=x.prom", env={"PYTHONPATH": str(tmp_path)})
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr == (
-        f"fastnet {command}: --textfile: the Python package prometheus-client is missing:"
-        " pip install prometheus-client\n"
-    )
-
-
 @pytest.mark.parametrize(
     ("words", "line"),
     [

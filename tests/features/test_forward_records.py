@@ -337,30 +337,6 @@ def test_metrics_at_a_port_that_is_taken(fastnet: Run, serve: Callable[..., Serv
     assert ran.stderr == f"fastnet forward: 127.0.0.1:{taken} is in use\n"
 
 
-@pytest.mark.parametrize(
-    ("option", "module", "name"),
-    [("--metrics=0", "prometheus_client", "prometheus-client"), ("--top", "rich", "rich")],
-)
-def test_a_missing_package_is_named(tmp_path: Path, option: str, module: str, name: str) -> None:
-    (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError(name={module!r})")
-    terminal, end = os.openpty()
-    try:
-        ran = subprocess.run(
-            [*FORWARD, "127.0.0.1:0", "127.0.0.1:1", option],
-            stdout=end,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
-            timeout=PATIENCE,
-            check=False,
-        )
-    finally:
-        os.close(end)
-        os.close(terminal)
-    assert ran.returncode == 3
-    assert ran.stderr == (f"fastnet forward: the Python package {name} is missing: pip install {name}\n")
-
-
 # The live table
 
 
