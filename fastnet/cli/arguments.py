@@ -4,7 +4,7 @@ import _socket  # the family as a number: socket takes longer to load
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from fastnet._limits import MAX_SECONDS
+from fastnet._limits import MAX_SECONDS, Timeout
 from fastnet._typing import Any
 from fastnet.cli.quick_parser import Arguments, Group, Parser
 from fastnet.errors import InvalidArgument
@@ -38,6 +38,11 @@ def _is_decimal(text: str) -> bool:
     """A number without a sign, as ``1``, ``1.5`` or ``.5``."""
     whole, _, fraction = text.partition(".")
     return _is_digits(whole + fraction)
+
+
+def timeout_or_auto(text: str) -> Timeout:
+    """A time, or ``auto``."""
+    return "auto" if text == "auto" else duration(text)
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
@@ -91,7 +96,7 @@ def tos(text: str) -> int:
     return number
 
 
-def add_way(parser: Parser, *tos_names: str) -> None:
+def add_way(parser: Parser, mark_names: Sequence[str], tos_names: Sequence[str]) -> None:
     """Options for outgoing packets; ``separate_way`` must follow."""
     parser.add_argument(
         "-I",
@@ -102,7 +107,7 @@ def add_way(parser: Parser, *tos_names: str) -> None:
     )
     parser.add_argument("--interface", type=interface, metavar="NAME", help="only interface to use")
     parser.add_argument(
-        "-m", "--mark", type=integer(0, (1 << 32) - 1), default=0, metavar="N", help="firewall mark"
+        *mark_names, type=integer(0, (1 << 32) - 1), default=0, metavar="N", help="firewall mark"
     )
     parser.add_argument(
         *tos_names, type=tos, default=0, metavar="TOS", help="TOS byte, or a DSCP's name, such as ef"

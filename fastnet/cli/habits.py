@@ -28,10 +28,14 @@ class Habit(NamedTuple):
         return first if first.startswith("-") else ""
 
     @property
+    def value(self) -> str:
+        """What follows the option; empty if nothing does."""
+        return self.theirs.partition(" ")[2]
+
+    @property
     def takes_number(self) -> bool:
         """Whether a number follows the option; else nothing, or a name or an address."""
-        value = self.theirs.partition(" ")[2]
-        return value.isdigit() or value in _NUMBERS
+        return self.value.isdigit() or self.value in _NUMBERS
 
 
 def _habits(program: str, *pairs: tuple[str, str]) -> tuple[Habit, ...]:
@@ -43,9 +47,21 @@ HABITS: dict[str, tuple[Habit, ...]] = {
         *_habits(
             "ping",
             ("HOST", "-l HOST"),
+            ("-3", "(always so)"),
+            ("-a", "(there is no bell)"),
             ("-A", "-f"),
+            ("-b NET", "fastnet sweep NET"),
+            ("-B", "-I ADDRESS"),
+            ("-C", "(leave it out)"),
+            ("-d", "(leave it out)"),
+            ("-e N", "(leave it out)"),
+            ("-H", "(addresses never have names)"),
+            ("-l N", "(requests are not sent ahead of replies)"),
             ("-Q TOS", "--tos TOS"),
+            ("-r", "-I NAME"),
             ("-R", "fastnet trace HOST"),
+            ("-S BYTES", "(leave it out)"),
+            ("-U", "(leave it out)"),
             ("-V", "(fastnet --version)"),
         ),
         *_habits(
@@ -61,11 +77,13 @@ HABITS: dict[str, tuple[Habit, ...]] = {
             ("-p 500", "-i 500ms"),
             ("-i 10", "(requests to many hosts are 1 ms apart)"),
             ("-t 500", "-W 500ms"),
+            ("-Q 10", "-Q 10s"),
             ("-b BYTES", "-s BYTES"),
             ("-H TTL", "-t TTL"),
             ("-S ADDRESS", "-I ADDRESS"),
             ("-M", "-M do"),
-            ("-m", "-A"),
+            ("-m", "--all-addresses"),
+            ("-N", "--textfile FILE"),
             ("-O TOS", "--tos TOS"),
             ("-A", "(always so)"),
             ("-n", "(names are not looked up)"),
@@ -73,70 +91,126 @@ HABITS: dict[str, tuple[Habit, ...]] = {
             ("-e", "(always so)"),
             ("-o", "(always so)"),
             ("-s", "(always so)"),
+            ("-v", "(fastnet --version)"),
+            ("--iface NAME", "-I NAME"),
+            ("--reachable N", "-x N"),
+            ("--retry N", "-r N"),
+            ("--squiet 10", "-Q 10s"),
+            ("--print-ttl", "(always so)"),
         ),
     ),
     "sweep": (
         *_habits(
             "nmap",
             ("-sn NET", "NET"),
+            ("-sS NET", "fastnet portscan HOST"),
+            ("-sT NET", "fastnet portscan HOST"),
+            ("-p PORTS", "fastnet portscan -p PORTS HOST"),
             ("-iL FILE", "-f FILE"),
             ("-oX FILE", "--xml > FILE"),
+            ("-oG FILE", "--csv > FILE"),
+            ("-oN FILE", "NET > FILE"),
+            ("-PA", "--engine tcp"),
             ("-PE", "--engine raw"),
             ("-PR", "--engine link"),
             ("-PS", "--engine tcp"),
+            ("-T 4", "--timeout auto"),
+            ("-n", "(always so)"),
+            ("-V", "(fastnet --version)"),
             ("-e NAME", "--interface NAME"),
             ("--excludefile FILE", "--exclude-file FILE"),
             ("--max-retries N", "--retries N"),
+            ("--randomize-hosts", "--seed N"),
         ),
         *_habits("fping", ("-a -g NET", "--alive NET"), ("-u -g NET", "--inactive NET")),
     ),
     "portscan": _habits(
         "nmap",
         ("-sT HOST", "HOST"),
+        ("-sS HOST", "HOST"),
+        ("-sn NET", "fastnet sweep NET"),
         ("-p-", "-p 1-65535"),
+        ("-oX FILE", "--json > FILE"),
         ("-Pn", "(always so)"),
         ("-n", "(always so)"),
+        ("-T 4", "(leave it out)"),
+        ("-v", "(leave it out)"),
+        ("-V", "(fastnet --version)"),
         ("--max-parallelism N", "--concurrency N"),
     ),
     "trace": _habits(
         "traceroute",
+        ("-d", "(leave it out)"),
         ("-I", "--engine icmp"),
-        ("-m N", "--max-hops N"),
+        ("-M icmp", "--engine icmp"),
+        ("-N N", "(leave it out)"),
         ("-q N", "-c N"),
+        ("-r", "--interface NAME"),
+        ("-U", "--engine udp"),
         ("-w TIME", "-W TIME"),
         ("-s ADDRESS", "-I ADDRESS"),
         ("-i NAME", "--interface NAME"),
         ("-t TOS", "--tos TOS"),
+        ("-V", "(fastnet --version)"),
+        ("--fwmark N", "--mark N"),
         ("HOST BYTES", "-s BYTES HOST"),
     ),
-    "forward": _habits(
-        "socat",
-        ("TCP-LISTEN:8080,fork TCP:HOST:80", "'*:8080' HOST:80"),
-        ("TCP-LISTEN:8080,fork,bind=127.0.0.1 TCP:HOST:80", "127.0.0.1:8080 HOST:80"),
-        ("UDP-LISTEN:53,fork UDP:HOST:53", "--udp '*:53' HOST:53"),
-        ("UNIX-LISTEN:PATH,fork TCP:HOST:80", "unix:PATH HOST:80"),
-        ("TCP-LISTEN:8080,fork UNIX:PATH", "'*:8080' unix:PATH"),
+    "forward": (
+        *_habits(
+            "socat",
+            ("TCP-LISTEN:8080,fork TCP:HOST:80", "'*:8080' HOST:80"),
+            ("TCP-LISTEN:8080,fork,bind=127.0.0.1 TCP:HOST:80", "127.0.0.1:8080 HOST:80"),
+            ("UDP-LISTEN:53,fork UDP:HOST:53", "--udp '*:53' HOST:53"),
+            ("UNIX-LISTEN:PATH,fork TCP:HOST:80", "unix:PATH HOST:80"),
+            ("TCP-LISTEN:8080,fork UNIX:PATH", "'*:8080' unix:PATH"),
+            ("-T TIME", "--idle-timeout TIME"),
+            ("-v", "--dump"),
+            ("-V", "(fastnet --version)"),
+        ),
+        *_habits(
+            "haproxy",
+            ("-c", "--dry-run"),
+            ("-D", "(leave it out)"),
+            ("-n N", "--max-connections N"),
+            ("-v", "(fastnet --version)"),
+        ),
     ),
     "echo": _habits("socat", ("TCP-LISTEN:7,fork PIPE", "fastnet echo serve --host '*' --port 7")),
 }
 """By command."""
 
-_FPING = {
-    "--alive": "-a",
-    "--dontfrag": "-M",
-    "--elapsed": "-e",
-    "--fast-reachable": "-X",
-    "--fwmark": "-k",
-    "--generate": "-g",
-    "--outage": "-o",
-    "--period": "-p",
-    "--rdns": "-d",
-    "--src": "-S",
-    "--stats": "-s",
-    "--unreach": "-u",
-    "--vcount": "-C",
+_LONG = {
+    "fping": {
+        "--addr": "-A",
+        "--alive": "-a",
+        "--dontfrag": "-M",
+        "--elapsed": "-e",
+        "--fast-reachable": "-X",
+        "--fwmark": "-k",
+        "--generate": "-g",
+        "--name": "-n",
+        "--netdata": "-N",
+        "--outage": "-o",
+        "--period": "-p",
+        "--rdns": "-d",
+        "--src": "-S",
+        "--stats": "-s",
+        "--unreach": "-u",
+        "--vcount": "-C",
+        "--version": "-v",
+    },
+    "traceroute": {
+        "--debug": "-d",
+        "--icmp": "-I",
+        "--module": "-M",
+        "--queries": "-q",
+        "--sim-queries": "-N",
+        "--udp": "-U",
+        "--version": "-V",
+        "--wait": "-w",
+    },
 }
-"""fping's long names, where ours have others: the tables have the short ones."""
+"""The long names of programs, where ours have others: the tables have the short ones."""
 
 
 def table(command: str) -> str:
@@ -154,17 +228,37 @@ def hint(command: str, message: str, words: Sequence[str]) -> str:
     else:
         named = {*message.replace("/", " ").replace(":", " ").split()}
         named |= {word for word in words if word[:2] in named}
-    named |= {word[:2] for word in named} | {word.partition("=")[0] for word in named}
-    long = {_FPING.get(word) for word in named} if message.startswith("unrecognized") else set()
+    named |= {word.partition("=")[0] for word in named}
+    is_unknown = message.startswith("unrecognized")
     rows = [
         each
         for each in HABITS.get(command, ())
-        if each.option in named or (each.program == "fping" and each.option in long)
+        if _is_named(each, named) or (is_unknown and _is_long(each, named))
     ]
     if message.startswith("argument "):
         _, _, value = message.partition("'")
-        rows = [each for each in rows if value and each.takes_number == _is_number(value.partition("'")[0])]
+        value = value.partition("'")[0]
+        lacking = message.endswith("expected one argument")
+        rows = [each for each in rows if _fits(each, value) or (lacking and not each.value)]
     return "".join(map(_in_words, rows))
+
+
+def _is_named(habit: Habit, named: set[str]) -> bool:
+    """Whether its option is among the words, also one of a single dash with its value in the same word."""
+    option = habit.option
+    if option.startswith("--") or not option:
+        return option in named
+    return any(word.startswith(option) for word in named)
+
+
+def _is_long(habit: Habit, named: set[str]) -> bool:
+    """Whether the long name of its option is among the words."""
+    return any(_LONG.get(habit.program, {}).get(word) == habit.option for word in named)
+
+
+def _fits(habit: Habit, value: str) -> bool:
+    """Whether this value, which ours refuses, can be that of the other program's option, or what follows."""
+    return bool(value) and habit.takes_number == _is_number(value)
 
 
 def _is_number(text: str) -> bool:

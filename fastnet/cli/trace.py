@@ -25,6 +25,7 @@ OPTIONS = ("size", "tos", "source", "interface", "mark", "family", "engine")
 def configure(parser: Parser) -> None:
     parser.add_argument("host", metavar="HOST", help="name or address")
     parser.add_argument(
+        "-m",
         "--max-hops",
         type=integer(1, MAX_HOPS),
         default=30,
@@ -54,7 +55,7 @@ def configure(parser: Parser) -> None:
     names = parser.add_mutually_exclusive_group()
     names.add_argument("--names", action="store_true", help="names of the responders")
     names.add_argument("-n", "--numeric", action="store_true", help="addresses only, the default")
-    add_way(parser, "-O", "--tos")
+    add_way(parser, ("--mark",), ("-O", "--tos"))
     add_family(parser)
     parser.add_argument("--engine", choices=ENGINES, default="udp", help="kind of probe (udp)")
     parser.add_argument("-v", "--verbose", action="store_true", help="kind of socket, on stderr")

@@ -17,6 +17,7 @@ VALUES = dict.fromkeys(("HOST", "ADDRESS", "NAME", "FILE", "PATH"), "h") | {
     **dict.fromkeys(("TIME", "BYTES", "TTL", "N"), "3"),
     "NET": "::1/126",
     "TOS": "ef",
+    "PORTS": "80",
 }
 ROWS = [(command, row) for command, rows in HABITS.items() for row in rows]
 
@@ -58,15 +59,23 @@ def test_help_ends_with_them(fastnet: Run, command: str) -> None:
 @pytest.mark.parametrize(
     ("words", "hints"),
     [
-        ("ping -a ::1", "; fping's `-a HOST`: `fastnet sweep --alive HOST` here"),
-        ("ping -C3 ::1", "; fping's `-C N`: `-c N` here"),
+        (
+            "ping -a ::1",
+            "; ping's `-a`: there is no bell; fping's `-a HOST`: `fastnet sweep --alive HOST` here",
+        ),
+        ("ping -C3 ::1", "; ping's `-C`: leave it out; fping's `-C N`: `-c N` here"),
         ("ping -t 500 ::1", "; fping's `-t 500`: `-W 500ms` here"),
         ("ping -M ::1", "; fping's `-M`: `-M do` here"),
-        ("ping -Q 0x10 ::1", "; ping's `-Q TOS`: `--tos TOS` here"),
-        ("ping -e ::1", "; fping's `-e`: always so"),
+        ("ping -Q 0x10 ::1", "; ping's `-Q TOS`: `--tos TOS` here; fping's `-Q 10`: `-Q 10s` here"),
+        ("ping -e ::1", "; ping's `-e N`: leave it out; fping's `-e`: always so"),
         ("ping -V", "; ping's `-V`: fastnet --version"),
         ("ping --alive ::1", "; fping's `-a HOST`: `fastnet sweep --alive HOST` here"),
         ("ping --period=20 ::1", "; fping's `-p 500`: `-i 500ms` here"),
+        ("ping -s -q ::1", "; fping's `-s`: always so"),
+        ("ping --netdata ::1", "; fping's `-N`: `--textfile FILE` here"),
+        ("sweep -PS80 ::1", "; nmap's `-PS`: `--engine tcp` here"),
+        ("trace -I -n ::1", "; traceroute's `-I`: `--engine icmp` here"),
+        ("trace --queries=3 ::1", "; traceroute's `-q N`: `-c N` here"),
         ("ping --fwmark 5 ::1", "; fping's `-k N`: `-m N` here"),
         ("sweep --unreach ::1/126", "; fping's `-u -g NET`: `--inactive NET` here"),
         ("sweep -sn ::1", "; nmap's `-sn NET`: `NET` here"),

@@ -112,7 +112,7 @@ USES = [
     Row("-c1 fd78::2", replies("fd78::2", ttl=63) + total("fd78::2"), packets=(REQUEST6, 1)),
     Row("-4 -c1 both", replies(BOTH[4]) + total(BOTH[4]), packets=(REQUEST, 1)),
     Row("-6 -c1 both", replies(BOTH[6]) + total(BOTH[6]), packets=(REQUEST6, 1)),
-    Row("-A -q -c1 -4 many", total(f"many ({ROUTER})") + total(f"many ({FAR})")),
+    Row("--all-addresses -q -c1 -4 many", total(f"many ({ROUTER})") + total(f"many ({FAR})")),
     Row(
         f"--all-addresses -q -c1 many -v {ROUTER}",
         total("many (fd78::2)") + total(f"many ({ROUTER})") + total(f"many ({FAR})") + total(ROUTER),
@@ -237,13 +237,13 @@ USES = [
     Row(f"-q -c2 -i0 {ROUTER}", total(ROUTER, 2)),
     Row(f"--quiet -c1 {SILENT} -W20ms", lost(SILENT), code=1),
     Row(f"-c2 -i0 -Q1h {ROUTER}", f"[CLOCK]\n{total(ROUTER, 2)}{total(ROUTER, 2)}"),
-    Row(f"-c2 -i0 --every=0 {ROUTER}", f"[CLOCK]\n{total(ROUTER)}" * 2 + total(ROUTER, 2)),
-    Row(f"-c1 -Q0 --json {ROUTER}", SUM.replace("summary", "interval") + SUM),
+    Row(f"-c2 -i0 --every=0ms {ROUTER}", f"[CLOCK]\n{total(ROUTER)}" * 2 + total(ROUTER, 2)),
+    Row(f"-c1 -Q0s --json {ROUTER}", SUM.replace("summary", "interval") + SUM),
     Row(f"-c1 --json {ROUTER}", REPLY + SUM),
     Row(f"-n -O -c1 {ROUTER}", ONE),
     Row(f"--numeric --outstanding -c1 -W20ms {SILENT}", unanswered(SILENT), code=1),
     Row(f"-c1 -D {ROUTER}", "STAMP " + ONE),
-    Row(f"-c1 --timestamps -Q0 {ROUTER}", "STAMP\n" + total(ROUTER) * 2),
+    Row(f"-c1 --timestamps -Q0s {ROUTER}", "STAMP\n" + total(ROUTER) * 2),
 ]
 
 

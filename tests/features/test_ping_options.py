@@ -141,7 +141,7 @@ class TestAllAddresses:
     def test_an_address_of_a_name_that_is_no_host_s(self, knowing, fastnet) -> None:
         prefix = knowing("127.0.0.1 some\n224.0.0.1 some\n")
         assert fastnet("ping", "-c1", "some", prefix=prefix).returncode == 0
-        ran = fastnet("ping", "-A", "-c1", "some", prefix=prefix)
+        ran = fastnet("ping", "--all-addresses", "-c1", "some", prefix=prefix)
         assert (ran.returncode, ran.stdout) == (2, "")
         assert ran.stderr == "fastnet ping: some: not the address of one host\n"
 
@@ -181,7 +181,7 @@ class TestTelling:
         assert silent == [[1, 0, 1, 0, 0], *[[0, 0, 1, 0, 0]] * (len(silent) - 1)]
         assert [[each[key] for key in keys] for each in summaries] == [[1, 0, 1, 0, 0], [1, 1, 0, 0, 0]]
 
-    @pytest.mark.parametrize("words", [("-Q30ms",), ("-Q1h",), ("-Q0",)])
+    @pytest.mark.parametrize("words", [("-Q30ms",), ("-Q1h",), ("-Q0s",)])
     def test_intervals_amount_to_the_summary(self, root, fastnet, words) -> None:
         ran = fastnet("ping", "-c9", "-i20ms", "--json", *words, "127.0.0.1", "127.0.0.2")
         (first, second), intervals = records(ran.stdout, "summary"), records(ran.stdout, "interval")

@@ -183,7 +183,7 @@ class TestAtWork:
         [
             ("ping", "--mtu"),
             ("trace", "--mtu"),
-            ("trace", "--mtu", "-m7"),
+            ("trace", "--mtu", "--mark=7"),
             ("trace", "--engine=icmp", "--mtu"),
         ],
     )

@@ -13,7 +13,6 @@ from operator import attrgetter
 from fastnet._backend import probe as _core
 from fastnet._clock import now
 from fastnet._contract.values import counted
-from fastnet._limits import Timeout
 from fastnet._ping import (
     ENGINES,
     MAX_BACKOFF,
@@ -47,6 +46,7 @@ from fastnet.cli.arguments import (
     integer,
     number,
     separate_way,
+    timeout_or_auto,
     tos,
 )
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
@@ -178,10 +178,10 @@ def add_packet(parser: Parser) -> None:
         help="whether packets may be fragmented: no (do, probe), yes (dont), or want, the kernel's choice",
     )
     parser.add_argument("--mtu", action="store_true", help="path MTU to each host, instead of pinging it")
-    add_way(parser, "--tos")
+    add_way(parser, ("-m", "--mark"), ("--tos",))
     add_family(parser)
     parser.add_argument(
-        "-A", "--all-addresses", action="store_true", help="all addresses of a name, not only the first"
+        "--all-addresses", action="store_true", help="all addresses of a name, not only the first"
     )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="way to ask (default auto)")
 
@@ -191,9 +191,9 @@ def add_output(parser: Parser) -> None:
     parser.add_argument(
         "-Q",
         "--every",
-        type=duration,
+        type=with_unit,
         metavar="TIME",
-        help="interval of reports, printed instead of each reply",
+        help="interval of reports, as 10s, printed instead of each reply",
     )
     parser.add_argument(
         "-O", "--outstanding", action="store_true", help="requests without an answer too, as always"
@@ -217,17 +217,19 @@ def pattern(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def timeout_or_auto(text: str) -> Timeout:
-    """A time, or ``auto``."""
-    return "auto" if text == "auto" else duration(text)
+def with_unit(text: str) -> float:
+    """A time with its unit: after ``-Q``, a mere number is a TOS byte in ping(8)."""
+    seconds = duration(text)
+    if not text[-1].isalpha():
+        raise InvalidArgument(f"{text!r}: expected a time with its unit, as {text}s")
+    return seconds
 
 
 def run(args: Arguments) -> int:
     check_cluster(args, ONLY_DISTRIBUTED, NEVER_DISTRIBUTED)
     check_files(args, FILES, read=("file",))
     separate_way(args)
-    if args.outstanding:
-        refuse_tos(args.hosts)
+    refuse_values(args)
     args.hosts = hosts_of(args)
     if args.mtu:
         for name in FILES:
@@ -269,14 +271,21 @@ def hosts_of(args: Arguments) -> list[str]:
     return hosts
 
 
-def refuse_tos(hosts: Iterable[str]) -> None:
-    """Raises InvalidArgument where ``-O`` has the value that fping's takes."""
-    for host in hosts:
-        try:
-            tos(host)
-        except InvalidArgument:
-            continue
-        raise InvalidArgument(f"-O takes no value, as that of ping(8): fping's -O {host} is --tos {host}")
+def refuse_values(args: Arguments) -> None:
+    """Raises InvalidArgument where ``-l`` or ``-O`` has the value that another program's takes."""
+    for word in args.hosts:
+        if args.loop and word.isascii() and word.isdigit():
+            raise InvalidArgument(f"-l takes no value, as that of fping: ping's -l {word} has no equivalent")
+        if args.outstanding and _is_tos(word):
+            raise InvalidArgument(f"-O takes no value, as that of ping(8): fping's -O {word} is --tos {word}")
+
+
+def _is_tos(word: str) -> bool:
+    try:
+        tos(word)
+    except InvalidArgument:
+        return False
+    return True
 
 
 def metrics_of(args: Arguments) -> "PingMetrics | None":
@@ -319,7 +328,7 @@ def begin(
     for each in hosts:
         if not isinstance(each, MTUSearch) and not each.address:
             remark(f"fastnet ping: {each.host or repr(each.host)}: {each.error}")
-            if args.flood and os.path.isfile(each.host):
+            if args.flood and (each.host == "-" or os.path.isfile(each.host)):
                 remark(f"fastnet ping: -f is a flood, as in ping(8): a file of hosts is --file {each.host}")
         elif args.verbose:
             remark(f"{each.host} is {each.address}, by a {each.engine} socket")

@@ -2,7 +2,15 @@
 
 from fastnet._sweep import ALIVE, ENGINES, INACTIVE, MAX_RATE, MAX_RETRIES, MAX_SEED, MAX_SHARDS, MIN_RATE
 from fastnet._typing import Any
-from fastnet.cli.arguments import add_family, check_files, duration, integer, interface, number
+from fastnet.cli.arguments import (
+    add_family,
+    check_files,
+    duration,
+    integer,
+    interface,
+    number,
+    timeout_or_auto,
+)
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.plotting import add_plot
 from fastnet.cli.quick_parser import Arguments, Parser
@@ -30,6 +38,10 @@ def check_together(args: Arguments) -> None:
         raise InvalidArgument("--resume: not with --every")
     if args.xml and args.every is not None:
         raise InvalidArgument("--xml: not with --every: it is one document")
+    if args.output is not None and args.distributed is None:
+        from fastnet.cli.habits import hint  # only here: rarely needed
+
+        raise InvalidArgument(f"--output: only with --distributed{hint('sweep', '-o', [f'-o{args.output}'])}")
     check_files(args, ("textfile", "plot", "resume"), read=("file", "exclude_file"))
     check_cluster(args, (*ONLY_DISTRIBUTED, *_OPTIONS_OF_DISTRIBUTED), _NEVER_DISTRIBUTED)
     if args.differing and args.mode != "compare":
@@ -68,7 +80,7 @@ def _add_probing(group: Any) -> None:
     group.add_argument("--interface", type=interface, metavar="NAME", help="only interface to use")
     group.add_argument(
         "--timeout",
-        type=timeout,
+        type=timeout_or_auto,
         default=1.0,
         metavar="TIME",
         help="time to wait for a reply (1s); auto: adapted to the round-trip times",
@@ -142,10 +154,6 @@ def _add_distributed(group: Any) -> None:
         ("differing", "targets of which vantages see different states only"),
     ):
         group.add_argument(f"--{name}", action="store_true", help=text)
-
-
-def timeout(text: str) -> float | str:
-    return text if text == "auto" else duration(text)
 
 
 def shard(text: str) -> tuple[int, int]:

@@ -1,0 +1,335 @@
+"""Every option letter of the programs whose users come here: none means another thing without an error."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from importlib import import_module
+
+import pytest
+from environment import ROOT, Run
+
+from fastnet.cli.full_parser import parse
+
+pytestmark = pytest.mark.once
+
+SAME = "the same"
+PINGS = "what ping(8) means by it; docs/habits.md has the difference"
+NAMED = "an error that names the line of the table"
+UNKNOWN = "unrecognized arguments: "
+Peer = tuple[str, str]
+"""A program, and the command that its users type."""
+
+EXPECTED: dict[Peer, dict[str, str]] = {
+    ("ping", "ping"): {
+        "-3 ::1": NAMED,
+        "-4 127.0.0.1": SAME,
+        "-6 ::1": SAME,
+        "-a ::1": NAMED,
+        "-A ::1": NAMED,
+        "-b 127.0.0.1": NAMED,
+        "-B ::1": NAMED,
+        "-c 1 ::1": SAME,
+        "-C ::1": NAMED,
+        "-d ::1": NAMED,
+        "-D ::1": SAME,
+        "-e 5 ::1": NAMED,
+        "-f ::1": SAME,
+        "-F 5 ::1": UNKNOWN,
+        "-h": SAME,
+        "-H ::1": NAMED,
+        "-i 0.2 ::1": SAME,
+        "-I lo ::1": SAME,
+        "-l 3 ::1": "-l takes no value, as that of fping: ping's -l 3 has no equivalent",
+        "-l3 ::1": NAMED,
+        "-L ::1": UNKNOWN,
+        "-m 5 ::1": SAME,
+        "-M do ::1": SAME,
+        "-n ::1": SAME,
+        "-N name ::1": UNKNOWN,
+        "-O ::1": SAME,
+        "-p ff00 ::1": SAME,
+        "-q ::1": SAME,
+        "-Q 16 ::1": NAMED,
+        "-Q 0x10 ::1": NAMED,
+        "-r ::1": NAMED,
+        "-R ::1": NAMED,
+        "-s 100 ::1": SAME,
+        "-S 1000 ::1": NAMED,
+        "-t 5 ::1": SAME,
+        "-T tsonly ::1": UNKNOWN,
+        "-U ::1": NAMED,
+        "-v ::1": SAME,
+        "-V": NAMED,
+        "-w 5 ::1": SAME,
+        "-W 0.5 ::1": SAME,
+    },
+    ("fping", "ping"): {
+        "-4 127.0.0.1": SAME,
+        "-6 ::1": SAME,
+        "-a ::1": NAMED,
+        "-A ::1": NAMED,
+        "-b 100 ::1": NAMED,
+        "-B 1.5 ::1": SAME,
+        "-c 1 ::1": SAME,
+        "-C 1 ::1": NAMED,
+        "-d ::1": NAMED,
+        "-D ::1": SAME,
+        "-e ::1": NAMED,
+        "-f -": "-f is a flood, as in ping(8): a file of hosts is --file -",
+        "-g ::1/126": NAMED,
+        "-h": SAME,
+        "-H 5 ::1": NAMED,
+        "-i 10 ::1": PINGS,
+        "-I lo ::1": SAME,
+        "-J ::1": NAMED,
+        "-k 5 ::1": NAMED,
+        "-l ::1": SAME,
+        "-m ::1": NAMED,
+        "-M ::1": NAMED,
+        "-n ::1": PINGS,
+        "-N ::1": NAMED,
+        "-o ::1": NAMED,
+        "-O 16 ::1": "-O takes no value, as that of ping(8): fping's -O 16 is --tos 16",
+        "-p 20 ::1": PINGS,
+        "-p 500 ::1": NAMED,
+        "-q ::1": SAME,
+        "-Q 10 ::1": NAMED,
+        "-r 1 ::1": SAME,
+        "-R ::1": UNKNOWN,
+        "-s ::1": NAMED,
+        "-S ::1 ::1": NAMED,
+        "-t 100 ::1": PINGS,
+        "-t 500 ::1": NAMED,
+        "-T 5 ::1": UNKNOWN,
+        "-u ::1": NAMED,
+        "-v ::1": PINGS,
+        "-x 1 ::1": SAME,
+        "-X 1 ::1": NAMED,
+        "--ipv4 ::1": UNKNOWN,
+        "--all ::1": SAME,
+        "--backoff=2 ::1": SAME,
+        "--count=1 ::1": SAME,
+        "--iface=lo ::1": NAMED,
+        "--json ::1": SAME,
+        "--loop ::1": SAME,
+        "--netdata ::1": NAMED,
+        "--quiet ::1": SAME,
+        "--reachable=1 ::1": NAMED,
+        "--retry=1 ::1": NAMED,
+        "--size=100 ::1": SAME,
+        "--squiet=10 ::1": NAMED,
+        "--timestamp ::1": SAME,
+        "--tos=16 ::1": SAME,
+        "--ttl=5 ::1": SAME,
+        "--version ::1": NAMED,
+    },
+    ("nmap", "sweep"): {
+        "-6 ::1": SAME,
+        "-A ::1": UNKNOWN,
+        "-b ::1": UNKNOWN,
+        "-d ::1": UNKNOWN,
+        "-D 127.0.0.1 ::1": UNKNOWN,
+        "-e lo ::1": NAMED,
+        "-f ::1": "::1: No such file or directory",
+        "-F ::1": UNKNOWN,
+        "-g 53 ::1": UNKNOWN,
+        "-h": SAME,
+        "-iL hosts": NAMED,
+        "-n ::1": NAMED,
+        "-oX x ::1": NAMED,
+        "-oG x ::1": NAMED,
+        "-oN x ::1": NAMED,
+        "-O ::1": UNKNOWN,
+        "-p 80 ::1": NAMED,
+        "-PE ::1": NAMED,
+        "-PS80 ::1": NAMED,
+        "-Pn ::1": UNKNOWN,
+        "-r ::1": UNKNOWN,
+        "-R ::1": UNKNOWN,
+        "-sn ::1": NAMED,
+        "-sS ::1": NAMED,
+        "-sU ::1": UNKNOWN,
+        "-S ::1 ::1": UNKNOWN,
+        "-T4 ::1": NAMED,
+        "-v ::1": SAME,
+        "-V": NAMED,
+    },
+    ("nmap", "portscan"): {
+        "-6 ::1": SAME,
+        "-A ::1": UNKNOWN,
+        "-b ::1": UNKNOWN,
+        "-d ::1": UNKNOWN,
+        "-D 127.0.0.1 ::1": UNKNOWN,
+        "-e lo ::1": UNKNOWN,
+        "-f ::1": UNKNOWN,
+        "-F ::1": UNKNOWN,
+        "-g 53 ::1": UNKNOWN,
+        "-h": SAME,
+        "-iL hosts ::1": UNKNOWN,
+        "-n ::1": NAMED,
+        "-oX x": NAMED,
+        "-O ::1": UNKNOWN,
+        "-p 80,443 ::1": SAME,
+        "-p- ::1": NAMED,
+        "-Pn ::1": NAMED,
+        "-r ::1": UNKNOWN,
+        "-R ::1": UNKNOWN,
+        "-sT ::1": NAMED,
+        "-sn ::1": NAMED,
+        "-S ::1": UNKNOWN,
+        "-T4 ::1": NAMED,
+        "-v ::1": NAMED,
+        "-V ::1": NAMED,
+    },
+    ("traceroute", "trace"): {
+        "-4 127.0.0.1": SAME,
+        "-6 ::1": SAME,
+        "-A ::1": UNKNOWN,
+        "-d ::1": NAMED,
+        "-D ::1": UNKNOWN,
+        "-e ::1": UNKNOWN,
+        "-f 2 ::1": UNKNOWN,
+        "-F ::1": UNKNOWN,
+        "-g ::1 ::1": UNKNOWN,
+        "-i lo ::1": NAMED,
+        "-I ::1": NAMED,
+        "-I -n ::1": NAMED,
+        "-l 5 ::1": UNKNOWN,
+        "-m 5 ::1": SAME,
+        "-M icmp ::1": NAMED,
+        "-n ::1": SAME,
+        "-N 1 ::1": NAMED,
+        "-O info ::1": "argument -O/--tos: 'info': expected 0 to 255",
+        "-p 80 ::1": UNKNOWN,
+        "-P 1 ::1": UNKNOWN,
+        "-q 1 ::1": NAMED,
+        "-r ::1": NAMED,
+        "-s ::1 ::1": NAMED,
+        "-t 16 ::1": NAMED,
+        "-T ::1": UNKNOWN,
+        "-U ::1": NAMED,
+        "-V ::1": NAMED,
+        "-w 1 ::1": NAMED,
+        "-z 1 ::1": UNKNOWN,
+        "--icmp ::1": NAMED,
+    },
+    ("socat", "forward"): {
+        "-4 0 ::1:1": "listen port '-4'",
+        "-6 0 ::1:1": "listen port '-6'",
+        "-b 9 0 ::1:1": UNKNOWN,
+        "-d 0 ::1:1": UNKNOWN,
+        "-D 0 ::1:1": UNKNOWN,
+        "-g 0 ::1:1": UNKNOWN,
+        "-h": SAME,
+        "-L x 0 ::1:1": UNKNOWN,
+        "-lf x 0 ::1:1": UNKNOWN,
+        "-r x 0 ::1:1": UNKNOWN,
+        "-R x 0 ::1:1": UNKNOWN,
+        "-s 0 ::1:1": UNKNOWN,
+        "-S 1 0 ::1:1": UNKNOWN,
+        "-t 5 0 ::1:1": UNKNOWN,
+        "-T 5 0 ::1:1": NAMED,
+        "-u 0 ::1:1": UNKNOWN,
+        "-U 0 ::1:1": UNKNOWN,
+        "-v 0 ::1:1": NAMED,
+        "-V": NAMED,
+        "-W x 0 ::1:1": UNKNOWN,
+        "-x 0 ::1:1": UNKNOWN,
+    },
+    ("haproxy", "forward"): {
+        "-c -f /dev/null": NAMED,
+        "-C /": UNKNOWN,
+        "-d 0 ::1:1": UNKNOWN,
+        "-D 0 ::1:1": NAMED,
+        "-f /etc/passwd": "/etc/passwd: not TOML",
+        "-L x 0 ::1:1": UNKNOWN,
+        "-m 9 0 ::1:1": UNKNOWN,
+        "-n 9 0 ::1:1": NAMED,
+        "-N 9 0 ::1:1": UNKNOWN,
+        "-p x 0 ::1:1": UNKNOWN,
+        "-q 0 ::1:1": UNKNOWN,
+        "-s 0 ::1:1": UNKNOWN,
+        "-S x 0 ::1:1": UNKNOWN,
+        "-v": NAMED,
+        "-V 0 ::1:1": UNKNOWN,
+        "-W 0 ::1:1": UNKNOWN,
+        "-x x 0 ::1:1": UNKNOWN,
+    },
+}
+"""What happens to an option of theirs, typed here as there."""
+ROWS = [(*peer, words, expected) for peer, table in EXPECTED.items() for words, expected in table.items()]
+IPUTILS = "346aAbBcCdDefFhHiIlLmMnNOpqQrRsStTUvVwW"
+"""The options of ping(8), up to iputils 20250605."""
+LISTED = {
+    "fping": (("-h",), r"(?m)^ +-(\w)[, ]"),
+    "nmap": (("-h",), r"(?m)^ +-(\w)"),
+    "traceroute": (("--help",), r"(?m)^  -(\w)"),
+    "socat": (("-h",), r"(?m)^ +-(\w)"),
+    "haproxy": (("-h",), r"(?m)^ +-(\w)"),
+}
+"""How a program lists its options."""
+
+
+def letters_of(program: str) -> set[str]:
+    """The letters that the tables of a program have, each of which has all of them."""
+    tables = [
+        {words[1] for words in table if words[1] != "-"}
+        for (peer, _), table in EXPECTED.items()
+        if peer == program
+    ]
+    assert all(letters == tables[0] for letters in tables)
+    return tables[0]
+
+
+def test_every_letter_of_ping() -> None:
+    assert letters_of("ping") == {*IPUTILS}
+
+
+@pytest.mark.parametrize("program", sorted(LISTED))
+def test_every_letter_that_a_program_lists(peer: Callable[[str], str], program: str) -> None:
+    words, form = LISTED[program]
+    ran = subprocess.run(
+        [peer(program), *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    listed = {*re.findall(form, ran.stdout + ran.stderr)}
+    assert len(listed) > 10
+    assert listed - letters_of(program) == set()
+
+
+@pytest.mark.parametrize(("program", "command", "words", "expected"), ROWS)
+def test_an_option_of_theirs(fastnet: Run, program: str, command: str, words: str, expected: str) -> None:
+    given = words.split()
+    if words == "-h":
+        assert fastnet(command, "-h").returncode == 0
+    elif expected in (SAME, PINGS):
+        parse(command, import_module(f"fastnet.cli.{command}"), given, None)
+    else:
+        text = f"; {program}'s `{given[0].partition('=')[0][:2]}" if expected == NAMED else expected
+        if expected == NAMED and given[0].startswith("--"):
+            text = f"; {program}'s `-"
+        ran = fastnet(command, *given, timeout=60)
+        assert (ran.returncode in (2, 3), ran.stdout) == (True, "")
+        assert text in ran.stderr
+
+
+@pytest.mark.parametrize(("program", "command"), EXPECTED)
+def test_the_page_has_what_is_the_same(program: str, command: str) -> None:
+    table = EXPECTED[program, command]
+    same = {words[:2] for words, expected in table.items() if expected == SAME and words[1] != "-"}
+    name = "ping(8)" if program == "ping" else program
+    page = (ROOT / "docs/habits.md").read_text()
+    if command == "forward":
+        assert same <= {"-h"}
+        return
+    (row,) = re.findall(rf"(?m)^\| {re.escape(name)} \| `{command}` \| (.*) \|$", page)
+    assert {*re.findall(r"`(-\w)`", row)} - {"-Q"} == same
+    ours = {words[:2] for words, expected in table.items() if expected == PINGS}
+    (sentence,) = re.findall(r"Where ping\(8\) and fping differ.*?\.", page)
+    assert ours <= {*re.findall(r"`(-\w)`", sentence)}
