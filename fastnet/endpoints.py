@@ -336,8 +336,20 @@ def _with_number(host: str) -> str:
     address, percent, interface = host.partition("%")
     if percent:
         with suppress(OSError):  # it is an index already, or there is no such interface
-            return f"{address}%{socket.if_nametoindex(interface)}"
+            return f"{address}%{_index_of(interface)}"
     return host
+
+
+def _index_of(interface: str) -> int:
+    """The index of an interface, by its own or an alternative name. Raises OSError."""
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:  # also for a name of more than 15 bytes
+        if interface.isdigit():
+            raise
+    from fastnet._system.interfaces import own_name  # only here: few names are so long
+
+    return socket.if_nametoindex(own_name(interface))
 
 
 def _in_hosts_file(name: str, family: int) -> bool:

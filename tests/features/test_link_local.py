@@ -46,6 +46,8 @@ class TestScopes:
         "words",
         [
             (f"{THERE}%veth0",),
+            *((f"{THERE}%{name}",) for name in (ALTERNATIVE, "short")),
+            ("-I", f"{HERE}%{ALTERNATIVE}", THERE),
             ("--interface", "veth0", THERE),
             *(("--interface", name, THERE) for name in (ALTERNATIVE, "short")),
             ("-I", ALTERNATIVE, "fd77::2"),
