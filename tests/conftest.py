@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+from children import Child
 from environment import ADVERSARY, COMMAND_TIMEOUT, HAS_SOURCES, Run, absent, installed, open_fds
 from forwarding import Command, Server, Web, WebServer, free_port
 from hypothesis import HealthCheck, settings
@@ -247,7 +248,7 @@ def responder(linked: tuple[Namespace, Namespace]) -> Iterator[Callable[[str], s
     for address in addresses.values():
         right.ip("address", "add", f"{address}/24", "dev", "veth0")
     words = [f"{address}={behaviour}" for behaviour, address in addresses.items()]
-    with subprocess.Popen(
+    with Child(
         [*right.prefix, sys.executable, str(ADVERSARY), *words], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None

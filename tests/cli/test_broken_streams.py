@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import Child
 from environment import COMMAND_TIMEOUT
 from forwarding import PATIENCE
 
@@ -89,7 +90,7 @@ def test_a_list_that_can_t_be_read(tmp_path: Path, words: str) -> None:
 @pytest.mark.parametrize("words", ["echo serve", "forward 0 127.0.0.1:1"])
 def test_a_server_reports_it_and_serves(words: str, redirection: str) -> None:
     shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, *words.split()]
-    with subprocess.Popen(shell, stderr=subprocess.PIPE, text=True) as process:
+    with Child(shell, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr
             name = f"fastnet {words.split()[0]}: standard output"

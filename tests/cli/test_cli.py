@@ -16,6 +16,7 @@ from collections.abc import Callable
 from subprocess import CompletedProcess
 
 import pytest
+from children import Child
 from records import parse_all
 
 import fastnet as package
@@ -169,7 +170,7 @@ def test_an_end_without_a_reader() -> None:
 
 def test_interrupted_by_a_signal(root: None) -> None:
     """What is known is printed, and Ctrl-C is not reported as a failure."""
-    with subprocess.Popen(
+    with Child(
         [*COMMAND, "ping", "--interval", "1h", "127.0.0.1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -199,7 +200,7 @@ def test_interrupted_by_a_signal(root: None) -> None:
 def test_ctrl_c_at_any_moment(root: None, words: str, last: str) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     for _ in range(10):
-        with subprocess.Popen([*COMMAND, *words.split()], **pipes, text=True, env=ENVIRONMENT) as child:
+        with Child([*COMMAND, *words.split()], **pipes, text=True, env=ENVIRONMENT) as child:
             assert child.stdout
             assert child.stderr
             watchdog = threading.Timer(60, child.kill)
@@ -287,7 +288,7 @@ def read_terminal(terminal: int) -> bytes:
 def test_colour_belongs_on_terminals_only(no_color: str, bold: bool) -> None:
     terminal, end = os.openpty()
     environment = {**ENVIRONMENT, "NO_COLOR": no_color}
-    with subprocess.Popen([*COMMAND, "tour"], stdout=end, stderr=end, env=environment) as child:
+    with Child([*COMMAND, "tour"], stdout=end, stderr=end, env=environment) as child:
         os.close(end)
         shown = b"".join(iter(lambda: read_terminal(terminal), b""))
         os.close(terminal)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from children import Child
 from forwarding import PATIENCE, assert_soon
 
 STEPS = 16
@@ -70,7 +71,7 @@ upstreams = "{upstream}"
 @contextmanager
 def program(text: str, *words: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", text, *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:

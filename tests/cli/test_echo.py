@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from children import Child
 from echo_peers import listening, serve, silent, too_little
 from environment import Run
 from records import untimed
@@ -98,7 +99,7 @@ def test_client_says_what_was_wrong(answering: Callable[..., int], fastnet: Run)
 
 def test_client_interrupted_prints_the_summary(server: EchoServer) -> None:
     command = [sys.executable, "-m", "fastnet", "echo", "client", f"[::1]:{server.port}", "-i", "1h"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
         assert "seq=0" in client.stdout.readline()
         client.send_signal(signal.SIGINT)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from children import Child
 from records import untimed
 
 from fastnet import interfaces
@@ -173,7 +174,7 @@ def test_another_namespace(host: Any, fastnet: Any, namespace: Any) -> None:
 def test_a_process_id_is_a_namespace(host: Any, fastnet: Any) -> None:
     """Digits are the id of a process, unless ``ip netns`` has that name."""
     words = [*host.prefix, "sh", "-c", "echo there; exec cat"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with Child(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         done = fastnet("routes", "--netns", str(process.pid))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from children import Child
 from command_table import (
     A_TIME,
     LATE,
@@ -324,7 +325,7 @@ class TestInterrupted:
     def test_what_is_still_awaited(self, hosts: Hosts, form: tuple[str, ...]) -> None:
         words = ("ping", *form, "-l", "-i1h", "-W1h", SILENT, ROUTER)
         command = [*hosts.prefix, "env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert ROUTER in process.stdout.readline()  # who was asked second
             process.send_signal(signal.SIGINT)

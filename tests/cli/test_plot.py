@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from children import Child
 from command_table import Hosts
 from environment import Run
 from forwarding import assert_soon
@@ -69,7 +70,7 @@ def test_an_interrupted_trace(hosts: Hosts, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     words = ("trace", "-W1h", "-c1", f"--plot={path}", "10.78.0.9")
     command = [*hosts.prefix, "env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
             assert "10.77.0.2" in process.stdout.readline()
@@ -97,7 +98,7 @@ def test_each_round_of_a_sweep_replaces_the_picture_and_goes_on_if_it_cannot(
     path = folder / "x.png"
     words = ("sweep", "--every=1ms", f"--plot={path}", "127.0.0.1")
     command = ["env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr
             assert_soon(path.exists)
@@ -119,7 +120,7 @@ def test_ctrl_c_draws_what_there_is(tmp_path: Path, root: None) -> None:
     path = tmp_path / "x.svg"
     words = ("ping", "-l", "-i1h", f"--plot={path}", "127.0.0.1")
     command = ["env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
             assert "rtt=" in process.stdout.readline()

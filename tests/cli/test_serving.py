@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from children import Child
 from forwarding import PATIENCE, Server, assert_soon, connect, echo
 
 COMMANDS = ("forward", "echo", "ipc")
@@ -70,9 +71,7 @@ def place(
 
 @contextmanager
 def running(words: list[str], **streams: IO[bytes] | int) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
-        words, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    ) as process:
+    with Child(words, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}) as process:
         try:
             yield process
         finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from children import Child
 from environment import Run
 from forwarding import assert_soon
 
@@ -67,7 +68,7 @@ def parsed(reference: Callable[[str], ModuleType]) -> Parse:
 def running(*words: str) -> Iterator[subprocess.Popen[str]]:
     command = ["env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+    with Child(command, text=True, **pipes) as process:  # type: ignore[call-overload]
         try:
             yield process
         finally:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from children import Child
 from forwarding import read_all
 from traffic import MIB, Line, digest, read_exactly, receive, reset, sample, send, sizes, soon
 
@@ -393,9 +393,7 @@ def test_an_upstream_that_is_killed_in_mid_stream(line: Lines) -> None:
     with line() as it:
         survivor = it.pair()
         listener = it.upstream.fileno()
-        with subprocess.Popen(
-            [sys.executable, "-c", ENDLESS, str(listener)], pass_fds=[listener]
-        ) as upstream:
+        with Child([sys.executable, "-c", ENDLESS, str(listener)], pass_fds=[listener]) as upstream:
             client = it.connect()
             client.sendall(b"go, and more than it reads")
             assert read_exactly(client, MIB) == bytes(MIB)

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from children import Child
 from environment import COMMAND_TIMEOUT, absent
 from namespaces import Namespace
 
@@ -332,7 +333,7 @@ class TestGuest:
             "print('open', flush=True)\ntime.sleep(60)"
         )
         words = [*met[0].prefix, sys.executable, "-c", code]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        with Child(words, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "open\n"
             assert attached(met[0]) == 1

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import pytest
+from children import Child
 from environment import ROOT, absent
 
 ENVIRONMENT = {**os.environ, "FASTNET_IMPL": "pure"}
@@ -574,7 +575,7 @@ def test_times_are_read_in_the_words_of_each(harness, read, output) -> None:
 
 @pytest.mark.parametrize("page", ["checksum", "relay"])
 def test_an_interrupt_ends_it_without_a_traceback(page) -> None:
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-m", "bench", page],
         cwd=ROOT,
         env=ENVIRONMENT,

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from children import Child
 from cluster import PORT, SCHEDULER, SETTINGS, Cluster, Host, cluster
 from environment import COMMAND_TIMEOUT, Run
 from namespaces import namespaces
@@ -101,7 +102,7 @@ def test_ctrl_c_stops_what_the_workers_send(lab: Cluster, fastnet: Run) -> None:
     words = ("10.200.0.0/16", "--distributed", SCHEDULER, "--vantage-rate", "200", "--vantages", "whole")
     before = received(lab)
     deadline = time.monotonic() + COMMAND_TIMEOUT
-    with subprocess.Popen(
+    with Child(
         [*lab.centre.prefix, sys.executable, "-m", "fastnet", "sweep", *words],
         env={**os.environ, **SETTINGS},
         stdout=subprocess.DEVNULL,
@@ -162,7 +163,7 @@ def test_the_scheduler_comes_back(lab: Cluster, fastnet: Run) -> None:
     """It and its workers are new: the client submits again what has no result."""
     whole = ("--vantages", "whole", "--vantage-rate", "400", "--timeout", "200ms")
     words = ("10.200.0.0/22", "--distributed", SCHEDULER, *whole)
-    with subprocess.Popen(
+    with Child(
         [*lab.centre.prefix, sys.executable, "-m", "fastnet", "sweep", "--alive", *words],
         env={**os.environ, **SETTINGS},
         stdout=subprocess.PIPE,

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from children import Child
 from cluster import SCHEDULER, SETTINGS, Cluster, cluster
 from namespaces import namespaces
 
@@ -143,7 +144,7 @@ def swept(lab: Cluster, history: History, found: Path, **options: Any) -> dict[s
         "vantages": WORKERS,
         **options,
     }
-    with subprocess.Popen(
+    with Child(
         [*lab.centre.prefix, sys.executable, "-c", DRIVER, json.dumps(given), str(found)],
         env={**os.environ, **SETTINGS},
         stdout=subprocess.PIPE,

@@ -15,6 +15,7 @@ from itertools import count
 from types import SimpleNamespace
 
 import pytest
+from children import Child
 from echo_peers import half_in_time, listening, reset, serve, silent, too_little, too_much, wrong_byte
 from environment import Run
 from forking import forked
@@ -406,7 +407,7 @@ def test_with_socat_at_the_other_end(
     server: EchoServer, version: str, host: str, peer: Callable[[str], str]
 ) -> None:
     socat = peer("socat")
-    with subprocess.Popen(
+    with Child(
         [socat, "-d", "-d", f"TCP{version}-LISTEN:0,bind={host},fork", "EXEC:/bin/cat"],
         stderr=subprocess.PIPE,
         text=True,

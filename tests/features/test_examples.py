@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from children import Child
 from environment import COMMAND_TIMEOUT, ROOT, Run
 from namespaces import MakeNamespace
 
@@ -65,7 +66,7 @@ def test_sweep_to_parquet(example, reference, tmp_path: Path, root: None) -> Non
 def test_unix_service(example, tmp_path: Path) -> None:
     path = tmp_path / "service"
     words = [sys.executable, EXAMPLES / "unix_service.py", path, "serve"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    with Child(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin
         assert server.stdout
         try:
@@ -98,7 +99,7 @@ def keep_accepting(listener: socket.socket) -> None:
 def test_watch_interfaces(namespace: MakeNamespace, peer: Callable[[str], str]) -> None:
     host = namespace()
     words = [*host.prefix, sys.executable, "-u", EXAMPLES / "watch_interfaces.py", "2"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
+    with Child(words, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout
         try:
             assert "WatchState" in watching.stdout.readline()

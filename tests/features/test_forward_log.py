@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from children import Child
 from forwarding import FORWARD, PATIENCE, Command, Server, assert_soon, connect, echo
 from records import parse
 
@@ -151,7 +152,7 @@ def test_the_log_on_a_standard_output_that_nobody_reads(serve: Callable[..., Ser
     upstream = f"127.0.0.1:{serve(echo).port}"
     reader, writer = os.pipe()
     words = [*FORWARD, f"127.0.0.1:{free_port}", upstream, "--log", "-", "--json"]
-    with subprocess.Popen(words, stdout=writer, stderr=subprocess.PIPE, text=True) as process:
+    with Child(words, stdout=writer, stderr=subprocess.PIPE, text=True) as process:
         os.close(writer)
         try:
             assert os.read(reader, 1000).startswith(b'{"kind": "listening"')

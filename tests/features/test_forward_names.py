@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from children import Child
 from environment import absent
 from forwarding import PATIENCE, Server, assert_reset, assert_soon, free_port, say, who
 
@@ -43,7 +44,7 @@ def test_a_failed_connect_has_the_name_resolved_at_once(
     hosts.write_text("127.0.0.1 moving.test\n")
     script = f'mount --bind {hosts} /etc/hosts && exec "$0" "$@"'
     command = (peer("unshare"), "--mount", "sh", "-c", script, sys.executable, "-c", FORWARDING)
-    with subprocess.Popen(
+    with Child(
         [*command, f"moving.test:{second.port}", engine],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from children import Child
 from forwarding import (
     PATIENCE,
     Load,
@@ -299,7 +300,7 @@ os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
 
 def test_a_socket_is_inherited_from_systemd(serve: Callable[..., Server]) -> None:
     upstream = f"127.0.0.1:{serve(say('behind')).port}"
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-c", ACTIVATE, INHERITED, upstream],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -364,7 +365,7 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_breaks_a_relay_off() -> None:
-    with subprocess.Popen([sys.executable, "-c", RELAYING], stdout=subprocess.PIPE, text=True) as process:
+    with Child([sys.executable, "-c", RELAYING], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "relaying\n"
         # Until it relays, Ctrl-C may still find it before.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from children import Child
 from forwarding import PATIENCE, Server, assert_soon, connect, echo, free_port, open_files, say, who
 from limits import descriptors, lower, lowest_free
 from namespaces import over_hosts
@@ -159,7 +160,7 @@ def test_names_are_followed_again_after_a_time_without_descriptors(
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 moving.test\n")
     command = (*over_hosts(peer("unshare"), hosts), sys.executable, "-c", FOLLOWING)
-    with subprocess.Popen(
+    with Child(
         [*command, f"moving.test:{second.port}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Child
 from forwarding import (
     PATIENCE,
     Load,
@@ -106,7 +107,7 @@ def test_a_name_that_leads_elsewhere_is_followed(
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 moving.test\n")
     command = (*over_hosts(peer("unshare"), hosts), sys.executable, "-c", RESOLVING)
-    with subprocess.Popen(
+    with Child(
         [*command, f"moving.test:{second.port}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout

@@ -6,7 +6,6 @@ import errno
 import ipaddress
 import os
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import ip_json
 import pytest
+from children import Child
 from records import parse
 
 from fastnet import interfaces
@@ -83,7 +83,7 @@ def test_the_way_to_a_destination(host: Any) -> None:
 def test_another_namespace_by_name_path_and_process(host: Any) -> None:
     before = os.readlink("/proc/thread-self/ns/net")
     threads = threading.active_count()
-    with subprocess.Popen([*host.prefix, "sleep", "60"]) as inside:
+    with Child([*host.prefix, "sleep", "60"]) as inside:
         while os.readlink(f"/proc/{inside.pid}/ns/net") == before:
             threading.Event().wait(0.01)
         for netns in (host.name, f"/run/netns/{host.name}", inside.pid):

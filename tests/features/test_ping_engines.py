@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from children import Child
 from namespaces import Namespace, namespaces
 from sandbox import refusing
 
@@ -197,7 +198,7 @@ class TestAnswers:
     def test_a_listening_port_accepts(self, row) -> None:
         program = "import socket; s = socket.create_server(('', 443)); print(flush=True); s.accept(); input()"
         words = [*row[2].prefix, sys.executable, "-c", program]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as listener:
+        with Child(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as listener:
             try:
                 assert listener.stdout is not None
                 assert listener.stdout.readline() == "\n"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Child
 from hypothesis import given
 from hypothesis import strategies as st
 from records import parse
@@ -150,7 +151,7 @@ class TestTelling:
     def test_a_loop_with_sums_gives_up_its_capabilities(self, root) -> None:
         words = ("ping", "-l", "-i10ms", "-Q50ms", "--json", "127.0.0.1")
         command = [*INTERRUPTIBLE, sys.executable, "-m", "fastnet", *words]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             sums = [parse(process.stdout.readline()) for _ in range(3)]
             status = Path(f"/proc/{process.pid}/status").read_text()
@@ -166,7 +167,7 @@ class TestTelling:
         linked[0].ip("neighbour", "add", SILENT, "lladdr", "02:00:00:00:00:09", "dev", "veth0")
         words = ("ping", "-l", "-i1h", "-W1h", "-Q100ms", "--json", SILENT, "10.77.0.2")
         command = [*linked[0].prefix, *INTERRUPTIBLE, sys.executable, "-m", "fastnet", *words]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with Child(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             first = [parse(process.stdout.readline()) for _ in range(6)]
             process.send_signal(signal.SIGINT)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from children import Child
 from environment import Run
 from namespaces import Namespace
 from records import parse
@@ -195,7 +196,7 @@ class TestAfterAPause:
 
     def test_sigstop(self, root: None) -> None:
         words = ("ping", f"-c{self.COUNT}", f"-i{self.INTERVAL}", "--json", "127.0.0.1")
-        with subprocess.Popen([sys.executable, "-m", "fastnet", *words], stdout=subprocess.PIPE) as process:
+        with Child([sys.executable, "-m", "fastnet", *words], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
             process.send_signal(signal.SIGSTOP)

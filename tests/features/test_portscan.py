@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from children import Child
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -370,7 +371,7 @@ def test_ctrl_c_says_what_is_known() -> None:
     with mute("127.0.0.1") as silent, socket.create_server(("127.0.0.1", 0)) as server:
         listening = server.getsockname()[1]
         command = [sys.executable, "-m", "fastnet", "portscan", "127.0.0.1", "--timeout", "60s"]
-        with subprocess.Popen(
+        with Child(
             [*command, "-p", f"{listening},{silent}"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

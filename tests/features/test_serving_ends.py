@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from children import Child
 from forwarding import PATIENCE, Server, assert_soon, connect, echo, forever
 
 from fastnet import ipc
@@ -109,7 +110,7 @@ sys.exit(main(["echo", "serve", "--host", "127.0.0.1"]))
 
 
 def test_the_command_ends_with_its_server() -> None:
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-c", BROKEN],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

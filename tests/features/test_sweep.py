@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Child
 
 import fastnet
 from fastnet._sweep import MAX_TARGETS, Sweep, SweepResult, rounds, sweep_async, sweep_every
@@ -404,7 +405,7 @@ class TestInterrupted:
         left, _ = met
         command = (*left.prefix, *INTERRUPTIBLE, sys.executable, "-m", "fastnet")
         words = [*command, "sweep", "--engine=raw", "--timeout=60s", "10.77.0.1-3"]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with Child(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             while "10.77.0.3" not in left.ip("neighbour", "show"):  # the last one to be sent to
                 time.sleep(0.05)
             time.sleep(0.2)
@@ -514,7 +515,7 @@ class TestSource:
         words = ("-m", "fastnet", "sweep", "--engine=raw", "--timeout=60s", "--stream", *every)
         targets = (self.MANY, "fd77::9-fd77::a")
         command = [*behind.prefix, sys.executable, *words, *targets]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with Child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             try:
                 assert process.stdout is not None
                 assert process.stdout.readline()

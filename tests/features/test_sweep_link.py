@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Child
 from namespaces import Namespace
 
 from fastnet._sweep import Sweep, SweepResult, Verdict, sweep, sweep_stream
@@ -313,7 +314,7 @@ class TestBrokenOff:
             "127.0.0.1-9",
         ]
         command = [*left.prefix, "env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             before = process.stdout.readline()

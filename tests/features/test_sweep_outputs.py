@@ -15,6 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from children import Child
 from records import parse
 
 import fastnet as package
@@ -66,7 +67,7 @@ def test_stream_tells_who_is_alive_before_the_end(met, fastnet) -> None:
     left, _ = met
     words = [*left.prefix, sys.executable, "-m", "fastnet", "sweep", "--stream", "--json", "--timeout=20s"]
     words = [*words, "10.77.0.2-3"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with Child(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         assert parse(process.stdout.readline())["address"] == "10.77.0.2"
         assert process.poll() is None
@@ -77,7 +78,7 @@ def test_every_prints_what_changed(met, fastnet) -> None:
     left, right = met
     words = ["sweep", "--timeout=150ms", "--retries=0", "--every=200ms", "--json", "10.77.0.2-3"]
     command = [*left.prefix, sys.executable, "-m", "fastnet", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         first = [parse(process.stdout.readline()) for _ in range(2)]
         right.ip("address", "add", "10.77.0.3/24", "dev", "veth0")
@@ -121,7 +122,7 @@ def test_capabilities_are_given_up_once_it_runs(met, engine: str) -> None:
     words = [*left.prefix, sys.executable, "-m", "fastnet", "sweep", "--stream", "--every=1ms", "--json"]
     # Scapy reports none before its chunk of 64 is done, and has more to do then.
     options = ("--engine", engine, "--timeout=2s", "--retries=0", "127.0.0.1-64", "10.77.0.2-3", "fd77::3")
-    with subprocess.Popen([*words, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with Child([*words, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
         status = Path(f"/proc/{process.pid}/status").read_text()
@@ -195,7 +196,7 @@ class TestTerminal:
         primary, terminal = pty.openpty()
         words = [sys.executable, "-m", "fastnet", "sweep", "--alive", "--rate=50", "127.0.0.1-90"]
         environment = {**os.environ, "NO_COLOR": no_color}
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=terminal, env=environment) as process:
+        with Child(words, stdout=subprocess.PIPE, stderr=terminal, env=environment) as process:
             os.close(terminal)
             shown = b""
             while True:

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from children import Child
 from environment import Run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,7 +137,7 @@ def test_what_is_decided_is_not_asked_again(root: None, engine: str) -> None:
 def interrupt(words: list[str]) -> subprocess.CompletedProcess[str]:
     """Run the command, and press Ctrl-C once it has printed something."""
     command = ["env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         output = process.stdout.readline()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from children import Child
 from environment import COMMAND_TIMEOUT, Run, absent
 from namespaces import Namespace
 
@@ -108,7 +109,7 @@ def test_a_shared_rate(fast):
 
 def test_an_interrupt_tells_what_is_known(fast):
     words = ["sweep", "10.99.0.0/23", "--engine", "turbo", "--max-rate", "50", "--json"]
-    with subprocess.Popen(
+    with Child(
         [*fast[0].prefix, sys.executable, "-m", "fastnet", *words, "--stream"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

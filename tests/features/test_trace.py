@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from children import Child
 from namespaces import Namespace, over_hosts
 
 import fastnet
@@ -170,7 +171,7 @@ class TestAtWork:
     def run(self, prefix: tuple[str, ...], *words: str) -> tuple[str, subprocess.CompletedProcess[str]]:
         """The process's status once its sockets are open, and how it ends at Ctrl-C."""
         command = [*prefix, sys.executable, "-m", "fastnet", *words]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             assert process.stderr.readline().startswith(f"{SILENT} is {SILENT}, by a ")
             status = Path(f"/proc/{process.pid}/status").read_text()
@@ -209,7 +210,7 @@ class TestAtWork:
         )
         chain[2].run("nft", rules)
         command = [*chain[0].prefix, sys.executable, "-m", "fastnet", "trace", "-W100s", "10.60.3.2"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with Child(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             first = process.stdout.readline()
             # The others' answers have come when this has arrived: they were asked before.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Child
 from records import parse
 from services import PATIENCE, Make, answer, greet, keep, reset
 
@@ -314,7 +315,7 @@ def test_ctrl_c_says_what_is_known(service: Make) -> None:
         reset(sock)
 
     up, down = service(), service(slam)
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-m", "fastnet", "wait", up.target, down.target, "--json", "--timeout", "none"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from children import Child
 from environment import ADVERSARY, HAS_SOURCES, ROOT, Run
 from namespaces import MakeNamespace, Namespace, link_two, with_hosts
 
@@ -158,7 +159,7 @@ def join(router: Namespace, device: str, host: Namespace, network: int, mtu: str
 @contextlib.contextmanager
 def odd_one(host: Namespace) -> Iterator[None]:
     words = [*host.prefix, sys.executable, str(ADVERSARY), f"{LATE}=late", f"{THREE}=three"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    with Child(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         try:

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from children import Child
+
 
 @contextmanager
 def serve(*options: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     command = [*prefix, sys.executable, "-m", "fastnet", "echo", "serve", *options]
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as server:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as server:
         try:
             yield server
         finally:

@@ -13,6 +13,7 @@ import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from children import Child
 from rich.cells import cell_len
 
 _PART = re.compile(r"\x1b\[(?P<numbers>[0-9;]*)(?P<letter>[A-Za-z])|\r|\n|[^\x1b\r\n]")
@@ -115,7 +116,7 @@ def on_terminal(columns: int, *words: str, **environment: str) -> Iterator[OnTer
     command = [sys.executable, "-m", "fastnet", *words]
     inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     try:
-        with subprocess.Popen(
+        with Child(
             command, stdout=end, stderr=end, env={**inherited, "TERM": "xterm", **environment}
         ) as process:
             os.close(end)

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from children import Child
+
 from fastnet import ipc
 
 
@@ -46,9 +48,7 @@ def framed(message: bytes) -> bytes:
 def serve(path: object, *options: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "fastnet", "ipc", "serve", str(path), *options]
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as server:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as server:
         try:
             yield server
         finally:
