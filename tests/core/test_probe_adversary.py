@@ -26,7 +26,7 @@ ALIVE = {
 }
 SILENT = {
     *("checksum", "source", "ident", "sequence", "cookie", "truncated", "headless", "request"),
-    *("silence", "redirect", "quench"),
+    *("silence", "redirect", "quench", "third"),
     *("error-for-other-ident", "error-for-other-host", "error-bad-cookie"),
 }
 ERRORS = {"error": (3, 1), "error-short-quote": (3, 13)}

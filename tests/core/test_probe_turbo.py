@@ -204,6 +204,7 @@ class TestAdversary:
                 "error-for-other-host",
                 "error-bad-cookie",
                 "quench",
+                "third",
             ),
         }
         behaviours = sorted(alive | silent | {*errors}, key=lambda each: number(responder(each)))

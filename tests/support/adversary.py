@@ -11,11 +11,15 @@ import struct
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
+from itertools import count
 from typing import NamedTuple
 
 ELSEWHERE = "10.77.0.2"
 """An address of this host that nobody asked."""
+SEEN: defaultdict[bytes, count[int]] = defaultdict(count)
+"""The requests of each ident, counted."""
 
 
 class Request(NamedTuple):
@@ -115,6 +119,8 @@ def answers(behaviour: str, request: Request) -> Iterator[bytes]:
         yield honest
     elif behaviour == "late":
         time.sleep(0.6)
+        yield honest
+    elif behaviour == "third" and next(SEEN[rest[:2]]) % 3 == 2:
         yield honest
 
 

@@ -30,8 +30,8 @@ import fastnet as package
 
 SILENT = "10.77.0.9"
 """A neighbour that has a hardware address, and nobody there."""
-LATE, THREE = "10.79.0.2", "10.79.0.3"
-"""Answers after 600 ms, answers three times: see adversary.py."""
+LATE, THREE, THIRD = "10.79.0.2", "10.79.0.3", "10.79.0.4"
+"""Answers after 600 ms, three times, each third request: see adversary.py."""
 KNOWN = """\
 127.0.0.1 localhost
 10.77.0.2 router both many
@@ -121,7 +121,8 @@ def some_hosts(namespace: MakeNamespace, nft: str, files: Path) -> Iterator[Host
     far, odd = namespace(), namespace()
     join(router, "veth1", far, 78, "1400")
     join(router, "veth2", odd, 79, "1500")
-    odd.ip("address", "add", f"{THREE}/24", "dev", "veth0")
+    for address in (THREE, THIRD):
+        odd.ip("address", "add", f"{address}/24", "dev", "veth0")
     odd.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
     router.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     for host in (router, far):
@@ -158,7 +159,7 @@ def join(router: Namespace, device: str, host: Namespace, network: int, mtu: str
 
 @contextlib.contextmanager
 def odd_one(host: Namespace) -> Iterator[None]:
-    words = [*host.prefix, sys.executable, str(ADVERSARY), f"{LATE}=late", f"{THREE}=three"]
+    words = [*host.prefix, sys.executable, str(ADVERSARY), f"{LATE}=late", f"{THREE}=three", f"{THIRD}=third"]
     with Child(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
