@@ -167,7 +167,7 @@ def flood(native: bool) -> ProgramCase:
 
 
 def many(pace: str, ours: Sequence[str], fping: str, native: bool, folder: Path) -> ProgramCase:
-    """One request to each of many hosts. fping tells by its exit status whether all replied."""
+    """One request to each of many hosts. fping's exit status is whether all replied."""
     file = folder / "hosts"
     file.write_text("\n".join(addresses(ALIVE_4, MANY)) + "\n")
     words = fastnet("ping", "-q", "-c1", *ours, "--file", str(file))
