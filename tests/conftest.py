@@ -194,6 +194,14 @@ def namespace(root: None, peer: Callable[[str], str]) -> Iterator[MakeNamespace]
 
 
 @pytest.fixture
+def silent(namespace: MakeNamespace) -> Namespace:
+    """A namespace whose kernel answers no echo request, and limits no error."""
+    made = namespace()
+    made.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1", "net.ipv4.icmp_msgs_per_sec=100000")
+    return made
+
+
+@pytest.fixture
 def knowing(namespace: MakeNamespace, tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
     """``knowing(lines)``: words that run a command inside a namespace whose hosts(5) holds these lines."""
     return lambda lines: with_hosts(namespace(), tmp_path / "hosts", lines)

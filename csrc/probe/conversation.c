@@ -1,4 +1,4 @@
-/* The timetable of a conversation, and its totals. */
+/* The timetable of a conversation, its totals and ends. */
 #define _GNU_SOURCE
 #include "probe/conversation.h"
 
@@ -37,6 +37,8 @@ struct fn_conversation {
     uint64_t awaited;
     int shortage;
     int64_t short_since;
+    struct fn_heard *errors; /* by slot, that came for awaited requests; NULL: ends are not kept */
+    int failure;             /* -ENOMEM: an end could not be kept */
 };
 
 int fn_conversation_new(struct fn_conversation **out, struct fn_prober *prober, const struct fn_plan *plan,
@@ -47,8 +49,10 @@ int fn_conversation_new(struct fn_conversation **out, struct fn_prober *prober, 
     if (!conversation)
         return -ENOMEM;
     conversation->hosts = calloc(count ? count : 1, sizeof *conversation->hosts);
-    if (!conversation->hosts) {
-        free(conversation);
+    if (plan->keeps_ends)
+        conversation->errors = calloc(prober->slots, sizeof *conversation->errors);
+    if (!conversation->hosts || (plan->keeps_ends && !conversation->errors)) {
+        fn_conversation_free(conversation);
         return -ENOMEM;
     }
     const int64_t apart = count ? plan->interval / (int64_t)count : 0;
@@ -68,8 +72,11 @@ void fn_conversation_free(struct fn_conversation *conversation)
 {
     if (!conversation)
         return;
-    for (size_t i = 0; i < conversation->count; i++)
+    for (size_t i = 0; i < conversation->count; i++) {
         fn_round_trips_free(&conversation->hosts[i].received);
+        free(conversation->hosts[i].ends);
+    }
+    free(conversation->errors);
     free(conversation->hosts);
     free(conversation);
 }
@@ -89,40 +96,107 @@ static bool has_next(const struct fn_conversation *conversation)
     return conversation->count > 0 && (!conversation->plan.count || conversation->round < conversation->plan.count);
 }
 
+/* Ends */
+
+/* The number of the next request, which is its tag. */
+static uint64_t next_request(const struct fn_conversation *conversation)
+{
+    return conversation->round * conversation->count + conversation->place;
+}
+
+/* Makes room for one more. */
+static bool grow(struct fn_host *host)
+{
+    const size_t capacity = host->capacity ? 2 * host->capacity : 1;
+    struct fn_end *const larger = realloc(host->ends, capacity * sizeof *larger);
+
+    if (!larger)
+        return false;
+    host->ends = larger;
+    host->capacity = capacity;
+    return true;
+}
+
+/* Keeps the end of a request, if that is wanted; without an answer it is NULL. */
+static void keep_end(struct fn_conversation *conversation, uint64_t request, int refused,
+                     const struct fn_heard *answer)
+{
+    struct fn_host *const host = &conversation->hosts[request % conversation->count];
+
+    if (!conversation->plan.keeps_ends)
+        return;
+    if (host->ended == host->capacity && !grow(host)) {
+        conversation->failure = -ENOMEM;
+        return;
+    }
+    struct fn_end *const end = &host->ends[host->ended++];
+    *end = (struct fn_end){.round = request / conversation->count, .refused = refused, .is_answered = answer != NULL};
+    if (answer)
+        end->answer = *answer;
+}
+
+/* The error that was kept for a probe; NULL: none. */
+static const struct fn_heard *error_of(const struct fn_conversation *conversation, uint64_t number)
+{
+    const struct fn_heard *const error =
+        conversation->errors ? &conversation->errors[number % conversation->prober->slots] : NULL;
+
+    return error && error->number == number ? error : NULL;
+}
+
 /* Answers */
 
 /* The host of a probe; NULL: the probe is another conversation's. */
 static struct fn_host *host_of(const struct fn_conversation *conversation, uint64_t number, int64_t tag)
 {
-    const bool is_own = number >= conversation->first && tag >= 0 && (uint64_t)tag < conversation->count;
+    const bool is_own = number >= conversation->first && tag >= 0 && (uint64_t)tag < next_request(conversation);
 
-    return is_own ? &conversation->hosts[tag] : NULL;
+    return is_own ? &conversation->hosts[(uint64_t)tag % conversation->count] : NULL;
 }
 
-/* 0, or -ENOMEM for a reply without room for its time. */
-static int take(struct fn_conversation *conversation, const struct fn_heard *heard)
+static void take_error(struct fn_conversation *conversation, struct fn_host *host, const struct fn_heard *error)
+{
+    if (error->number < conversation->oldest) /* given up already */
+        return;
+    if (error->number == host->newest)
+        host->error = *error;
+    if (conversation->errors)
+        conversation->errors[error->number % conversation->prober->slots] = *error;
+}
+
+static void take_reply(struct fn_conversation *conversation, struct fn_host *host, const struct fn_heard *reply)
+{
+    if (reply->repeated) {
+        host->duplicates++;
+    } else if (reply->number >= conversation->oldest) {
+        conversation->awaited--;
+        if (fn_round_trips_add(&host->received, (double)reply->rtt / FN_MILLISECOND) < 0)
+            conversation->failure = -ENOMEM;
+    } else {
+        return; /* given up already */
+    }
+    keep_end(conversation, (uint64_t)reply->tag, 0, reply);
+}
+
+/* A late reply changes nothing: the request is given up, as if it had not come. */
+static void ignore_reply(struct fn_conversation *conversation, const struct fn_heard *reply)
+{
+    if (!reply->repeated)
+        conversation->prober->probes[reply->number % conversation->prober->slots].answered = false;
+}
+
+static void take(struct fn_conversation *conversation, const struct fn_heard *heard)
 {
     struct fn_host *const host = host_of(conversation, heard->number, heard->tag);
-    const bool is_late = heard->rtt > conversation->plan.timeout;
 
     if (!host)
-        return 0;
-    if (heard->is_error) {
-        if (heard->number == host->newest && heard->number >= conversation->oldest)
-            host->error = *heard;
-        return 0;
-    }
-    if (heard->repeated) {
-        host->duplicates += !is_late;
-        return 0;
-    }
-    if (heard->number < conversation->oldest) /* given up already */
-        return 0;
-    conversation->awaited--;
-    if (!is_late)
-        return fn_round_trips_add(&host->received, (double)heard->rtt / FN_MILLISECOND);
-    host->lost++;
-    return 0;
+        return;
+    if (heard->is_error)
+        take_error(conversation, host, heard);
+    else if (heard->rtt > conversation->plan.timeout)
+        ignore_reply(conversation, heard);
+    else
+        take_reply(conversation, host, heard);
 }
 
 /* Reads all answers that have arrived, or many: 0 or -errno. */
@@ -135,11 +209,8 @@ static int take_answers(struct fn_conversation *conversation)
         const int count = fn_prober_receive(conversation->prober, FN_BATCH, heard, &more);
         if (count < 0)
             return count;
-        for (int i = 0; i < count; i++) {
-            const int code = take(conversation, &heard[i]);
-            if (code < 0)
-                return code;
-        }
+        for (int i = 0; i < count; i++)
+            take(conversation, &heard[i]);
     }
     return 0;
 }
@@ -167,6 +238,7 @@ static void give_up(struct fn_conversation *conversation, int64_t now)
         probe->held_until = now;
         host_of(conversation, probe->number, probe->tag)->lost++;
         conversation->awaited--;
+        keep_end(conversation, (uint64_t)probe->tag, 0, error_of(conversation, probe->number));
     }
 }
 
@@ -244,9 +316,9 @@ static bool send_next(struct fn_conversation *conversation)
 {
     struct fn_prober *const prober = conversation->prober;
     struct fn_host *const host = &conversation->hosts[conversation->place];
+    const uint64_t request = next_request(conversation);
     const int64_t now = fn_clock_now(CLOCK_MONOTONIC);
-    const int code =
-        fn_prober_send(prober, &host->to, (int64_t)conversation->place, HELD, -1, prober->options.size);
+    const int code = fn_prober_send(prober, &host->to, (int64_t)request, HELD, -1, prober->options.size);
 
     if (code < 0 && waits_for_room(conversation, code, now))
         return false;
@@ -257,6 +329,7 @@ static bool send_next(struct fn_conversation *conversation)
         host->sent++;
     } else {
         host->not_sent++;
+        keep_end(conversation, request, -code, NULL);
     }
     host->newest = prober->number;
     host->refused = -code;
@@ -293,6 +366,8 @@ int fn_conversation_run(struct fn_conversation *conversation, int64_t until)
             return code;
         give_up(conversation, now);
         send_due(conversation, now);
+        if (conversation->failure < 0)
+            return conversation->failure;
         if (!has_next(conversation) && !conversation->awaited)
             return 1;
         if (now >= until || !goes_on)

@@ -9,6 +9,7 @@
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
 ssize_t __real_getrandom(void *out, size_t size, unsigned flags);
 
 static int until_failure = -1; /* calls that succeed before one fails; -1: all succeed */
@@ -26,6 +27,11 @@ void *__wrap_malloc(size_t size)
 void *__wrap_calloc(size_t count, size_t size)
 {
     return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    return fails() ? NULL : __real_realloc(old, size);
 }
 
 ssize_t __wrap_getrandom(void *out, size_t size, unsigned flags)

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -46,7 +47,7 @@ static struct place begin_at(uint16_t first, uint64_t count, int64_t interval, i
         .engine = FN_PROBER_DATAGRAM, .fd = place.own, .family = AF_INET, .ident = 0x1234, .first = first,
         .size = SIZE, .filler = FILLER, .key = "sixteen bytes...",
     };
-    const struct fn_plan plan = {.count = count, .interval = interval, .timeout = timeout};
+    const struct fn_plan plan = {.count = count, .interval = interval, .timeout = timeout, .keeps_ends = true};
 
     for (int i = 0; i < HOSTS; i++)
         place.peers[i] = udp_socket((struct sockaddr_in *)&place.hosts[i]);
@@ -96,6 +97,20 @@ static void expect(const struct place *place, int host, uint64_t sent, uint64_t 
     assert(totals->duplicates == duplicates && totals->not_sent == 0 && totals->refused == 0);
 }
 
+/* The rounds of the ends, with those that are answered in parentheses, and of duplicates in braces. */
+static void expect_ends(const struct place *place, int host, const char *expected)
+{
+    const struct fn_host *const totals = fn_conversation_host(place->conversation, (size_t)host);
+    char shown[64] = "", *at = shown;
+
+    for (size_t i = 0; i < totals->ended; i++) {
+        const struct fn_end *const end = &totals->ends[i];
+        assert(!end->refused && (end->is_answered || !end->answer.repeated));
+        at += sprintf(at, !end->is_answered ? "%d " : end->answer.repeated ? "{%d} " : "(%d) ", (int)end->round);
+    }
+    assert(strcmp(shown, expected) == 0);
+}
+
 static void test_replies_and_duplicates(void)
 {
     struct place place = begin(2, 0, LONG);
@@ -111,7 +126,63 @@ static void test_replies_and_duplicates(void)
     assert(fn_conversation_run(place.conversation, 0) == 0);
     for (int host = 0; host < HOSTS; host++)
         expect(&place, host, 2, host == 0 ? 2 : 1, 0, (uint64_t)host);
+    expect_ends(&place, 0, "(0) (1) ");
+    expect_ends(&place, 2, "(0) {0} {0} ");
     assert(fn_conversation_shortage(place.conversation) == 0);
+    end(&place);
+}
+
+static void test_ends_in_their_order(void)
+{
+    struct place place = begin(2, 0, FN_SECOND);
+
+    assert(fn_conversation_run(place.conversation, 0) == 0);
+    const struct request first = read_request(&place, 0), second = read_request(&place, 0);
+    reply(&place, 0, second);
+    reply(&place, 0, first);
+    reply(&place, 0, second);
+    reply(&place, 1, read_request(&place, 1));
+    while (fn_conversation_run(place.conversation, fn_clock_now(CLOCK_MONOTONIC) + FN_SECOND) == 0)
+        continue;
+    expect_ends(&place, 0, "(1) (0) {1} ");
+    expect_ends(&place, 1, "(0) 1 ");
+    expect_ends(&place, 2, "0 1 ");
+    end(&place);
+}
+
+static void test_late_before_it_is_given_up(void)
+{
+    struct place place = begin(2, 0, 0);
+
+    assert(fn_conversation_run(place.conversation, 0) == 0);
+    for (int host = 0; host < HOSTS; host++) {
+        const struct request request = read_request(&place, host);
+        reply(&place, host, read_request(&place, host));
+        reply(&place, host, request);
+        reply(&place, host, request);
+    }
+    while (fn_conversation_run(place.conversation, fn_clock_now(CLOCK_MONOTONIC) + FN_SECOND) == 0)
+        continue;
+    for (int host = 0; host < HOSTS; host++) {
+        expect(&place, host, 2, 0, 2, 0);
+        expect_ends(&place, host, "0 1 ");
+    }
+    end(&place);
+}
+
+static void test_what_is_not_sent(void)
+{
+    struct place place = begin(0, 0, LONG);
+    const struct fn_plan plan = {.count = 2, .timeout = LONG, .keeps_ends = true};
+
+    fn_conversation_free(place.conversation);
+    place.hosts[0].sin6_port = 0; /* no datagram is sent to it */
+    assert(fn_conversation_new(&place.conversation, place.prober, &plan, place.hosts, 1) == 0);
+    assert(fn_conversation_run(place.conversation, 0) == 1);
+    const struct fn_host *const totals = fn_conversation_host(place.conversation, 0);
+    assert(totals->not_sent == 2 && totals->refused == EINVAL && totals->ended == 2);
+    for (uint64_t i = 0; i < totals->ended; i++)
+        assert(totals->ends[i].round == i && totals->ends[i].refused == EINVAL && !totals->ends[i].is_answered);
     end(&place);
 }
 
@@ -198,6 +269,9 @@ static void test_percentiles(void)
 int main(void)
 {
     test_replies_and_duplicates();
+    test_ends_in_their_order();
+    test_late_before_it_is_given_up();
+    test_what_is_not_sent();
     test_what_comes_late_is_lost();
     test_probes_of_others();
     test_the_lowest_sequence_number();

@@ -71,6 +71,19 @@ class Answer(NamedTuple):
     """Additional data of the error: the next hop's MTU if a packet was too big."""
 
 
+class End(NamedTuple):
+    """The end of a request of a conversation, or a duplicate."""
+
+    seq: int
+    """0 for the first request to this host."""
+    refused: int
+    """The errno with which it was not sent; 0 if it was."""
+    answer: Answer | None
+    """The reply or, if none came in time, the newest ICMP error."""
+    duplicate: bool
+    """Whether it is a further reply to an answered request."""
+
+
 class Times(NamedTuple):
     """Totals of round-trip times, in milliseconds."""
 

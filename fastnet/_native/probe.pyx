@@ -21,6 +21,7 @@ from fastnet._contract.probe import (
     SILENT,
     UNREACHABLE,
     Answer,
+    End,
     Times,
     Totals,
     check_engine,

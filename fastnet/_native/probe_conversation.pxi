@@ -1,4 +1,4 @@
-# Conversations of which only totals are wanted: csrc/probe/conversation.h documents its C functions.
+# Conversations: csrc/probe/conversation.h documents its C functions.
 
 cdef extern from "probe/round_trips.h" nogil:
     struct fn_round_trips:
@@ -17,6 +17,12 @@ cdef extern from "probe/conversation.h" nogil:
         uint64_t count
         int64_t interval
         int64_t timeout
+        bint keeps_ends
+    struct fn_end:
+        uint64_t round
+        int refused
+        bint is_answered
+        fn_heard answer
     struct fn_host:
         uint64_t sent
         uint64_t not_sent
@@ -25,6 +31,8 @@ cdef extern from "probe/conversation.h" nogil:
         fn_round_trips received
         int refused
         fn_heard error
+        const fn_end *ends
+        size_t ended
     struct fn_conversation:
         pass
     int fn_conversation_new(fn_conversation **out, fn_prober *prober, const fn_plan *plan, const sockaddr_in6 *hosts,
@@ -79,10 +87,12 @@ cdef class Conversation:
     cdef size_t hosts
     cdef bint at_work
 
-    def __cinit__(self, Prober prober not None, destinations, *, count=4, interval=1.0, timeout=1.0):
+    def __cinit__(self, Prober prober not None, destinations, *, count=4, interval=1.0, timeout=1.0,
+                  keeps_ends=False):
         check_engine(prober.engine)
         check_plan(count, interval, timeout)
-        cdef fn_plan plan = fn_plan(count or 0, nanoseconds("interval", interval), nanoseconds("timeout", timeout))
+        cdef fn_plan plan = fn_plan(count or 0, nanoseconds("interval", interval), nanoseconds("timeout", timeout),
+                                    keeps_ends)
         cdef list given = list(destinations)
         cdef sockaddr_in6 *list_ = <sockaddr_in6 *>PyMem_Malloc((len(given) + 1) * sizeof(sockaddr_in6))
         cdef int code
@@ -120,14 +130,27 @@ cdef class Conversation:
         return code == 1
 
     def totals(self, index):
-        if not 0 <= index < self.hosts:
-            raise IndexError(f"host {index}: there are {self.hosts}")
-        cdef const fn_host *host = fn_conversation_host(self.conversation, index)
+        cdef const fn_host *host = self.host_at(index)
         with cython.critical_section(self):
             self.stop_unless_idle()
             error = self.prober.answer_of(&host.error) if host.error.is_error else None
             return Totals(host.sent, host.not_sent, host.received.count, host.lost, host.duplicates, host.refused,
                           error, times_of(&host.received))
+
+    def ends(self, index):
+        cdef const fn_host *host = self.host_at(index)
+        with cython.critical_section(self):
+            self.stop_unless_idle()
+            return [self.end_of(&host.ends[i]) for i in range(host.ended)]
+
+    cdef object end_of(self, const fn_end *end):
+        answer = self.prober.answer_of(&end.answer) if end.is_answered else None
+        return tuple.__new__(End, (end.round, end.refused, answer, end.answer.repeated))
+
+    cdef const fn_host *host_at(self, index) except NULL:
+        if not 0 <= index < self.hosts:
+            raise IndexError(f"host {index}: there are {self.hosts}")
+        return fn_conversation_host(self.conversation, index)
 
     cdef int stop_unless_idle(self) except -1:
         if self.at_work:

@@ -42,6 +42,7 @@ cdef extern from "probe/prober.h" nogil:
         const char *from_ "from"
         uint32_t scope
         int ttl
+        bint repeated
         bint is_error
         uint8_t type
         uint8_t code

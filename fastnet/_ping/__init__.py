@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from fastnet._coroutines import coroutine_of
 from fastnet._limits import Host, Timeout
+from fastnet._ping.counting import converse
 from fastnet._ping.engines import ENGINES
 from fastnet._ping.lookup import MAX_MARK, MAX_SIZE, Destination, one_host, reason_of, source_of
 from fastnet._ping.mtu import MTUSearch, PathMTU, path_mtu, path_mtu_async
@@ -75,7 +76,8 @@ def ping(
     names the remedies), InvalidArgument, NoAddress where ``source`` is not this machine's.
     """
     with Pinger(**options) as pinger:
-        return pinger.ping(host, count, interval, timeout, retries=retries, backoff=backoff)
+        plan = finite_plan(count, interval, timeout, retries=retries, backoff=backoff)
+        return converse(pinger, pinger.look_up(host), plan)[0]
 
 
 def multiping(
@@ -97,9 +99,8 @@ def multiping(
     NoAddress as ``ping`` does, before anything is sent.
     """
     with Pinger(**options) as pinger:
-        return pinger.multiping(
-            hosts, count, interval, timeout, retries=retries, backoff=backoff, enough=enough
-        )
+        plan = finite_plan(count, interval, timeout, retries=retries, backoff=backoff, enough=enough)
+        return converse(pinger, pinger.resolve(hosts), plan)
 
 
 @coroutine_of(ping)

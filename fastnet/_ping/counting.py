@@ -1,17 +1,21 @@
-"""Conversations of which only totals are wanted: the core has their timetable."""
+"""Conversations whose timetable and totals are the core's."""
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 
 from fastnet._backend import probe as _core
+from fastnet._contract.probe import ALL_WAIT
 from fastnet._log import WARNING, log
 from fastnet._ping.lookup import Destination
-from fastnet._ping.pinger import Pinger
-from fastnet._ping.results import PingResult, total
-from fastnet._ping.session import Plan
+from fastnet._ping.pinger import Pinger, summarize
+from fastnet._ping.results import PingResult, Reply, total
+from fastnet._ping.session import Plan, Session, unresolved
 from fastnet._reasons import explain, explain_refusal
 
 _UNRESOLVED = _core.Totals(0, 1, 0, 0, 0, 0, None, None)
+_SLICE = 0.1
+"""Seconds until Ctrl-C is noticed at the latest."""
 
 
 def can_count(destinations: Sequence[Destination], plan: Plan) -> bool:
@@ -21,13 +25,27 @@ def can_count(destinations: Sequence[Destination], plan: Plan) -> bool:
     return over_icmp and plan.timeout != "auto" and not plan.retries and plan.enough is None
 
 
+def converse(pinger: Pinger, destinations: Sequence[Destination], plan: Plan) -> list[PingResult]:
+    """Ping to the end; one result for each destination. No other code uses the pinger meanwhile."""
+    if not can_count(destinations, plan):
+        session = Session(pinger, destinations, plan)
+        return summarize(destinations, pinger.follow(session), plan.interval)
+    counting = Count(pinger, destinations, plan, keeps_replies=True)
+    while not counting.run(_SLICE):
+        pass
+    return list(counting.results())
+
+
 class Count:
     """A conversation with hosts for which ``can_count`` is true. No other code uses the pinger meanwhile."""
 
-    def __init__(self, pinger: Pinger, destinations: Sequence[Destination], plan: Plan) -> None:
+    def __init__(
+        self, pinger: Pinger, destinations: Sequence[Destination], plan: Plan, *, keeps_replies: bool = False
+    ) -> None:
         hosts = [each.resolved for each in destinations if each.resolved]
         self._destinations, self._interval = destinations, plan.interval
         self._family = hosts[0].family
+        self._keeps_replies = keeps_replies
         self._is_logged = False
         prober = pinger.prober(self._family)
         assert isinstance(prober, _core.Prober)
@@ -37,31 +55,48 @@ class Count:
             count=plan.count,
             interval=float(plan.interval),
             timeout=float(plan.timeout),
+            keeps_ends=keeps_replies,
         )
 
     def run(self, seconds: float) -> bool:
         """Converse, at most so many seconds. True: all requests have ended."""
         finished = self._conversation.run(seconds)
-        if self._conversation.shortage and not self._is_logged:
+        shortage = self._conversation.shortage
+        if shortage and not self._is_logged:
             self._is_logged = True
-            why = os.strerror(self._conversation.shortage)
+            why = ALL_WAIT if shortage == errno.EAGAIN else os.strerror(shortage)
             log("probe", WARNING, f"there is no room to send: requests wait: {why}")
         return finished
 
     def results(self) -> Iterator[PingResult]:
-        """The totals of each host, without replies."""
+        """The totals of each host, and the replies if they are kept."""
         place = 0
-        for host, address, engine, resolved, error in self._destinations:
-            about = host, address, engine
-            if not resolved:
-                yield total(about, _UNRESOLVED, self._interval, error, waiting=0)
-                continue
-            totals = self._conversation.totals(place)
-            waiting = totals.sent - totals.received - totals.lost
-            yield total(about, totals, self._interval, self._reason(totals), waiting=waiting)
-            place += 1
+        for each in self._destinations:
+            if each.resolved:
+                yield self._result(each, place)
+                place += 1
+            else:
+                replies = (unresolved(each),) if self._keeps_replies else ()
+                yield total(each[:3], _UNRESOLVED, self._interval, each.error, waiting=0, replies=replies)
 
-    def _reason(self, totals: _core.Totals) -> str:
-        if totals.refused:
-            return f"not sent: {explain_refusal(totals.refused)}"
-        return explain(self._family, totals.error) if totals.error else "no answer"
+    def _result(self, to: Destination, place: int) -> PingResult:
+        totals = self._conversation.totals(place)
+        replies = tuple([self._reply(to, *end) for end in self._conversation.ends(place)])
+        error = replies[-1].error if replies else self._reason(totals.refused, totals.error)
+        waiting = totals.sent - totals.received - totals.lost
+        return total(to[:3], totals, self._interval, error, waiting=waiting, replies=replies)
+
+    def _reply(
+        self, to: Destination, seq: int, refused: int, answer: "_core.Answer | None", duplicate: bool
+    ) -> Reply:
+        if answer is None or answer.error is not None:
+            tries = 0 if refused else 1
+            return Reply(to.host, to.address, seq, None, None, self._reason(refused, answer), tries=tries)
+        other = None if answer.responder == to.address else answer.responder
+        rtt_ms = answer.rtt_ns / 1e6
+        return Reply(to.host, to.address, seq, rtt_ms, answer.ttl, None, duplicate, 1, other)
+
+    def _reason(self, refused: int, error: "_core.Answer | None") -> str:
+        if refused:
+            return f"not sent: {explain_refusal(refused)}"
+        return explain(self._family, error) if error else "no answer"

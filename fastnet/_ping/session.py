@@ -153,6 +153,11 @@ class Probe:
         return Reply(target.host, target.address, self.seq, None, None, self.error, tries=self.tries)
 
 
+def unresolved(destination: Destination) -> Reply:
+    """The result of the only request to a host without an address."""
+    return Reply(destination.host, destination.address, 0, None, None, destination.error, tries=0)
+
+
 class Deadlines:
     """Probes by time, as until when each or its duplicates are awaited: a ticket decides between equals.
 
@@ -211,11 +216,7 @@ class Session:
         self._not_before_ns = 0
         self._shortage = Shortage()
         self._put_off = 0
-        self.news: deque[Reply] = deque(
-            Reply(each.host, each.address, 0, None, None, each.error, tries=0)
-            for each in destinations
-            if not each.resolved
-        )
+        self.news: deque[Reply] = deque(unresolved(each) for each in destinations if not each.resolved)
 
     @property
     def unfinished(self) -> bool:

@@ -7,7 +7,7 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
 from math import ceil, sqrt
@@ -18,6 +18,7 @@ import pytest
 from adversary import Request, error, reply
 from hypothesis import given
 from hypothesis import strategies as st
+from icmp_peer import Peer
 
 from fastnet._contract.probe import ERROR, EXACT
 from fastnet.errors import InvalidArgument
@@ -28,41 +29,6 @@ SOON = 60.0
 """Seconds until a condition must be true."""
 UNREACHABLE = (3, 1)
 TIMES = st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=2 * EXACT)
-
-
-class Peer:
-    """All addresses of a silent namespace's loopback: it sends only what the test sends."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self._socket.setblocking(False)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def requests(self, prober: Any) -> Iterator[Request]:
-        """The requests that have arrived since."""
-        while True:
-            try:
-                packet = self._socket.recv(2000)
-            except BlockingIOError:
-                return
-            source, destination = (socket.inet_ntoa(packet[at : at + 4]) for at in (12, 16))
-            request = Request(source, destination, packet, packet[20:])
-            if (request.icmp[0], request.icmp[4:6]) == (8, prober.ident.to_bytes(2, "big")):
-                yield request
-
-    def send(self, packet: bytes) -> None:
-        self._socket.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
-
-
-@pytest.fixture
-def silent(namespace: Callable[[], Any]) -> Any:
-    made = namespace()
-    made.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1", "net.ipv4.icmp_msgs_per_sec=100000")
-    return made
 
 
 def destinations(count: int) -> list[tuple[str, int]]:
@@ -119,7 +85,7 @@ class History:
     def proceed(self) -> bool:
         """Go on. True: the last request is the only one without an answer."""
         assert not self.talk.run(0)
-        arrived = list(self.peer.requests(self.prober))
+        arrived = list(self.peer.requests())
         self.requests.update(request.destination for request in arrived)
         self.pending += arrived
         self.choose.shuffle(self.pending)
@@ -158,7 +124,7 @@ def test_late_replies_are_lost(core: ModuleType, silent: Any) -> None:
             talk = core.Conversation(prober, hosts, count=2, interval=0.0, timeout=0.05)
             assert not talk.run(0)
             requests: list[Request] = []
-            wait_until(lambda: len(requests) == 16 or bool(requests.extend(peer.requests(prober))))
+            wait_until(lambda: len(requests) == 16 or bool(requests.extend(peer.requests())))
             time.sleep(0.06)
             for request in requests[:12]:
                 for _ in range(2):
@@ -180,7 +146,7 @@ def test_an_error_is_the_reason_of_the_newest_request_only(core: ModuleType, sil
             talk = core.Conversation(prober, hosts, count=2, interval=0.0, timeout=0.5)
             assert not talk.run(0)
             requests: list[Request] = []
-            wait_until(lambda: len(requests) == 6 or bool(requests.extend(peer.requests(prober))))
+            wait_until(lambda: len(requests) == 6 or bool(requests.extend(peer.requests())))
             for request in (
                 requests[0],
                 requests[4],

@@ -63,7 +63,12 @@ class TestFullQueue:
     def test_but_not_for_ever(self, slow, monkeypatch: pytest.MonkeyPatch) -> None:
         """A packet that is larger than the queue never leaves."""
         monkeypatch.setattr(shortage, "_LONGEST_NS", 100_000_000)
-        result = slow("250").call(lambda: fastnet.ping(SILENT, 3, 0.01, 0.05, size=1000))
+
+        def ask() -> fastnet.PingResult:
+            with Pinger(size=1000) as pinger:
+                return pinger.ping(SILENT, 3, 0.01, 0.05)
+
+        result = slow("250").call(ask)
         assert (result.sent, result.not_sent) == (0, 3)
         full = "not sent: No buffer space available (the send queue or the neighbour table is full)"
         assert [reply.error for reply in result.replies] == [full] * 3

@@ -1,4 +1,4 @@
-"""The timetable of a conversation of which only totals are wanted."""
+"""The timetable of a conversation, its totals and ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import deque
 from select import POLLIN, poll
 
-from fastnet._contract.probe import AWAITED, Answer, Totals, check_engine, check_plan, check_time
+from fastnet._contract.probe import AWAITED, Answer, End, Totals, check_engine, check_plan, check_time
 from fastnet._pure.probe.prober import identity
 from fastnet._pure.probe.round_trips import RoundTrips
 from fastnet._pure.probe.timing import NANOSECOND
@@ -36,9 +36,12 @@ _LONGEST_HOLD_NS = 30 * NANOSECOND
 
 
 class _Host:
-    """The totals of one host."""
+    """The totals of one host, and its ends."""
 
-    __slots__ = ("duplicates", "error", "lost", "newest", "not_sent", "received", "refused", "sent", "to")
+    __slots__ = (
+        *("duplicates", "ends", "error", "lost", "newest", "not_sent", "received", "refused", "sent"),
+        "to",
+    )
 
     def __init__(self, to: tuple[Any, ...]) -> None:
         self.to = to
@@ -47,20 +50,23 @@ class _Host:
         self.newest = -1
         """The number of its newest request."""
         self.error: Answer | None = None
+        self.ends: list[End] = []
 
 
 class _Request:
     """A request that may still be answered."""
 
-    __slots__ = ("answered", "ends_ns", "host", "number")
+    __slots__ = ("answered", "ends_ns", "error", "host", "number", "seq")
 
-    def __init__(self, number: int, host: _Host, ends_ns: int) -> None:
-        self.number, self.host, self.ends_ns = number, host, ends_ns
+    def __init__(self, number: int, host: _Host, seq: int, ends_ns: int) -> None:
+        self.number, self.host, self.seq, self.ends_ns = number, host, seq, ends_ns
         self.answered = False
+        self.error: Answer | None = None
+        """The newest one."""
 
 
 class Conversation:
-    """Echo requests to some hosts over one prober, of which only the totals of each host are wanted.
+    """Echo requests to some hosts over one prober, and the totals of each host.
 
     ``destinations`` are socket addresses, to each of which ``count`` requests are sent (None: without end),
     in rounds ``interval`` seconds apart. The requests of a round are spread, up to a millisecond apart. Lost
@@ -70,8 +76,8 @@ class Conversation:
     A request is received if a reply to it came within ``timeout`` seconds, however late that is read; a
     further reply in that time is a duplicate. An ICMP error ends no wait. What the system refuses to send is
     not sent; a full send queue or neighbour table is waited for, 30 s at most, and without limit for a free
-    sequence number. No other code uses the prober meanwhile, and one thread at a time the conversation.
-    Raises InvalidArgument.
+    sequence number. With ``keeps_ends``, it keeps the end of each request, for ``ends``. No other code uses
+    the prober meanwhile, and one thread at a time the conversation. Raises InvalidArgument.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class Conversation:
         count: int | None = 4,
         interval: float = 1.0,
         timeout: float = 1.0,
+        keeps_ends: bool = False,
     ) -> None:
         check_engine(prober.engine)
         check_plan(count, interval, timeout)
@@ -91,7 +98,7 @@ class Conversation:
             identity(prober.family, each.to)
         self._ready = poll()
         self._ready.register(prober, POLLIN)
-        self._count, self._timeout = count, timeout
+        self._count, self._timeout, self._keeps_ends = count, timeout, keeps_ends
         self._interval_ns, self._timeout_ns = int(interval * NANOSECOND), int(timeout * NANOSECOND)
         self._apart_ns = min(_SPREAD_NS, self._interval_ns // max(1, len(self._hosts)))
         self._turn_ns = min(_TURN_NS, self._interval_ns // 10)
@@ -134,13 +141,20 @@ class Conversation:
 
     def totals(self, index: int) -> Totals:
         """The totals of a host. Raises IndexError."""
-        if not 0 <= index < len(self._hosts):
-            raise IndexError(f"host {index}: there are {len(self._hosts)}")
-        host = self._hosts[index]
+        host = self._host_at(index)
         return Totals(
             *(host.sent, host.not_sent, host.received.count, host.lost, host.duplicates),
             *(host.refused, host.error, host.received.times()),
         )
+
+    def ends(self, index: int) -> list[End]:
+        """The ends of the requests to a host, in their order, and its duplicates. Raises IndexError."""
+        return [*self._host_at(index).ends]
+
+    def _host_at(self, index: int) -> _Host:
+        if not 0 <= index < len(self._hosts):
+            raise IndexError(f"host {index}: there are {len(self._hosts)}")
+        return self._hosts[index]
 
     def _take_answers(self) -> None:
         for _ in range(_READS):
@@ -154,18 +168,24 @@ class Conversation:
         if request is None:
             return
         host = request.host
-        in_time = answer.rtt_ns <= self._timeout_ns
         if answer.error is not None:
+            request.error = answer
             if request.number == host.newest:
                 host.error = answer
-        elif not in_time:
             return
-        elif request.answered:
+        if answer.rtt_ns > self._timeout_ns:
+            return
+        self._keep(host, End(request.seq, 0, answer, request.answered))
+        if request.answered:
             host.duplicates += 1
         else:
             request.answered = True
             self._awaited -= 1
             host.received.add(answer.rtt_ns / 1e6)
+
+    def _keep(self, host: _Host, end: End) -> None:
+        if self._keeps_ends:
+            host.ends.append(end)
 
     def _give_up(self, now_ns: int) -> None:
         """End the requests whose timeout ended before this time; what had arrived by then has been read."""
@@ -175,6 +195,7 @@ class Conversation:
             if not request.answered:
                 self._awaited -= 1
                 request.host.lost += 1
+                self._keep(request.host, End(request.seq, 0, request.error, duplicate=False))
 
     def _scheduled_ns(self) -> int:
         """When the next request is scheduled: in a flood, only as replies come back."""
@@ -213,11 +234,13 @@ class Conversation:
         host.newest, host.refused, host.error = self._sent, refused, None
         if refused:
             host.not_sent += 1
+            self._keep(host, End(self._round, refused, None, duplicate=False))
         else:
             host.sent += 1
             self._short_since_ns = 0
             self._awaited += 1
-            request = self._requests[self._sent] = _Request(self._sent, host, now_ns + self._timeout_ns)
+            request = _Request(self._sent, host, self._round, now_ns + self._timeout_ns)
+            self._requests[self._sent] = request
             self._line.append(request)
         self._sent += 1
         self._advance()
