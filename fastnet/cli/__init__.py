@@ -7,10 +7,12 @@ that does not read, to argparse's. One with ``RUNS_COMMAND = True`` gets the wor
 a ``parser.usage``, which argparse would otherwise lay out before each run.
 """
 
+import _thread
 import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -80,10 +82,15 @@ def interrupt_again(lost: Any) -> None:
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
         return
-    import threading  # only here: it is rare
+    try:
+        _thread.start_new_thread(_interrupt_soon, (_thread.get_ident(),))
+    except KeyboardInterrupt:  # it has come before this returned, and would be lost again
+        interrupt_again(lost)
 
-    main_thread = threading.main_thread().ident
-    threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+
+def _interrupt_soon(main_thread: int) -> None:
+    time.sleep(_AGAIN_SECONDS)
+    signal.pthread_kill(main_thread, signal.SIGINT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

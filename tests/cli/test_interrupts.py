@@ -85,6 +85,19 @@ def test_an_interrupt_that_python_lost_comes_again(python: Callable[..., Any], l
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "lost\n130 True\n", "")
 
 
+def test_one_that_comes_again_too_early_is_not_lost_either(python: Callable[..., Any]) -> None:
+    slow = """
+import _thread, time
+def start_slowly(*given, start=_thread.start_new_thread):
+    _thread.start_new_thread = start
+    start(*given)
+    time.sleep(30)
+_thread.start_new_thread = start_slowly
+"""
+    ran = python("-c", slow + LOST.format(lose="Interrupting()"))
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "lost\n130 True\n", "")
+
+
 def test_other_lost_exceptions_are_told(python: Callable[..., Any]) -> None:
     lose = "Finalized.__del__ = lambda _: 1 / 0; Finalized(); os.kill(os.getpid(), signal.SIGINT)"
     ran = python("-c", LOST.format(lose=lose))
