@@ -105,6 +105,9 @@ class Resolved(NamedTuple):
     @property
     def host(self) -> str:
         """The numeric address, with its scope if it has one (``fe80::1%eth0``)."""
+        if self.family == socket.AF_INET:
+            host: str = self.address[0]
+            return host  # which has no other form
         return host_by_system(self.address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
 
     def as_dict(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ PENDING, SILENT, UNREACHABLE, ALIVE, DECIDED = range(5)
 NOT_A_HOST = errno.EDESTADDRREQ
 """The errno of a target that gets no probe: unspecified or multicast, which is not one host's address."""
 
-MULTICAST = {
+MULTICAST: dict[int, tuple[int, int]] = {
     socket.AF_INET: (0xE0000000, 0xEFFFFFFF),
     socket.AF_INET6: (0xFF << 120, (1 << 128) - 1),
 }
@@ -43,7 +43,7 @@ MAX_SECONDS = 1_000_000
 
 def is_host(family: int, number: int) -> bool:
     """Whether an integer address can be one host's: neither unspecified nor multicast."""
-    first, last = MULTICAST[socket.AddressFamily(family)]
+    first, last = MULTICAST[family]
     return number != 0 and not first <= number <= last
 
 

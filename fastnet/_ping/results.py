@@ -8,6 +8,7 @@ from fastnet._results import as_dict, shown, shown_as
 from fastnet._typing import Any, NamedTuple
 
 _MOST_AWAITED = 1 << 16
+_NO_TIMES = (None,) * 8
 
 
 class Reply(NamedTuple):
@@ -164,25 +165,27 @@ def total(
     replies: tuple[Reply, ...] = (),
 ) -> PingResult:
     """The result for a host, its address and engine; ``error`` is why no reply was received."""
-    known, times = totals.received + totals.lost, totals.times
+    sent, not_sent, received, lost, duplicates, _, _, times = totals
+    least, mean, most, deviation, p50, p90, p99, jitter = times or _NO_TIMES
+    known = received + lost
     return PingResult(
         *about,
-        sent=totals.sent,
-        not_sent=totals.not_sent,
-        received=totals.received,
+        sent=sent,
+        not_sent=not_sent,
+        received=received,
         waiting=waiting,
-        duplicates=totals.duplicates,
-        loss_percent=100.0 * totals.lost / known if known else 0.0,
+        duplicates=duplicates,
+        loss_percent=100.0 * lost / known if known else 0.0,
         error=None if times else error,
-        rtt_min_ms=times and times.least,
-        rtt_avg_ms=times and times.mean,
-        rtt_max_ms=times and times.most,
-        rtt_stddev_ms=times and times.deviation,
-        rtt_p50_ms=times and times.p50,
-        rtt_p90_ms=times and times.p90,
-        rtt_p99_ms=times and times.p99,
-        jitter_ms=times and times.jitter,
-        outage_s=(totals.lost + totals.not_sent) * interval,
+        rtt_min_ms=least,
+        rtt_avg_ms=mean,
+        rtt_max_ms=most,
+        rtt_stddev_ms=deviation,
+        rtt_p50_ms=p50,
+        rtt_p90_ms=p90,
+        rtt_p99_ms=p99,
+        jitter_ms=jitter,
+        outage_s=(lost + not_sent) * interval,
         replies=replies,
     )
 

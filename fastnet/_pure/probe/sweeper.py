@@ -248,7 +248,7 @@ class Sweep(Generic[Over]):
     def _pass(self) -> Iterator[tuple[int, int]]:
         """The targets without a probe so far, with their addresses."""
         states = self._states
-        first, last = MULTICAST[socket.AddressFamily(self._channel.family)]
+        first, last = MULTICAST[self._channel.family]
         for target, number in self._targets.in_order():
             if states[target] >= ALIVE:
                 continue
