@@ -4,6 +4,8 @@ A module is loaded on first use: ``fastnet.checksum`` imports the checksum code,
 the pinger, and ``import fastnet`` neither. ``__init__.pyi`` is what type checkers and editors read.
 """
 
+import sys as _sys  # private, as completion of names would offer it
+
 __version__ = "0.2.0"
 
 _MODULES = frozenset(
@@ -57,20 +59,23 @@ __all__ = sorted([*_MODULES, *_HOME])
 
 
 def __getattr__(name: str) -> object:
-    import sys  # here, as completion of names would offer it
     from importlib import import_module  # only here: needed on first use only
 
     if name not in _MODULES and name not in _HOME:
         raise AttributeError(f"module 'fastnet' has no attribute {name!r}")
-    if sys.platform != "linux" and _HOME.get(name, name) not in _PORTABLE:
-        from fastnet.errors import SystemUnsupported
-
-        raise SystemUnsupported(f"fastnet.{name} needs Linux; this system is {sys.platform}")
     if name in _MODULES:
         return import_module(f"fastnet.{name}")
+    if _sys.platform != "linux" and _HOME[name] not in _PORTABLE:
+        raise _elsewhere.needs_linux(f"fastnet.{name}")
     value = globals()[name] = getattr(import_module(f"fastnet.{_HOME[name]}"), name)
     return value
 
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+if _sys.platform != "linux":
+    from fastnet import _elsewhere
+
+    _elsewhere.refuse(f"fastnet.{name}" for name in _MODULES - _PORTABLE)

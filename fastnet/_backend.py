@@ -11,7 +11,7 @@ from types import ModuleType
 
 from fastnet._contract.values import quoted
 from fastnet._typing import TYPE_CHECKING
-from fastnet.errors import ImplementationMissing, InvalidArgument, SystemUnsupported
+from fastnet.errors import ImplementationMissing, InvalidArgument
 
 if TYPE_CHECKING:
     # The pure twin is typed, and the native one has the same types.
@@ -97,6 +97,8 @@ def __getattr__(topic: str) -> ModuleType:
     if topic not in TOPICS:
         raise AttributeError(f"module 'fastnet._backend' has no attribute {topic!r}")
     if sys.platform != "linux" and topic not in PORTABLE:
-        raise SystemUnsupported(f"fastnet's {topic} needs Linux; this system is {sys.platform}")
+        from fastnet._elsewhere import needs_linux  # only here: never on Linux
+
+        raise needs_linux(f"fastnet's {topic}")
     module = globals()[topic] = import_module(f"fastnet._{implementation(topic)}.{topic}")
     return module

@@ -6,12 +6,13 @@ Also ``unix:/path`` and ``unix:@abstract``, and, to listen on, ``systemd:NAME``.
 import errno
 import os
 import socket
+import sys
 from contextlib import ExitStack, suppress
 
 from fastnet._limits import Host, bounded, check_family, check_flag, check_text, check_type, host_text, quoted
 from fastnet._results import as_dict, shown
-from fastnet._system import unix as _unix
 from fastnet._system.names import host_by_system
+from fastnet._system.unix_address import unix_address
 from fastnet._typing import Any, NamedTuple, TypeAlias
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved, NotPermitted
 
@@ -253,7 +254,7 @@ def parse_unix(path: str) -> UnixEndpoint:
     """Parse a path, or ``@`` and an abstract name. Raises InvalidArgument for an invalid one."""
     if path in ("", "@"):
         raise InvalidArgument(f"'unix:{path}': expected unix:/path or unix:@name")
-    _unix.unix_address(path)
+    unix_address(path)
     return UnixEndpoint(path)
 
 
@@ -400,10 +401,14 @@ def listen(
     ``localhost`` and ``*`` listen on both families, or on the only one that this machine has. With the type
     ``SOCK_DGRAM`` they are UDP sockets. With ``reuse_port``, other programs of the same user that also set
     SO_REUSEPORT (socket(7)) may listen on the same port. Raises NameNotResolved, AddressInUse, NotPermitted
-    for a privileged port, or OSError.
+    for a privileged port, OSError, or SystemUnsupported for ``reuse_port`` on Windows.
     """
     check_type("endpoint", endpoint, Endpoint, "an Endpoint")
     check_flag("reuse_port", reuse_port)
+    if reuse_port and sys.platform == "win32":
+        from fastnet._elsewhere import needs_linux  # only here: never on Linux
+
+        raise needs_linux("reuse_port")
     addresses = resolve(endpoint.host, endpoint.port, family=family, type=type, passive=True)
     tries = 1 if endpoint.port else _FREE_PORT_TRIES
     while True:
@@ -455,7 +460,8 @@ def _listen(addresses: list[Resolved], type: int, reuse_port: bool) -> list[sock
 def _listener(resolved: Resolved, port: int, type: int, reuse_port: bool) -> socket.socket:
     sock = socket.socket(resolved.family, type)
     try:
-        if type == socket.SOCK_STREAM:  # For datagrams it would let other sockets use the port.
+        # For datagrams, and on Windows, it would let other sockets use the port.
+        if type == socket.SOCK_STREAM and sys.platform != "win32":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -22,14 +22,16 @@ from fastnet.cli import exits
 from fastnet.cli.commands import COMMANDS, PORTABLE
 from fastnet.cli.output import prepare_streams, remark
 from fastnet.cli.quick_parser import Arguments, Parser, Unusual
-from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, SystemUnsupported, WaitTimeout
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
 
 _AGAIN_SECONDS = 0.01
 
 
 def run_command(name: str, words: Sequence[str]) -> int:
     if sys.platform != "linux" and name not in PORTABLE:
-        raise SystemUnsupported(f"this command needs Linux; this system is {sys.platform}")
+        from fastnet._elsewhere import needs_linux  # only here: never on Linux
+
+        raise needs_linux("this command")
     module = import_module(f"fastnet.cli.{name}")
     command = None
     if getattr(module, "RUNS_COMMAND", False) and "--" in words:
@@ -102,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             if quiet:
-                sys.unraisablehook = interrupt_again
+                if hasattr(signal, "pthread_kill"):  # Windows has not
+                    sys.unraisablehook = interrupt_again
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             if not name:
                 from fastnet.cli.full_parser import command_in  # only here: it loads argparse
