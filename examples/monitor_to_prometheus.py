@@ -2,9 +2,10 @@
 
     python monitor_to_prometheus.py /var/lib/node_exporter/ping.prom 60 10.0.0.1 10.0.0.2 ...
 
-The file is written whole and then renamed, so that a reader never sees a part of it.
+The file is written whole and then renamed, so that a reader never sees a part of it. Interval 0 is one round.
 """
 
+import argparse
 import os
 import sys
 import time
@@ -31,14 +32,30 @@ def write_whole(path: str, text: str) -> None:
     os.replace(f"{path}.new", path)
 
 
-def main() -> None:
-    path, interval, hosts = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
+def monitor(path: str, interval: float, hosts: Sequence[str]) -> None:
     with fastnet.Pinger() as pinger:
         while True:
+            next_round = time.monotonic() + interval
             write_whole(path, text_of(pinger.multiping(hosts, count=2, interval=0.2)))
             if not interval:
                 break
-            time.sleep(interval)
+            time.sleep(max(0, next_round - time.monotonic()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Ping hosts, and write their state for Prometheus.")
+    parser.add_argument("path", help="file to write, *.prom in node_exporter's textfile directory")
+    parser.add_argument("interval", type=float, help="seconds from one round to the next; 0: one round")
+    parser.add_argument("hosts", nargs="+", metavar="host")
+    args = parser.parse_args()
+    if not 0 <= args.interval <= 86400:
+        parser.error(f"interval {args.interval}: expected seconds, 0 to 86400")
+    try:
+        monitor(args.path, args.interval, args.hosts)
+    except (fastnet.FastnetError, OSError) as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 python ping_many_async.py 127.0.0.1 127.0.0.2
 """
 
+import argparse
 import asyncio
 import sys
 
-import fastnet
-from fastnet import aio
+from fastnet import FastnetError, aio
 
 
 async def examine(host: str) -> str:
@@ -15,14 +15,26 @@ async def examine(host: str) -> str:
     if result.alive:
         return f"{host}: {result.rtt_avg_ms:.3f} ms"
     trace = await aio.trace(host, timeout=0.5)
-    return f"{host}: silent; the last router that answers is hop {len(trace.hops)}"
+    answering = [hop.ttl for hop in trace.hops if hop.responders]
+    return f"{host}: silent; its path is known up to hop {max(answering, default=0)}"
 
 
-async def main(hosts: list[str]) -> None:
+async def examine_all(hosts: list[str]) -> None:
     for line in asyncio.as_completed(map(examine, hosts)):
-        print(await line)
+        print(await line, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Ping hosts, and trace those that are silent.")
+    parser.add_argument("hosts", nargs="+", metavar="host")
+    args = parser.parse_args()
+    try:
+        asyncio.run(examine_all(args.hosts))
+    except FastnetError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
-    assert fastnet.implementation() in ("native", "pure")
+    main()

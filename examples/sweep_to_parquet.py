@@ -1,31 +1,47 @@
-"""Sweep a network, and keep the verdicts as a Parquet file, without an object for each address.
+"""Sweep networks, and write the verdicts to a Parquet file, some thousands at a time.
 
-    python sweep_to_parquet.py 10.0.0.0/16 verdicts.parquet
+    python sweep_to_parquet.py verdicts.parquet 10.0.0.0/16
 
-Needs pyarrow.
+Needs pyarrow, and the rights for a sweep (docs/deploy.md).
 """
 
+import argparse
 import sys
 
-import pyarrow as pa
-import pyarrow.parquet
-
 import fastnet
-from fastnet.targets import Targets
+
+try:
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+except ModuleNotFoundError:
+    sys.exit("the Python package pyarrow is missing: pip install pyarrow")
+
+SCHEMA = pyarrow.schema(
+    {"address": "string", "state": "string", "rtt_ms": "float32", "reason": "string", "mac": "string"}.items()
+)
+ROWS = 1 << 16
+
+
+def write(path: str, result: fastnet.SweepResult) -> None:
+    with ParquetWriter(path, SCHEMA) as writer:
+        for begin in range(0, len(result), ROWS):
+            rows = [verdict.as_dict() for verdict in result[begin : begin + ROWS]]
+            writer.write_batch(pyarrow.RecordBatch.from_pylist(rows, SCHEMA))
 
 
 def main() -> None:
-    targets, path = Targets(sys.argv[1]), sys.argv[2]
-    result = fastnet.sweep(targets, timeout=0.5)
-    table = pa.table(
-        {
-            "address": pa.array(map(str, targets)),
-            "state": pa.array([verdict.state for verdict in result]),
-            "rtt_ms": pa.array(result.rtts_ms, type=pa.float32(), mask=None),
-        }
-    )
-    pyarrow.parquet.write_table(table, path)
-    print(f"{result.counts.alive} of {len(targets)} are alive")
+    parser = argparse.ArgumentParser(description="Sweep networks, and write the verdicts to a Parquet file.")
+    parser.add_argument("path", help="file to write")
+    parser.add_argument("targets", nargs="+", metavar="target", help="address, prefix, range or name")
+    args = parser.parse_args()
+    try:
+        result = fastnet.sweep(args.targets, timeout=0.5)
+        write(args.path, result)
+    except (fastnet.FastnetError, OSError) as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print(f"{result.counts.alive} of {len(result)} are alive")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,27 @@
 python wait_for_services.py localhost:5432 http://localhost:8000/health
 """
 
+import argparse
 import sys
 
 import fastnet
-from fastnet.errors import WaitTimeout
+from fastnet.errors import InvalidArgument, WaitTimeout
 
-try:
-    for ready in fastnet.wait_all(sys.argv[1:], timeout=30):
-        print(f"{ready.target} after {ready.attempts} attempts")
-except WaitTimeout as error:
-    sys.exit(str(error))
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Wait until services are ready, 30 seconds at most.")
+    parser.add_argument("services", nargs="+", metavar="service", help="HOST:PORT or http://HOST[:PORT]/path")
+    args = parser.parse_args()
+    try:
+        for ready in fastnet.wait_all(args.services, timeout=30):
+            print(f"{ready.target} after {ready.attempts} attempts")
+    except InvalidArgument as error:
+        parser.error(str(error))
+    except WaitTimeout as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

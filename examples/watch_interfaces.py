@@ -1,22 +1,34 @@
-"""Print what changes on the network interfaces, until a given number of events.
+"""Print what changes on the network interfaces: their state, and then a number of events.
 
 python watch_interfaces.py 10
 """
 
+import argparse
 import asyncio
 import sys
 
-import fastnet
+from fastnet import FastnetError, aio
 
 
-async def main() -> None:
-    left = int(sys.argv[1])
-    async for event in fastnet.aio.watch():
+async def watch(count: int) -> None:
+    async for event in aio.watch():
         print(event, flush=True)
-        left -= 1
-        if left < 0:  # the first is the state at the beginning
+        count -= 1
+        if count < 0:  # the first is the state at the beginning
             break
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print what changes on the network interfaces.")
+    parser.add_argument("count", type=int, help="number of events")
+    args = parser.parse_args()
+    try:
+        asyncio.run(watch(args.count))
+    except (FastnetError, OSError) as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import runpy
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,20 @@ from environment import COMMAND_TIMEOUT, ROOT, Run
 from namespaces import MakeNamespace
 
 EXAMPLES = ROOT / "examples"
+PROGRAMS = sorted({path.name for path in EXAMPLES.glob("*.py")} - {"forwarder_in_pytest.py"})
+"""All but the one that pytest runs."""
+NOT_THERE = "/nosuch/file"
+WRONG: dict[str, list[list[str]]] = {
+    "echo_latency.py": [[], ["x"], ["0"]],
+    "monitor_to_prometheus.py": [[], *([NOT_THERE, each, "127.0.0.1"] for each in ("x", "-1", "nan", "0"))],
+    "ping_many_async.py": [[], ["no.invalid"]],
+    "read_packets.py": [["x"]],
+    "replace_netifaces.py": [["x"]],
+    "sweep_to_parquet.py": [[], [NOT_THERE], [NOT_THERE, "10.0.0.0/33"], [NOT_THERE, "127.0.0.1"]],
+    "unix_service.py": [[], [NOT_THERE, "x"], [NOT_THERE, "ask"], [NOT_THERE, "serve"]],
+    "wait_for_services.py": [[], ["localhost"]],
+    "watch_interfaces.py": [[], ["x"]],
+}
 
 
 @pytest.fixture
@@ -32,8 +50,73 @@ def test_there_is_a_test_of_each() -> None:
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in text] == []
 
 
-def test_monitor_to_prometheus(example, tmp_path: Path, root: None) -> None:
-    parser = pytest.importorskip("prometheus_client.parser")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help(python: Run, reference, name: str) -> None:
+    reference("pyarrow")
+    ran = python(str(EXAMPLES / name), "--help")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith(f"usage: {name} ")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [(name, words) for name in PROGRAMS for words in WRONG[name]], ids=str
+)
+def test_wrong_arguments(python: Run, reference, root: None, name: str, words: list[str]) -> None:
+    reference("pyarrow")
+    ran = python(str(EXAMPLES / name), *words)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(f"usage: {name} ")
+    assert ran.stderr.splitlines()[-1].startswith(f"{name}: error: ")
+    assert "Traceback" not in ran.stderr
+
+
+@contextmanager
+def interrupted(code: int, name: str, *words: object) -> Iterator[subprocess.Popen[str]]:
+    """A running example; Ctrl-C then ends it with this code and without a word."""
+    command = [sys.executable, EXAMPLES / name, *map(str, words)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as running:
+        try:
+            yield running
+            running.send_signal(signal.SIGINT)
+            assert running.communicate(timeout=COMMAND_TIMEOUT)[1] == ""
+            assert running.returncode == code
+        finally:
+            running.kill()
+
+
+def test_an_interrupted_monitor(tmp_path: Path, root: None) -> None:
+    path = tmp_path / "ping.prom"
+    with interrupted(130, "monitor_to_prometheus.py", path, 60, "127.0.0.1") as running:
+        while not path.exists():
+            assert running.poll() is None
+            time.sleep(0.01)
+
+
+def test_an_interrupted_watch() -> None:
+    with interrupted(130, "watch_interfaces.py", 10) as running:
+        assert running.stdout
+        assert "WatchState" in running.stdout.readline()
+
+
+def test_an_interrupted_wait() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with interrupted(130, "wait_for_services.py", place):
+            listener.accept()[0].close()
+
+
+def test_an_interrupted_service(tmp_path: Path) -> None:
+    path = tmp_path / "service"
+    with interrupted(0, "unix_service.py", path, "serve") as running:
+        assert running.stdout
+        running.stdout.readline()
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_monitor_to_prometheus(example, reference, tmp_path: Path, root: None) -> None:
+    parser = reference("prometheus_client.parser")
     path = tmp_path / "ping.prom"
     example("monitor_to_prometheus.py", path, 0, "127.0.0.1", "127.0.0.2")
     samples = [
@@ -57,10 +140,22 @@ def test_replace_netifaces(example) -> None:
 def test_sweep_to_parquet(example, reference, tmp_path: Path, root: None) -> None:
     pyarrow = reference("pyarrow.parquet")
     path = tmp_path / "verdicts.parquet"
-    assert example("sweep_to_parquet.py", "127.0.0.0/28", path) == "16 of 16 are alive\n"
-    table = pyarrow.read_table(path)
-    assert table.num_rows == 16
-    assert set(table["state"].to_pylist()) == {"alive"}
+    printed = example("sweep_to_parquet.py", path, "127.0.0.0/28", "no.invalid")
+    assert printed == "16 of 17 are alive\n"
+    *alive, unresolved = pyarrow.read_table(path).to_pylist()
+    assert [(row["address"], row["state"]) for row in alive] == [(f"127.0.0.{n}", "alive") for n in range(16)]
+    assert all(row["rtt_ms"] > 0 and row["reason"] is None for row in alive)
+    assert (unresolved["address"], unresolved["state"]) == ("no.invalid", "not probed")
+    assert unresolved["rtt_ms"] is None
+    assert unresolved["reason"]
+
+
+def test_sweep_to_parquet_without_pyarrow(python: Run, tmp_path: Path) -> None:
+    text = "raise ModuleNotFoundError(\"No module named 'pyarrow'\", name='pyarrow')"
+    (tmp_path / "pyarrow.py").write_text(text)
+    ran = python(str(EXAMPLES / "sweep_to_parquet.py"), env={"PYTHONPATH": str(tmp_path)})
+    line = "the Python package pyarrow is missing: pip install pyarrow\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", line)
 
 
 def test_unix_service(example, tmp_path: Path) -> None:
@@ -70,12 +165,17 @@ def test_unix_service(example, tmp_path: Path) -> None:
         assert server.stdin
         assert server.stdout
         try:
-            assert server.stdout.readline() == "serving until Enter\n"
+            assert server.stdout.readline() == "serving until Enter or Ctrl-C\n"
             assert example("unix_service.py", path, "ask").endswith(" asked 'who am I?'\n")
             server.stdin.close()
             assert server.wait(COMMAND_TIMEOUT) == 0
         finally:
             server.kill()
+
+
+def test_a_user_without_a_name_is_a_number() -> None:
+    example = runpy.run_path(str(EXAMPLES / "unix_service.py"))
+    assert [example["user_name"](uid) for uid in (0, 4_000_000_000)] == ["root", "4000000000"]
 
 
 def test_wait_for_services(example) -> None:
