@@ -93,6 +93,8 @@ HABITS: dict[str, tuple[Habit, ...]] = {
             ("-s", "(always so)"),
             ("-v", "(fastnet --version)"),
             ("--iface NAME", "-I NAME"),
+            ("--ipv4", "-4"),
+            ("--ipv6", "-6"),
             ("--reachable N", "-x N"),
             ("--retry N", "-r N"),
             ("--squiet 10", "-Q 10s"),
