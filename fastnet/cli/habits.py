@@ -245,6 +245,12 @@ def hint(command: str, message: str, words: Sequence[str]) -> str:
     return "".join(map(_in_words, rows))
 
 
+def address_hint(command: str, address: str) -> str:
+    """The lines with an address of this kind, as socat's ``TCP-LISTEN:80,fork``; empty if there are none."""
+    kind = f"{address.partition(':')[0].upper()}:"
+    return "".join(_in_words(each) for each in HABITS.get(command, ()) if each.theirs.startswith(kind))
+
+
 def _is_named(habit: Habit, named: set[str]) -> bool:
     """Whether its option is among the words, also one of a single dash with its value in the same word."""
     option = habit.option

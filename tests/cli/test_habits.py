@@ -94,3 +94,24 @@ def test_an_error_names_the_line_that_fits(fastnet: Run, words: str, hints: str)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.endswith(f"{hints} (see fastnet {words.split()[0]} --help)\n")
     assert ran.stderr.count("; ") == hints.count("; ")
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("addresses", "hints"),
+    [
+        (
+            "UDP-LISTEN:53,fork UDP:127.0.0.1:53",
+            "; socat's `UDP-LISTEN:53,fork UDP:HOST:53`: `--udp '*:53' HOST:53` here",
+        ),
+        (
+            "unix-listen:/x,fork TCP:127.0.0.1:80",
+            "; socat's `UNIX-LISTEN:PATH,fork TCP:HOST:80`: `unix:PATH HOST:80` here",
+        ),
+    ],
+)
+def test_addresses_of_socat(fastnet: Run, addresses: str, hints: str, dry: tuple[str, ...]) -> None:
+    listen = addresses.split()[0]
+    ran = fastnet("forward", *addresses.split(), *dry)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == f"fastnet forward: {listen}: expected [HOST:]PORT{hints}\n"

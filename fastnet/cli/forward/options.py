@@ -85,6 +85,7 @@ def given_rules(args: Arguments) -> list[Rule]:
     if args.rules is None:
         if not all(places):
             raise InvalidArgument("expected LISTEN and UPSTREAM, or -f FILE")
+        _refuse_socat(args.listen)
         return [Rule(*places, **options)]
     if any(places):
         raise InvalidArgument(f"LISTEN and UPSTREAM belong in {args.rules}: expected -f FILE without them")
@@ -92,6 +93,15 @@ def given_rules(args: Arguments) -> list[Rule]:
         raise InvalidArgument(f"{next(iter(options))} belongs in {args.rules}: expected -f FILE without it")
     check_files(args, () if args.log == STDOUT else ("log",), read=("rules",))
     return load_rules(args.rules)
+
+
+def _refuse_socat(listen: str) -> None:
+    """Raises InvalidArgument for an address of socat, with the lines of the table that have such a one."""
+    if "-LISTEN:" in listen.upper():
+        from fastnet.cli.habits import address_hint  # only here: rarely needed
+
+        if hints := address_hint("forward", listen):
+            raise InvalidArgument(f"{listen}: expected [HOST:]PORT{hints}")
 
 
 def _add_rule(group: Any) -> None:
