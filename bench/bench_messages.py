@@ -20,7 +20,7 @@ PACE = Quantity("MB/s", more_is_better=True)
 TIMES = Quantity("x")
 KIB = 1 << 10
 SIZES = {
-    **{f"{number} KiB": number * KIB for number in (1, 16, 64, 256)},
+    **{f"{number} KiB": number * KIB for number in (1, 16, 64, 128, 256)},
     **{f"{number} MiB": number * KIB**2 for number in (1, 4, 16, 128)},
     "1 GiB": KIB**3,
     "a mix": 0,

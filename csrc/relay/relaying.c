@@ -3,6 +3,8 @@
 
 /* A shorter read doesn't count as a part of a large transfer. */
 #define LARGE_PIECE 16384
+/* Messages below this size are copied: splicing them takes more CPU time, of the relay and of its peers. */
+#define SHORT_MESSAGE 131072
 /* Bytes without an answer after which a stream is bulk. Lower in checked builds: a fuzzer's streams are short. */
 #ifndef FN_BULK_AFTER
 #define FN_BULK_AFTER 2097152
@@ -34,16 +36,13 @@ static bool may_read(struct fn_connection *connection, struct fn_side *from)
            !fn_http_held(connection->extra->http);
 }
 
-/*
- * Whether a side that sends only small pieces has sent one while the other side is silent, after a message of less than
- * FN_SPLICE_AFTER. Such messages are copied: splicing them takes more CPU time, of the relay and of its peers.
- */
+/* Whether a side that sends only small pieces has sent one while the other side is silent, after a short message. */
 static bool follows_short_message(struct fn_side *from, size_t n)
 {
     const struct fn_side *const to = fn_peer(from);
 
     return n < LARGE_PIECE && from->large < LARGE_PIECE && !to->readable && to->streak > 0 &&
-           to->streak < FN_SPLICE_AFTER;
+           to->streak < SHORT_MESSAGE;
 }
 
 /*
