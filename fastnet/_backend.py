@@ -32,9 +32,19 @@ TOPICS = frozenset(
 )
 PORTABLE = frozenset({"checksum", "http_head", "packet", "permute"})
 """The topics that need no Linux."""
+REQUESTED = "FASTNET_IMPL=pure"
+REBUILD = "pip install --force-reinstall --no-cache-dir --no-binary fastnet-toolkit fastnet-toolkit"
+"""Builds the C in place of an installed wheel, or of a pure one that pip has kept."""
 
 _failure: str | None = None
 """The reason if native could not be loaded."""
+
+
+def how_native() -> str:
+    """How to get the native implementation where it is missing."""
+    if sys.platform != "linux":
+        return "native needs Linux"
+    return f"with a C compiler and Python's headers, `FASTNET_BUILD=native {REBUILD}` builds native"
 
 
 def _choose() -> str:
@@ -52,8 +62,7 @@ def _choose() -> str:
         _failure = str(error)
         if wanted == "native":
             raise ImplementationMissing(
-                f"FASTNET_IMPL=native, but there is no native implementation here ({error}): "
-                "reinstall with a C compiler present and FASTNET_BUILD=native"
+                f"FASTNET_IMPL=native, but there is no native implementation here ({error}): {how_native()}"
             ) from error
         return "pure"
     return "native"
@@ -79,11 +88,11 @@ def pure(topic: str) -> ModuleType:
 
 
 def why_pure() -> str | None:
-    """The reason if pure runs: requested, now or by the build, or native was not built or does not load."""
+    """The reason if pure runs: requested, built without C, or native did not build or does not load."""
     if _chosen == "native":
         return None
     if _failure is None:
-        return "FASTNET_IMPL=pure"
+        return REQUESTED
     try:
         with open(
             os.path.join(os.path.dirname(__file__), "_native", "why_pure.txt"), encoding="utf-8"

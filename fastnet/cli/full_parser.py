@@ -108,9 +108,11 @@ class Version(argparse.Action):
     """``--version``: the version, and which implementation runs (looked up only for this option)."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from fastnet._backend import implementation, why_pure
+        from fastnet._backend import REQUESTED, how_native, implementation, why_pure
 
         reason = why_pure()
+        if reason and reason != REQUESTED:
+            reason += f"; {how_native()}"
         print_line(f"fastnet {fastnet.__version__} {implementation()}" + (f" ({reason})" if reason else ""))
         parser.exit()
 

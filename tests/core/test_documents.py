@@ -17,6 +17,7 @@ from environment import ROOT, Run
 from namespaces import Namespace
 from records import KINDS, parse
 
+from fastnet._backend import how_native
 from fastnet.cli import COMMANDS
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -135,6 +136,11 @@ def test_the_example_of_the_readme_runs(root: None) -> None:
     for line, value, remark in told:
         if not remark.startswith("the "):
             assert repr(value) == remark.split(" (")[0], line
+
+
+def test_the_readme_has_the_command_that_builds_native() -> None:
+    (command,) = re.findall("`(.+)`", how_native())
+    assert f"    {command}\n" in (ROOT / "README.md").read_text()
 
 
 def test_each_kind_of_record_has_an_example() -> None:
