@@ -15,6 +15,7 @@ from textwrap import shorten
 from typing import Any
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
@@ -98,6 +99,13 @@ class BuildAllOrNothing(build_ext):
             self.drop_extensions(in_tree)
             write_why_pure("." if in_tree else self.build_lib, shorten(f"native did not build: {error}", 120))
 
+    def build_extensions(self) -> None:
+        """With no folder for the loader to search that is not asked for: pyenv's Pythons add their own."""
+        asked = os.environ.get("LDFLAGS", "").split()
+        linker = self.compiler.linker_so
+        self.compiler.linker_so = [word for word in linker if "-rpath" not in word or word in asked]
+        super().build_extensions()
+
     def build_extension(self, extension: Extension) -> None:
         """With objects of its own: side by side, two that have a C file in common would write one object."""
         own = copy(self)
@@ -137,13 +145,23 @@ class SameBytes(sdist):
         return path
 
 
+class SameModes(bdist_wheel):
+    """Makes the same wheel whatever the umask."""
+
+    def write_wheelfile(self, *arguments: Any, **named: Any) -> None:
+        """The last file before the archive is made."""
+        super().write_wheelfile(*arguments, **named)
+        for path in Path(self.bdist_dir).rglob("*"):
+            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+
 class BuildPython(build_py):
     """Notes that a build without extensions was asked for."""
 
     def run(self) -> None:
         super().run()
         if build_mode() == "pure":
-            write_why_pure("." if self.editable_mode else self.build_lib, "built with FASTNET_BUILD=pure")
+            write_why_pure("." if self.editable_mode else self.build_lib, "built without C, for every system")
 
 
 def manuals() -> list[tuple[str, list[str]]]:
@@ -196,5 +214,10 @@ setup(
     project_urls=urls(),
     data_files=manuals(),
     ext_modules=[] if build_mode() == "pure" else cythonized(),
-    cmdclass={"build_ext": BuildAllOrNothing, "build_py": BuildPython, "sdist": SameBytes},
+    cmdclass={
+        "bdist_wheel": SameModes,
+        "build_ext": BuildAllOrNothing,
+        "build_py": BuildPython,
+        "sdist": SameBytes,
+    },
 )
