@@ -43,6 +43,7 @@ SOURCE_TESTS = [
     "core/test_deploy.py",
     "core/test_documents.py",
     "core/test_manuals.py",
+    "core/test_release.py",
     "core/test_structure.py",
     "core/test_style.py",
 ]
@@ -184,6 +185,15 @@ def fastnet(python: Run) -> Run:
         return ran
 
     return run
+
+
+@pytest.fixture(scope="session")
+def unshare(root: None, peer: Callable[[str], str]) -> str:
+    """The program unshare(1), where namespaces may be made."""
+    path = peer("unshare")
+    if subprocess.run([path, "--net", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        absent("the privilege to make a namespace")
+    return path
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 The test module names its topic: ``TOPIC = "checksum"``.
 """
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import Any
 
 import packet_recipes as recipes
 import pytest
+from environment import absent
 from relays import Relay, Service, running
 
 IMPLEMENTATIONS = [
@@ -36,6 +38,15 @@ def twins(request: pytest.FixtureRequest) -> tuple[ModuleType, ModuleType]:
     if "native" not in IMPLEMENTATIONS:
         pytest.skip("the native implementation is not installed: there is nothing to compare")
     return tuple(import_module(f"fastnet._{name}.{request.module.TOPIC}") for name in ("native", "pure"))  # type: ignore[return-value]
+
+
+@pytest.fixture
+def unprivileged(peer: Callable[[str], str]) -> tuple[str, ...]:
+    """The words that run a command as root without any capability: root's home may have the interpreter."""
+    words = (peer("setpriv"), "--inh-caps=-all", "--bounding-set=-all")
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode != 0:
+        absent("util-linux's setpriv")  # BusyBox has one with fewer options
+    return words
 
 
 @pytest.fixture

@@ -160,16 +160,14 @@ for each in silent:
     script(code, *namespace().prefix)
 
 
-def test_without_proc_nothing_is_kept(
-    script: Callable[..., None], peer: Callable[[str], str], root: None
-) -> None:
+def test_without_proc_nothing_is_kept(script: Callable[..., None], unshare: str) -> None:
     code = """
 import ctypes
 assert ctypes.CDLL(None).umount2(b"/proc", 2) == 0
 core.kept()["answer"] = 1
 assert core.kept() == {}
 """
-    script(code, peer("unshare"), "--mount", "--net")
+    script(code, unshare, "--mount", "--net")
 
 
 def test_without_a_descriptor_nothing_is_kept(script: Callable[..., None]) -> None:

@@ -376,7 +376,7 @@ def script(core: ModuleType, python: Callable[..., Any]) -> Callable[..., str]:
     return run
 
 
-def test_a_forked_child(script: Callable[..., str], root: None) -> None:
+def test_a_forked_child(script: Callable[..., str], unshare: str) -> None:
     code = """
 assert core.get_ip_address("lo") == "127.0.0.1"
 before = len(os.listdir("/proc/self/fd"))

@@ -27,8 +27,6 @@ from fastnet.packet import ICMPEcho, IPv4, parse
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
 TOPIC = "probe"
-UNPRIVILEGED = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
-"""No capability at all; still root's files, since the interpreter may lie in root's home."""
 LOOPBACK = {socket.AF_INET: ("127.0.0.1", 0), socket.AF_INET6: ("::1", 0, 0, 0)}
 
 PORT_UNREACHABLE = {socket.AF_INET: (3, 3), socket.AF_INET6: (1, 4)}
@@ -297,13 +295,13 @@ class TestOptions:
             core.Prober(socket.AF_INET, "raw", interface=name)
         assert caught.value.errno == errno.ENODEV
 
-    def test_what_needs_a_privilege_names_it(self, root, core, python):
+    def test_what_needs_a_privilege_names_it(self, root, core, python, unprivileged):
         code = (
             f"from {core.__name__} import Prober\nimport socket\n"
             "Prober(socket.AF_INET, 'udp', interface='lo').close()\n"
             "Prober(socket.AF_INET, 'udp', mark=7)"
         )
-        result = python("-c", code, prefix=UNPRIVILEGED)
+        result = python("-c", code, prefix=unprivileged)
         assert "NotPermitted: [Errno 1] mark 7: needs the capability CAP_NET_ADMIN" in result.stderr
 
     @pytest.mark.parametrize("host", ["10.77.0.2", "fd77::2"])
@@ -365,7 +363,7 @@ class TestUDP:
             service.sendto(data, source)  # no answer: only errors are
             assert [answer.tag for answer in only_answers(prober)] == [0]
 
-    def test_who_may_not_do_anything_else(self, root, core, python):
+    def test_who_may_not_do_anything_else(self, root, core, python, unprivileged):
         code = (
             f"from {core.__name__} import Prober\nimport select, socket\n"
             "prober = Prober(socket.AF_INET6, 'udp')\n"
@@ -373,7 +371,7 @@ class TestUDP:
             "while not (answers := prober.receive()): select.select([prober], [], [], 5)\n"
             "print(answers[0].tag, answers[0].error)"
         )
-        assert python("-c", code, prefix=UNPRIVILEGED).stdout == "5 (1, 4)\n"
+        assert python("-c", code, prefix=unprivileged).stdout == "5 (1, 4)\n"
 
     def test_no_sweep(self, core):
         with (
