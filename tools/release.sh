@@ -11,6 +11,7 @@ port=8043
 index=http://127.0.0.1:$port/simple
 package=fastnet-toolkit
 mapfile -t pythons < <(tools/pythons)
+[ ${#pythons[@]} -gt 0 ] || { echo "no Python 3.11 or newer is at hand" >&2; exit 1; }
 programs=$room/tools/bin
 
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$room"' EXIT
@@ -34,6 +35,7 @@ check_configuration() {
     pip install --quiet --dry-run --ignore-installed --only-binary=:all: --target "$room/none" --group wheel \
         --implementation cp --python-version 3.15 --abi cp315t --platform musllinux_1_2_aarch64
     check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+    check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 }
 
 # refuses COMMAND...: it fails.
