@@ -361,16 +361,19 @@ int fn_conversation_run(struct fn_conversation *conversation, int64_t until)
 {
     for (bool goes_on = true;;) {
         const int64_t now = fn_clock_now(CLOCK_MONOTONIC);
-        const int code = take_answers(conversation);
+        int code = take_answers(conversation);
         if (code < 0)
             return code;
         give_up(conversation, now);
         send_due(conversation, now);
+        const bool is_cut = now >= until || !goes_on;
+        if (is_cut && (code = take_answers(conversation)) < 0) /* which came at once: nobody may run it again */
+            return code;
         if (conversation->failure < 0)
             return conversation->failure;
         if (!has_next(conversation) && !conversation->awaited)
             return 1;
-        if (now >= until || !goes_on)
+        if (is_cut)
             return 0;
         const struct fn_probe *const first = first_awaited(conversation);
         int64_t next = next_turn(conversation, now);

@@ -115,6 +115,16 @@ def test_a_random_history(core: ModuleType, silent: Any, seed: int) -> None:
         assert 0 < each.times.least <= each.times.p50 <= each.times.p99 <= each.times.most
 
 
+def test_what_has_arrived_is_read_before_a_cut(root: None, core: ModuleType) -> None:
+    """Loopback replies before send() returns."""
+    with closing(core.Prober(socket.AF_INET, "raw")) as prober:
+        talk = core.Conversation(prober, [("127.0.0.1", 0)], count=None, interval=0.0, timeout=1.0)
+        for seconds in (0.0, 0.01, 0.0):
+            assert not talk.run(seconds)
+            totals = talk.totals(0)
+            assert totals.sent == totals.received > 0
+
+
 def test_late_replies_are_lost(core: ModuleType, silent: Any) -> None:
     """Whether they are read before or after the wait has ended, and however often they come."""
 

@@ -131,6 +131,7 @@ class Conversation:
             if due_ns is None and not self._awaited:
                 return True
             if now_ns >= until_ns:
+                self._take_answers()  # which came at once: nobody may run it again
                 return False
             times = [until_ns]
             if due_ns is not None:
