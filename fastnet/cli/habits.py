@@ -3,6 +3,7 @@
 Help pages, manual pages and usage errors show it; ``docs/habits.md`` has all of it.
 """
 
+import re
 from collections.abc import Sequence
 
 from fastnet._typing import NamedTuple
@@ -155,7 +156,7 @@ HABITS: dict[str, tuple[Habit, ...]] = {
         ("-t TOS", "--tos TOS"),
         ("-V", "(fastnet --version)"),
         ("--fwmark N", "--mark N"),
-        ("HOST BYTES", "-s BYTES HOST"),
+        ("HOST 100", "(the whole packet's size: -s 72 here, -s 52 by IPv6)"),
     ),
     "forward": (
         *_habits(
@@ -224,7 +225,7 @@ def table(command: str) -> str:
 
 
 def hint(command: str, message: str, words: Sequence[str]) -> str:
-    """What other programs mean by the options of a usage error: ``; fping's `-C N`: `-c N` here``."""
+    """What other programs mean by the words of a usage error: ``; fping's `-C N`: `-c N` here``."""
     if message.startswith(_REQUIRED):
         named = {*words}
     else:
@@ -232,23 +233,43 @@ def hint(command: str, message: str, words: Sequence[str]) -> str:
         named |= {word for word in words if word[:2] in named}
     named |= {word.partition("=")[0] for word in named}
     is_unknown = message.startswith("unrecognized")
-    rows = [
-        each
-        for each in HABITS.get(command, ())
-        if _is_named(each, named) or (is_unknown and _is_long(each, named))
-    ]
+    habits = HABITS.get(command, ())
+    rows = [each for each in habits if _is_named(each, named) or (is_unknown and _is_long(each, named))]
     if message.startswith("argument "):
         _, _, value = message.partition("'")
         value = value.partition("'")[0]
         lacking = message.endswith("expected one argument")
         rows = [each for each in rows if _fits(each, value) or (lacking and not each.value)]
+    if is_unknown or "invalid choice" in message:
+        rows += [each for each in habits if not each.option and _has_kind(each, message)]
     return "".join(map(_in_words, rows))
 
 
 def address_hint(command: str, address: str) -> str:
     """The lines with an address of this kind, as socat's ``TCP-LISTEN:80,fork``; empty if there are none."""
-    kind = f"{address.partition(':')[0].upper()}:"
-    return "".join(_in_words(each) for each in HABITS.get(command, ()) if each.theirs.startswith(kind))
+    if "-L" not in (kind := _kind(address)):
+        return ""
+    return "".join(_in_words(each) for each in HABITS.get(command, ()) if _kind(each.theirs) == kind)
+
+
+def is_upstream_of_socat(address: str) -> bool:
+    """Whether it is an address of socat, as ``TCP:HOST:80``; ``tcp:80`` may be a host and a port."""
+    form = "(TCP|UDP)[46]?(-[A-Z]+)?:.+:|UNIX-(CONNECT|CLIENT|SENDTO):"
+    return address.startswith("UNIX:") or bool(re.match(form, address.upper()))
+
+
+def _has_kind(habit: Habit, message: str) -> bool:
+    """Whether the message has a number or an address of the kind that the other program's words have."""
+    kinds = {_kind(word) for word in habit.theirs.split()} - {""}
+    return any(_kind(word.strip("'")) in kinds for word in message.split())
+
+
+def _kind(word: str) -> str:
+    """``1`` of a number, ``TCP-L`` of socat's ``TCP4-LISTEN:80``; else nothing."""
+    if word.isdigit():
+        return "1"
+    found = re.match("([A-Z]+)[46]?(-L)?[A-Z-]*:", word.upper())
+    return "".join(filter(None, found.groups())) if found else ""
 
 
 def _is_named(habit: Habit, named: set[str]) -> bool:

@@ -84,6 +84,20 @@ def test_help_ends_with_them(fastnet: Run, command: str) -> None:
         ("trace -I ::1", "; traceroute's `-I`: `--engine icmp` here"),
         ("trace -q3 ::1", "; traceroute's `-q N`: `-c N` here"),
         ("trace -s 10.0.0.1 ::1", "; traceroute's `-s ADDRESS`: `-I ADDRESS` here"),
+        (
+            "trace ::1 100",
+            "; traceroute's `HOST 100`: the whole packet's size: -s 72 here, -s 52 by IPv6",
+        ),
+        ("trace ::1 ::2", ""),
+        (
+            "echo serve TCP-LISTEN:7,fork PIPE",
+            "; socat's `TCP-LISTEN:7,fork PIPE`: `fastnet echo serve --host '*' --port 7` here",
+        ),
+        (
+            "echo tcp4-listen:9 PIPE",
+            "; socat's `TCP-LISTEN:7,fork PIPE`: `fastnet echo serve --host '*' --port 7` here",
+        ),
+        ("echo serve ::1", ""),
         ("trace --nothing ::1", ""),
         ("ping -i soon ::1", ""),
         ("ping -s 65508 ::1", ""),
@@ -105,6 +119,10 @@ def test_an_error_names_the_line_that_fits(fastnet: Run, words: str, hints: str)
             "; socat's `UDP-LISTEN:53,fork UDP:HOST:53`: `--udp '*:53' HOST:53` here",
         ),
         (
+            "UDP6-L:53 UDP:127.0.0.1:53",
+            "; socat's `UDP-LISTEN:53,fork UDP:HOST:53`: `--udp '*:53' HOST:53` here",
+        ),
+        (
             "unix-listen:/x,fork TCP:127.0.0.1:80",
             "; socat's `UNIX-LISTEN:PATH,fork TCP:HOST:80`: `unix:PATH HOST:80` here",
         ),
@@ -115,3 +133,19 @@ def test_addresses_of_socat(fastnet: Run, addresses: str, hints: str, dry: tuple
     ran = fastnet("forward", *addresses.split(), *dry)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == f"fastnet forward: {listen}: expected [HOST:]PORT{hints}\n"
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    ["tcp:127.0.0.1:80", "TCP4:localhost:80", "UDP6-CONNECT:[::1]:53", "UNIX:/x", "UNIX-CONNECT:/x"],
+)
+def test_upstreams_of_socat(fastnet: Run, upstream: str) -> None:
+    ran = fastnet("forward", "--dry-run", "0", upstream)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    said = "an address of socat: expected HOST:PORT or unix:PATH"
+    assert ran.stderr == f"fastnet forward: {upstream}: {said}\n"
+
+
+@pytest.mark.parametrize("upstream", ["tcp:80", "unix:/x", "unix-host:80"])
+def test_upstreams_that_look_like_those_of_socat(fastnet: Run, upstream: str) -> None:
+    assert fastnet("forward", "--dry-run", "0", upstream).returncode == 0

@@ -85,7 +85,7 @@ def given_rules(args: Arguments) -> list[Rule]:
     if args.rules is None:
         if not all(places):
             raise InvalidArgument("expected LISTEN and UPSTREAM, or -f FILE")
-        _refuse_socat(args.listen)
+        _refuse_socat(args.listen, args.upstreams)
         return [Rule(*places, **options)]
     if any(places):
         raise InvalidArgument(f"LISTEN and UPSTREAM belong in {args.rules}: expected -f FILE without them")
@@ -95,13 +95,16 @@ def given_rules(args: Arguments) -> list[Rule]:
     return load_rules(args.rules)
 
 
-def _refuse_socat(listen: str) -> None:
-    """Raises InvalidArgument for an address of socat, with the lines of the table that have such a one."""
-    if "-LISTEN:" in listen.upper():
-        from fastnet.cli.habits import address_hint  # only here: rarely needed
+def _refuse_socat(listen: str, upstreams: list[str]) -> None:
+    """Raises InvalidArgument for an address of socat, with what to write instead."""
+    if not any(each[:3].upper() in ("TCP", "UDP", "UNI") for each in (listen, *upstreams)):
+        return
+    from fastnet.cli.habits import address_hint, is_upstream_of_socat  # only here: rarely needed
 
-        if hints := address_hint("forward", listen):
-            raise InvalidArgument(f"{listen}: expected [HOST:]PORT{hints}")
+    if hints := address_hint("forward", listen):
+        raise InvalidArgument(f"{listen}: expected [HOST:]PORT{hints}")
+    for each in filter(is_upstream_of_socat, upstreams):
+        raise InvalidArgument(f"{each}: an address of socat: expected HOST:PORT or unix:PATH")
 
 
 def _add_rule(group: Any) -> None:
