@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from fastnet.echo import EchoServer, echo
-from fastnet.errors import InvalidArgument
+from fastnet.errors import FastnetError, InvalidArgument
 
 
 def main() -> None:
@@ -19,6 +19,10 @@ def main() -> None:
             result = echo("127.0.0.1", server.port, count=args.count, size=64)
     except InvalidArgument as error:
         parser.error(str(error))
+    except (FastnetError, OSError) as error:
+        parser.exit(3, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        sys.exit(130)
     if not result.ok:
         sys.exit(result.error)
     for percent, rtt_ms in (50, result.rtt_p50_ms), (90, result.rtt_p90_ms), (99, result.rtt_p99_ms):

@@ -12,14 +12,21 @@ import time
 from collections.abc import Sequence
 
 import fastnet
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
+
+
+def label(result: fastnet.PingResult) -> str:
+    """A label with the host, which may be any text that was typed, as Prometheus escapes it."""
+    escapes = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+    return f'{{host="{result.host.translate(escapes)}"}}'
 
 
 def text_of(results: Sequence[fastnet.PingResult]) -> str:
     lines = ["# HELP ping_up Whether the host answered.", "# TYPE ping_up gauge"]
-    lines += [f'ping_up{{host="{result.host}"}} {int(result.alive)}' for result in results]
+    lines += [f"ping_up{label(result)} {int(result.alive)}" for result in results]
     lines += ["# HELP ping_rtt_seconds Average round-trip time.", "# TYPE ping_rtt_seconds gauge"]
     lines += [
-        f'ping_rtt_seconds{{host="{result.host}"}} {result.rtt_avg_ms / 1000:.6f}'
+        f"ping_rtt_seconds{label(result)} {result.rtt_avg_ms / 1000:.6f}"
         for result in results
         if result.rtt_avg_ms is not None
     ]
@@ -27,7 +34,7 @@ def text_of(results: Sequence[fastnet.PingResult]) -> str:
 
 
 def write_whole(path: str, text: str) -> None:
-    with open(f"{path}.new", "w") as file:
+    with open(f"{path}.new", "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
     os.replace(f"{path}.new", path)
 
@@ -52,8 +59,10 @@ def main() -> None:
         parser.error(f"interval {args.interval}: expected seconds, 0 to 86400")
     try:
         monitor(args.path, args.interval, args.hosts)
-    except (fastnet.FastnetError, OSError) as error:
+    except (InvalidArgument, NameNotResolved) as error:
         parser.error(str(error))
+    except (FastnetError, OSError) as error:
+        parser.exit(3, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -7,21 +7,28 @@ import argparse
 import asyncio
 import sys
 
-from fastnet import FastnetError, aio
+from fastnet import aio
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 
 
 async def examine(host: str) -> str:
-    result = await aio.ping(host, count=3, interval=0.1)
-    if result.alive:
-        return f"{host}: {result.rtt_avg_ms:.3f} ms"
-    trace = await aio.trace(host, timeout=0.5)
+    try:
+        result = await aio.ping(host, count=3, interval=0.1)
+        if result.alive:
+            return f"{host}: {result.rtt_avg_ms:.3f} ms"
+        trace = await aio.trace(host, timeout=0.5)
+    except (InvalidArgument, NameNotResolved) as error:
+        return str(error)  # which names the host: the others are examined all the same
     answering = [hop.ttl for hop in trace.hops if hop.responders]
     return f"{host}: silent; its path is known up to hop {max(answering, default=0)}"
 
 
+async def print_examined(host: str) -> None:
+    print(await examine(host), flush=True)
+
+
 async def examine_all(hosts: list[str]) -> None:
-    for line in asyncio.as_completed(map(examine, hosts)):
-        print(await line, flush=True)
+    await asyncio.gather(*map(print_examined, hosts))
 
 
 def main() -> None:
@@ -30,8 +37,8 @@ def main() -> None:
     args = parser.parse_args()
     try:
         asyncio.run(examine_all(args.hosts))
-    except FastnetError as error:
-        parser.error(str(error))
+    except (FastnetError, OSError) as error:
+        parser.exit(3, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         sys.exit(130)
 

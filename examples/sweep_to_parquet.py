@@ -9,12 +9,14 @@ import argparse
 import sys
 
 import fastnet
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 
 try:
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 except ModuleNotFoundError:
-    sys.exit("the Python package pyarrow is missing: pip install pyarrow")
+    print("the Python package pyarrow is missing: pip install pyarrow", file=sys.stderr)
+    sys.exit(3)
 
 SCHEMA = pyarrow.schema(
     {"address": "string", "state": "string", "rtt_ms": "float32", "reason": "string", "mac": "string"}.items()
@@ -37,8 +39,10 @@ def main() -> None:
     try:
         result = fastnet.sweep(args.targets, timeout=0.5)
         write(args.path, result)
-    except (fastnet.FastnetError, OSError) as error:
+    except (InvalidArgument, NameNotResolved) as error:
         parser.error(str(error))
+    except (FastnetError, OSError) as error:
+        parser.exit(3, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         sys.exit(130)
     print(f"{result.counts.alive} of {len(result)} are alive")

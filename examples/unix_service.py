@@ -1,15 +1,14 @@
 """A service on a Unix-domain socket that knows, from the kernel, which user asks.
 
-python unix_service.py /run/user/1000/whoami.sock serve
-python unix_service.py /run/user/1000/whoami.sock ask
+python unix_service.py /tmp/whoami.sock serve
+python unix_service.py /tmp/whoami.sock ask
 """
 
 import argparse
-import contextlib
 import pwd
-import sys
+import signal
 
-from fastnet import FastnetError
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 from fastnet.ipc import Channel, UnixServer, connect
 
 
@@ -28,9 +27,13 @@ def answer(channel: Channel) -> None:
 
 
 def serve(path: str) -> None:
-    with UnixServer(path, answer, mode=0o600, timeout=60), contextlib.suppress(KeyboardInterrupt):
-        print("serving until Enter or Ctrl-C", flush=True)
-        sys.stdin.readline()
+    """Serve until SIGINT or SIGTERM, and then remove the socket's file."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # in the server's threads too, which start below
+    # Mode 0666: any user may connect, and answer() distinguishes them. 0600 would be the owner and root only.
+    with UnixServer(path, answer, mode=0o666, timeout=60):
+        print("serving until Ctrl-C or SIGTERM", flush=True)
+        signal.sigwait(signals)
 
 
 def ask(path: str) -> None:
@@ -46,8 +49,10 @@ def main() -> None:
     args = parser.parse_args()
     try:
         serve(args.path) if args.role == "serve" else ask(args.path)
-    except (FastnetError, OSError) as error:
+    except (InvalidArgument, NameNotResolved) as error:
         parser.error(str(error))
+    except (FastnetError, OSError) as error:
+        parser.exit(3, f"{parser.prog}: error: {error}\n")
 
 
 if __name__ == "__main__":

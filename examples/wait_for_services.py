@@ -7,7 +7,7 @@ import argparse
 import sys
 
 import fastnet
-from fastnet.errors import InvalidArgument, WaitTimeout
+from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
 
 
 def main() -> None:
@@ -16,11 +16,13 @@ def main() -> None:
     args = parser.parse_args()
     try:
         for ready in fastnet.wait_all(args.services, timeout=30):
-            print(f"{ready.target} after {ready.attempts} attempts")
-    except InvalidArgument as error:
-        parser.error(str(error))
+            print(f"{ready.target} after {ready.attempts} attempts", flush=True)
     except WaitTimeout as error:
-        sys.exit(str(error))
+        parser.exit(124, f"{parser.prog}: error: {error}\n")
+    except (InvalidArgument, NameNotResolved) as error:
+        parser.error(str(error))
+    except (FastnetError, OSError) as error:
+        parser.exit(3, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         sys.exit(130)
 

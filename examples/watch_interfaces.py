@@ -22,10 +22,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Print what changes on the network interfaces.")
     parser.add_argument("count", type=int, help="number of events")
     args = parser.parse_args()
+    if args.count < 1:
+        parser.error(f"count {args.count}: expected 1 or more")
     try:
         asyncio.run(watch(args.count))
     except (FastnetError, OSError) as error:
-        parser.error(str(error))
+        parser.exit(3, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -20,7 +20,7 @@ from records import KINDS, parse
 from fastnet._backend import how_native
 from fastnet.cli import COMMANDS
 
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [path for folder in (".", "docs", "examples") for path in sorted((ROOT / folder).glob("*.md"))]
 FOLDERS = ("bench", "csrc", "docs", "fastnet", "tests", "tools", ".ci", ".github")
 PLACEHOLDERS = re.compile(r"(?:\b|_)[XY]\b|NAME|TIME|\*")
 """In the name of a file: any topic, any feature, ..."""

@@ -31,7 +31,11 @@ WORDS = re.compile("|".join(rf"\b(?:{words})\b" for words in INSTEAD), re.IGNORE
 
 CODE = re.compile(r"``[^`]*``|`[^`]*`")
 
-PAGES = [path for folder in (".", "docs", "changelog.d") for path in sorted((ROOT / folder).glob("*.md"))]
+PAGES = [
+    path
+    for folder in (".", "docs", "examples", "changelog.d")
+    for path in sorted((ROOT / folder).glob("*.md"))
+]
 FILES = [
     path
     for folder in ("fastnet", "csrc", "bench", "tests", "tools")

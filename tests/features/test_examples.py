@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +17,10 @@ from pathlib import Path
 
 import pytest
 from children import Child
-from environment import COMMAND_TIMEOUT, ROOT, Run
+from environment import COMMAND_TIMEOUT, NOBODY, ROOT, Run
 from namespaces import MakeNamespace
+
+from fastnet._ping import Summary
 
 EXAMPLES = ROOT / "examples"
 PROGRAMS = sorted({path.name for path in EXAMPLES.glob("*.py")} - {"forwarder_in_pytest.py"})
@@ -24,15 +28,21 @@ PROGRAMS = sorted({path.name for path in EXAMPLES.glob("*.py")} - {"forwarder_in
 NOT_THERE = "/nosuch/file"
 WRONG: dict[str, list[list[str]]] = {
     "echo_latency.py": [[], ["x"], ["0"]],
-    "monitor_to_prometheus.py": [[], *([NOT_THERE, each, "127.0.0.1"] for each in ("x", "-1", "nan", "0"))],
-    "ping_many_async.py": [[], ["no.invalid"]],
+    "monitor_to_prometheus.py": [[], *([NOT_THERE, each, "127.0.0.1"] for each in ("x", "-1", "nan"))],
+    "ping_many_async.py": [[]],
     "read_packets.py": [["x"]],
     "replace_netifaces.py": [["x"]],
-    "sweep_to_parquet.py": [[], [NOT_THERE], [NOT_THERE, "10.0.0.0/33"], [NOT_THERE, "127.0.0.1"]],
-    "unix_service.py": [[], [NOT_THERE, "x"], [NOT_THERE, "ask"], [NOT_THERE, "serve"]],
+    "sweep_to_parquet.py": [[], [NOT_THERE], [NOT_THERE, "10.0.0.0/33"]],
+    "unix_service.py": [[], [NOT_THERE, "x"], ["", "ask"], ["", "serve"]],
     "wait_for_services.py": [[], ["localhost"]],
-    "watch_interfaces.py": [[], ["x"]],
+    "watch_interfaces.py": [[], ["x"], ["0"], ["-1"]],
 }
+FAILING = [
+    ("monitor_to_prometheus.py", NOT_THERE, "0", "127.0.0.1"),
+    ("sweep_to_parquet.py", NOT_THERE, "127.0.0.1"),
+    ("unix_service.py", NOT_THERE, "ask"),
+    ("unix_service.py", NOT_THERE, "serve"),
+]
 
 
 @pytest.fixture
@@ -68,6 +78,14 @@ def test_wrong_arguments(python: Run, reference, root: None, name: str, words: l
     assert ran.stderr.startswith(f"usage: {name} ")
     assert ran.stderr.splitlines()[-1].startswith(f"{name}: error: ")
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("words", FAILING, ids=str)
+def test_a_failure_of_the_system_is_one_line(python: Run, reference, root: None, words: tuple[str]) -> None:
+    reference("pyarrow")
+    ran = python(str(EXAMPLES / words[0]), *words[1:])
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert re.fullmatch(rf"{words[0]}: error: .*/nosuch.*\n", ran.stderr)
 
 
 @contextmanager
@@ -106,15 +124,6 @@ def test_an_interrupted_wait() -> None:
             listener.accept()[0].close()
 
 
-def test_an_interrupted_service(tmp_path: Path) -> None:
-    path = tmp_path / "service"
-    with interrupted(0, "unix_service.py", path, "serve") as running:
-        assert running.stdout
-        running.stdout.readline()
-        assert path.exists()
-    assert not path.exists()
-
-
 def test_monitor_to_prometheus(example, reference, tmp_path: Path, root: None) -> None:
     parser = reference("prometheus_client.parser")
     path = tmp_path / "ping.prom"
@@ -125,6 +134,22 @@ def test_monitor_to_prometheus(example, reference, tmp_path: Path, root: None) -
     up = {each.labels["host"]: each.value for each in samples if each.name == "ping_up"}
     assert up == {"127.0.0.1": 1, "127.0.0.2": 1}
     assert len([each for each in samples if each.name == "ping_rtt_seconds"]) == 2
+
+
+def test_a_host_of_any_text_is_a_label(reference) -> None:
+    parser = reference("prometheus_client.parser")
+    host = 'a"b\\n\nc'
+    text = runpy.run_path(str(EXAMPLES / "monitor_to_prometheus.py"))["text_of"](
+        [Summary(host, "", "").result()]
+    )
+    up, _ = parser.text_string_to_metric_families(text)
+    assert [each.labels for each in up.samples] == [{"host": host}]
+
+
+def test_forwarder_without_pytest(python: Run) -> None:
+    ran = python(str(EXAMPLES / "forwarder_in_pytest.py"), "--help")
+    line = "these are tests, which pytest runs: pytest forwarder_in_pytest.py\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", line)
 
 
 def test_forwarder_in_pytest(python: Run) -> None:
@@ -155,22 +180,25 @@ def test_sweep_to_parquet_without_pyarrow(python: Run, tmp_path: Path) -> None:
     (tmp_path / "pyarrow.py").write_text(text)
     ran = python(str(EXAMPLES / "sweep_to_parquet.py"), env={"PYTHONPATH": str(tmp_path)})
     line = "the Python package pyarrow is missing: pip install pyarrow\n"
-    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", line)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "", line)
 
 
-def test_unix_service(example, tmp_path: Path) -> None:
-    path = tmp_path / "service"
-    words = [sys.executable, EXAMPLES / "unix_service.py", path, "serve"]
-    with Child(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdin
-        assert server.stdout
-        try:
-            assert server.stdout.readline() == "serving until Enter or Ctrl-C\n"
-            assert example("unix_service.py", path, "ask").endswith(" asked 'who am I?'\n")
-            server.stdin.close()
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_unix_service(example, python: Run, root: None, ending: signal.Signals) -> None:
+    """Whose standard input is empty, and whose users are several."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder, "service")
+        words = [sys.executable, EXAMPLES / "unix_service.py", path, "serve"]
+        with Child(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout
+            assert server.stdout.readline() == "serving until Ctrl-C or SIGTERM\n"
+            assert example("unix_service.py", path, "ask") == "root asked 'who am I?'\n"
+            asked = python(str(EXAMPLES / "unix_service.py"), str(path), "ask", prefix=NOBODY)
+            assert re.fullmatch(r"(nobody|65534) asked 'who am I\?'\n", asked.stdout), asked.stderr
+            server.send_signal(ending)
             assert server.wait(COMMAND_TIMEOUT) == 0
-        finally:
-            server.kill()
+            assert not path.exists()
 
 
 def test_a_user_without_a_name_is_a_number() -> None:
@@ -219,6 +247,8 @@ def test_echo_latency(example) -> None:
 
 
 def test_ping_many_async(example, root: None) -> None:
-    lines = sorted(example("ping_many_async.py", "127.0.0.1", "127.0.0.2").splitlines())
-    assert [line.partition(":")[0] for line in lines] == ["127.0.0.1", "127.0.0.2"]
-    assert all(line.endswith(" ms") for line in lines)
+    """Each host has a line, also where others are none."""
+    hosts = ["127.0.0.1", "127.0.0.2", "nosuch..x", "224.0.0.1"]
+    lines = sorted(example("ping_many_async.py", *hosts).splitlines())
+    assert [line.partition(":")[0] for line in lines] == sorted(hosts)
+    assert [line.endswith(" ms") for line in lines] == [True, True, False, False]

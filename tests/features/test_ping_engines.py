@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from children import Child
+from environment import NOBODY
 from namespaces import Namespace, namespaces
 from sandbox import refusing
 
@@ -21,11 +22,6 @@ from fastnet._ping import Pinger
 from fastnet.errors import InvalidArgument, NoAddress, NoSuchInterface
 
 pytestmark = pytest.mark.xdist_group("icmp")
-NOBODY = (
-    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all,+dac_read_search"),
-    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
-)
-"""A user without any right but to read files, since the interpreter may lie in root's home."""
 NO_UDP = "socket:524290:0=EPERM"
 """SOCK_DGRAM | SOCK_CLOEXEC, and no protocol."""
 HOSTS = ("10.62.1.2", "fd62:1::2")

@@ -16,6 +16,11 @@ COMMAND_TIMEOUT = 60
 ROOT = Path(__file__).parents[2]
 HAS_SOURCES = (ROOT / "setup.py").exists()
 ADVERSARY = Path(__file__).with_name("adversary.py")
+NOBODY = (
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all,+dac_read_search"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+)
+"""A user without any right but to read files, since the interpreter may lie in root's home."""
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
