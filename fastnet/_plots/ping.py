@@ -2,6 +2,7 @@
 
 import time
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from fastnet._contract.values import counted
@@ -24,8 +25,10 @@ _HIGH_PANELS = 3
 """Of more hosts the panels are lower."""
 _FEW = 100
 """Replies that are drawn larger, and losses that have a mark each."""
-_MOMENTS, _BAR, _LEAST_BAR = 200, 0.1, 0.015
-"""Number of bars of losses, and their height in shares of a panel's: where all is lost, and of any loss."""
+_MAX_BARS, _REQUESTS_OF_BAR = 200, 20
+"""Maximum bars of losses, and requests of each at least: the share of fewer varies by chance."""
+_BAR, _LEAST_BAR = 0.1, 0.015
+"""The height of bars in shares of a panel's: where all is lost, and of any loss."""
 _SHARP = 5000
 """Points of a panel that an SVG has as shapes; more are one image."""
 _LOGARITHMIC = 50
@@ -62,7 +65,7 @@ class PingPlot:
         self._series = {key: Series() for key in keys}
         self._points = 0
         self._begun = time.monotonic()
-        self._late = 0.0
+        self._answered, self._delays = array("q"), array("d")
 
     def add(self, reply: Reply) -> None:
         """Note a reply that has just come, or the end of a request without one."""
@@ -74,13 +77,23 @@ class PingPlot:
         planned = reply.seq * self._interval
         if reply.rtt_ms is not None:
             sent = max(0.0, now - reply.rtt_ms / 1000)
-            self._late = sent - planned
+            self._note_delay(reply.seq, sent - planned)
             series.times.append(sent)
             series.rtts_ms.append(reply.rtt_ms)
         else:
-            # When it was sent is not known, but how late the schedule is.
-            sent = max(0.0, min(now, planned + self._late)) if self._interval else now
+            # When it was sent is not known, but how late the schedule was.
+            sent = max(0.0, min(now, planned + self._delay(reply.seq))) if self._interval else now
             (series.lost if reply.tries else series.not_sent).append(sent)
+
+    def _note_delay(self, seq: int, delay: float) -> None:
+        """Of the schedule, at an answered request: the first of each number, in ascending order."""
+        if not self._answered or seq > self._answered[-1]:
+            self._answered.append(seq)
+            self._delays.append(delay)
+
+    def _delay(self, seq: int) -> float:
+        """Of the schedule, at the last answered request up to this one."""
+        return self._delays[max(0, bisect_right(self._answered, seq) - 1)] if self._delays else 0.0
 
     def write(self, results: Sequence[PingResult]) -> str:
         """Write the picture. Returns a remark on what it lacks, or nothing. Raises OSError."""
@@ -187,10 +200,11 @@ def _draw_losses(axes: Any, series: Series, scale: float) -> None:
 def _draw_shares(axes: Any, series: Series, scale: float, last: float) -> None:
     """Many losses as bars above the panel, by their share of the requests of a moment."""
     numpy = reference("numpy")
-    counts = [numpy.histogram(times, _MOMENTS, (0, last))[0] for times in _times(series)]
+    bars = min(_MAX_BARS, sum(map(len, _times(series))) // _REQUESTS_OF_BAR)
+    counts = [numpy.histogram(times, bars, (0, last))[0] for times in _times(series)]
     asked = numpy.maximum(1, sum(counts))
-    width = last / scale / _MOMENTS
-    below = numpy.ones(_MOMENTS)
+    width = last / scale / bars
+    below = numpy.ones(bars)
     for times, count, color, what in (
         (series.lost, counts[1], VERMILION, "no reply"),
         (series.not_sent, counts[2], PURPLE, "not sent"),
@@ -199,7 +213,7 @@ def _draw_shares(axes: Any, series: Series, scale: float, last: float) -> None:
             continue
         heights = numpy.where(count, numpy.maximum(_LEAST_BAR, _BAR * count / asked), 0)
         axes.bar(
-            (numpy.arange(_MOMENTS) + 0.5) * width,
+            (numpy.arange(bars) + 0.5) * width,
             heights,
             width,
             below,

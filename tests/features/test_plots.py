@@ -173,22 +173,31 @@ class TestPing:
         assert axes.get_title(loc="left") == f"a.example ({ADDRESS}): 2 sent, 0 received, 100% loss"
 
     def test_many_losses_are_bars_of_their_share(self, figure: Any) -> None:
-        """A bar for each of 200 moments of three requests: all lost in the first half, then one of them."""
-        rtts = [None, None, None] * 100 + [1.0, None, 1.0] * 100
+        """All are lost in the first half, then one of three: a bar for each of 200 moments of 30 requests."""
+        rtts = [None, None, None] * 1000 + [1.0, None, 1.0] * 1000
         result, series = self.made(*rtts, not_sent=1)
         ping_plot.draw(figure, [result], [series])
         (axes,) = figure.axes
         assert [text.get_text() for text in axes.get_legend().get_texts()][-2:] == [
-            "no reply (400)",
+            "no reply (4,000)",
             "not sent (1)",
         ]
         lost, not_sent = axes.containers
         assert [bar.get_y() for bar in lost] == [1] * 200
         heights = [bar.get_height() for bar in lost]
         assert heights[:99] == pytest.approx([0.1] * 99)
-        assert sum(heights[101:]) / 99 == pytest.approx(0.1 / 3, rel=0.05)
+        assert heights[101:] == pytest.approx([0.1 / 3] * 99, rel=0.05)
         assert [bar.get_height() > 0 for bar in not_sent] == [False] * 199 + [True]
         assert not_sent[199].get_y() == pytest.approx(1 + heights[199])
+
+    @pytest.mark.parametrize(("requests", "bars"), [(202, 10), (300, 15), (399, 19), (8000, 200)])
+    def test_a_bar_is_of_twenty_requests_or_more(self, figure: Any, requests: int, bars: int) -> None:
+        """Every second one is lost: the bars are of about the same height."""
+        result, series = self.made(*[1.0 if seq % 2 else None for seq in range(requests)])
+        ping_plot.draw(figure, [result], [series])
+        (lost,) = figure.axes[0].containers
+        heights = [bar.get_height() for bar in lost]
+        assert heights == pytest.approx([0.05] * bars, rel=0.1)
 
     def test_one_reply(self, figure: Any) -> None:
         result, series = self.made(0.5)
@@ -234,6 +243,23 @@ class TestPing:
         assert [*series.times] == [0, 12]
         assert [*series.lost] == [13]
         assert [*series.not_sent] == [13.5]
+
+    def test_a_loss_is_as_late_as_the_schedule_was(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is reported a second later, when the schedule is later still."""
+        clock = iter((100.0, 100.5, 101.5, 102.75, 103.0, 104.0))
+        monkeypatch.setattr(ping_plot.time, "monotonic", lambda: next(clock))
+        plot = ping_plot.PingPlot(Picture(str(tmp_path / "x.png")), 1.0)
+        plot.begin([Destination("a", ADDRESS, "raw", None), Destination("b", ADDRESS, "raw", None)])
+        plot.add(Reply("b", ADDRESS, 0, None, None, "not sent: No", tries=0))
+        plot.add(Reply("a", ADDRESS, 1, 250.0, 64, None))
+        plot.add(Reply("a", ADDRESS, 2, 250.0, 64, None))
+        plot.add(Reply("b", ADDRESS, 1, None, None, "no answer"))
+        plot.add(Reply("b", ADDRESS, 2, None, None, "no answer"))
+        a, b = plot._series.values()
+        assert [*a.times] == [1.25, 2.5]
+        assert ([*b.not_sent], [*b.lost]) == ([0], [1.25, 2.5])
 
     def test_its_memory_is_limited_and_the_limit_is_told(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
