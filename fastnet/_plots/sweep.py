@@ -3,11 +3,12 @@
 Such a curve keeps neighbours together: each prefix is a square, or two of them side by side.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from math import ceil, log2
 from socket import AF_INET, AF_INET6
 
-from fastnet._plots.picture import BLUE, DARK, ORANGE, PURPLE, Picture, shortened
+from fastnet._plots.picture import BLUE, DARK, ORANGE, PURPLE, Picture
 from fastnet._reference import reference
 from fastnet._sweep.result import (
     ALIVE,
@@ -153,11 +154,18 @@ def draw(figure: Any, result: SweepResult, drawn: Map) -> None:
     _draw_blocks(axes, result, drawn)
     _draw_legend(figure, result, drawn, _SIDE / width)
     left, top = _SIDE / width, 1 - 12 / height
-    names = ", ".join(_spans(result.targets))
     count = len(result) - len(result.targets.unresolved)
-    title = f"{shortened(names, _LONGEST_TITLE)}: {count:,} target{'s' * (count != 1)}"
+    title = f"{_named([*_spans(result.targets)])}: {count:,} target{'s' * (count != 1)}"
     figure.text(left, top, title, va="top", fontsize=11)
     figure.text(left, top - 27 / height, _explained(drawn), va="top", fontsize=8)
+
+
+def _named(names: Sequence[str]) -> str:
+    """As many of the names as have room in a title, and the number of the others."""
+    lengths = accumulate(len(name) + len(", ") for name in names)
+    shown = max(1, sum(length <= _LONGEST_TITLE for length in lengths))
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest:,} more" if rest else "")
 
 
 def _spans(targets: Targets) -> Iterator[str]:

@@ -399,6 +399,21 @@ class TestSweep:
         words = [text.get_text() for text in figure.legends[0].get_texts()]
         assert words == ["alive: 1", "inactive: 5", "no target"]
 
+    @pytest.mark.parametrize(("others", "end"), [(3, ": 11 targets"), (6, " and 3 more: 14 targets")])
+    def test_a_title_ends_between_names(self, figure: Any, others: int, end: str) -> None:
+        addresses = [f"10.{78 + number}.0.1" for number in range(others)]
+        self.drawn(figure, Swept("10.77.0.0/29", *addresses, states=lambda _: "alive"))
+        assert figure.texts[0].get_text() == f"10.77.0.0/29, 10.78.0.1, 10.79.0.1, 10.80.0.1{end}"
+
+    def test_a_title_has_room(self, figure: Any) -> None:
+        """Of many addresses, all as long as can be."""
+        texts = [f"2001:db8:1111:2222:3333:4444:{number:x}:6666" for number in range(0x5551, 0x5561, 3)]
+        result = Swept(*texts, states=lambda _: "alive")
+        figure.set_size_inches(*(pixels / 120 for pixels in sweep_plot.size_of(sweep_plot.map_of(result))))
+        self.drawn(figure, result)
+        assert figure.texts[0].get_text() == f"{texts[0]} and 5 more: 6 targets"
+        assert_apart(figure)
+
     def test_a_shard_and_targets_decided_before(self, figure: Any) -> None:
         result = Swept("fd00::/124", states=lambda index: "decided before", shard=(2, 4))
         drawn, squares = self.drawn(figure, result)
