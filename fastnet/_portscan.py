@@ -28,7 +28,7 @@ from fastnet._reference import reference
 from fastnet._results import as_dict, shown
 from fastnet._system.icmp_errors import queued_error, request_errors
 from fastnet._typing import Any, NamedTuple, get_args
-from fastnet.endpoints import Resolved, check_not_mapped, resolve
+from fastnet.endpoints import Resolved, check_not_mapped, parse_port, resolve
 from fastnet.errors import EngineMissing, InvalidArgument, WaitTimeout
 
 ENGINES: tuple[PortEngine, ...] = get_args(PortEngine)
@@ -95,8 +95,9 @@ class PortScan(NamedTuple):
 
 
 def parse_ports(ports: str | int | Iterable[int]) -> tuple[int, ...]:
-    """The ports of a text such as ``"21-23,80"``, or of numbers: ascending, each once.
+    """The ports of a text such as ``"21-23,https,60000-"``, or of numbers: ascending, each once.
 
+    A range may lack its first port or its last: ``"-"`` is every port.
     Raises InvalidArgument, with the reason.
     """
     wanted: set[int] = set()
@@ -104,27 +105,45 @@ def parse_ports(ports: str | int | Iterable[int]) -> tuple[int, ...]:
         ports = (ports,)
     elif not isinstance(ports, str):
         several("ports", ports, "ports and ranges, as 21-23,80")
-    for part in ports.split(",") if isinstance(ports, str) else map(_port_text, ports):
-        first, dash, last = part.strip().partition("-")
-        low = _port(first, part)
-        high = _port(last, part) if dash else low
-        if low > high:
-            raise InvalidArgument(f"ports {part.strip()!r}: the range ends before it begins")
-        wanted.update(range(low, high + 1))
+    for part in ports.split(",") if isinstance(ports, str) else ports:
+        if isinstance(part, str):
+            wanted.update(_range(part.strip()))
+        else:
+            wanted.add(_number(quoted(part), quoted(part)))
     if not wanted:
         raise InvalidArgument("no ports: expected ports and ranges, as 21-23,80")
     return tuple(sorted(wanted))
 
 
-def _port_text(port: int | str) -> str:
-    return port if isinstance(port, str) else quoted(port)
+def _range(part: str) -> range:
+    if not {*part} <= {*"0123456789-"}:  # a name may have a dash too, as http-alt
+        return range(port := _service(part), port + 1)
+    first, dash, last = part.partition("-")
+    low = _number(first or (dash and "1"), part)
+    high = _number(last or "65535", part) if dash else low
+    if low > high:
+        raise InvalidArgument(f"ports {part!r}: the range ends before it begins")
+    return range(low, high + 1)
 
 
-def _port(text: str, part: str) -> int:
+def _number(text: str, part: str) -> int:
     # No port has more than five digits, and a number of thousands would take int() long.
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
-        raise InvalidArgument(f"ports {part.strip()[:40]!r}: expected ports from 1 to 65535, as 21-23,80")
+    if not (text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
+        raise _refusal(part)
     return int(text)
+
+
+def _service(name: str) -> int:
+    try:
+        return parse_port(name)
+    except InvalidArgument:
+        raise _refusal(name) from None
+
+
+def _refusal(part: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"ports {part[:40]!r}: expected ports from 1 to 65535, or names of services, as 21-23,80,https"
+    )
 
 
 def format_ports(ports: Iterable[int]) -> str:

@@ -69,6 +69,25 @@ class FullParser(argparse.ArgumentParser):
         """argparse would ignore a failed write."""
         (file or sys.stdout).write(self.format_help())
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_args(self._joined(args), namespace)
+
+    def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_intermixed_args(self._joined(args), namespace)
+
+    def _joined(self, words: Sequence[str]) -> list[str]:
+        """With each negative number in the word of its option: argparse would take it for another option."""
+        joined: list[str] = []
+        for word in words:
+            option = joined[-1] if joined else ""
+            action = self._option_string_actions.get(option)
+            is_value = word[:1] == "-" and word[1:2].isdigit() and word not in self._option_string_actions
+            if is_value and action and action.nargs is None:
+                joined[-1] += f"={word}" if option.startswith("--") else word
+            else:
+                joined.append(word)
+        return joined
+
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """argparse would print the name of the function instead of the form that it expected."""
         try:

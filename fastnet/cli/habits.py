@@ -132,7 +132,8 @@ HABITS: dict[str, tuple[Habit, ...]] = {
         ("-sT HOST", "HOST"),
         ("-sS HOST", "HOST"),
         ("-sn NET", "fastnet sweep NET"),
-        ("-p-", "-p 1-65535"),
+        ("-p T:22", "-p 22"),
+        ("-p U:53", "(only TCP is scanned)"),
         ("-oX FILE", "--json > FILE"),
         ("-Pn", "(always so)"),
         ("-n", "(always so)"),
@@ -287,6 +288,8 @@ def _is_long(habit: Habit, named: set[str]) -> bool:
 
 def _fits(habit: Habit, value: str) -> bool:
     """Whether this value, which ours refuses, can be that of the other program's option, or what follows."""
+    if ":" in habit.value:
+        return _kind(habit.value) == _kind(value)
     return bool(value) and habit.takes_number == _is_number(value)
 
 

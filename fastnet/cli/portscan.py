@@ -36,7 +36,7 @@ def configure(parser: Parser) -> None:
         type=parse_ports,
         default=DEFAULT_PORTS,
         metavar="PORTS",
-        help=f"ports and ranges (default {DEFAULT_PORTS})",
+        help=f"ports, ranges and names of services (default {DEFAULT_PORTS})",
     )
     parser.add_argument("--open", action="store_true", help="open ports only")
     parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="scanner (default connect)")

@@ -80,7 +80,9 @@ def test_help_ends_with_them(fastnet: Run, command: str) -> None:
         ("sweep --unreach ::1/126", "; fping's `-u -g NET`: `--inactive NET` here"),
         ("sweep -sn ::1", "; nmap's `-sn NET`: `NET` here"),
         ("sweep --excludefile=x ::1", "; nmap's `--excludefile FILE`: `--exclude-file FILE` here"),
-        ("portscan -p- ::1", "; nmap's `-p-`: `-p 1-65535` here"),
+        ("portscan -p T:22 ::1", "; nmap's `-p T:22`: `-p 22` here"),
+        ("portscan -p u:53 ::1", "; nmap's `-p U:53`: only TCP is scanned"),
+        ("portscan -p nothing ::1", ""),
         ("trace -I ::1", "; traceroute's `-I`: `--engine icmp` here"),
         ("trace -q3 ::1", "; traceroute's `-q N`: `-c N` here"),
         ("trace -s 10.0.0.1 ::1", "; traceroute's `-s ADDRESS`: `-I ADDRESS` here"),
@@ -100,6 +102,11 @@ def test_help_ends_with_them(fastnet: Run, command: str) -> None:
         ("echo serve ::1", ""),
         ("trace --nothing ::1", ""),
         ("ping -i soon ::1", ""),
+        ("ping -w -1 ::1", ": '-1': expected a time, as 1.5, 250ms, 10s or 2m, up to 1000000 seconds"),
+        (
+            "trace --timeout -1 ::1",
+            ": '-1': expected a time, as 1.5, 250ms, 10s or 2m, up to 1000000 seconds",
+        ),
         ("ping -s 65508 ::1", ""),
     ],
 )
