@@ -374,7 +374,7 @@ def has_no_route(resolved: Resolved) -> bool:
         with socket.socket(resolved.family, socket.SOCK_DGRAM) as sock:
             sock.connect((resolved.host, 9))  # sends nothing
     except OSError as error:
-        return error.errno not in _EXHAUSTED
+        return error.errno not in _UNANSWERED
     return False
 
 
@@ -384,7 +384,8 @@ def is_numeric(host: str) -> bool:
 
 
 _FREE_PORT_TRIES = 16
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_UNANSWERED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM)
+"""Without a socket there is no answer."""
 _FAMILY_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _BACKLOG = 1024
 

@@ -1,7 +1,10 @@
 """What sends the requests: ICMP where that is permitted, else UDP, else TCP."""
 
+from socket import SOCK_DGRAM
+
 from fastnet._backend import probe as _core
 from fastnet._engines import PingEngine
+from fastnet._system.permission import is_permitted
 from fastnet._typing import TYPE_CHECKING, Any, get_args
 from fastnet.errors import InvalidArgument, NotPermitted
 
@@ -10,6 +13,11 @@ if TYPE_CHECKING:
 
 ENGINES: tuple[PingEngine, ...] = get_args(PingEngine)
 
+INSTEAD = {
+    "udp": "no ICMP socket is permitted here: UDP is used",
+    "tcp": "neither ICMP nor UDP sockets are permitted here: TCP is used",
+}
+"""What is used instead of ICMP, and why."""
 _PLAIN = {"size": 56, "pattern": b"", "dont_fragment": None, "mark": 0}
 """What a connection can't have, and its value if it is not asked for."""
 
@@ -37,7 +45,7 @@ def open_prober(
         prober = _open_tcp(family, options)
     except (NotPermitted, InvalidArgument):
         raise refusal from None
-    return prober, "neither ICMP nor UDP sockets are permitted here: TCP is used"
+    return prober, INSTEAD["tcp"]
 
 
 def open_core(family: int, engine: str, options: dict[str, Any]) -> tuple["_core.Prober", str | None]:
@@ -54,8 +62,9 @@ def open_core(family: int, engine: str, options: dict[str, Any]) -> tuple["_core
     try:
         prober = _core.Prober(family, "udp", **options)
     except NotPermitted as error:
-        raise (error if options["mark"] else refusal) from None  # cures for ICMP do not permit a mark
-    return prober, "no ICMP socket is permitted here: UDP is used"
+        # Cures for ICMP do not permit an option that is refused, as a mark.
+        raise (error if is_permitted(family, SOCK_DGRAM) else refusal) from None
+    return prober, INSTEAD["udp"]
 
 
 def _open_tcp(family: int, options: dict[str, Any]) -> "TcpProber":

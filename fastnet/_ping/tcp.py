@@ -16,6 +16,7 @@ from fastnet._backend import probe as _core
 from fastnet._connect import outcome
 from fastnet._system.icmp_errors import request_errors
 from fastnet._system.icmp_sockets import FAMILIES, bind_to_interface, bind_to_source
+from fastnet._system.permission import open_stream
 from fastnet._typing import Any, NamedTuple
 
 _NANOSECOND = 1_000_000_000
@@ -97,7 +98,7 @@ class TcpProber:
 
     def _socket(self) -> socket.socket:
         family = FAMILIES[self.family]
-        sock = socket.socket(self.family, socket.SOCK_STREAM)
+        sock = open_stream(self.family)
         try:
             sock.setblocking(False)
             request_errors(sock)

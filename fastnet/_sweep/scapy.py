@@ -10,8 +10,8 @@ from itertools import islice
 from fastnet._backend import probe as _core
 from fastnet._reference import reference
 from fastnet._sweep.plan import Options, Segment
+from fastnet._system.permission import raw_cure, refusal
 from fastnet._typing import Any
-from fastnet.errors import NotPermitted
 from fastnet.targets import address_text
 
 _RECEIVE_BUFFER = 4 << 20
@@ -128,7 +128,5 @@ def open_socket(family: int) -> Any:
 
     try:
         return Noting()
-    except PermissionError as error:
-        raise NotPermitted(
-            error.errno, "engine scapy needs raw sockets: run as root or with the capability CAP_NET_RAW"
-        ) from None
+    except PermissionError:
+        raise refusal("raw", family, raw_cure()) from None

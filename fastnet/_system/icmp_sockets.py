@@ -5,7 +5,6 @@ import errno
 import os
 import socket
 import struct
-import sys
 import time
 from array import array
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from itertools import chain, starmap
 from fastnet._contract.netif import check_name, failure
 from fastnet._contract.probe import COOKIE, ENGINES, is_link_local
 from fastnet._contract.values import quoted
+from fastnet._system.permission import DATAGRAM_CURE, raw_cure, refusal
 from fastnet._typing import Any, NamedTuple
 from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
 
@@ -105,21 +105,8 @@ _BUFFER = 4 << 20
 neighbours that do not answer ARP for three seconds."""
 
 
-def _cures(engine: str) -> str:
-    """What would permit these sockets, and what works without."""
-    python = os.path.realpath(sys.executable)  # not the link of a virtual environment, which setcap refuses
-    cures = {
-        "datagram": "allow datagram ones to your group (sysctl -w net.ipv4.ping_group_range='0 2147483647')",
-        "raw": "have the capability CAP_NET_RAW (root, AmbientCapabilities= in a systemd unit, cap_add for a "
-        f"container, or setcap cap_net_raw+ep {python}, which grants it to all that this Python runs)",
-    }
-    wanted = ", or ".join(cure for name, cure in cures.items() if engine in ("auto", name))
-    free = "`fastnet ping --engine udp` and `tcp`, `sweep --engine tcp`, `trace` and `wait` need no privilege"
-    return f"{wanted}; {free}"
-
-
 def open_socket(family: int, engine: str) -> tuple[socket.socket, str]:
-    """The first permitted socket among the engines, and its engine."""
+    """The first permitted socket among the engines, and its engine. Raises InvalidArgument, NotPermitted."""
     if engine not in ("auto", *ENGINES, "udp"):
         raise InvalidArgument(f"engine {quoted(engine)}: expected auto, {', '.join(ENGINES)}, udp")
     for name in ENGINES if engine == "auto" else (engine,):
@@ -129,8 +116,12 @@ def open_socket(family: int, engine: str) -> tuple[socket.socket, str]:
             return socket.socket(family, kind, protocol), name
         except PermissionError:
             continue
-    wanted = "ICMP" if engine == "auto" else f"{engine} ICMP"
-    raise NotPermitted(errno.EPERM, f"no {wanted} socket is permitted here: {_cures(engine)}")
+    if engine == "udp":
+        raise refusal("UDP", family)
+    cures = {"datagram": DATAGRAM_CURE, "raw": raw_cure()}
+    if engine == "auto":
+        raise refusal("ICMP", family, *cures.values())
+    raise refusal(f"{engine} ICMP", family, cures[engine])
 
 
 class Notes(list[str]):

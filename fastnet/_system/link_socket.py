@@ -8,7 +8,8 @@ import socket
 from fastnet._contract.netif import check_name, failure
 from fastnet._system.icmp_sockets import Notes, pass_only, prepare_reading
 from fastnet._system.interfaces import ETHERNET, NO_ARP, look_up, own_addresses
-from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
+from fastnet._system.permission import raw_cure, refusal
+from fastnet.errors import InvalidArgument, NoAddress
 
 ETHERTYPES: dict[int, int] = {socket.AF_INET: 0x0806, socket.AF_INET6: 0x86DD}
 """EtherTypes of ARP (RFC 826), and of IPv6 for neighbour discovery (RFC 4861)."""
@@ -46,7 +47,7 @@ class Link:
         self.interface, self.family = interface, family
         self.source = _own_address(family, source)
         check_name(interface)
-        self.socket = _open()
+        self.socket = _open(family)
         try:
             # Bound to no protocol at first: no frame may be queued before the filter is attached.
             self._bind(0)
@@ -81,15 +82,11 @@ class Link:
         self.socket.close()
 
 
-def _open() -> socket.socket:
+def _open(family: int) -> socket.socket:
     try:
         return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     except PermissionError:
-        raise NotPermitted(
-            errno.EPERM,
-            "no packet socket is permitted here: have the capability CAP_NET_RAW "
-            "(root, or setcap cap_net_raw+ep on the interpreter)",
-        ) from None
+        raise refusal("packet", family, raw_cure()) from None
 
 
 def _own_address(family: int, source: str) -> str:

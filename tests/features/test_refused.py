@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -167,6 +168,83 @@ class TestSettings:
             ran = fastnet(*words, "127.0.0.1", prefix=prefix)
             assert (ran.returncode, ran.stdout) == (3, "")
             assert ran.stderr == f"fastnet {words[0]}: Operation not permitted\n"
+
+
+NO_RIGHTS = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
+NO_DATAGRAM, NO_STREAM = "socket:524290=EPERM", "socket:524289=EPERM"
+"""With SOCK_CLOEXEC, and whatever protocol."""
+BY_UDP = "`fastnet ping --engine udp`, `trace`"
+BY_TCP = "`sweep --engine tcp` and `wait` work here"
+BY_TCP_ALONE = f"`fastnet ping --engine tcp` (without -s, -p, -M, -m and --mtu), {BY_TCP}"
+BOTH = f"{BY_UDP}, `ping --engine tcp`, {BY_TCP}"
+CURE = "permit {} ones in the sandbox or security policy (seccomp, SELinux) that refuses them"
+
+
+class TestOpening:
+    """Who may not open a socket is told which, what would permit it, and only what works there."""
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+    @pytest.mark.parametrize(
+        ("words", "what"),
+        [
+            (("trace",), "UDP"),
+            (("ping", "--engine=udp"), "UDP"),
+            (("ping", "--engine=raw"), "raw ICMP"),
+            (("ping", "-m5"), "ICMP"),
+            (("ping", "-s100"), "ICMP"),
+            (("ping", "-pff"), "ICMP"),
+            (("ping", "-Mdo"), "ICMP"),
+            (("ping", "--mtu"), "ICMP"),
+            (("sweep",), "ICMP"),
+        ],
+        ids=str,
+    )
+    def test_no_datagram_socket(self, alone: Namespace, fastnet: Run, words, what: str, host: str) -> None:
+        ran = fastnet(*words, host, prefix=(*alone.prefix, *NO_RIGHTS, *refusing(NO_DATAGRAM)))
+        kinds = what if what == "UDP" else f"{what} and UDP"
+        assert ran.stderr == (
+            f"fastnet {words[0]}: no {what} socket is permitted here: {CURE.format(kinds)}; {BY_TCP_ALONE}\n"
+        )
+        assert (ran.returncode, ran.stdout) == (3, "")
+
+    @pytest.mark.parametrize(
+        ("words", "what", "kinds"),
+        [
+            (("ping",), "ICMP", "ICMP, UDP and TCP"),
+            (("ping", "--engine=tcp"), "TCP", "TCP and UDP"),
+            (("trace",), "UDP", "UDP and TCP"),
+            (("sweep",), "ICMP", "ICMP, UDP and TCP"),
+        ],
+        ids=str,
+    )
+    def test_no_socket_at_all(self, alone: Namespace, fastnet: Run, words, what: str, kinds: str) -> None:
+        prefix = (*alone.prefix, *NO_RIGHTS, *refusing(NO_DATAGRAM, NO_STREAM))
+        ran = fastnet(*words, "127.0.0.1", prefix=prefix)
+        assert ran.stderr == (
+            f"fastnet {words[0]}: no {what} socket is permitted here: {CURE.format(kinds)}\n"
+        )
+        assert (ran.returncode, ran.stdout) == (3, "")
+
+    @pytest.mark.parametrize("engine", ["link", "raw", "scapy"])
+    def test_no_capability(self, linked, fastnet: Run, engine: str) -> None:
+        words = ("sweep", "--engine", engine, "10.77.0.2")
+        ran = fastnet(*words, prefix=(*linked[0].prefix, *NO_RIGHTS))
+        what = {"link": "packet", "raw": "raw ICMP", "scapy": "raw"}[engine]
+        assert ran.stderr == (
+            f"fastnet sweep: no {what} socket is permitted here: have the capability CAP_NET_RAW (root, "
+            "AmbientCapabilities= in a systemd unit, cap_add for a container, or setcap cap_net_raw+ep "
+            f"{os.path.realpath(sys.executable)}, which grants it to all that this Python runs); {BOTH}\n"
+        )
+        assert (ran.returncode, ran.stdout) == (3, "")
+
+    def test_a_file_that_is_not_known_is_not_named(self, alone: Namespace, fastnet: Run) -> None:
+        without_proc = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
+        ran = fastnet("ping", "--engine=raw", "::1", prefix=(*alone.prefix, *without_proc, *NO_RIGHTS))
+        assert ran.stderr == (
+            "fastnet ping: no raw ICMP socket is permitted here: have the capability CAP_NET_RAW (root, "
+            f"AmbientCapabilities= in a systemd unit, or cap_add for a container); {BOTH}\n"
+        )
+        assert (ran.returncode, ran.stdout) == (3, "")
 
 
 @pytest.mark.parametrize("kind", ["blackhole", "prohibit"])

@@ -1,0 +1,65 @@
+"""Sockets that the system refuses: what would permit them, and what works here without."""
+
+import errno
+import os
+import socket
+
+from fastnet.errors import NotPermitted
+
+DATAGRAM_CURE = "allow datagram ones to your group (sysctl -w net.ipv4.ping_group_range='0 2147483647')"
+_SANDBOX_CURE = "permit {} ones in the sandbox or security policy (seccomp, SELinux) that refuses them"
+_BY_TCP_ALONE = "`fastnet ping --engine tcp` (without -s, -p, -M, -m and --mtu)"
+
+
+def raw_cure() -> str:
+    """What permits raw sockets and packet sockets."""
+    ways = ["root", "AmbientCapabilities= in a systemd unit", "cap_add for a container"]
+    if file := _interpreter():
+        ways.append(f"setcap cap_net_raw+ep {file}, which grants it to all that this Python runs")
+    return f"have the capability CAP_NET_RAW ({', '.join(ways[:-1])}, or {ways[-1]})"
+
+
+def _interpreter() -> str | None:
+    """The file that is executed, never a link to it, which setcap refuses; None if that is unknown."""
+    try:
+        return os.readlink("/proc/self/exe")
+    except OSError:
+        return None
+
+
+def is_permitted(family: int, kind: socket.SocketKind) -> bool:
+    """Whether such a socket can be opened here, without any protocol of its own."""
+    try:
+        socket.socket(family, kind).close()
+    except OSError:
+        return False
+    return True
+
+
+def refusal(what: str, family: int, *cures: str) -> NotPermitted:
+    """The error for a socket that is refused, with its cures, and what works here without it.
+
+    Where even UDP sockets are refused, it is not for the lack of a privilege.
+    """
+    udp, tcp = (is_permitted(family, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+    if not (cures and udp):
+        refused = [what, *(name for name, fine in (("UDP", udp), ("TCP", tcp)) if not fine and name != what)]
+        cures = (_SANDBOX_CURE.format(_listed(refused)),)
+    free = ["`fastnet ping --engine udp`", "`trace`"] if udp else []
+    if tcp:
+        free += ["`ping --engine tcp`" if udp else _BY_TCP_ALONE, "`sweep --engine tcp`", "`wait`"]
+    words = f"; {_listed(free)} work here" if free else ""
+    return NotPermitted(errno.EPERM, f"no {what} socket is permitted here: {', or '.join(cures)}{words}")
+
+
+def _listed(words: list[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+
+
+def open_stream(family: int) -> socket.socket:
+    """A TCP socket. Raises NotPermitted, OSError."""
+    try:
+        return socket.socket(family, socket.SOCK_STREAM)
+    except PermissionError:
+        raise refusal("TCP", family) from None
