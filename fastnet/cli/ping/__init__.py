@@ -33,6 +33,7 @@ from fastnet._ping import (
     source_of,
 )
 from fastnet._ping.counting import Count, can_count
+from fastnet._ping.engines import INSTEAD
 from fastnet._ping.session import Plan
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
@@ -67,9 +68,11 @@ if TYPE_CHECKING:
 INTERMIXED = True
 FRAGMENT = {"no": True, "yes": False, "do": True, "dont": False, "want": None, "probe": True}
 """Whether it is forbidden: our words, and those of ping(8)."""
-ABOUT_FALLBACK = (
-    "a firewall may drop it: silence is no proof; --engine tcp is another way, --engine icmp names cures"
-)
+ABOUT_FALLBACK = {
+    INSTEAD["udp"]: "a host answers about one a second, and a firewall may drop it: silence is no proof; "
+    "--engine tcp is another way, --engine icmp names cures",
+    INSTEAD["tcp"]: "a firewall may drop it: silence is no proof; --engine icmp names cures",
+}
 HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 OPTIONS = (
     *("size", "pattern", "ttl", "tos", "source", "interface", "mark"),
@@ -324,7 +327,7 @@ def begin(
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
     _core.drop_capabilities()
     for fallback in filter(None, dict.fromkeys(fallbacks)):
-        remark(f"fastnet ping: {fallback} ({ABOUT_FALLBACK})")
+        remark(f"fastnet ping: {fallback} ({ABOUT_FALLBACK[fallback]})")
     for each in hosts:
         if not isinstance(each, MTUSearch) and not each.address:
             remark(f"fastnet ping: {each.host or repr(each.host)}: {each.error}")
