@@ -75,6 +75,13 @@ def interface(text: str) -> str:
     return text
 
 
+def replaced_file(text: str) -> str:
+    """The name of a file that is replaced as a whole, which standard output can't be."""
+    if text == "-":
+        raise InvalidArgument("'-': expected the name of a file, as ./-")
+    return text
+
+
 def size(text: str) -> int:
     """A number of bytes: ``65536``, ``64k``, ``10M``, ``1G``; the letters are powers of 1000."""
     prefix = text[-1:] if text[-1:] in _PREFIXES else ""
@@ -117,11 +124,14 @@ def add_way(parser: Parser, mark_names: Sequence[str], tos_names: Sequence[str])
 def separate_way(args: Arguments) -> None:
     """Set ``args.source`` to the address that was given, or None, and ``args.interface`` to the interface.
 
-    Raises InvalidArgument for two of either.
+    Raises InvalidArgument for two of either, and for a word that can be neither.
     """
     given = list(dict.fromkeys(args.source or ()))
     named = [each for each in given if _is_interface(each)]
     addresses = [each for each in given if each not in named]
+    for each in addresses:
+        if each and each != "localhost" and not {*each} & {*".:"}:  # a look-up would take seconds
+            raise InvalidArgument(f"-I: no interface {each!r} (`fastnet interfaces` lists the interfaces)")
     if args.interface is not None and args.interface not in named:
         named.append(args.interface)
     for several in (named, addresses):

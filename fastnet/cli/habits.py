@@ -290,11 +290,11 @@ def _fits(habit: Habit, value: str) -> bool:
     """Whether this value, which ours refuses, can be that of the other program's option, or what follows."""
     if ":" in habit.value:
         return _kind(habit.value) == _kind(value)
-    return bool(value) and habit.takes_number == _is_number(value)
+    return value[:1] not in ("", "-") and habit.takes_number == _is_number(value)
 
 
 def _is_number(text: str) -> bool:
-    return text.removeprefix("-")[:1].isdigit() and not {*".:"} & {*text}
+    return text[:1].isdigit() and not {*".:"} & {*text}
 
 
 def _in_words(habit: Habit) -> str:

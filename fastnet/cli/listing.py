@@ -2,11 +2,14 @@
 
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fastnet._typing import TextIO
 from fastnet.errors import InvalidArgument, NameNotResolved
 from fastnet.targets import Targets, read_targets
+
+_MAX_LINE = 1 << 20
+_MAX_SIZE = 64 << 20
 
 
 class Listing:
@@ -22,7 +25,7 @@ class Listing:
         for name in files:
             self._files.append((len(self.texts), name))
             with opened(name) as lines:
-                for number, line in enumerate(lines, 1):
+                for number, line in enumerate(_bounded(lines, name), 1):
                     found = read_targets([line])
                     self.texts += found
                     self._lines.extend([number] * len(found))
@@ -42,6 +45,18 @@ class Listing:
                 Targets(text, family=family)
             except (InvalidArgument, NameNotResolved) as error:
                 raise type(error)(f"{self.where(text)}{error}") from None
+
+
+def _bounded(lines: TextIO, name: str) -> Iterator[str]:
+    """The lines. Raises InvalidArgument for what has no end, as ``/dev/zero``."""
+    left = _MAX_SIZE
+    while line := lines.readline(_MAX_LINE + 1):
+        left -= len(line)
+        if len(line) > _MAX_LINE or left < 0:
+            most, what = (_MAX_SIZE, "file") if left < 0 else (_MAX_LINE, "line")
+            name = "stdin" if name == "-" else name
+            raise InvalidArgument(f"{name}: a {what} of more than {most >> 20} MiB: expected targets")
+        yield line
 
 
 def opened(name: str) -> TextIO:

@@ -2,6 +2,7 @@
 
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
+from fastnet.cli.arguments import replaced_file
 from fastnet.cli.output import remark
 from fastnet.cli.quick_parser import Arguments, Group
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 def add_textfile(group: Group) -> None:
     group.add_argument(
         "--textfile",
+        type=replaced_file,
         metavar="FILE",
         help="file of Prometheus metrics (*.prom for node_exporter), replaced at the end and with --every",
     )

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from environment import Run
 
+from fastnet.cli import listing
 from fastnet.cli.commands import COMMANDS
 from fastnet.cli.full_parser import parser_of
+from fastnet.cli.listing import Listing
+from fastnet.errors import InvalidArgument
 
 pytestmark = pytest.mark.once
 WRITTEN = {
@@ -98,3 +101,12 @@ def test_other_files(fastnet: Run, tmp_path: Path) -> None:
     ran = fastnet("sweep", "--resume=folder/x", *lists, cwd=tmp_path)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == "fastnet sweep: no targets are left after --exclude\n"
+
+
+def test_targets_without_an_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "targets"
+    path.write_text("::1 # many short lines\n" * 100_000)
+    assert len(Listing([], [str(path)]).texts) == 100_000
+    monkeypatch.setattr(listing, "_MAX_SIZE", 1 << 20)
+    with pytest.raises(InvalidArgument, match=f"^{path}: a file of more than 1 MiB: expected targets$"):
+        Listing([], [str(path)])

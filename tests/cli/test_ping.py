@@ -31,6 +31,7 @@ from fastnet.cli.quick_parser import Arguments
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
+A_NAME = "expected the name of a file, as ./-"
 LISTED = " (`fastnet interfaces` lists the interfaces)"
 ROUTER, FAR, BEHIND = "10.77.0.2", "10.78.0.2", "10.88.0.1"
 
@@ -239,13 +240,12 @@ USES = [
     Row(f"-q -c2 -i0 {ROUTER}", total(ROUTER, 2)),
     Row(f"--quiet -c1 {SILENT} -W20ms", lost(SILENT), code=1),
     Row(f"-c2 -i0 -Q1h {ROUTER}", f"[CLOCK]\n{total(ROUTER, 2)}{total(ROUTER, 2)}"),
-    Row(f"-c2 -i0 --every=0ms {ROUTER}", f"[CLOCK]\n{total(ROUTER)}" * 2 + total(ROUTER, 2)),
-    Row(f"-c1 -Q0s --json {ROUTER}", SUM.replace("summary", "interval") + SUM),
+    Row(f"-c1 --every=1h --json {ROUTER}", SUM.replace("summary", "interval") + SUM),
     Row(f"-c1 --json {ROUTER}", REPLY + SUM),
     Row(f"-n -O -c1 {ROUTER}", ONE),
     Row(f"--numeric --outstanding -c1 -W20ms {SILENT}", unanswered(SILENT), code=1),
     Row(f"-c1 -D {ROUTER}", "STAMP " + ONE),
-    Row(f"-c1 --timestamps -Q0s {ROUTER}", "STAMP\n" + total(ROUTER) * 2),
+    Row(f"-c1 --timestamps -Q1h {ROUTER}", "STAMP\n" + total(ROUTER) * 2),
 ]
 
 
@@ -267,7 +267,7 @@ REFUSED = [
         ("-c0 ::1", "argument -c/--count: '0': expected a whole number from 1 to 9223372036854775807 SEE"),
         ("-c1 -l ::1", "argument -l/--loop: not allowed with argument -c/--count SEE"),
         ("-i soon ::1", f"argument -i/--interval: 'soon': {A_TIME}"),
-        ("-i -1 ::1", "argument -i/--interval: expected one argument SEE"),
+        ("-i -1 ::1", f"argument -i/--interval: '-1': {A_TIME}"),
         ("-f -i1 ::1", "argument -i/--interval: not allowed with argument -f/--flood SEE"),
         ("-W0 ::1", "timeout 0.0: expected seconds, 0.001 to 1000000"),
         ("--mtu -W0 ::1", "timeout 0.0: expected seconds, 0.001 to 1000000"),
@@ -290,6 +290,11 @@ REFUSED = [
         ("--tos ef0 ::1", "argument --tos: 'ef0': expected 0 to 255, 0xb8, or a DSCP as ef, af41 or cs1 SEE"),
         ("-O 16 ::1", "-O takes no value, as that of ping(8): fping's -O 16 is --tos 16"),
         ("-w0 ::1", "argument -w/--deadline: '0': expected more than 0 SEE"),
+        ("-Q0s ::1", "argument -Q/--every: '0s': expected more than 0 SEE"),
+        ("--textfile - ::1", f"argument --textfile: '-': {A_NAME} SEE"),
+        ("--file=/dev/zero", "/dev/zero: a line of more than 1 MiB: expected targets"),
+        ("-I nosuch ::1", f"-I: no interface 'nosuch'{LISTED}"),
+        ("--mtu --source nosuch ::1", f"-I: no interface 'nosuch'{LISTED}"),
         ("-I lo -I veth0 ::1", "-I: lo contradicts veth0"),
         ("-I lo --interface veth0 ::1", "-I: lo contradicts veth0"),
         ("-I ::1 -I 127.0.0.1 ::1", "-I: ::1 contradicts 127.0.0.1"),
@@ -340,6 +345,16 @@ class TestInterrupted:
         else:
             assert silent == f"{SILENT}: 1 sent, 0 received, 0% loss, 1 still awaited"
             assert re.match(r"10\.77\.0\.2: 1 sent, 1 received, 0% loss, rtt ", answering)
+
+    def test_a_search_of_path_mtus(self, hosts: Hosts) -> None:
+        words = ("ping", "--mtu", "-v", "-W1h", SILENT)
+        command = [*hosts.prefix, "env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
+        with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert SILENT in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output, errors) == (130, "", "interrupted: 0 of 1 path MTU known\n")
 
     def test_with_a_deadline_replies_are_counted(self) -> None:
         args = Arguments()

@@ -183,6 +183,8 @@ REFUSED = [
     for words, line in (
         ("-f /nonexistent", "/nonexistent: No such file or directory"),
         ("::1 --exclude-file=/nonexistent", "/nonexistent: No such file or directory"),
+        ("--resume - ::1", "argument --resume: '-': expected the name of a file, as ./- SEE"),
+        ("-f /dev/zero", "/dev/zero: a line of more than 1 MiB: expected targets"),
         ("::1 --resume=", "'': No such file or directory"),
         ("::1 --resume=/nonexistent/state", "/nonexistent/state: No such file or directory"),
         ("::1 --interface=no0", "no interface 'no0': there are lo, veth0, dead1, dead0"),

@@ -221,8 +221,8 @@ def pattern(text: str) -> bytes:
 
 
 def with_unit(text: str) -> float:
-    """A time with its unit: after ``-Q``, a mere number is a TOS byte in ping(8)."""
-    seconds = duration(text)
+    """A time of more than 0 with its unit: after ``-Q``, a mere number is a TOS byte in ping(8)."""
+    seconds = deadline(text)
     if not text[-1].isalpha():
         raise InvalidArgument(f"{text!r}: expected a time with its unit, as {text}s")
     return seconds
@@ -296,7 +296,7 @@ def metrics_of(args: Arguments) -> "PingMetrics | None":
     textfile = textfile_of(args, "ping")
     if textfile is None:
         return None
-    if args.loop and not args.every:
+    if args.loop and args.every is None:
         raise InvalidArgument("--textfile: with --loop also --every TIME, the time between two writes")
     from fastnet._ping.metrics import PingMetrics  # only here: rarely needed
 
@@ -355,8 +355,14 @@ def find_mtus(args: Arguments) -> int:
                 hosts.append(opened.enter_context(MTUSearch(host, to=to, **options)))
         searches = [each for each in hosts if isinstance(each, MTUSearch)]
         notes = [note for each in searches for note in each.notes]
-        begin(args, hosts, notes, [each.fallback for each in searches])
-        found = [search_mtu(each, seconds, args.json) for each in hosts]
+        found: list[PathMTU] = []
+        try:
+            begin(args, hosts, notes, [each.fallback for each in searches])
+            for each in hosts:
+                found.append(search_mtu(each, seconds, args.json))
+        except KeyboardInterrupt:
+            remark(f"interrupted: {len(found)} of {counted(len(hosts), 'path MTU')} known")
+            return exits.INTERRUPTED
     if not all(each.address for each in found):
         return exits.USAGE
     return exits.YES if all(each.mtu for each in found) else exits.NO
@@ -482,8 +488,6 @@ class Printer:
         if self._every is not None:
             self._now[reply.host, reply.address].add(reply)
             self._any_now = True
-            if not self._every:
-                self._print_interval([])
 
     def seconds_left(self) -> float:
         """The time until the interval ends."""

@@ -9,6 +9,7 @@ from fastnet.cli.arguments import (
     integer,
     interface,
     number,
+    replaced_file,
     timeout_or_auto,
 )
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
@@ -70,6 +71,7 @@ def _add_targets(group: Any) -> None:
     )
     group.add_argument(
         "--resume",
+        type=replaced_file,
         metavar="FILE",
         help="file of an interrupted sweep: read at the start, written at Ctrl-C, removed at the end",
     )
