@@ -34,6 +34,7 @@ EXITS = {
     exits.INTERRUPTED: "interrupted",
 }
 PROGRAMS = ("fastnet", "fastnet-toolkit")
+COMPLETED = {**COMMANDS, "help": "options of a command"}
 
 
 def parsers() -> dict[str, FullParser]:
@@ -161,35 +162,64 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def everything(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """The options of a command and of its actions, each name once."""
-    found: dict[str, argparse.Action] = {}
-    for each in (parser, *actions(parser).values()):
-        for option in options(each):
-            found.setdefault(option.option_strings[-1], option)
-    return [*found.values()]
+def contexts(commands: dict[str, FullParser]) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The words that come first, and the parser of those that follow."""
+    for name, parser in commands.items():
+        yield name, parser
+        for action, its_parser in actions(parser).items():
+            yield f"{name} {action}", its_parser
+
+
+def with_actions(commands: dict[str, FullParser]) -> list[str]:
+    return [name for name, parser in commands.items() if actions(parser)]
+
+
+def choices(action: argparse.Action) -> str:
+    return " ".join(map(str, action.choices or ()))
+
+
+def is_interface(action: argparse.Action) -> bool:
+    return action.dest == "interface" or "-I" in action.option_strings
+
+
+def bash_words(action: argparse.Action) -> str:
+    return '"$(_fastnet_interfaces)"' if is_interface(action) else quoted(choices(action))
 
 
 def bash(commands: dict[str, FullParser]) -> str:
-    cases, values = [], []
-    for name, parser in commands.items():
-        words = [word for option in everything(parser) for word in option.option_strings]
-        cases.append(f"        {name}) words={quoted(' '.join([*actions(parser), *words]))} ;;\n")
-        for option in filter(takes_value, everything(parser)):
-            keys = "|".join(f"{name}:{word}" for word in option.option_strings)
-            known = " ".join(map(str, option.choices or ()))
-            values.append(f"        {keys}) words={quoted(known)} ;;\n")
+    cases, values = [f"        help) words={quoted(' '.join(COMMANDS))} ;;\n"], []
+    for place, parser in contexts(commands):
+        words = [bash_words(each) for each in positionals(parser) if choices(each) or is_interface(each)]
+        words.append(quoted(" ".join(word for option in options(parser) for word in option.option_strings)))
+        cases.append(f"        {quoted(place)}) words={quoted(' ').join(words)} ;;\n")
+        for option in filter(takes_value, options(parser)):
+            keys = "|".join(quoted(f"{place}:{word}") for word in option.option_strings)
+            values.append(f"        {keys}) words={bash_words(option)} ;;\n")
     return f"""\
+_fastnet_interfaces() {{
+    local each
+    for each in /sys/class/net/*/; do
+        basename "$each"
+    done
+}}
 _fastnet() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
-    local command=${{COMP_WORDS[1]}} words=
+    local place=${{COMP_WORDS[1]}} words=
+    if [ "$word" = = ]; then  # --option=VALUE is three words
+        word=
+    elif [ "$before" = = ]; then
+        before=${{COMP_WORDS[COMP_CWORD-2]}}
+    fi
     if [ "$COMP_CWORD" = 1 ]; then
-        words={quoted(" ".join([*COMMANDS, "help", "--help", "--version"]))}
+        words={quoted(" ".join([*COMPLETED, "--help", "--version"]))}
     else
-        case $command:$before in
+        case $place in
+        {"|".join(with_actions(commands))}) [ "$COMP_CWORD" = 2 ] || place+=" ${{COMP_WORDS[2]}}" ;;
+        esac
+        case $place:$before in
 {"".join(values)}\
         *)
-            case $command in
+            case $place in
     {"    ".join(cases)}\
             esac ;;
         esac
@@ -204,29 +234,52 @@ def zsh_text(text: str) -> str:
     return re.sub(r"([\[\]:\\])", r"\\\1", text)
 
 
+def zsh_values(action: argparse.Action) -> str:
+    """What completes an option's value, or an argument."""
+    if is_interface(action):
+        return "_net_interfaces"
+    if known := choices(action):
+        return f"({known})"
+    return "_files" if action.option_strings or action.dest in ("file", "path") else "_hosts"
+
+
+def zsh_arguments(parser: argparse.ArgumentParser) -> str:
+    specs = []
+    for option in options(parser):
+        name = zsh_text(str(option.metavar or option.dest))
+        value = f":{name}:{zsh_values(option)}" if takes_value(option) else ""
+        for word in option.option_strings:
+            equals = "=" if value and word.startswith("--") else ""
+            specs.append(f"*{word}{equals}[{zsh_text(help_of(option))}]{value}")
+    specs += [f"*:argument:{zsh_values(each)}" for each in positionals(parser)[:1]]
+    return " ".join(map(quoted, specs))
+
+
 def zsh(commands: dict[str, FullParser]) -> str:
-    listing = " ".join(quoted(f"{name}:{zsh_text(about)}") for name, about in COMMANDS.items())
-    cases = []
-    for name, parser in commands.items():
-        specs = []
-        for option in everything(parser):
-            value = f":{zsh_text(str(option.metavar or option.dest))}:" if takes_value(option) else ""
-            if value:
-                known = " ".join(map(str, option.choices or ()))
-                value += f"({known})" if known else "_files"
-            for word in option.option_strings:
-                specs.append(quoted(f"*{word}[{zsh_text(help_of(option))}]{value}"))
-        rest = f"*:argument:({' '.join(actions(parser))})" if actions(parser) else "*:argument:_hosts"
-        cases.append(f"    {name}) _arguments {' '.join([*specs, quoted(rest)])} ;;\n")
+    listing = " ".join(quoted(f"{name}:{zsh_text(about)}") for name, about in COMPLETED.items())
+    cases = [
+        f"    {quoted(place)}) _arguments {zsh_arguments(parser)} ;;\n"
+        for place, parser in contexts(commands)
+    ]
     return f"""\
 #compdef {" ".join(PROGRAMS)}
-local context state line
+local context state line place curcontext=$curcontext
 local -a commands=({listing})
 _arguments -C '1:command:->command' '*::argument:->arguments' && return
 case $state in
 command) _describe command commands ;;
 arguments)
-    case $words[1] in
+    place=$words[1]
+    case $place in
+    {"|".join(with_actions(commands))})
+        if (( CURRENT > 2 )); then
+            shift words
+            (( CURRENT-- ))
+            place+=" $words[1]"
+        fi ;;
+    esac
+    case $place in
+    help) _describe command commands ;;
 {"".join(cases)}\
     esac ;;
 esac
@@ -234,15 +287,29 @@ esac
 
 
 def fish(commands: dict[str, FullParser]) -> str:
-    lines = []
+    lines = [
+        "function __fastnet_in",  # whether these words are the first after the program's name
+        "    set -l words (commandline -opc)[2..-1]",
+        '    test "$words[1..$(count $argv)]" = "$argv"',
+        "end",
+        "function __fastnet_at",  # whether there are no others before the cursor
+        "    set -l words (commandline -opc)[2..-1]",
+        '    test "$words" = "$argv"',
+        "end",
+    ]
     for program in PROGRAMS:
-        for name, about in COMMANDS.items():
-            lines.append(f"complete -c {program} -n __fish_use_subcommand -f -a {name} -d {fish_text(about)}")
-        for name, parser in commands.items():
-            seen = f"complete -c {program} -n '__fish_seen_subcommand_from {name}'"
+        for name, about in COMPLETED.items():
+            lines.append(f"complete -c {program} -n __fastnet_at -f -a {name} -d {fish_text(about)}")
+        lines.append(f"complete -c {program} -n '__fastnet_at help' -f -a {quoted(' '.join(COMMANDS))}")
+        for place, parser in contexts(commands):
+            condition = "__fastnet_at" if actions(parser) else "__fastnet_in"
+            seen = f"complete -c {program} -n {quoted(f'{condition} {place}')}"
             for action, its_parser in actions(parser).items():
                 lines.append(f"{seen} -f -a {action} -d {fish_text(its_parser.description or action)}")
-            lines += [f"{seen}{fish_option(option)}" for option in everything(parser)]
+            for each in positionals(parser):
+                if is_interface(each) or (choices(each) and not actions(parser)):
+                    lines.append(f"{seen} -f -a {fish_words(each)}")
+            lines += [f"{seen}{fish_option(option)}" for option in options(parser)]
     return "\n".join([*lines, ""])
 
 
@@ -250,12 +317,18 @@ def fish_text(text: str) -> str:
     return "'" + " ".join(text.split()).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def fish_words(action: argparse.Action) -> str:
+    return fish_text("(__fish_print_interfaces)" if is_interface(action) else choices(action))
+
+
 def fish_option(option: argparse.Action) -> str:
     names = "".join(
         f" -l {word[2:]}" if word.startswith("--") else f" -s {word[1:]}" for word in option.option_strings
     )
-    known = " ".join(map(str, option.choices or ()))
-    value = f" -x -a {fish_text(known)}" if known else " -r" if takes_value(option) else ""
+    if choices(option) or is_interface(option):
+        value = f" -x -a {fish_words(option)}"
+    else:
+        value = " -r" if takes_value(option) else ""
     return f"{names}{value} -d {fish_text(help_of(option))}"
 
 
