@@ -27,6 +27,7 @@ from fastnet._limits import (
 from fastnet._reference import reference
 from fastnet._results import as_dict, shown
 from fastnet._system.icmp_errors import queued_error, request_errors
+from fastnet._system.permission import check_stream
 from fastnet._typing import Any, NamedTuple, get_args
 from fastnet.endpoints import Resolved, check_not_mapped, parse_port, resolve
 from fastnet.errors import EngineMissing, InvalidArgument, WaitTimeout
@@ -187,6 +188,8 @@ class Scan:
         self.timeout, self.concurrency = timeout, concurrency
         self.target = resolve(self.host, family=family)[0]
         check_not_mapped(self.host, self.target)
+        if engine == "connect":
+            check_stream(self.target.family)
         self._states: list[PortState] = []
         self._refusal: OSError | None = None
 

@@ -13,6 +13,7 @@ from fastnet._backend import probe as _core
 from fastnet._connect import outcome
 from fastnet._sweep.plan import Options, Segment
 from fastnet._system.icmp_errors import request_errors
+from fastnet._system.permission import check_stream
 from fastnet._typing import Any, NamedTuple
 from fastnet.targets import address_text
 
@@ -30,9 +31,11 @@ class TcpSweeper:
     """Sweeps a segment as the core's ``Sweeper`` does, in one pass per port and retry.
 
     An accepted connection is closed at once. At most ``MAX_CONNECTIONS`` are connecting, whatever the window.
+    Raises NotPermitted where TCP sockets are refused.
     """
 
     def __init__(self, segment: Segment, options: Options, decided: bytes | None) -> None:
+        check_stream(segment.family)
         self._segment, self._options, self._decided = segment, options, decided
         size = len(segment.indices)
         self.states = bytearray([_core.DECIDED]) * size

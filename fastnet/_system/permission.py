@@ -63,3 +63,13 @@ def open_stream(family: int) -> socket.socket:
         return socket.socket(family, socket.SOCK_STREAM)
     except PermissionError:
         raise refusal("TCP", family) from None
+
+
+def check_stream(family: int) -> None:
+    """Raises NotPermitted where TCP sockets are refused; what else is wrong is for the first connection."""
+    try:
+        open_stream(family).close()
+    except NotPermitted:
+        raise
+    except OSError:
+        return

@@ -225,6 +225,17 @@ class TestOpening:
         )
         assert (ran.returncode, ran.stdout) == (3, "")
 
+    @pytest.mark.parametrize(
+        "words", [("ping", "--engine=tcp"), ("sweep", "--engine=tcp"), ("portscan", "-p22")], ids=str
+    )
+    def test_no_stream_socket(self, alone: Namespace, fastnet: Run, words: tuple[str, ...]) -> None:
+        ran = fastnet(*words, "127.0.0.1", prefix=(*alone.prefix, *NO_RIGHTS, *refusing(NO_STREAM)))
+        assert ran.stderr == (
+            f"fastnet {words[0]}: no TCP socket is permitted here: {CURE.format('TCP')}; "
+            "`fastnet ping --engine udp` and `trace` work here\n"
+        )
+        assert (ran.returncode, ran.stdout) == (3, "")
+
     @pytest.mark.parametrize("engine", ["link", "raw", "scapy"])
     def test_no_capability(self, linked, fastnet: Run, engine: str) -> None:
         words = ("sweep", "--engine", engine, "10.77.0.2")
