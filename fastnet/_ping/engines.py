@@ -18,15 +18,20 @@ INSTEAD = {
     "tcp": "neither ICMP nor UDP sockets are permitted here: TCP is used",
 }
 """What is used instead of ICMP, and why."""
-_PLAIN = {"size": 56, "pattern": b"", "dont_fragment": None, "mark": 0}
-"""What a connection can't have, and its value if it is not asked for."""
+_NOT_BY_TCP: dict[str, tuple[object, str]] = {
+    "size": (56, "a connection request has no payload"),
+    "pattern": (b"", "a connection request has no payload"),
+    "dont_fragment": (None, "a connection request is too small to be fragmented"),
+    "mark": (0, "it sets no firewall mark"),
+}
+"""The options that it lacks: the value of each that is not asked for, and why there is no other."""
 
 
-def check_tcp(options: dict[str, Any]) -> None:
-    """Check that a connection can have these options. Raises InvalidArgument."""
-    for name, plain in _PLAIN.items():
-        if options[name] != plain:
-            raise InvalidArgument(f"{name}: not with engine tcp, whose requests have no payload and no mark")
+def check_tcp(options: dict[str, Any], typed: dict[str, str] | None = None) -> None:
+    """Check that TCP has these options, of which ``typed`` has other names. Raises InvalidArgument."""
+    for name, (plain, why) in _NOT_BY_TCP.items():
+        if options.get(name, plain) != plain:
+            raise InvalidArgument(f"{(typed or {}).get(name, name)}: not with engine tcp: {why}")
 
 
 def open_prober(

@@ -244,6 +244,22 @@ class TestTcp:
         with pytest.raises(InvalidArgument, match=f"{next(iter(options))}: not with engine tcp"):
             Pinger(engine="tcp", **options)
 
+    @pytest.mark.parametrize(
+        ("words", "why"),
+        [
+            (("-s", "8"), "a connection request has no payload"),
+            (("--pattern=ff",), "a connection request has no payload"),
+            (("-M", "do"), "a connection request is too small to be fragmented"),
+            (("--mark=1",), "it sets no firewall mark"),
+        ],
+        ids=str,
+    )
+    def test_it_is_named_as_it_is_typed(self, fastnet, words, why) -> None:
+        ran = fastnet("ping", "--engine=tcp", *words, "127.0.0.1")
+        typed = {"--pattern=ff": "-p", "--mark=1": "-m"}.get(words[0], words[0])
+        assert ran.stderr == f"fastnet ping: {typed}: not with engine tcp: {why}\n"
+        assert (ran.returncode, ran.stdout) == (2, "")
+
     def test_coroutines(self, row) -> None:
         results = row[0].call(lambda: asyncio.run(aio.multiping(HOSTS, 2, 0.01, 3.0, engine="tcp")))
         assert [each.received for each in results] == [2, 2]

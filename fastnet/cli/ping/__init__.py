@@ -33,7 +33,7 @@ from fastnet._ping import (
     source_of,
 )
 from fastnet._ping.counting import Count, can_count
-from fastnet._ping.engines import INSTEAD
+from fastnet._ping.engines import INSTEAD, check_tcp
 from fastnet._ping.session import Plan
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
@@ -68,6 +68,8 @@ if TYPE_CHECKING:
 INTERMIXED = True
 FRAGMENT = {"no": True, "yes": False, "do": True, "dont": False, "want": None, "probe": True}
 """Whether it is forbidden: our words, and those of ping(8)."""
+TYPED = {"size": "-s", "pattern": "-p", "dont_fragment": "-M", "mark": "-m"}
+"""Options that TCP lacks, as they are typed."""
 ABOUT_FALLBACK = {
     INSTEAD["udp"]: "a host answers about one a second, and a firewall may drop it: silence is no proof; "
     "--engine tcp is another way, --engine icmp names cures",
@@ -239,21 +241,20 @@ def run(args: Arguments) -> int:
             if getattr(args, name) is not None:
                 raise InvalidArgument(f"--{name}: not with --mtu")
         return find_mtus(args)
-    options = chosen(args, OPTIONS)
+    options = chosen(args, OPTIONS) | {"dont_fragment": FRAGMENT.get(args.fragment)}
+    if args.engine == "tcp":
+        check_tcp(options, TYPED)
     if args.distributed is not None:
         from fastnet.cli.ping.distributed import ping_from_vantages
 
         options |= chosen(args, ("count", "interval", "timeout", "retries", "backoff"))
-        return ping_from_vantages(args, options | {"dont_fragment": FRAGMENT.get(args.fragment)})
-    options |= {"dont_fragment": FRAGMENT.get(args.fragment), "transmit_timestamps": not args.flood}
+        return ping_from_vantages(args, options)
     metrics, plot = metrics_of(args), plot_of(args)
-    with Pinger(**options) as pinger:
+    with Pinger(**options, transmit_timestamps=not args.flood) as pinger:
         destinations = pinger.resolve(args.hosts)
         printer = Printer(destinations, args, metrics, plot)
-        _ = (
-            _core.Conversation,
-            _core.RoundTrips,
-        )  # what is not loaded yet may not be readable without capabilities
+        # What is not loaded yet may not be readable without capabilities.
+        _ = _core.Conversation, _core.RoundTrips
         begin(args, destinations, pinger.notes, [pinger.fallback])
         if metrics:
             metrics.begin(destinations)
