@@ -7,6 +7,7 @@ python unix_service.py /tmp/whoami.sock ask
 import argparse
 import pwd
 import signal
+import sys
 
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 from fastnet.ipc import Channel, UnixServer, connect
@@ -53,6 +54,8 @@ def main() -> None:
         parser.error(str(error))
     except (FastnetError, OSError) as error:
         parser.exit(3, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,16 @@ def test_an_interrupted_wait() -> None:
             listener.accept()[0].close()
 
 
+def test_an_interrupted_question(tmp_path: Path) -> None:
+    path = str(tmp_path / "service")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        with interrupted(130, "unix_service.py", path, "ask"):
+            connection, _ = listener.accept()
+        connection.close()
+
+
 def test_monitor_to_prometheus(example, reference, tmp_path: Path, root: None) -> None:
     parser = reference("prometheus_client.parser")
     path = tmp_path / "ping.prom"
