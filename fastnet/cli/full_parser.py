@@ -15,6 +15,8 @@ from fastnet.cli.output import print_line, remark
 from fastnet.cli.quick_parser import SUPPRESS, Arguments
 from fastnet.errors import InvalidArgument
 
+_UNKNOWN = "unrecognized arguments: "
+
 
 class Help(argparse.HelpFormatter):
     """argparse's help formatter, without the imports for colours when they are off."""
@@ -105,13 +107,26 @@ class FullParser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}{near or choices}")
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split()
+        message = self._plain(message)
+        unknown = message.removeprefix(_UNKNOWN).split()
         if habit := hint(self.prog.removeprefix("fastnet "), message, self.words):
             message += habit
         elif message.startswith("unrecognized") and unknown[0].startswith("-"):
             message += suggestion(unknown[0].partition("=")[0], self._option_string_actions)
         remark(f"{self.prog}: {message} (see {self.prog} --help)")
         sys.exit(USAGE)
+
+    def _plain(self, message: str) -> str:
+        """Of what is unknown only the options, if there are any: argparse adds the words after their values.
+
+        A flag with more letters in its word is unknown as a whole: argparse would name one of the letters.
+        """
+        if message.startswith(_UNKNOWN):
+            words = message.removeprefix(_UNKNOWN).split(" ")
+            return _UNKNOWN + " ".join([word for word in words if word[:1] == "-"] or words)
+        _, is_flag, value = message.partition("ignored explicit argument ")
+        whole = [word for word in self.words if is_flag and word[:2] != "--" and word.endswith(value[1:-1])]
+        return _UNKNOWN + whole[0] if whole and whole[0][0] == "-" else message
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -4,9 +4,11 @@ Help pages, manual pages and usage errors show it; ``docs/habits.md`` has all of
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from fastnet._typing import NamedTuple
+from fastnet.cli.not_here import NOT_HERE
 
 HEAD = "from other programs:"
 _NUMBERS = ("BYTES", "N", "TIME", "TOS", "TTL")
@@ -234,9 +236,11 @@ def hint(command: str, message: str, words: Sequence[str]) -> str:
         named |= {word for word in words if word[:2] in named}
     named |= {word.partition("=")[0] for word in named}
     is_unknown = message.startswith("unrecognized")
-    habits = HABITS.get(command, ())
+    habits = (*HABITS.get(command, ()), *not_here(command))
     rows = [each for each in habits if _is_named(each, named) or (is_unknown and _is_long(each, named))]
-    if message.startswith("argument "):
+    if "not allowed with" in message:
+        rows = [each for each in rows if each.takes_number and _is_number(_next(each.option, words))]
+    elif message.startswith("argument "):
         _, _, value = message.partition("'")
         value = value.partition("'")[0]
         lacking = message.endswith("expected one argument")
@@ -244,6 +248,18 @@ def hint(command: str, message: str, words: Sequence[str]) -> str:
     if is_unknown or "invalid choice" in message:
         rows += [each for each in habits if not each.option and _has_kind(each, message)]
     return "".join(map(_in_words, rows))
+
+
+def not_here(command: str) -> Iterator[Habit]:
+    """The options without an equivalent, each name by itself."""
+    for program, options in NOT_HERE.get(command, {}).items():
+        for names, remark in options.items():
+            yield from (Habit(program, name, f"({remark})") for name in names.split())
+
+
+def _next(option: str, words: Sequence[str]) -> str:
+    """The word after an option; empty if there is none."""
+    return next((value for word, value in pairwise(words) if word == option), "")
 
 
 def address_hint(command: str, address: str) -> str:

@@ -102,6 +102,18 @@ def test_help_ends_with_them(fastnet: Run, command: str) -> None:
         ("echo serve ::1", ""),
         ("trace --nothing ::1", ""),
         ("ping -i soon ::1", ""),
+        ("ping -c 1 -l 3 ::1", "; ping's `-l N`: requests are not sent ahead of replies"),
+        ("ping -c 1 -l ::1", ""),
+        ("ping -fhosts.txt", ": -fhosts.txt; fping's `-f FILE`: `--file FILE` here"),
+        ("ping -qz ::1", ": -qz: did you mean -q?"),
+        ("trace -q 1 ::1", ": -q; traceroute's `-q N`: `-c N` here"),
+        ("trace --port=3 ::1", "; traceroute's `--port`: choice of the port: there is none here"),
+        ("sweep --reason ::1", "; nmap's `--reason`: reasons of hosts: there is none here"),
+        (
+            "ping -R ::1",
+            "; ping's `-R`: `fastnet trace HOST` here"
+            "; fping's `-R`: random data: there is none here; -p HEX fills the payload",
+        ),
         ("ping -w -1 ::1", ": '-1': expected a time, as 1.5, 250ms, 10s or 2m, up to 1000000 seconds"),
         (
             "trace --timeout -1 ::1",

@@ -11,13 +11,14 @@ import pytest
 from environment import ROOT, Run
 
 from fastnet.cli.full_parser import parse, parser_of
+from fastnet.cli.habits import hint
+from fastnet.cli.not_here import NOT_HERE
 
 pytestmark = pytest.mark.once
 
 SAME = "the same"
 PINGS = "what ping(8) means by it; docs/habits.md has the difference"
 NAMED = "an error that names the line of the table"
-UNKNOWN = "unrecognized arguments: "
 Peer = tuple[str, str]
 """A program, and the command that its users type."""
 
@@ -36,18 +37,18 @@ EXPECTED: dict[Peer, dict[str, str]] = {
         "-D ::1": SAME,
         "-e 5 ::1": NAMED,
         "-f ::1": SAME,
-        "-F 5 ::1": UNKNOWN,
+        "-F 5 ::1": NAMED,
         "-h": SAME,
         "-H ::1": NAMED,
         "-i 0.2 ::1": SAME,
         "-I lo ::1": SAME,
         "-l 3 ::1": "-l takes no value, as that of fping: ping's -l 3 has no equivalent",
         "-l3 ::1": NAMED,
-        "-L ::1": UNKNOWN,
+        "-L ::1": NAMED,
         "-m 5 ::1": SAME,
         "-M do ::1": SAME,
         "-n ::1": SAME,
-        "-N name ::1": UNKNOWN,
+        "-N name ::1": NAMED,
         "-O ::1": SAME,
         "-p ff00 ::1": SAME,
         "-q ::1": SAME,
@@ -58,7 +59,7 @@ EXPECTED: dict[Peer, dict[str, str]] = {
         "-s 100 ::1": SAME,
         "-S 1000 ::1": NAMED,
         "-t 5 ::1": SAME,
-        "-T tsonly ::1": UNKNOWN,
+        "-T tsonly ::1": NAMED,
         "-U ::1": NAMED,
         "-v ::1": SAME,
         "-V": NAMED,
@@ -97,12 +98,12 @@ EXPECTED: dict[Peer, dict[str, str]] = {
         "-q ::1": SAME,
         "-Q 10 ::1": NAMED,
         "-r 1 ::1": SAME,
-        "-R ::1": UNKNOWN,
+        "-R ::1": NAMED,
         "-s ::1": NAMED,
         "-S ::1 ::1": NAMED,
         "-t 100 ::1": PINGS,
         "-t 500 ::1": NAMED,
-        "-T 5 ::1": UNKNOWN,
+        "-T 5 ::1": NAMED,
         "-u ::1": NAMED,
         "-v ::1": PINGS,
         "-x 1 ::1": SAME,
@@ -117,50 +118,50 @@ EXPECTED: dict[Peer, dict[str, str]] = {
     },
     ("nmap", "sweep"): {
         "-6 ::1": SAME,
-        "-A ::1": UNKNOWN,
-        "-b ::1": UNKNOWN,
-        "-d ::1": UNKNOWN,
-        "-D 127.0.0.1 ::1": UNKNOWN,
+        "-A ::1": NAMED,
+        "-b ::1": NAMED,
+        "-d ::1": NAMED,
+        "-D 127.0.0.1 ::1": NAMED,
         "-e lo ::1": NAMED,
         "-f ::1": "::1: No such file or directory",
-        "-F ::1": UNKNOWN,
-        "-g 53 ::1": UNKNOWN,
+        "-F ::1": NAMED,
+        "-g 53 ::1": NAMED,
         "-h": SAME,
         "-iL hosts": NAMED,
         "-n ::1": NAMED,
         "-oX x ::1": NAMED,
         "-oG x ::1": NAMED,
         "-oN x ::1": NAMED,
-        "-O ::1": UNKNOWN,
+        "-O ::1": NAMED,
         "-p 80 ::1": NAMED,
         "-PE ::1": NAMED,
         "-PS80 ::1": NAMED,
-        "-Pn ::1": UNKNOWN,
-        "-r ::1": UNKNOWN,
-        "-R ::1": UNKNOWN,
+        "-Pn ::1": NAMED,
+        "-r ::1": NAMED,
+        "-R ::1": NAMED,
         "-sn ::1": NAMED,
         "-sS ::1": NAMED,
-        "-sU ::1": UNKNOWN,
-        "-S ::1 ::1": UNKNOWN,
+        "-sU ::1": NAMED,
+        "-S ::1 ::1": NAMED,
         "-T4 ::1": NAMED,
         "-v ::1": SAME,
         "-V": NAMED,
     },
     ("nmap", "portscan"): {
         "-6 ::1": SAME,
-        "-A ::1": UNKNOWN,
-        "-b ::1": UNKNOWN,
-        "-d ::1": UNKNOWN,
-        "-D 127.0.0.1 ::1": UNKNOWN,
-        "-e lo ::1": UNKNOWN,
-        "-f ::1": UNKNOWN,
-        "-F ::1": UNKNOWN,
-        "-g 53 ::1": UNKNOWN,
+        "-A ::1": NAMED,
+        "-b ::1": NAMED,
+        "-d ::1": NAMED,
+        "-D 127.0.0.1 ::1": NAMED,
+        "-e lo ::1": NAMED,
+        "-f ::1": NAMED,
+        "-F ::1": NAMED,
+        "-g 53 ::1": NAMED,
         "-h": SAME,
-        "-iL hosts ::1": UNKNOWN,
+        "-iL hosts ::1": NAMED,
         "-n ::1": NAMED,
         "-oX x": NAMED,
-        "-O ::1": UNKNOWN,
+        "-O ::1": NAMED,
         "-p 80,443 ::1": SAME,
         "-p- ::1": SAME,
         "-p -100 ::1": SAME,
@@ -168,11 +169,11 @@ EXPECTED: dict[Peer, dict[str, str]] = {
         "-p http,https ::1": SAME,
         "-p T:22 ::1": NAMED,
         "-Pn ::1": NAMED,
-        "-r ::1": UNKNOWN,
-        "-R ::1": UNKNOWN,
+        "-r ::1": NAMED,
+        "-R ::1": NAMED,
         "-sT ::1": NAMED,
         "-sn ::1": NAMED,
-        "-S ::1": UNKNOWN,
+        "-S ::1": NAMED,
         "-T4 ::1": NAMED,
         "-v ::1": NAMED,
         "-V ::1": NAMED,
@@ -180,76 +181,76 @@ EXPECTED: dict[Peer, dict[str, str]] = {
     ("traceroute", "trace"): {
         "-4 127.0.0.1": SAME,
         "-6 ::1": SAME,
-        "-A ::1": UNKNOWN,
+        "-A ::1": NAMED,
         "-d ::1": NAMED,
-        "-D ::1": UNKNOWN,
-        "-e ::1": UNKNOWN,
-        "-f 2 ::1": UNKNOWN,
-        "-F ::1": UNKNOWN,
-        "-g ::1 ::1": UNKNOWN,
+        "-D ::1": NAMED,
+        "-e ::1": NAMED,
+        "-f 2 ::1": NAMED,
+        "-F ::1": NAMED,
+        "-g ::1 ::1": NAMED,
         "-i lo ::1": NAMED,
         "-I ::1": NAMED,
         "-I -n ::1": NAMED,
-        "-l 5 ::1": UNKNOWN,
+        "-l 5 ::1": NAMED,
         "-m 5 ::1": SAME,
         "-M icmp ::1": NAMED,
         "-n ::1": SAME,
         "-N 1 ::1": NAMED,
         "-O info ::1": "argument -O/--tos: 'info': expected 0 to 255",
-        "-p 80 ::1": UNKNOWN,
-        "-P 1 ::1": UNKNOWN,
+        "-p 80 ::1": NAMED,
+        "-P 1 ::1": NAMED,
         "-q 1 ::1": NAMED,
         "-r ::1": NAMED,
         "-s ::1 ::1": NAMED,
         "-t 16 ::1": NAMED,
-        "-T ::1": UNKNOWN,
+        "-T ::1": NAMED,
         "-U ::1": NAMED,
         "-V ::1": NAMED,
         "-w 1 ::1": NAMED,
-        "-z 1 ::1": UNKNOWN,
+        "-z 1 ::1": NAMED,
         "--icmp ::1": NAMED,
     },
     ("socat", "forward"): {
         "-4 0 ::1:1": "listen port '-4'",
         "-6 0 ::1:1": "listen port '-6'",
-        "-b 9 0 ::1:1": UNKNOWN,
-        "-d 0 ::1:1": UNKNOWN,
-        "-D 0 ::1:1": UNKNOWN,
-        "-g 0 ::1:1": UNKNOWN,
+        "-b 9 0 ::1:1": NAMED,
+        "-d 0 ::1:1": NAMED,
+        "-D 0 ::1:1": NAMED,
+        "-g 0 ::1:1": NAMED,
         "-h": SAME,
-        "-L x 0 ::1:1": UNKNOWN,
-        "-lf x 0 ::1:1": UNKNOWN,
-        "-r x 0 ::1:1": UNKNOWN,
-        "-R x 0 ::1:1": UNKNOWN,
-        "-s 0 ::1:1": UNKNOWN,
-        "-S 1 0 ::1:1": UNKNOWN,
-        "-t 5 0 ::1:1": UNKNOWN,
+        "-L x 0 ::1:1": NAMED,
+        "-lf x 0 ::1:1": NAMED,
+        "-r x 0 ::1:1": NAMED,
+        "-R x 0 ::1:1": NAMED,
+        "-s 0 ::1:1": NAMED,
+        "-S 1 0 ::1:1": NAMED,
+        "-t 5 0 ::1:1": NAMED,
         "-T 5 0 ::1:1": NAMED,
-        "-u 0 ::1:1": UNKNOWN,
-        "-U 0 ::1:1": UNKNOWN,
+        "-u 0 ::1:1": NAMED,
+        "-U 0 ::1:1": NAMED,
         "-v 0 ::1:1": NAMED,
         "-V": NAMED,
-        "-W x 0 ::1:1": UNKNOWN,
-        "-x 0 ::1:1": UNKNOWN,
+        "-W x 0 ::1:1": NAMED,
+        "-x 0 ::1:1": NAMED,
     },
     ("haproxy", "forward"): {
         "-c -f /dev/null": NAMED,
-        "-C /": UNKNOWN,
-        "-d 0 ::1:1": UNKNOWN,
+        "-C /": NAMED,
+        "-d 0 ::1:1": NAMED,
         "-D 0 ::1:1": NAMED,
         "-f /etc/passwd": "/etc/passwd: not TOML",
-        "-L x 0 ::1:1": UNKNOWN,
-        "-m 9 0 ::1:1": UNKNOWN,
+        "-L x 0 ::1:1": NAMED,
+        "-m 9 0 ::1:1": NAMED,
         "-n 9 0 ::1:1": NAMED,
-        "-N 9 0 ::1:1": UNKNOWN,
-        "-p x 0 ::1:1": UNKNOWN,
-        "-q 0 ::1:1": UNKNOWN,
-        "-s 0 ::1:1": UNKNOWN,
-        "-S x 0 ::1:1": UNKNOWN,
+        "-N 9 0 ::1:1": NAMED,
+        "-p x 0 ::1:1": NAMED,
+        "-q 0 ::1:1": NAMED,
+        "-s 0 ::1:1": NAMED,
+        "-S x 0 ::1:1": NAMED,
         "-v": NAMED,
-        "-V 0 ::1:1": UNKNOWN,
-        "-W 0 ::1:1": UNKNOWN,
-        "-x x 0 ::1:1": UNKNOWN,
+        "-V 0 ::1:1": NAMED,
+        "-W 0 ::1:1": NAMED,
+        "-x x 0 ::1:1": NAMED,
     },
 }
 """What happens to an option of theirs, typed here as there."""
@@ -349,7 +350,7 @@ def test_the_page_has_what_is_the_same(program: str, command: str) -> None:
     table = EXPECTED[program, command]
     same = {words[:2] for words, expected in table.items() if expected == SAME and words[1] != "-"}
     name = "ping(8)" if program == "ping" else program
-    page = (ROOT / "docs/habits.md").read_text()
+    page = (ROOT / "docs/habits.md").read_text().partition("\n## ")[0]
     if command == "forward":
         assert same <= {"-h"}
         return
@@ -370,3 +371,24 @@ def test_the_long_names_that_we_take(peer: Callable[[str], str], program: str, c
         name for name in listed if any(known.startswith(name) for known in parser._option_string_actions)
     }
     assert taken - {"--help"} == LONG[program, command]
+
+
+@pytest.mark.parametrize(("program", "command"), LONG)
+def test_every_long_name_is_ours_or_in_a_table(
+    peer: Callable[[str], str], program: str, command: str
+) -> None:
+    listed = {*re.findall(r"(?<!\w)--[a-z][\w-]+", help_of(peer(program), program))}
+    assert len(listed) > 10
+    unknown = listed - LONG[program, command] - {"--help"}
+    hints = {name: hint(command, f"unrecognized arguments: {name}", [name]) for name in unknown}
+    assert {name for name, text in hints.items() if f"; {program}'s `" not in text} == set()
+
+
+@pytest.mark.parametrize("command", NOT_HERE)
+def test_the_page_has_what_is_not_here(command: str) -> None:
+    page = (ROOT / "docs/habits.md").read_text()
+    _, _, section = page.partition("\n## Not here\n")
+    for program, options in NOT_HERE[command].items():
+        for names, remark in options.items():
+            shown = ", ".join(f"`{name}`" for name in names.split())
+            assert f"| {program} | `{command}` | {shown} | {remark} |\n" in section

@@ -162,6 +162,7 @@ def test_every_command_is_a_module_and_every_module_a_command() -> None:
         "habits",
         "interfaces_watch",
         "interrupts",
+        "not_here",
         "output",
         "parts",
     }

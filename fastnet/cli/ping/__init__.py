@@ -54,7 +54,7 @@ from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.interrupts import HeldInterrupt, NoticedInterrupt
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu, statistics
-from fastnet.cli.ping.ending import Ending, deadline
+from fastnet.cli.ping.ending import Ending, deadline, with_unit
 from fastnet.cli.plotting import add_plot, picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.textfile import add_textfile, settled, textfile_of
@@ -220,14 +220,6 @@ def pattern(text: str) -> bytes:
     if not text or len(text) % 2 or len(text) > 32 or not {*text} <= HEXADECIMAL:
         raise InvalidArgument(f"{text!r}: expected 1 to 16 bytes in hex, as ff00")
     return bytes.fromhex(text)
-
-
-def with_unit(text: str) -> float:
-    """A time of more than 0 with its unit: after ``-Q``, a mere number is a TOS byte in ping(8)."""
-    seconds = deadline(text)
-    if not text[-1].isalpha():
-        raise InvalidArgument(f"{text!r}: expected a time with its unit, as {text}s")
-    return seconds
 
 
 def run(args: Arguments) -> int:

@@ -19,6 +19,14 @@ def deadline(text: str) -> float:
     raise InvalidArgument(f"{text!r}: expected more than 0")
 
 
+def with_unit(text: str) -> float:
+    """A time of more than 0 with its unit: after ``-Q``, a mere number is a TOS byte in ping(8)."""
+    seconds = deadline(text)
+    if not text[-1].isalpha():
+        raise InvalidArgument(f"{text!r}: expected a time with its unit, as {text}s")
+    return seconds
+
+
 class Ending:
     """``count`` is the number of requests to each host, None without an end."""
 
