@@ -95,7 +95,7 @@ def connect_one(address: Resolved, deadline: float | None = None) -> Steps[socke
     """
     if deadline is not None and time.monotonic() >= deadline:
         raise _error(errno.ETIMEDOUT)
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    sock = _open(address.family)
     try:
         sock.setblocking(False)
         while (code := sock.connect_ex(address.address)) == errno.EAGAIN:  # unix(7): its queue is full
@@ -117,6 +117,13 @@ def connect_one(address: Resolved, deadline: float | None = None) -> Steps[socke
         sock.close()
         raise
     return sock
+
+
+def _open(family: int) -> socket.socket:
+    try:
+        return socket.socket(family, socket.SOCK_STREAM)
+    except PermissionError as error:
+        raise OSError(error.errno, "no stream socket is permitted here") from None
 
 
 def outcome(sock: socket.socket) -> int:

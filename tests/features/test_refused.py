@@ -236,6 +236,15 @@ class TestOpening:
         )
         assert (ran.returncode, ran.stdout) == (3, "")
 
+    @pytest.mark.parametrize("more", [(), ("--gone",)], ids=str)
+    def test_no_stream_socket_to_wait_with(
+        self, alone: Namespace, fastnet: Run, more: tuple[str, ...]
+    ) -> None:
+        words = ("wait", "--timeout=300ms", *more, "127.0.0.1:9")
+        ran = fastnet(*words, prefix=(*alone.prefix, *refusing(NO_STREAM)))
+        assert ran.stderr.endswith(": 127.0.0.1:9: no stream socket is permitted here\n")
+        assert (ran.returncode, ran.stdout) == (124, "")
+
     @pytest.mark.parametrize("engine", ["link", "raw", "scapy"])
     def test_no_capability(self, linked, fastnet: Run, engine: str) -> None:
         words = ("sweep", "--engine", engine, "10.77.0.2")
