@@ -127,7 +127,7 @@ class SameBytes(sdist):
     def make_archive(self, base_name: str, format: str, *given: Any, base_dir: str, **named: Any) -> str:
         if format != "gztar":
             return super().make_archive(base_name, format, *given, base_dir=base_dir, **named)
-        path, when = f"{base_name}.tar.gz", int(os.environ.get("SOURCE_DATE_EPOCH", RELEASE_TIME))
+        path, when = f"{base_name}.tar.gz", int(os.environ.get("SOURCE_DATE_EPOCH") or RELEASE_TIME)
 
         def normalized(member: tarfile.TarInfo) -> tarfile.TarInfo:
             member.mode = 0o755 if member.mode & 0o100 else 0o644
@@ -156,12 +156,16 @@ class SameModes(bdist_wheel):
 
 
 class BuildPython(build_py):
-    """Notes that a build without extensions was asked for."""
+    """Notes that a build without extensions was asked for, and removes what an earlier build left."""
 
     def run(self) -> None:
         super().run()
+        root = "." if self.editable_mode else self.build_lib
+        Path(root, WHY_PURE).unlink(missing_ok=True)
         if build_mode() == "pure":
-            write_why_pure("." if self.editable_mode else self.build_lib, "built without C, for every system")
+            write_why_pure(root, "built without C, for every system")
+            for extension in Path(root, WHY_PURE).parent.glob("*.so"):
+                extension.unlink()
 
 
 def manuals() -> list[tuple[str, list[str]]]:

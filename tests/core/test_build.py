@@ -198,8 +198,9 @@ def test_a_fallback_leaves_nothing_of_an_earlier_build(small_tree: Path, quick_c
     assert build_wheel(small_tree, "native", CC=gcc).returncode == 0
     shutil.rmtree(small_tree / "dist")
 
-    with (small_tree / "csrc/checksum.h").open("a") as header:
-        header.write("\n#error broken by the test\n")
+    header = small_tree / "csrc/checksum.h"
+    whole = header.read_text()
+    header.write_text(f"{whole}\n#error broken by the test\n")
     assert build_wheel(small_tree, "native", CC=gcc).returncode != 0
     built = build_wheel(small_tree, CC=gcc)
     assert built.returncode == 0, built.stdout
@@ -207,6 +208,22 @@ def test_a_fallback_leaves_nothing_of_an_earlier_build(small_tree: Path, quick_c
     built = run(small_tree, *in_place, mode="", env={"CC": gcc})
     assert built.returncode == 0, built.stdout
     assert [*small_tree.rglob("*.so")] == []
+
+    header.write_text(whole)
+    shutil.rmtree(small_tree / "dist")
+    assert build_wheel(small_tree, "native", CC=gcc).returncode == 0
+    assert WHY_PURE not in contents(small_tree)
+
+
+def test_pure_that_is_editable_leaves_no_extension(small_tree: Path, quick_compiler: Quick) -> None:
+    in_place = ("setup.py", "build_ext", "--inplace")
+    built = run(small_tree, *in_place, mode="native", env={"CC": quick_compiler("gcc")})
+    assert built.returncode == 0, built.stdout
+    build = "import setuptools.build_meta; setuptools.build_meta.build_editable('.')"
+    built = run(small_tree, "-c", build, mode="pure", env={})
+    assert built.returncode == 0, built.stdout
+    assert [*(small_tree / "fastnet").rglob("*.so")] == []
+    assert (small_tree / WHY_PURE).exists()
 
 
 def test_a_wheel_has_the_same_bytes_whoever_builds_it(small_tree: Path, quick_compiler: Quick) -> None:
