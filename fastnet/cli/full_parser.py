@@ -72,23 +72,45 @@ class FullParser(argparse.ArgumentParser):
         (file or sys.stdout).write(self.format_help())
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        return super().parse_known_args(self._joined(args), namespace)
+        return super().parse_known_args(self._prepared(args), namespace)
 
     def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
-        return super().parse_known_intermixed_args(self._joined(args), namespace)
+        return super().parse_known_intermixed_args(self._prepared(args), namespace)
 
-    def _joined(self, words: Sequence[str]) -> list[str]:
-        """With each negative number in the word of its option: argparse would take it for another option."""
-        joined: list[str] = []
-        for word in words:
-            option = joined[-1] if joined else ""
-            action = self._option_string_actions.get(option)
-            is_value = word[:1] == "-" and word[1:2].isdigit() and word not in self._option_string_actions
-            if is_value and action and action.nargs is None:
-                joined[-1] += f"={word}" if option.startswith("--") else word
+    def _prepared(self, words: Sequence[str]) -> list[str]:
+        """The words, as argparse reads them right: a negative number is in the word of its option.
+
+        A word with letters that are no options is refused.
+        """
+        end = words.index("--") if "--" in words else len(words)
+        prepared: list[str] = []
+        for word in words[:end]:
+            if self._has_unknown_letter(word):
+                self.error(_UNKNOWN + word)
+            option = prepared[-1] if prepared else ""
+            if self._is_negative(word) and self._takes_value(option):
+                prepared[-1] += f"={word}" if option.startswith("--") else word
             else:
-                joined.append(word)
-        return joined
+                prepared.append(word)
+        return [*prepared, *words[end:]]
+
+    def _is_negative(self, word: str) -> bool:
+        return word[:1] == "-" and word[1:2].isdigit() and word not in self._option_string_actions
+
+    def _takes_value(self, option: str) -> bool:
+        action = self._option_string_actions.get(option)
+        return action is not None and action.nargs is None
+
+    def _has_unknown_letter(self, word: str) -> bool:
+        """Whether letters after a flag in the same word are no options.
+
+        argparse would name one of them, or print the help for an ``h`` among them.
+        """
+        for number, letter in enumerate(word[1:] if word[:1] == "-" else ""):
+            action = self._option_string_actions.get(f"-{letter}")
+            if action is None or action.nargs != 0:
+                return action is None and number > 0
+        return False
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """argparse would print the name of the function instead of the form that it expected."""
@@ -107,26 +129,16 @@ class FullParser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}{near or choices}")
 
     def error(self, message: str) -> NoReturn:
-        message = self._plain(message)
-        unknown = message.removeprefix(_UNKNOWN).split()
+        unknown = message.removeprefix(_UNKNOWN).split(" ")
+        if message.startswith(_UNKNOWN):  # argparse adds the words after the values of unknown options
+            unknown = [word for word in unknown if word.startswith("-")] or unknown
+            message = _UNKNOWN + " ".join(unknown)
         if habit := hint(self.prog.removeprefix("fastnet "), message, self.words):
             message += habit
-        elif message.startswith("unrecognized") and unknown[0].startswith("-"):
+        elif message.startswith(_UNKNOWN) and unknown[0].startswith("-"):
             message += suggestion(unknown[0].partition("=")[0], self._option_string_actions)
         remark(f"{self.prog}: {message} (see {self.prog} --help)")
         sys.exit(USAGE)
-
-    def _plain(self, message: str) -> str:
-        """Of what is unknown only the options, if there are any: argparse adds the words after their values.
-
-        A flag with more letters in its word is unknown as a whole: argparse would name one of the letters.
-        """
-        if message.startswith(_UNKNOWN):
-            words = message.removeprefix(_UNKNOWN).split(" ")
-            return _UNKNOWN + " ".join([word for word in words if word[:1] == "-"] or words)
-        _, is_flag, value = message.partition("ignored explicit argument ")
-        whole = [word for word in self.words if is_flag and word[:2] != "--" and word.endswith(value[1:-1])]
-        return _UNKNOWN + whole[0] if whole and whole[0][0] == "-" else message
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -105,6 +105,7 @@ def test_help_ends_with_them(fastnet: Run, command: str) -> None:
         ("ping -c 1 -l 3 ::1", "; ping's `-l N`: requests are not sent ahead of replies"),
         ("ping -c 1 -l ::1", ""),
         ("ping -fhosts.txt", ": -fhosts.txt; fping's `-f FILE`: `--file FILE` here"),
+        ("ping -qvh3 ::1", ": -qvh3"),
         ("ping -qz ::1", ": -qz: did you mean -q?"),
         ("trace -q 1 ::1", ": -q; traceroute's `-q N`: `-c N` here"),
         ("trace --port=3 ::1", "; traceroute's `--port`: choice of the port: there is none here"),

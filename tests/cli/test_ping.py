@@ -32,6 +32,7 @@ from fastnet.cli.quick_parser import Arguments
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
 A_NAME = "expected the name of a file, as ./-"
+OF_Q = "; ping's `-Q TOS`: `--tos TOS` here; fping's `-Q 10`: `-Q 10s` here SEE"
 LISTED = " (`fastnet interfaces` lists the interfaces)"
 ROUTER, FAR, BEHIND = "10.77.0.2", "10.78.0.2", "10.88.0.1"
 
@@ -290,7 +291,7 @@ REFUSED = [
         ("--tos ef0 ::1", "argument --tos: 'ef0': expected 0 to 255, 0xb8, or a DSCP as ef, af41 or cs1 SEE"),
         ("-O 16 ::1", "-O takes no value, as that of ping(8): fping's -O 16 is --tos 16"),
         ("-w0 ::1", "argument -w/--deadline: '0': expected more than 0 SEE"),
-        ("-Q0s ::1", "argument -Q/--every: '0s': expected more than 0 SEE"),
+        ("-Q0s ::1", "argument -Q/--every: '0s': expected more than 0" + OF_Q),
         ("--textfile - ::1", f"argument --textfile: '-': {A_NAME} SEE"),
         ("--file=/dev/zero", "/dev/zero: a line of more than 1 MiB: expected targets"),
         ("-I nosuch ::1", f"-I: no interface 'nosuch'{LISTED}"),

@@ -149,6 +149,8 @@ REFUSED = [
     for words, line in (
         ("", "no targets: give some, as 10.0.2.0/24, or a file with -f"),
         ("-f -", "no targets: give some, as 10.0.2.0/24, or a file with -f"),
+        ("--resume - ::1", "argument --resume: '-': expected the name of a file, as ./- SEE"),
+        ("-f /dev/zero", "/dev/zero: a line of more than 1 MiB: expected targets"),
         ("10.0.0.0/33", "10.0.0.0/33: prefix length '33': expected 0 to 32"),
         ("010.0.0.1", "010.0.0.1: octet 010: a leading zero (octal or decimal?); write 10"),
         ("10.0.0.4-2", "10.0.0.4-2: 4-2 is a reversed range; did you mean 2-4?"),
@@ -183,8 +185,6 @@ REFUSED = [
     for words, line in (
         ("-f /nonexistent", "/nonexistent: No such file or directory"),
         ("::1 --exclude-file=/nonexistent", "/nonexistent: No such file or directory"),
-        ("--resume - ::1", "argument --resume: '-': expected the name of a file, as ./- SEE"),
-        ("-f /dev/zero", "/dev/zero: a line of more than 1 MiB: expected targets"),
         ("::1 --resume=", "'': No such file or directory"),
         ("::1 --resume=/nonexistent/state", "/nonexistent/state: No such file or directory"),
         ("::1 --interface=no0", "no interface 'no0': there are lo, veth0, dead1, dead0"),
