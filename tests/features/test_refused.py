@@ -181,7 +181,7 @@ CURE = "permit {} ones in the sandbox or security policy (seccomp, SELinux) that
 
 
 class TestOpening:
-    """Who may not open a socket is told which, what would permit it, and only what works there."""
+    """Who may not open a socket reads which it is, what would permit it, and only what works there."""
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
     @pytest.mark.parametrize(
