@@ -71,6 +71,7 @@ ONCE = (
     "*/test_endpoints*.py",
     "*/test_ipc*.py",
     "*/test_ipv6_explain.py",
+    "*/test_other_systems.py",
     "*/test_parsers.py",
     "*/test_portscan*.py",
     "*/test_wait*.py",

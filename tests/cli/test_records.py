@@ -21,7 +21,7 @@ from fastnet._forward.access_log import _lost_as_json
 from fastnet.cli.output import print_json
 
 SHOWN = {
-    "ping -c1 -Q0s": {"interval", "summary"},
+    "ping -c1 -Q1ms": {"interval", "summary"},
     "ping -c1": {"reply", "summary"},
     "ping --mtu": {"mtu"},
     "sweep": {"verdict"},

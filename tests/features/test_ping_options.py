@@ -182,7 +182,7 @@ class TestTelling:
         assert silent == [[1, 0, 1, 0, 0], *[[0, 0, 1, 0, 0]] * (len(silent) - 1)]
         assert [[each[key] for key in keys] for each in summaries] == [[1, 0, 1, 0, 0], [1, 1, 0, 0, 0]]
 
-    @pytest.mark.parametrize("words", [("-Q30ms",), ("-Q1h",), ("-Q0s",)])
+    @pytest.mark.parametrize("words", [("-Q30ms",), ("-Q1h",), ("-Q1ms",)])
     def test_intervals_amount_to_the_summary(self, root, fastnet, words) -> None:
         ran = fastnet("ping", "-c9", "-i20ms", "--json", *words, "127.0.0.1", "127.0.0.2")
         (first, second), intervals = records(ran.stdout, "summary"), records(ran.stdout, "interval")
