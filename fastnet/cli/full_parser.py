@@ -77,11 +77,12 @@ class FullParser(argparse.ArgumentParser):
     def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
         return super().parse_known_intermixed_args(self._prepared(args), namespace)
 
-    def _prepared(self, words: Sequence[str]) -> list[str]:
+    def _prepared(self, given: Sequence[str] | None) -> list[str]:
         """The words, as argparse reads them right: a negative number is in the word of its option.
 
         A word with letters that are no options is refused.
         """
+        words = sys.argv[1:] if given is None else given
         end = words.index("--") if "--" in words else len(words)
         prepared: list[str] = []
         for word in words[:end]:
