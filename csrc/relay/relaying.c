@@ -4,7 +4,7 @@
 /* A shorter read doesn't count as a part of a large transfer. */
 #define LARGE_PIECE 16384
 /* Messages below this size are copied: splicing them takes more CPU time, of the relay and of its peers. */
-#define SHORT_MESSAGE 131072
+#define SHORT_MESSAGE 65536
 /* Bytes without an answer after which a stream is bulk. Lower in checked builds: a fuzzer's streams are short. */
 #ifndef FN_BULK_AFTER
 #define FN_BULK_AFTER 2097152
