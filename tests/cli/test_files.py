@@ -61,6 +61,11 @@ SPELLINGS: list[Spell] = [
     hard_link,
     by_a_linked_directory,
 ]
+CASES = [
+    *((pair, spell, exists) for pair in PAIRS for spell, exists in ((SPELLINGS[0], False), (link, True))),
+    *((PAIRS[0], spell, exists) for spell in SPELLINGS for exists in (False, True)),
+]
+"""Each pair, and each spelling with one of them."""
 
 
 def test_every_option_with_a_file_is_in_a_table() -> None:
@@ -74,12 +79,11 @@ def test_every_option_with_a_file_is_in_a_table() -> None:
         assert forms - APART == {*WRITTEN.get(command, []), *READ.get(command, [])}
 
 
-@pytest.mark.parametrize("spell", SPELLINGS)
-@pytest.mark.parametrize("exists", [False, True])
-@pytest.mark.parametrize(("command", "one", "other"), PAIRS)
+@pytest.mark.parametrize(("pair", "spell", "exists"), CASES)
 def test_the_same_file(
-    fastnet: Run, tmp_path: Path, command: str, one: str, other: str, exists: bool, spell: Spell
+    fastnet: Run, tmp_path: Path, pair: tuple[str, str, str], spell: Spell, exists: bool
 ) -> None:
+    command, one, other = pair
     path = tmp_path / "x.svg"
     if exists:
         path.write_text("kept")
