@@ -8,6 +8,7 @@ from fastnet.errors import NotPermitted
 
 DATAGRAM_CURE = "allow datagram ones to your group (sysctl -w net.ipv4.ping_group_range='0 2147483647')"
 _SANDBOX_CURE = "permit {} ones in the sandbox or security policy (seccomp, SELinux) that refuses them"
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _BY_TCP_ALONE = "`fastnet ping --engine tcp` (without -s, -p, -M, -m and --mtu)"
 
 
@@ -28,16 +29,21 @@ def _interpreter() -> str | None:
 
 
 def is_permitted(family: int, kind: socket.SocketKind) -> bool:
-    """Whether such a socket can be opened here, without any protocol of its own."""
+    """Whether such a socket can be opened here, without any protocol of its own.
+
+    Raises OSError for a shortage, in which that is not known.
+    """
     try:
         socket.socket(family, kind).close()
-    except OSError:
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
         return False
     return True
 
 
 def refusal(what: str, family: int, *cures: str) -> NotPermitted:
-    """The error for a socket that is refused, with its cures, and what works here without it.
+    """The error for a socket that is refused, with its cures, and what works here without it. Raises OSError.
 
     Where even UDP sockets are refused, it is not for the lack of a privilege.
     """

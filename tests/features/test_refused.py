@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 
@@ -12,6 +14,8 @@ import pytest
 from environment import Run
 from namespaces import Namespace
 from sandbox import SANDBOX, refusing
+
+from fastnet._system import permission
 
 pytestmark = pytest.mark.xdist_group("icmp")
 COMMANDS = [
@@ -178,6 +182,15 @@ BY_TCP = "`sweep --engine tcp` and `wait` work here"
 BY_TCP_ALONE = f"`fastnet ping --engine tcp` (without -s, -p, -M, -m and --mtu), {BY_TCP}"
 BOTH = f"{BY_UDP}, `ping --engine tcp`, {BY_TCP}"
 CURE = "permit {} ones in the sandbox or security policy (seccomp, SELinux) that refuses them"
+
+
+def test_a_shortage_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_descriptors(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(permission.socket, "socket", without_descriptors)
+    with pytest.raises(OSError, match="Too many open files"):
+        permission.refusal("UDP", socket.AF_INET)
 
 
 class TestOpening:
