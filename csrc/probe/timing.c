@@ -68,7 +68,7 @@ int64_t fn_clocks_rtt(const struct fn_clocks *clocks, uint32_t sent, int64_t sta
     const int64_t elapsed = (int64_t)(uint32_t)(fn_ticks(now) - sent) << FN_TICK_BITS;
     const int64_t found = known ? rtt + arrived % (1 << FN_TICK_BITS) : elapsed;
 
-    return found > 0 ? found : 1 << FN_TICK_BITS;
+    return found > 1 << FN_TICK_BITS ? found : 1 << FN_TICK_BITS;
 }
 
 void fn_expect_learn(struct fn_expect *expect, int64_t rtt)

@@ -237,6 +237,7 @@ static void test_rtt(void)
     assert(fn_clocks_rtt(&clocks, sent, WALL + 3 * FN_MILLISECOND, NOW + 1000 * FN_SECOND) == 3 * FN_MILLISECOND);
     /* Where the ticks are too coarse for it, one. */
     assert(fn_clocks_rtt(&clocks, fn_ticks(NOW), 0, NOW) == tick);
+    assert(fn_clocks_rtt(&clocks, fn_ticks(NOW), WALL + 1, NOW + FN_MILLISECOND) == tick);
     /* Ticks go round. */
     sent = fn_ticks(0) - 1;
     assert(fn_clocks_rtt(&clocks, sent, 0, tick) == 2 * tick);
