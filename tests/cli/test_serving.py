@@ -17,6 +17,7 @@ from typing import IO
 import pytest
 from children import Child
 from forwarding import PATIENCE, Server, assert_soon, connect, echo
+from traffic import read_exactly
 
 COMMANDS = ("forward", "echo", "ipc")
 MESSAGE = b"Is anybody there?\n"
@@ -59,7 +60,7 @@ def ask(client: socket.socket) -> None:
     """All that these commands send back comes framed, as ipc wants it."""
     frame = struct.pack(">I", len(MESSAGE)) + MESSAGE
     client.sendall(frame)
-    assert client.recv(len(frame), socket.MSG_WAITALL) == frame
+    assert read_exactly(client, len(frame)) == frame
 
 
 @pytest.fixture(params=COMMANDS)

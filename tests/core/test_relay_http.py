@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 from forwarding import read_all
 from relays import Relay, Service, reads_until_reset, reset, rewriting
+from traffic import read_exactly
 
 TOPIC = "relay"
 
@@ -18,13 +19,6 @@ GOT = GET.replace(b"localhost", b"example.com")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\n"
-
-
-def receive(sock: object, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        data += sock.recv(size - len(data))  # type: ignore[attr-defined]
-    return data
 
 
 # A response that is none
@@ -50,7 +44,7 @@ def test_a_response_that_is_none_is_answered_502(
     requests = 2 if before == OK else 1
     with relay.connect() as client, service.accept() as server:
         client.sendall(GET * requests)
-        assert receive(server, len(GOT) * requests) == GOT * requests
+        assert read_exactly(server, len(GOT) * requests) == GOT * requests
         server.sendall(before + response)
         answer = read_all(client)
         assert answer.startswith(before + BAD_GATEWAY)
@@ -69,7 +63,7 @@ def test_a_502_comes_amid_the_request_that_it_answers(
         put = GET.replace(b"GET", b"PUT").replace(b"\r\n\r\n", b"\r\nContent-Length: 1000\r\n\r\nbegun")
         got = put.replace(b"localhost", b"example.com")
         client.sendall(put)
-        assert receive(server, len(got)) == got
+        assert read_exactly(server, len(got)) == got
         server.sendall(b"HTTP/3 200\r\n")
         assert read_all(client).startswith(BAD_GATEWAY)
     assert relay.ended() == "bad response"
@@ -83,7 +77,7 @@ def test_a_head_that_ends_early_is_answered_502(
     with relay.connect() as client:
         with service.accept() as server:
             client.sendall(GET * 2)
-            assert receive(server, len(GOT) * 2) == GOT * 2
+            assert read_exactly(server, len(GOT) * 2) == GOT * 2
             server.sendall(OK + part)
         answer = read_all(client)
         assert answer.startswith(OK + BAD_GATEWAY)
@@ -101,7 +95,7 @@ def test_an_upstream_that_ends_without_a_response_is_answered_502(
         with service.accept() as server:
             client.sendall(request_)
             got = request_.replace(b"localhost", b"example.com")
-            assert receive(server, len(got)) == got
+            assert read_exactly(server, len(got)) == got
             server.sendall(before)
         answer = read_all(client)
         assert answer.startswith(before + BAD_GATEWAY)
@@ -118,7 +112,7 @@ def test_a_reset_without_a_response_is_answered_502(
     with relay.connect() as client:
         server = service.accept()
         client.sendall(GET)
-        assert receive(server, len(GOT)) == GOT
+        assert read_exactly(server, len(GOT)) == GOT
         reset(server)
         assert read_all(client).startswith(BAD_GATEWAY)
     assert relay.ended() == "bad response"
@@ -133,9 +127,9 @@ def test_a_reset_within_the_first_head_is_answered_502(
     with relay.connect() as client:
         server = service.accept()
         client.sendall(GET)
-        assert receive(server, len(GOT)) == GOT
+        assert read_exactly(server, len(GOT)) == GOT
         server.sendall(before + OK[:-10])
-        assert receive(client, len(before)) == before
+        assert read_exactly(client, len(before)) == before
         reset(server)
         assert read_all(client).startswith(BAD_GATEWAY)
     assert relay.ended() == "bad response"
@@ -162,7 +156,7 @@ def test_an_upstream_that_ends_behind_a_response_is_passed_on(
     with relay.connect() as client:
         with service.accept() as server:
             client.sendall(GET * 2)
-            assert receive(server, len(GOT) * 2) == GOT * 2
+            assert read_exactly(server, len(GOT) * 2) == GOT * 2
             server.sendall(OK)
         assert read_all(client) == OK
     assert relay.ended() == "closed"
@@ -173,9 +167,9 @@ def test_a_reset_within_a_later_head_is_passed_on(core: ModuleType, relays: Rela
     with relay.connect() as client:
         with service.accept() as server:
             client.sendall(GET * 2)
-            assert receive(server, len(GOT) * 2) == GOT * 2
+            assert read_exactly(server, len(GOT) * 2) == GOT * 2
             server.sendall(OK + OK[:-10])
-            assert receive(client, len(OK)) == OK
+            assert read_exactly(client, len(OK)) == OK
             reset(server)
         assert reads_until_reset(client) == b""
     assert relay.ended() == "upstream reset"
@@ -189,9 +183,9 @@ def test_a_body_that_becomes_bad_is_whole_up_to_there_and_reset(
     good = CHUNKED + b"%x\r\n%s\r\n" % (size, b"a" * size)
     with relay.connect() as client, service.accept() as server:
         client.sendall(GET)
-        assert receive(server, len(GOT)) == GOT
+        assert read_exactly(server, len(GOT)) == GOT
         server.sendall(good + b"x\r\n")
-        assert receive(client, len(good)) == good
+        assert read_exactly(client, len(good)) == good
         assert reads_until_reset(client) == b""
     assert relay.ended() == "bad response"
     assert (relay.counters.refused, relay.counters.resets) == (0, 1)

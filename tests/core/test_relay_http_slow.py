@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 from forwarding import PATIENCE, assert_soon, read_all
 from relays import Relay, Service, reads_until_reset, rewriting
+from traffic import read_exactly
 
 TOPIC = "relay"
 
@@ -49,7 +50,7 @@ def slow(
         server = service.accept()
         client.sendall(sent)
         got = GOT * sent.count(GET)
-        assert server.recv(len(got), socket.MSG_WAITALL) == got
+        assert read_exactly(server, len(got)) == got
         server.sendall(answer)
         assert_soon(lambda: relay.counters.sent_down > 0)
         return relay, client, server

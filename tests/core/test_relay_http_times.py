@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 from forwarding import assert_soon, read_all
 from relays import BlackHole, Relay, Service, rewriting
+from traffic import read_exactly
 
 TOPIC = "relay"
 
@@ -34,16 +35,12 @@ BLANK_HALVES = [b"\r", b"\n"]
 LATE = b"HTTP/1.1 408 Request Timeout\r\n"
 
 
-def receive(sock: socket.socket, size: int) -> bytes:
-    return sock.recv(size, socket.MSG_WAITALL)
-
-
 def exchange(client: socket.socket, server: socket.socket) -> None:
     """A request and its response."""
     client.sendall(GET)
-    assert receive(server, len(GOT)) == GOT
+    assert read_exactly(server, len(GOT)) == GOT
     server.sendall(OK)
-    assert receive(client, len(OK)) == OK
+    assert read_exactly(client, len(OK)) == OK
 
 
 def counted(relay: Relay) -> tuple[int, int, int]:
@@ -110,7 +107,7 @@ def test_bytes_now_and_then_give_a_head_no_more_time(
         if before:
             exchange(client, server)
         with dripping(client, drops):
-            assert receive(client, len(LATE)) == LATE
+            assert read_exactly(client, len(LATE)) == LATE
 
 
 def test_a_head_that_came_while_the_upstream_was_connected_to_is_in_time(
@@ -122,9 +119,9 @@ def test_a_head_that_came_while_the_upstream_was_connected_to_is_in_time(
     with relay.connect() as client:
         client.sendall(GET)
         with upstream.accept() as server:
-            assert receive(server, len(GOT)) == GOT
+            assert read_exactly(server, len(GOT)) == GOT
             server.sendall(OK)
-            assert receive(client, len(OK)) == OK
+            assert read_exactly(client, len(OK)) == OK
     assert relay.ended() == "closed"
 
 
@@ -135,9 +132,9 @@ def test_a_head_that_the_rates_hold_up_is_in_time(core: ModuleType, relays: Rela
     with relay.connect() as client, service.accept() as server:
         client.sendall(GET.removesuffix(b"\r\n") + field)
         expected = GOT.removesuffix(b"\r\n") + field
-        assert receive(server, len(expected)) == expected
+        assert read_exactly(server, len(expected)) == expected
         server.sendall(OK)
-        assert receive(client, len(OK)) == OK
+        assert read_exactly(client, len(OK)) == OK
     assert relay.ended() == "closed"
 
 
@@ -152,9 +149,9 @@ def test_what_is_refused_waits_for_the_response_before(
     relay = relays(service, rewrite=rewriting(core), head_timeout=SHORT, record=True)
     with relay.connect() as client, service.accept() as server:
         client.sendall(GET + bad)
-        assert receive(server, len(GOT)) == GOT
+        assert read_exactly(server, len(GOT)) == GOT
         server.sendall(early)
-        assert receive(client, len(early)) == early
+        assert read_exactly(client, len(early)) == early
         time.sleep(LONGER)
         server.sendall(OK[len(early) :])
         assert read_all(client).startswith(OK[len(early) :] + status)
@@ -218,9 +215,9 @@ def test_the_request_behind_a_blank_line_has_its_own_time(
         client.sendall(b"\r\n\r")
         time.sleep(LONGER)
         client.sendall(b"\n" + GET)
-        assert receive(server, len(GOT)) == GOT
+        assert read_exactly(server, len(GOT)) == GOT
         server.sendall(OK)
-        assert receive(client, len(OK)) == OK
+        assert read_exactly(client, len(OK)) == OK
         client.sendall(b"\r\n" + GET[:1])
         assert read_all(client).startswith(LATE)
     assert relay.ended() == "late head"
@@ -232,7 +229,7 @@ def test_a_line_end_behind_a_body_begins_no_head(core: ModuleType, relays: Relay
     relay = relays(service, rewrite=rewriting(core), record=True, **times)
     with relay.connect() as client, service.accept() as server:
         client.sendall(POST + b"ab\r")
-        assert receive(server, len(POSTED) + 2) == POSTED + b"ab"
+        assert read_exactly(server, len(POSTED) + 2) == POSTED + b"ab"
         client.sendall(b"\n")
         time.sleep(LONGER)
         server.sendall(OK)
@@ -261,7 +258,7 @@ def test_a_head_that_has_begun_has_its_own_time(core: ModuleType, relays: Relays
         client.sendall(GET[:1])
         time.sleep(LONGER)
         client.sendall(GET[1:])
-        assert receive(server, len(GOT)) == GOT
+        assert read_exactly(server, len(GOT)) == GOT
         server.sendall(OK)
         assert read_all(client) == OK
     assert relay.ended() == "closed"
@@ -279,27 +276,27 @@ def test_no_time_runs_while_the_client_owes_nothing(
         if where == "raw":
             upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n"
             client.sendall(upgrade)
-            assert receive(server, len(upgrade)) == upgrade
+            assert read_exactly(server, len(upgrade)) == upgrade
             server.sendall(b"HTTP/1.1 101 \r\n\r\n")
-            assert receive(client, 17) == b"HTTP/1.1 101 \r\n\r\n"
+            assert read_exactly(client, 17) == b"HTTP/1.1 101 \r\n\r\n"
             time.sleep(LONGER)
             client.sendall(b"raw")
-            assert receive(server, 3) == b"raw"
+            assert read_exactly(server, 3) == b"raw"
             client.shutdown(socket.SHUT_WR)
             assert read_all(server) == b""
             return
         client.sendall(POST)
-        assert receive(server, len(POSTED)) == POSTED
+        assert read_exactly(server, len(POSTED)) == POSTED
         early = {"in its body": OK[:-1], "in the request's": OK, "in both": OK[:-1]}.get(where, b"")
         if where in ("before the response", "in its body"):
             client.sendall(b"ab")
-            assert receive(server, 2) == b"ab"
+            assert read_exactly(server, 2) == b"ab"
         server.sendall(early)
-        assert receive(client, len(early)) == early
+        assert read_exactly(client, len(early)) == early
         time.sleep(LONGER)
         if where in ("in the request's", "in both"):
             client.sendall(b"ab")
-            assert receive(server, 2) == b"ab"
+            assert read_exactly(server, 2) == b"ab"
         server.sendall(OK[len(early) :])
         assert read_all(client) == OK[len(early) :], "then it is closed"
     assert relay.ended() == "closed"
@@ -326,11 +323,11 @@ def test_a_drain_waits_for_responses(core: ModuleType, relays: Relays, service: 
     relay = relays(service, rewrite=rewriting(core), keep_alive_timeout=LONG, record=True)
     with relay.connect() as client, service.accept() as server:
         client.sendall(GET + GET)
-        assert receive(server, 2 * len(GOT)) == 2 * GOT
+        assert read_exactly(server, 2 * len(GOT)) == 2 * GOT
         relay.loop.drain(LONG)
         assert_soon(lambda: not relay.listens())
         server.sendall(OK)
-        assert receive(client, len(OK)) == OK
+        assert read_exactly(client, len(OK)) == OK
         server.sendall(OK)
         assert (read_all(client), read_all(server)) == (OK, b"")
     assert relay.ended() == "closed"
@@ -344,7 +341,7 @@ def test_a_drain_lets_the_client_read_the_last_response(
     relay = relays(service, rewrite=rewriting(core), keep_alive_timeout=LONG, record=True)
     with relay.connect() as client, service.accept() as server:
         client.sendall(GET)
-        assert receive(server, len(GOT)) == GOT
+        assert read_exactly(server, len(GOT)) == GOT
         relay.loop.drain(LONG)
         assert_soon(lambda: not relay.listens())
         server.sendall(response)
@@ -362,12 +359,12 @@ def test_a_drain_waits_for_a_request_that_has_begun(
     with relay.connect() as client, service.accept() as server:
         exchange(client, server)
         client.sendall(GET + GET[:9])
-        assert receive(server, len(GOT)) == GOT
+        assert read_exactly(server, len(GOT)) == GOT
         server.sendall(OK)
-        assert receive(client, len(OK)) == OK
+        assert read_exactly(client, len(OK)) == OK
         relay.loop.drain(LONG)
         assert_soon(lambda: not relay.listens())
         client.sendall(GET[9:])
-        assert receive(server, len(GOT)) == GOT
+        assert read_exactly(server, len(GOT)) == GOT
         server.sendall(OK)
         assert (read_all(client), read_all(server)) == (OK, b"")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from forwarding import assert_soon, read_all
 from relays import Relay, Service, closed_port, reset, rewriting
+from traffic import read_exactly
 
 TOPIC = "relay"
 
@@ -177,7 +178,7 @@ def test_a_stream_that_was_busy_is_not_polled_for_once_it_is_refused(
         sent = pool.submit(
             server.sendall, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
-        client.recv(1 << 20, socket.MSG_WAITALL)
+        read_exactly(client, 1 << 20)
         client.sendall(BAD)
         answers = read_all(client)
         sent.result()

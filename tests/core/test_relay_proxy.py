@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from forwarding import read_all
 from relays import Relay, Service, closed_port
+from traffic import read_exactly
 
 TOPIC = "relay"
 
@@ -185,7 +186,7 @@ def test_urgent_data_behind_a_header_is_dropped(relays: Relays, service: Service
         client.send(b"!", socket.MSG_OOB)
         client.sendall(b"hello")
         with service.accept() as server:
-            assert server.recv(5, socket.MSG_WAITALL) == b"hello"
+            assert read_exactly(server, 5) == b"hello"
 
 
 def test_an_end_before_the_header_is_denied(relays: Relays, service: Service) -> None:

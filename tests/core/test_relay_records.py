@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 from forwarding import assert_soon, read_all
 from relays import Relay, Service, running
+from traffic import read_exactly
 
 from fastnet.errors import InvalidArgument
 
@@ -40,9 +41,9 @@ def test_a_record_says_who_and_where_and_how_long(relays: Relays, service: Servi
     with relay.connect() as client, service.accept() as server:
         name = client.getsockname()
         client.sendall(b"x" * 1000)
-        assert len(server.recv(1000, socket.MSG_WAITALL)) == 1000
+        assert len(read_exactly(server, 1000)) == 1000
         server.sendall(b"y" * 10)
-        assert len(client.recv(10, socket.MSG_WAITALL)) == 10
+        assert len(read_exactly(client, 10)) == 10
     [record] = relay.records(1)
     assert record.rule is relay.rule
     assert (record.number, record.client, record.upstream) == (1, (socket.AF_INET, name), service.address)

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 from forwarding import read_all
 from relays import Relay, Service, reads_until_reset, reset, rewriting, running, tcp_pair
+from traffic import read_exactly
 
 TOPIC = "relay"
 
@@ -40,19 +41,11 @@ def streams(core: ModuleType, request: pytest.FixtureRequest) -> Callable[[], St
     return each
 
 
-def receive(sock: socket.socket, size: int) -> bytes:
-    """So many bytes, which must come."""
-    data = bytearray()
-    while len(data) < size:
-        data += sock.recv(size - len(data)) or pytest.fail(f"an end after {len(data)} of {size} bytes")
-    return bytes(data)
-
-
 def pass_on(speaker: socket.socket, listener: socket.socket, data: bytes) -> None:
     """All of it arrives, so that what is sent next is read by itself."""
     thread = threading.Thread(target=speaker.sendall, args=(data,))
     thread.start()
-    assert receive(listener, len(data)) == data
+    assert read_exactly(listener, len(data)) == data
     thread.join()
 
 
@@ -87,7 +80,7 @@ def test_a_mark_amid_bytes_that_nobody_has_read_yet(streams: Callable[[], Stream
         speaker.sendall(BEHIND)
         mark(speaker)
         speaker.sendall(BEHIND[::-1])
-        assert receive(listener, 2 * len(BEHIND)) == BEHIND + BEHIND[::-1]
+        assert read_exactly(listener, 2 * len(BEHIND)) == BEHIND + BEHIND[::-1]
 
 
 @pytest.mark.parametrize("before", [b"", b"before", bytes(100_000)])
@@ -101,7 +94,7 @@ def test_a_mark_amid_bytes_that_came_before_the_relay(core: ModuleType, before: 
         client.sendall(b"behind")
         loop.join(down, up, core.Rule((), core.Options(engine=engine)))
         with client, server, running(loop):
-            assert receive(server, len(before) + 6) == before + b"behind"
+            assert read_exactly(server, len(before) + 6) == before + b"behind"
 
 
 def test_a_mark_and_the_end_may_come_while_the_relay_reads(core: ModuleType) -> None:

@@ -22,6 +22,7 @@ from forking import forked
 from forwarding import assert_soon
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from traffic import read_exactly
 
 from fastnet.echo import (
     MAX_COUNT,
@@ -241,7 +242,7 @@ def test_a_forked_child_stops_nothing(server: EchoServer) -> None:
         with forked(server.stop):
             pass
         client.sendall(b"hello")
-        assert client.recv(5, socket.MSG_WAITALL) == b"hello"
+        assert read_exactly(client, 5) == b"hello"
 
 
 def test_a_port_in_use_is_said(server: EchoServer) -> None:

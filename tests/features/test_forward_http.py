@@ -16,6 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 from forwarding import PATIENCE, Server, Web, WebServer, assert_reset, assert_soon, connect, read_all
+from traffic import read_exactly
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as open_socket
 from websockets.sync.server import ServerConnection
@@ -373,7 +374,7 @@ def test_single_bytes_in_both_directions(
     def handle(sock: socket.socket) -> None:
         name = b"127.0.0.1:%d" % server.port
         expected = (request % name) * 3
-        seen.append(sock.recv(len(expected), socket.MSG_WAITALL) == expected)
+        seen.append(read_exactly(sock, len(expected)) == expected)
         single(sock, (answer % name) * 3)
 
     seen: list[bool] = []

@@ -33,6 +33,7 @@ def soon(condition: Callable[[], bool], patience: float, what: str) -> None:
 
 
 def read_exactly(sock: socket.socket, size: int) -> bytes:
+    """So many bytes, or fewer where the stream ends."""
     data = b""
     while len(data) < size and (more := sock.recv(size - len(data))):
         data += more
