@@ -7,9 +7,11 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import pytest
-from relays import Relay, Service
+from relays import Relay, Service, rewriting
+from traffic import read_exactly
 
 TOPIC = "relay"
 
@@ -84,3 +86,20 @@ def test_who_waits_for_a_rate_is_not_idle(relays: Relays, service: Service) -> N
         stack.enter_context(flooding([server for _, server in pairs]))
         received([client for client, _ in pairs], 2 * rate)
         assert relay.counters.timed_out == 0
+
+
+@pytest.mark.parametrize("option", ["rate", "connection_rate"])
+def test_a_response_that_the_rates_part_comes_whole(
+    core: ModuleType, relays: Relays, service: Service, option: str
+) -> None:
+    """Rewritten, too: here the first burst ends with the response's head."""
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head, body = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", b"y" * 500
+    bursts = 20  # a second
+    relay = relays(service, rewrite=rewriting(core), **{option: bursts * len(request + head)})
+    with relay.connect() as client, service.accept() as server:
+        client.sendall(request)
+        rewritten = request.replace(b"localhost", b"example.com")
+        assert read_exactly(server, len(rewritten)) == rewritten
+        server.sendall(head + body)
+        assert read_exactly(client, len(head + body)) == head + body
