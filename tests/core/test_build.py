@@ -88,18 +88,9 @@ def run(tree: Path, *words: str, mode: str, env: dict[str, str], umask: int = -1
 
 
 def build_wheel(tree: Path, mode: str = "", umask: int = -1, **env: str) -> Built:
-    words = (
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--verbose",
-        "--wheel-dir",
-        "dist",
-        ".",
-    )
-    return run(tree, *words, mode=mode, env=env, umask=umask)
+    """By the function that pip and others call (PEP 517)."""
+    code = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
+    return run(tree, "-c", code, mode=mode, env=env, umask=umask)
 
 
 def wheels(tree: Path) -> list[str]:
