@@ -32,7 +32,7 @@ from fastnet.cli.quick_parser import Arguments
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
 A_NAME = "expected the name of a file, as ./-"
-OF_Q = "; ping's `-Q TOS`: `--tos TOS` here; fping's `-Q 10`: `-Q 10s` here SEE"
+OF_Q = "; ping's `-Q TOS`: `--tos TOS` here SEE"
 LISTED = " (`fastnet interfaces` lists the interfaces)"
 ROUTER, FAR, BEHIND = "10.77.0.2", "10.78.0.2", "10.88.0.1"
 
@@ -241,6 +241,18 @@ USES = [
     Row(f"-q -c2 -i0 {ROUTER}", total(ROUTER, 2)),
     Row(f"--quiet -c1 {SILENT} -W20ms", lost(SILENT), code=1),
     Row(f"-c2 -i0 -Q1h {ROUTER}", f"[CLOCK]\n{total(ROUTER, 2)}{total(ROUTER, 2)}"),
+    *(
+        Row(
+            f"-c1 -Q {tos} {ROUTER}",
+            f"[CLOCK]\n{total(ROUTER) * 2}",
+            f"fastnet ping: -Q {tos} is a report each {tos} s, as fping's; ping's -Q {tos} is --tos {tos}\n",
+        )
+        for tos in (4, 16, 60, 252)
+    ),
+    *(
+        Row(f"-c1 -Q {time} {ROUTER}", f"[CLOCK]\n{total(ROUTER) * 2}")
+        for time in ("1", "10", "16s", "16.0", "254", "255", "256", "1000000")
+    ),
     Row(f"-c1 --every=1h --json {ROUTER}", SUM.replace("summary", "interval") + SUM),
     Row(f"-c1 --json {ROUTER}", REPLY + SUM),
     Row(f"-n -O -c1 {ROUTER}", ONE),
@@ -292,6 +304,8 @@ REFUSED = [
         ("-O 16 ::1", "-O takes no value, as that of ping(8): fping's -O 16 is --tos 16"),
         ("-w0 ::1", "argument -w/--deadline: '0': expected more than 0 SEE"),
         ("-Q0s ::1", "argument -Q/--every: '0s': expected more than 0" + OF_Q),
+        ("-Q 0 ::1", "argument -Q/--every: '0': expected more than 0" + OF_Q),
+        ("-Q 0x10 ::1", f"argument -Q/--every: '0x10': {A_TIME.removesuffix(' SEE')}{OF_Q}"),
         ("--textfile - ::1", f"argument --textfile: '-': {A_NAME} SEE"),
         ("--file=/dev/zero", "/dev/zero: a line of more than 1 MiB: expected targets"),
         ("-I nosuch ::1", f"-I: no interface 'nosuch'{LISTED}"),

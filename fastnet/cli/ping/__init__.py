@@ -54,7 +54,7 @@ from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.interrupts import HeldInterrupt, NoticedInterrupt
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu, statistics
-from fastnet.cli.ping.ending import Ending, deadline, with_unit
+from fastnet.cli.ping.ending import Ending, PossibleTOS, deadline, every
 from fastnet.cli.plotting import add_plot, picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.textfile import add_textfile, settled, textfile_of
@@ -194,11 +194,7 @@ def add_packet(parser: Parser) -> None:
 def add_output(parser: Parser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="summary only")
     parser.add_argument(
-        "-Q",
-        "--every",
-        type=with_unit,
-        metavar="TIME",
-        help="interval of reports, as 10s, printed instead of each reply",
+        "-Q", "--every", type=every, metavar="TIME", help="interval of reports, printed instead of each reply"
     )
     parser.add_argument(
         "-O", "--outstanding", action="store_true", help="requests without an answer too, as always"
@@ -319,6 +315,8 @@ def begin(
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
     _core.drop_capabilities()
+    if isinstance(args.every, PossibleTOS):
+        remark(f"fastnet ping: {args.every.meanings}")
     for fallback in filter(None, dict.fromkeys(fallbacks)):
         remark(f"fastnet ping: {fallback} ({ABOUT_FALLBACK[fallback]})")
     for each in hosts:

@@ -1,4 +1,4 @@
-"""When a conversation ends: after a number of requests or, with a deadline, of replies, as in ping(8)."""
+"""When a conversation and its intervals end: with a deadline after a number of replies, as in ping(8)."""
 
 import time
 from collections.abc import Iterable
@@ -19,12 +19,20 @@ def deadline(text: str) -> float:
     raise InvalidArgument(f"{text!r}: expected more than 0")
 
 
-def with_unit(text: str) -> float:
-    """A time of more than 0 with its unit: after ``-Q``, a mere number is a TOS byte in ping(8)."""
+class PossibleTOS(float):
+    """Seconds, given as a mere number that is a TOS byte after the ``-Q`` of ping(8)."""
+
+    @property
+    def meanings(self) -> str:
+        """Both of them, ours first."""
+        return f"-Q {self:g} is a report each {self:g} s, as fping's; ping's -Q {self:g} is --tos {self:g}"
+
+
+def every(text: str) -> float:
+    """A time of more than 0; a PossibleTOS if it may be meant as one, whose ECN bits are 0 (RFC 3168)."""
     seconds = deadline(text)
-    if not text[-1].isalpha():
-        raise InvalidArgument(f"{text!r}: expected a time with its unit, as {text}s")
-    return seconds
+    is_tos = text.isdigit() and seconds <= 255 and not int(text) & 3
+    return PossibleTOS(seconds) if is_tos else seconds
 
 
 class Ending:
