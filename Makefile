@@ -11,7 +11,7 @@ WORKERS := --numprocesses=$(PROCESSES) --dist=loadgroup --max-worker-restart=0 -
 HAS_NATIVE := FASTNET_IMPL=native $(BIN)/fastnet --version >/dev/null 2>&1
 NATIVE_SOURCES := $(shell find csrc fastnet/_native -name '*.[ch]' -o -name '*.px[di]' -o -name '*.pyx')
 
-.PHONY: run test stress stress-sanitized distributed-histories test-c test-python test-pure lint bench clean
+.PHONY: run test stress stress-sanitized distributed-histories test-c test-python test-essential test-pure lint bench clean
 
 run: $(VENV)/installed
 	$(BIN)/fastnet tour
@@ -26,6 +26,10 @@ test-c:
 test-python: $(VENV)/test-extras
 	$(BIN)/pytest $(WORKERS)
 
+# What can differ on another Python.
+test-essential: $(VENV)/essential-extras
+	$(BIN)/pytest $(WORKERS) @tests/essential
+
 test-pure: $(VENV)/test-extras
 	if $(HAS_NATIVE); then FASTNET_IMPL=pure $(BIN)/pytest $(WORKERS) tests/features tests/cli; fi
 
@@ -37,7 +41,7 @@ stress: $(VENV)/test-extras
 
 # The same against a build of its own with ASan, UBSan and the relay's own checks (-DFN_CHECKED), by gcc.
 SANITIZED := build/sanitized
-SANITIZE := -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFN_CHECKED
+SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFN_CHECKED
 stress-sanitized: $(VENV)/test-extras
 	CC="$(SANITIZED_CC)" CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" FASTNET_BUILD=native $(BIN)/python -W ignore setup.py -q \
 		build --build-temp $(SANITIZED)/objects --build-lib $(SANITIZED)/library --parallel 2
@@ -78,9 +82,13 @@ define install_each
 		echo "left out: $$package, which does not install here"; done
 endef
 
-$(VENV)/test-extras: $(VENV)/installed pyproject.toml
-	$(BIN)/pip install --quiet --group test --group lint
+$(VENV)/essential-extras: $(VENV)/installed pyproject.toml
+	$(BIN)/pip install --quiet --group wheel
 	$(call install_each,['project']['optional-dependencies']['reference'])
+	@touch $@
+
+$(VENV)/test-extras: $(VENV)/essential-extras
+	$(BIN)/pip install --quiet --group test --group lint
 	$(call install_each,['dependency-groups']['compat'])
 	@touch $@
 

@@ -1,5 +1,6 @@
 """Builds the C extensions. FASTNET_BUILD says how: native (any compile error is final), pure (no
 extensions: a py3-none-any wheel), or unset (native where it compiles, otherwise pure, and it says so).
+CFLAGS may have another -O than ours, -O3.
 FASTNET_REPOSITORY is the address of the repository's web pages: the package's metadata links there."""
 
 import os
@@ -21,14 +22,16 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 from setuptools.errors import BaseError, CCompilerError
 
+GIVEN = os.environ.get("CFLAGS", "").split()
 CFLAGS = [
-    *("-std=c11", "-O3", "-Wall", "-Wextra"),
+    *("-std=c11", "-Wall", "-Wextra"),
+    *([] if any(word.startswith("-O") for word in GIVEN) else ["-O3"]),
     "-Wno-missing-field-initializers",  # Cython leaves out the fields that a newer Python's types end with
     *("-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"),
 ]
 LDFLAGS = ["-Wl,--gc-sections"]
 """What an extension's topic does not use of the others' C is left out."""
-DEBUG = "-g" in os.environ.get("CFLAGS", "").split()
+DEBUG = "-g" in GIVEN
 """Whether to keep debugging information, which is three quarters of a wheel and names the build's folders."""
 BUILD_MODES = ("native", "pure")
 RELEASE_TIME = 946684800

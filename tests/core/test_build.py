@@ -26,7 +26,6 @@ BUILD_SECONDS = 600
 pytestmark = pytest.mark.timeout(800)  # one test builds three times
 
 Peer = Callable[[str], str]
-Quick = Callable[[str], str]
 Built = subprocess.CompletedProcess[str]
 
 
@@ -46,16 +45,10 @@ def copy_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
 
 
 @pytest.fixture
-def quick_compiler(peer: Peer, tmp_path: Path) -> Quick:
-    """A compiler that does not optimize, whatever its options: for builds that are only inspected."""
-
-    def make(name: str) -> str:
-        script = tmp_path / f"quick-{name}"
-        script.write_text(f'#!/bin/sh\nexec {peer(name)} "$@" -O0 -g0\n')
-        script.chmod(0o755)
-        return str(script)
-
-    return make
+def quick(peer: Peer) -> dict[str, str]:
+    """What makes a build quick that is only inspected."""
+    peer("gcc")
+    return {"CFLAGS": "-O0"}
 
 
 @pytest.fixture
@@ -133,10 +126,12 @@ def assert_pure(tree: Path, reason: str) -> None:
     shutil.rmtree(unpacked)
 
 
-def test_native_is_whole_and_free_of_warnings(tree: Path, quick_compiler: Quick) -> None:
+def test_native_is_whole_and_free_of_warnings(tree: Path, peer: Peer) -> None:
     """By clang; that gcc has none either, with optimization, is seen where CI builds what it tests."""
-    built = build_wheel(tree, "native", CC=quick_compiler("clang"), CFLAGS="-Werror")
+    built = build_wheel(tree, "native", CC=peer("clang"), CFLAGS="-Werror -O0")
     assert built.returncode == 0, built.stdout
+    compiled = [re.findall(r" -O\S", line) for line in built.stdout.splitlines() if " -c csrc/" in line]
+    assert {levels[-1] for levels in compiled} == {" -O0"}
     (wheel,) = wheels(tree)
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     assert wheel.partition("-")[2].partition("-")[2].startswith(f"{tag}-{tag}")
@@ -180,35 +175,34 @@ def test_another_word_is_refused(tree: Path) -> None:
     assert wheels(tree) == []
 
 
-def test_a_fallback_leaves_nothing_of_an_earlier_build(small_tree: Path, quick_compiler: Quick) -> None:
-    gcc = quick_compiler("gcc")
+def test_a_fallback_leaves_nothing_of_an_earlier_build(small_tree: Path, quick: dict[str, str]) -> None:
     in_place = ("setup.py", "build_ext", "--inplace")
-    built = run(small_tree, *in_place, mode="native", env={"CC": gcc})
+    built = run(small_tree, *in_place, mode="native", env=quick)
     assert built.returncode == 0, built.stdout
     assert extensions({path.name for path in small_tree.rglob("fastnet/_native/*.so")}) == {SMALL_TOPIC}
-    assert build_wheel(small_tree, "native", CC=gcc).returncode == 0
+    assert build_wheel(small_tree, "native", **quick).returncode == 0
     shutil.rmtree(small_tree / "dist")
 
     header = small_tree / "csrc/checksum.h"
     whole = header.read_text()
     header.write_text(f"{whole}\n#error broken by the test\n")
-    assert build_wheel(small_tree, "native", CC=gcc).returncode != 0
-    built = build_wheel(small_tree, CC=gcc)
+    assert build_wheel(small_tree, "native", **quick).returncode != 0
+    built = build_wheel(small_tree, **quick)
     assert built.returncode == 0, built.stdout
     assert_pure(small_tree, "native did not build: ")
-    built = run(small_tree, *in_place, mode="", env={"CC": gcc})
+    built = run(small_tree, *in_place, mode="", env=quick)
     assert built.returncode == 0, built.stdout
     assert [*small_tree.rglob("*.so")] == []
 
     header.write_text(whole)
     shutil.rmtree(small_tree / "dist")
-    assert build_wheel(small_tree, "native", CC=gcc).returncode == 0
+    assert build_wheel(small_tree, "native", **quick).returncode == 0
     assert WHY_PURE not in contents(small_tree)
 
 
-def test_pure_that_is_editable_leaves_no_extension(small_tree: Path, quick_compiler: Quick) -> None:
+def test_pure_that_is_editable_leaves_no_extension(small_tree: Path, quick: dict[str, str]) -> None:
     in_place = ("setup.py", "build_ext", "--inplace")
-    built = run(small_tree, *in_place, mode="native", env={"CC": quick_compiler("gcc")})
+    built = run(small_tree, *in_place, mode="native", env=quick)
     assert built.returncode == 0, built.stdout
     build = "import setuptools.build_meta; setuptools.build_meta.build_editable('.')"
     built = run(small_tree, "-c", build, mode="pure", env={})
@@ -217,17 +211,16 @@ def test_pure_that_is_editable_leaves_no_extension(small_tree: Path, quick_compi
     assert (small_tree / WHY_PURE).exists()
 
 
-def test_a_wheel_has_the_same_bytes_whoever_builds_it(small_tree: Path, quick_compiler: Quick) -> None:
+def test_a_wheel_has_the_same_bytes_whoever_builds_it(small_tree: Path, quick: dict[str, str]) -> None:
     """With another umask, and by a Python that has the loader search its own folder, as pyenv's have."""
-    gcc = quick_compiler("gcc")
-    settings = {"CC": gcc, "SOURCE_DATE_EPOCH": "1700000000"}
+    settings = {**quick, "SOURCE_DATE_EPOCH": "1700000000"}
     found = []
     for umask, linker in ((0o022, ""), (0o077, " -Wl,-rpath,/nowhere")):
         for folder in ("build", "dist"):
             shutil.rmtree(small_tree / folder, ignore_errors=True)
         for path in small_tree.rglob("*"):
             path.chmod(path.stat().st_mode & ~umask)
-        built = build_wheel(small_tree, "native", umask, LDSHARED=f"{gcc} -shared{linker}", **settings)
+        built = build_wheel(small_tree, "native", umask, LDSHARED=f"gcc -shared{linker}", **settings)
         assert built.returncode == 0, built.stdout
         (wheel,) = (small_tree / "dist").glob("*.whl")
         found.append(wheel.read_bytes())

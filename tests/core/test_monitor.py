@@ -190,7 +190,7 @@ def test_two_descriptors_a_thread_until_it_ends(core: ModuleType) -> None:
         counts.append(len(open_fds()) - before)
 
     before = len(open_fds())
-    for _ in range(50):
+    for _ in range(10):
         thread = threading.Thread(target=ask)
         thread.start()
         thread.join()
