@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from textwrap import fill
@@ -170,8 +170,9 @@ def contexts(commands: dict[str, FullParser]) -> Iterator[tuple[str, argparse.Ar
             yield f"{name} {action}", its_parser
 
 
-def with_actions(commands: dict[str, FullParser]) -> list[str]:
-    return [name for name, parser in commands.items() if actions(parser)]
+def pattern_of_actions(commands: dict[str, FullParser]) -> str:
+    """Each command with each of its actions, for ``case`` of bash and zsh."""
+    return "|".join(quoted(place) for place, _ in contexts(commands) if " " in place)
 
 
 def choices(action: argparse.Action) -> str:
@@ -183,39 +184,49 @@ def is_interface(action: argparse.Action) -> bool:
 
 
 def bash_words(action: argparse.Action) -> str:
-    return '"$(_fastnet_interfaces)"' if is_interface(action) else quoted(choices(action))
+    return "_fastnet_interfaces" if is_interface(action) else bash_array(map(str, action.choices or ()))
+
+
+def bash_array(words: Iterable[str]) -> str:
+    return f"words+=({' '.join(map(quoted, words))})"
 
 
 def bash(commands: dict[str, FullParser]) -> str:
-    cases, values = [f"        help) words={quoted(' '.join(COMMANDS))} ;;\n"], []
+    cases, values = [f"        help) {bash_array(COMMANDS)} ;;\n"], []
     for place, parser in contexts(commands):
         words = [bash_words(each) for each in positionals(parser) if choices(each) or is_interface(each)]
-        words.append(quoted(" ".join(word for option in options(parser) for word in option.option_strings)))
-        cases.append(f"        {quoted(place)}) words={quoted(' ').join(words)} ;;\n")
+        words.append(bash_array(word for option in options(parser) for word in option.option_strings))
+        cases.append(f"        {quoted(place)}) {'; '.join(words)} ;;\n")
         for option in filter(takes_value, options(parser)):
             keys = "|".join(quoted(f"{place}:{word}") for word in option.option_strings)
-            values.append(f"        {keys}) words={bash_words(option)} ;;\n")
+            values.append(f"        {keys}) {bash_words(option)} ;;\n")
+    first = [*COMPLETED, *(word for option in options(build_parser()) for word in option.option_strings)]
+    # What is offered is quoted, and never evaluated: an interface may have any name.
     return f"""\
 _fastnet_interfaces() {{
-    local each
-    for each in /sys/class/net/*/; do
-        basename "$each"
+    local folder
+    for folder in /sys/class/net/*/; do
+        folder=${{folder%/}}
+        words+=("${{folder##*/}}")
     done
 }}
 _fastnet() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
-    local place=${{COMP_WORDS[1]}} words=
+    local place=${{COMP_WORDS[1]}} each
+    local -a words=()
     if [ "$word" = = ]; then  # --option=VALUE is three words
         word=
     elif [ "$before" = = ]; then
         before=${{COMP_WORDS[COMP_CWORD-2]}}
     fi
     if [ "$COMP_CWORD" = 1 ]; then
-        words={quoted(" ".join([*COMPLETED, "--help", "--version"]))}
+        {bash_array(first)}
     else
-        case $place in
-        {"|".join(with_actions(commands))}) [ "$COMP_CWORD" = 2 ] || place+=" ${{COMP_WORDS[2]}}" ;;
-        esac
+        for each in "${{COMP_WORDS[@]:2:COMP_CWORD-2}}"; do
+            case "$place $each" in
+            {pattern_of_actions(commands)}) place+=" $each"; break ;;
+            esac
+        done
         case $place:$before in
 {"".join(values)}\
         *)
@@ -224,7 +235,11 @@ _fastnet() {{
             esac ;;
         esac
     fi
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+    COMPREPLY=()
+    for each in "${{words[@]}}"; do
+        printf -v each %q "$each"
+        [[ $each != "$word"* ]] || COMPREPLY+=("$each")
+    done
 }}
 complete -o default -F _fastnet {" ".join(PROGRAMS)}
 """
@@ -243,16 +258,18 @@ def zsh_values(action: argparse.Action) -> str:
     return "_files" if action.option_strings or action.dest in ("file", "path") else "_hosts"
 
 
-def zsh_arguments(parser: argparse.ArgumentParser) -> str:
-    specs = []
+def zsh_options(parser: argparse.ArgumentParser) -> Iterator[str]:
     for option in options(parser):
         name = zsh_text(str(option.metavar or option.dest))
         value = f":{name}:{zsh_values(option)}" if takes_value(option) else ""
         for word in option.option_strings:
             equals = "=" if value and word.startswith("--") else ""
-            specs.append(f"*{word}{equals}[{zsh_text(help_of(option))}]{value}")
-    specs += [f"*:argument:{zsh_values(each)}" for each in positionals(parser)[:1]]
-    return " ".join(map(quoted, specs))
+            yield quoted(f"*{word}{equals}[{zsh_text(help_of(option))}]{value}")
+
+
+def zsh_arguments(parser: argparse.ArgumentParser) -> str:
+    arguments = (f"*:argument:{zsh_values(each)}" for each in positionals(parser)[:1])
+    return " ".join([*zsh_options(parser), *map(quoted, arguments)])
 
 
 def zsh(commands: dict[str, FullParser]) -> str:
@@ -261,23 +278,26 @@ def zsh(commands: dict[str, FullParser]) -> str:
         f"    {quoted(place)}) _arguments {zsh_arguments(parser)} ;;\n"
         for place, parser in contexts(commands)
     ]
+    first = " ".join(zsh_options(build_parser()))
     return f"""\
 #compdef {" ".join(PROGRAMS)}
 local context state line place curcontext=$curcontext
+local -i number
 local -a commands=({listing})
-_arguments -C '1:command:->command' '*::argument:->arguments' && return
+_arguments -C {first} '1:command:->command' '*::argument:->arguments' && return
 case $state in
 command) _describe command commands ;;
 arguments)
     place=$words[1]
-    case $place in
-    {"|".join(with_actions(commands))})
-        if (( CURRENT > 2 )); then
-            shift words
-            (( CURRENT-- ))
-            place+=" $words[1]"
-        fi ;;
-    esac
+    for (( number = 2; number < CURRENT; number++ )); do
+        case "$place $words[number]" in
+        {pattern_of_actions(commands)})
+            place+=" $words[number]"
+            words=("${{(@)words[number,-1]}}")
+            (( CURRENT -= number - 1 ))
+            break ;;
+        esac
+    done
     case $place in
     help) _describe command commands ;;
 {"".join(cases)}\
@@ -296,14 +316,22 @@ def fish(commands: dict[str, FullParser]) -> str:
         "    set -l words (commandline -opc)[2..-1]",
         '    test "$words" = "$argv"',
         "end",
+        "function __fastnet_before",  # whether it is this command, and none of its actions came yet
+        "    __fastnet_in $argv[1]; or return",
+        "    for action in $argv[2..-1]",
+        "        contains -- $action (commandline -opc); and return 1",
+        "    end",
+        "    true",
+        "end",
     ]
     for program in PROGRAMS:
+        complete = f"complete -c {program}"
         for name, about in COMPLETED.items():
-            lines.append(f"complete -c {program} -n __fastnet_at -f -a {name} -d {fish_text(about)}")
-        lines.append(f"complete -c {program} -n '__fastnet_at help' -f -a {quoted(' '.join(COMMANDS))}")
+            lines.append(f"{complete} -n __fastnet_at -f -a {name} -d {fish_text(about)}")
+        lines += [f"{complete} -n __fastnet_at{fish_option(option)}" for option in options(build_parser())]
+        lines.append(f"{complete} -n '__fastnet_at help' -f -a {quoted(' '.join(COMMANDS))}")
         for place, parser in contexts(commands):
-            condition = "__fastnet_at" if actions(parser) else "__fastnet_in"
-            seen = f"complete -c {program} -n {quoted(f'{condition} {place}')}"
+            seen = f"{complete} -n {quoted(fish_place(place, parser))}"
             for action, its_parser in actions(parser).items():
                 lines.append(f"{seen} -f -a {action} -d {fish_text(its_parser.description or action)}")
             for each in positionals(parser):
@@ -311,6 +339,12 @@ def fish(commands: dict[str, FullParser]) -> str:
                     lines.append(f"{seen} -f -a {fish_words(each)}")
             lines += [f"{seen}{fish_option(option)}" for option in options(parser)]
     return "\n".join([*lines, ""])
+
+
+def fish_place(place: str, parser: argparse.ArgumentParser) -> str:
+    return " ".join(
+        ["__fastnet_before", place, *actions(parser)] if actions(parser) else ["__fastnet_in", place]
+    )
 
 
 def fish_text(text: str) -> str:

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from environment import COMMAND_TIMEOUT, ROOT
+from namespaces import MakeNamespace
 
 from fastnet.cli.commands import COMMANDS
 
@@ -32,6 +34,11 @@ COMPLETED = [
     ("fastnet ipc send serve --m", "--max-message"),
     ("fastnet schema verd", "verdict"),
     ("fastnet help portsc", "portscan"),
+    # What comes before it is an option, not the action.
+    ("fastnet ipv6 --json --eng", "--engine"),
+    ("fastnet ipv6 --engine netad", "netaddr"),
+    ("fastnet ipv6 --json expl", "explain"),
+    ("fastnet --vers", "--version"),
     ("fastnet ping -I l", "lo"),
     ("fastnet sweep --interface l", "lo"),
     ("fastnet status l", "lo"),
@@ -74,14 +81,30 @@ def but_other_interfaces(words: list[str]) -> list[str]:
     return [word for word in words if word == "lo" or not Path("/sys/class/net", word).exists()]
 
 
-@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
-def test_bash_completes(share: Path, peer: Peer, typed: str, completed: str) -> None:
+def bash_offers(share: Path, shell: str, typed: str, *prefix: str) -> list[str]:
     script = share / "bash-completion/completions/fastnet"
     words = typed.replace("=", " = ")  # as bash divides a line
     code = f"""source {script}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _fastnet
         printf '%s\\n' "${{COMPREPLY[@]}}" """
-    ran = subprocess.run([peer("bash"), "-c", code], capture_output=True, text=True, check=True)
-    assert but_other_interfaces(ran.stdout.split()) == [completed.removeprefix("--engine=")]
+    ran = subprocess.run([*prefix, shell, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+    return ran.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
+def test_bash_completes(share: Path, peer: Peer, typed: str, completed: str) -> None:
+    offered = bash_offers(share, peer("bash"), typed)
+    assert but_other_interfaces(offered) == [completed.removeprefix("--engine=")]
+
+
+def test_bash_quotes_what_an_interface_is_called(share: Path, peer: Peer, namespace: MakeNamespace) -> None:
+    names = ["`id>&2`", "$(id>&2)", "it's", "a*", 'a"b;id>&2', "~root"]
+    host = namespace()
+    for name in names:
+        host.ip("link", "add", name, "type", "bridge")
+    offered = bash_offers(share, peer("bash"), "fastnet ping -I ''", *host.prefix)
+    assert {tuple(shlex.split(each)) for each in offered} == {(name,) for name in ("lo", *names)}
+    assert bash_offers(share, peer("bash"), r"fastnet ping -I '\$\('", *host.prefix) == [r"\$\(id\>\&2\)"]
 
 
 @pytest.mark.parametrize(("typed", "completed"), COMPLETED)
