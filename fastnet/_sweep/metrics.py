@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from math import isnan
 
 from fastnet._escape import escaped
-from fastnet._sweep.result import ALIVE, INACTIVE, NOT_PROBED, STATES, UNREACHABLE, SweepResult, places
+from fastnet._sweep.result import (
+    ALIVE,
+    DECIDED,
+    INACTIVE,
+    NOT_PROBED,
+    STATES,
+    UNREACHABLE,
+    SweepResult,
+    places,
+)
 from fastnet._textfile import Histogram, Textfile
 from fastnet._typing import Any
 
@@ -33,7 +42,11 @@ class SweepMetrics:
 
     def write(self, result: SweepResult, seconds: float) -> None:
         """Count a sweep that has just ended, after so many seconds, and replace the file."""
-        self._counts, self._complete = result.counts, result.complete
+        self._complete = result.complete
+        self._counts = {
+            **dict(zip((ALIVE, INACTIVE, UNREACHABLE, NOT_PROBED), result.counts, strict=True)),
+            DECIDED: len(result.decided_before),
+        }
         self._seconds, self._end = seconds, time.time()
         self._rounds += result.complete
         rtts_ms = result.rtts_ms
@@ -46,7 +59,7 @@ class SweepMetrics:
         targets = core.GaugeMetricFamily(
             f"{_PREFIX}targets", "Targets in each state after the last sweep", labels=("sweep", "state")
         )
-        for state, count in zip((ALIVE, INACTIVE, UNREACHABLE, NOT_PROBED), self._counts, strict=True):
+        for state, count in self._counts.items():
             targets.add_metric((self._name, state), count)
         yield targets
         for name, text, value in (

@@ -10,7 +10,7 @@ import fastnet
 from fastnet._typing import Any, NoReturn
 from fastnet.cli.commands import COMMANDS
 from fastnet.cli.exits import USAGE
-from fastnet.cli.habits import HEAD, hint, table
+from fastnet.cli.habits import HEAD, hint, hint_of_letters, table
 from fastnet.cli.output import print_line, remark
 from fastnet.cli.quick_parser import SUPPRESS, Arguments
 from fastnet.errors import InvalidArgument
@@ -86,8 +86,8 @@ class FullParser(argparse.ArgumentParser):
         end = words.index("--") if "--" in words else len(words)
         prepared: list[str] = []
         for word in words[:end]:
-            if self._has_unknown_letter(word):
-                self.error(_UNKNOWN + word)
+            if letter := self._unknown_letter(word):
+                self._refuse_letter(word, f"-{letter}")
             option = prepared[-1] if prepared else ""
             if self._is_negative(word) and self._takes_value(option):
                 prepared[-1] += f"={word}" if option.startswith("--") else word
@@ -102,16 +102,28 @@ class FullParser(argparse.ArgumentParser):
         action = self._option_string_actions.get(option)
         return action is not None and action.nargs is None
 
-    def _has_unknown_letter(self, word: str) -> bool:
-        """Whether letters after a flag in the same word are no options.
+    def _unknown_letter(self, word: str) -> str:
+        """The first letter after a flag in the same word that is no option; empty if all are.
 
         argparse would name one of them, or print the help for an ``h`` among them.
         """
         for number, letter in enumerate(word[1:] if word[:1] == "-" else ""):
             action = self._option_string_actions.get(f"-{letter}")
             if action is None or action.nargs != 0:
-                return action is None and number > 0
-        return False
+                return letter if action is None and number > 0 else ""
+        return ""
+
+    def _refuse_letter(self, word: str, option: str) -> NoReturn:
+        habit = hint_of_letters(self._command, word, option)
+        self._refuse(f"{_UNKNOWN}{word}{habit or f': there is no option {option}'}")
+
+    @property
+    def _command(self) -> str:
+        return self.prog.removeprefix("fastnet ")
+
+    def _refuse(self, message: str) -> NoReturn:
+        remark(f"{self.prog}: {message} (see {self.prog} --help)")
+        sys.exit(USAGE)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """argparse would print the name of the function instead of the form that it expected."""
@@ -134,12 +146,11 @@ class FullParser(argparse.ArgumentParser):
         if message.startswith(_UNKNOWN):  # argparse adds the words after the values of unknown options
             unknown = [word for word in unknown if word.startswith("-")] or unknown
             message = _UNKNOWN + " ".join(unknown)
-        if habit := hint(self.prog.removeprefix("fastnet "), message, self.words):
+        if habit := hint(self._command, message, self.words):
             message += habit
         elif message.startswith(_UNKNOWN) and unknown[0].startswith("-"):
             message += suggestion(unknown[0].partition("=")[0], self._option_string_actions)
-        remark(f"{self.prog}: {message} (see {self.prog} --help)")
-        sys.exit(USAGE)
+        self._refuse(message)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

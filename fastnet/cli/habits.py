@@ -204,6 +204,7 @@ _LONG = {
         "--vcount": "-C",
         "--version": "-v",
     },
+    "nmap": {"--version": "-V"},
     "traceroute": {
         "--debug": "-d",
         "--icmp": "-I",
@@ -229,13 +230,13 @@ def table(command: str) -> str:
 def hint(command: str, message: str, words: Sequence[str]) -> str:
     """What other programs mean by the words of a usage error: ``; fping's `-C N`: `-c N` here``."""
     if message.startswith(_REQUIRED):
-        named = {*words}
+        named = {*words, *(f"-{word[-1]}" for word in words if word[:1] == "-" and word[1:].isalpha())}
     else:
         named = {*message.replace("/", " ").replace(":", " ").split()}
         named |= {word for word in words if word[:2] in named}
     named |= {word.partition("=")[0] for word in named}
     is_unknown = message.startswith("unrecognized")
-    habits = (*HABITS.get(command, ()), *not_here(command))
+    habits = [*_all(command)]
     rows = [each for each in habits if _is_named(each, named) or (is_unknown and _is_long(each, named))]
     if "not allowed with" in message:
         rows = [each for each in rows if each.takes_number and _is_number(_next(each.option, words))]
@@ -247,6 +248,19 @@ def hint(command: str, message: str, words: Sequence[str]) -> str:
     if is_unknown or "invalid choice" in message:
         rows += [each for each in habits if not each.option and _has_kind(each, message)]
     return "".join(map(_in_words, rows))
+
+
+def hint_of_letters(command: str, word: str, option: str) -> str:
+    """What other programs mean by a word of several letters, of which this is the first that is no option."""
+    single = [each for each in _all(command) if each.option and not each.option.startswith("--")]
+    whole = [each for each in single if word.startswith(each.option)]
+    letter = [each for each in single if each.option == option]
+    return "".join(map(_in_words, [each for each in whole if each.value] or letter or whole))
+
+
+def _all(command: str) -> Iterator[Habit]:
+    yield from HABITS.get(command, ())
+    yield from not_here(command)
 
 
 def not_here(command: str) -> Iterator[Habit]:

@@ -10,6 +10,8 @@ from fastnet.targets import Targets, read_targets
 
 _MAX_LINE = 1 << 20
 _MAX_SIZE = 64 << 20
+_OF_NUMBERS = {*"0123456789-"}
+"""Of an octet's numbers, as ``1-3``."""
 
 
 class Listing:
@@ -45,6 +47,23 @@ class Listing:
                 Targets(text, family=family)
             except (InvalidArgument, NameNotResolved) as error:
                 raise type(error)(f"{self.where(text)}{error}") from None
+
+
+def separate(texts: Iterable[str]) -> Iterator[str]:
+    """The targets of lists with commas, as nmap has them. A comma between an octet's numbers parts none."""
+    for text in texts:
+        first, *parts = text.split(",")
+        for part in parts:
+            if _is_whole(first) and not {*part} <= _OF_NUMBERS:
+                yield first
+                first = part
+            else:
+                first += f",{part}"
+        yield first
+
+
+def _is_whole(text: str) -> bool:
+    return text.count(".") == 3 or not {*text} <= {*".,", *_OF_NUMBERS}
 
 
 def _bounded(lines: TextIO, name: str) -> Iterator[str]:

@@ -31,12 +31,15 @@ _NMAP = {
     "--append-output": ">> FILE",
     "--data --data-length --data-string": f"data in probes: {_NONE}",
     "--datadir --noninteractive --privileged --send-eth --send-ip --unprivileged": _LEAVE,
+    "--disable-arp-ping": "--engine raw, where root sweeps a network of its own",
+    "--discovery-ignore-rst": "a port that refuses is a host that is alive, always",
     "--host-timeout --scan-delay --max-scan-delay": _NONE,
     "--iflist": "fastnet interfaces; fastnet routes",
     "--initial-rtt-timeout --max-rtt-timeout --min-rtt-timeout": "--timeout TIME",
     "--min-hostgroup --max-hostgroup --min-parallelism --min-rate": _LEAVE,
     "--packet-trace": _NONE,
     "--proxies": f"proxies: {_NONE}",
+    "--stats-every": "progress is on a terminal",
     "--stylesheet --no-stylesheet --webxml": f"style sheets: {_NONE}",
     "--traceroute": "fastnet trace HOST",
 }
@@ -93,6 +96,7 @@ NOT_HERE: dict[str, dict[str, dict[str, str]]] = {
             "-P --protocol": f"probes by another protocol: {_NONE}; --engine has those that there are",
             "-T --tcp": f"probes by TCP: {_NONE}; fastnet ping --engine tcp asks the host itself",
             "-z --sendwait": f"pause between probes: {_NONE}",
+            "-UL --udplite": f"probes by UDP-Lite: {_NONE}",
             "--back": f"hops of the way back: {_NONE}",
         }
     },

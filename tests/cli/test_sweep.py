@@ -84,6 +84,7 @@ USES = [
     Row("--file={files}/two -f - --alive 10.77.0.1", f"10.77.0.1\n{ROUTER}\n{FAR}\n", counted("link+raw", 3)),
     Row(f"-f - {FAR}", ONE + alive(FAR), counted("link+raw", 2), stdin=f"# one\n{ROUTER}"),
     Row("--exclude=10.77.0.3-9 --exclude 10.77.0.1 10.77.0.1-9 --alive", f"{ROUTER}\n", ON_LINK),
+    Row("--exclude=10.77.0.1,3,4-5,10.77.0.6/31,10.77.0.8-9 10.77.0.1-9 --alive", f"{ROUTER}\n", ON_LINK),
     Row(
         "--exclude-file={files}/two --engine=raw 10.77.0.1-3 --alive",
         "10.77.0.1\n10.77.0.3\n",

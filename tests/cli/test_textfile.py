@@ -222,16 +222,16 @@ def test_sweeps(fastnet: Run, parsed: Parse, tmp_path: Path, root: None) -> None
         f"{SWEEP}rtt_seconds": "histogram",
     }
     states = {key[1]: value for key, value in values.items() if key[0] == f"{SWEEP}targets"}
-    assert states == {"alive": 8, "inactive": 0, "unreachable": 0, "not probed": 2}
+    assert states == {"alive": 8, "inactive": 0, "unreachable": 0, "not probed": 2, "decided before": 0}
     assert values[f"{SWEEP}complete", "office"] == 1
     assert values[f"{SWEEP}rounds_total", "office"] == 3
     assert values[f"{SWEEP}rtt_seconds_count", "office"] == 24
 
 
-def test_an_interrupted_sweep(parsed: Parse, tmp_path: Path, root: None) -> None:
+def test_an_interrupted_sweep_and_its_rest(fastnet: Run, parsed: Parse, tmp_path: Path, root: None) -> None:
     path = tmp_path / "x.prom"
-    words = ("sweep", "--engine=raw", "--rate=0.01", "--stream", f"--textfile={path}", "127.0.0.1-2")
-    with running(*words) as process:
+    words = ("sweep", f"--textfile={path}", f"--resume={tmp_path / 'state'}", "127.0.0.1-2")
+    with running(*words, "--engine=raw", "--rate=0.01", "--stream") as process:
         assert process.stdout
         assert "127.0.0.1 " in process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -240,7 +240,10 @@ def test_an_interrupted_sweep(parsed: Parse, tmp_path: Path, root: None) -> None
     _, values = parsed(path.read_text())
     assert (values[f"{SWEEP}complete", "x"], values[f"{SWEEP}rounds_total", "x"]) == (0, 0)
     states = {key[1]: value for key, value in values.items() if key[0] == f"{SWEEP}targets"}
-    assert states == {"alive": 1, "inactive": 0, "unreachable": 0, "not probed": 1}
+    assert states == {"alive": 1, "inactive": 0, "unreachable": 0, "not probed": 1, "decided before": 0}
+    assert fastnet(*words, "--engine=raw").returncode == 0
+    _, values = parsed(path.read_text())
+    assert values[f"{SWEEP}targets", "alive", "x"] == values[f"{SWEEP}targets", "decided before", "x"] == 1
 
 
 class TestTextfile:

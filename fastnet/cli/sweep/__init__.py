@@ -14,7 +14,7 @@ from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import describe, exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
-from fastnet.cli.listing import Listing
+from fastnet.cli.listing import Listing, separate
 from fastnet.cli.output import clear_drawn, remark
 from fastnet.cli.plotting import picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
@@ -75,7 +75,7 @@ def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> 
 
 def collect_targets(args: Arguments) -> Targets:
     """The targets of the arguments and files. An error in a file names the file and the line."""
-    wanted, unwanted = Listing(args.targets, args.file), Listing(args.exclude, args.exclude_file)
+    wanted, unwanted = Listing(args.targets, args.file), Listing(separate(args.exclude), args.exclude_file)
     if not wanted.texts:
         raise InvalidArgument("no targets: give some, as 10.0.2.0/24, or a file with -f")
     try:

@@ -52,7 +52,7 @@ def check_together(args: Arguments) -> None:
 def _add_targets(group: Any) -> None:
     for names, metavar, text in (
         (("-f", "--file"), "FILE", "file of more targets; - is stdin; may be repeated"),
-        (("--exclude",), "TARGETS", "targets to leave out; may be repeated"),
+        (("--exclude",), "TARGETS", "targets to leave out, as A,B; may be repeated"),
         (("--exclude-file",), "FILE", "file of targets to leave out; may be repeated"),
     ):
         group.add_argument(*names, action="append", default=[], metavar=metavar, help=text)
