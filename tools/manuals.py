@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fastnet import __version__
 from fastnet.cli import exits
-from fastnet.cli.commands import COMMANDS
+from fastnet.cli.commands import COMMANDS, PORTABLE
 from fastnet.cli.full_parser import FullParser, build_parser, parser_of
 from fastnet.cli.habits import HABITS
 
@@ -38,7 +38,9 @@ COMPLETED = {**COMMANDS, "help": "options of a command"}
 
 
 def parsers() -> dict[str, FullParser]:
-    return {name: parser_of(name, import_module(f"fastnet.cli.{name}")) for name in COMMANDS}
+    """Of the commands that work on this system."""
+    names = COMMANDS if sys.platform == "linux" else PORTABLE
+    return {name: parser_of(name, import_module(f"fastnet.cli.{name}")) for name in names}
 
 
 def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from environment import COMMAND_TIMEOUT, ROOT
+from environment import COMMAND_TIMEOUT, ROOT, Run
 from namespaces import MakeNamespace
+from other_systems import SYSTEMS, prelude
 
-from fastnet.cli.commands import COMMANDS
+from fastnet.cli.commands import COMMANDS, PORTABLE
 
 Peer = Callable[[str], str]
 
@@ -57,6 +58,17 @@ def test_each_command_has_a_page_without_a_warning(share: Path, peer: Peer) -> N
     assert {page.name for page in pages} == {"fastnet.1", *(f"fastnet-{name}.1" for name in COMMANDS)}
     lint = subprocess.run([peer("mandoc"), "-T", "lint", *pages], capture_output=True, text=True, check=False)
     assert lint.stdout + lint.stderr == ""
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_elsewhere_they_are_of_the_commands_that_work(python: Run, tmp_path: Path, system: str) -> None:
+    """A checkout builds there."""
+    program = f"sys.argv[1:] = [{str(tmp_path)!r}]; runpy.run_path('tools/manuals.py', run_name='__main__')"
+    code = f"{prelude(system)}\nimport runpy, sys\n{program}"
+    ran = python("-c", code, cwd=ROOT, env={"FASTNET_IMPL": "pure"})
+    assert (ran.returncode, ran.stderr) == (0, "")
+    pages = {page.name for page in (tmp_path / "man/man1").iterdir()}
+    assert pages == {"fastnet.1", *(f"fastnet-{name}.1" for name in PORTABLE)}
 
 
 def test_the_documented_places(share: Path) -> None:
