@@ -63,7 +63,7 @@ def test_an_international_name_is_asked_for_in_ascii(serve: Callable[..., Server
         asked.append(sock.recv(4096))
         sock.sendall(b"HTTP/1.1 204 Fine\r\n\r\n")
 
-    rule = Rule("0", f"b\xfccher.test:{serve(answer).port}", health="http:/up")
+    rule = Rule("0", f"b\xfccher.test:{serve(answer).port}", health="http:/up", health_timeout=PATIENCE)
     assert isinstance(rule.upstreams[0], Endpoint)
     assert checked(rule, at(rule.upstreams[0].port)) == [None]
     assert f"Host: xn--bcher-kva.test:{rule.upstreams[0].port}\r\n".encode() in asked[0]
@@ -100,6 +100,7 @@ def test_no_upstream_is_blamed_for_descriptors_that_we_lack(serve: Callable[...,
         f"127.0.0.1:{server.port}",
         name="web",
         health="banner",
+        health_timeout=PATIENCE,
         health_interval=0.1,
         warn=warnings.append,
     ) as forwarder:

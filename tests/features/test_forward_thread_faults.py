@@ -135,7 +135,8 @@ def test_no_upstream_is_blamed_and_health_is_checked_again(
     warnings: list[str] = []
     server = serve(answer)
     place = f"127.0.0.1:{server.port}"
-    with Forwarder("127.0.0.1:0", place, health=check, warn=warnings.append) as forwarder:
+    given = {"health": check, "health_timeout": PATIENCE, "warn": warnings.append}
+    with Forwarder("127.0.0.1:0", place, **given) as forwarder:
         let_each_fail(faults, "fastnet-forward-health", error, check_twice)
         assert not [text for text in warnings if "healthy" in text]
         server.close()

@@ -180,6 +180,7 @@ def test_an_upstream_that_dies_is_avoided_until_it_comes_back(
         "127.0.0.1:0",
         places,
         health=check,
+        health_timeout=PATIENCE,
         health_interval=0.1,
         name="web",
         warn=warnings.append,
