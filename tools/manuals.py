@@ -34,6 +34,9 @@ EXITS = {
     exits.INTERRUPTED: "interrupted",
 }
 PROGRAMS = ("fastnet", "fastnet-toolkit")
+# Either shell looks for a file of the program's name.
+BASH_OF_THE_OTHER = 'source "${BASH_SOURCE[0]%-toolkit}"\n'
+FISH_OF_THE_OTHER = f"complete -c {PROGRAMS[1]} -w {PROGRAMS[0]}\n"
 COMPLETED = {**COMMANDS, "help": "options of a command"}
 
 
@@ -326,21 +329,20 @@ def fish(commands: dict[str, FullParser]) -> str:
         "    true",
         "end",
     ]
-    for program in PROGRAMS:
-        complete = f"complete -c {program}"
-        for name, about in COMPLETED.items():
-            lines.append(f"{complete} -n __fastnet_at -f -a {name} -d {fish_text(about)}")
-        lines += [f"{complete} -n __fastnet_at{fish_option(option)}" for option in options(build_parser())]
-        lines.append(f"{complete} -n '__fastnet_at help' -f -a {quoted(' '.join(COMMANDS))}")
-        for place, parser in contexts(commands):
-            seen = f"{complete} -n {quoted(fish_place(place, parser))}"
-            for action, its_parser in actions(parser).items():
-                lines.append(f"{seen} -f -a {action} -d {fish_text(its_parser.description or action)}")
-            for each in positionals(parser):
-                if is_interface(each) or (choices(each) and not actions(parser)):
-                    lines.append(f"{seen} -f -a {fish_words(each)}")
-            lines += [f"{seen}{fish_option(option)}" for option in options(parser)]
-    return "\n".join([*lines, ""])
+    complete = f"complete -c {PROGRAMS[0]}"
+    for name, about in COMPLETED.items():
+        lines.append(f"{complete} -n __fastnet_at -f -a {name} -d {fish_text(about)}")
+    lines += [f"{complete} -n __fastnet_at{fish_option(option)}" for option in options(build_parser())]
+    lines.append(f"{complete} -n '__fastnet_at help' -f -a {quoted(' '.join(COMMANDS))}")
+    for place, parser in contexts(commands):
+        seen = f"{complete} -n {quoted(fish_place(place, parser))}"
+        for action, its_parser in actions(parser).items():
+            lines.append(f"{seen} -f -a {action} -d {fish_text(its_parser.description or action)}")
+        for each in positionals(parser):
+            if is_interface(each) or (choices(each) and not actions(parser)):
+                lines.append(f"{seen} -f -a {fish_words(each)}")
+        lines += [f"{seen}{fish_option(option)}" for option in options(parser)]
+    return "\n".join([*lines, FISH_OF_THE_OTHER])
 
 
 def fish_place(place: str, parser: argparse.ArgumentParser) -> str:
@@ -376,8 +378,10 @@ def files() -> dict[str, str]:
         "man/man1/fastnet.1": main_page(),
         **pages,
         "bash-completion/completions/fastnet": bash(commands),
+        "bash-completion/completions/fastnet-toolkit": BASH_OF_THE_OTHER,
         "zsh/site-functions/_fastnet": zsh(commands),
         "fish/vendor_completions.d/fastnet.fish": fish(commands),
+        "fish/vendor_completions.d/fastnet-toolkit.fish": FISH_OF_THE_OTHER,
     }
 
 

@@ -18,6 +18,8 @@ _MEDIAN, _MARK, _LOSS = 14, 122, 134
 """Pixels from the end of the axis to the columns of the median, of the mark of a loss, and of its number."""
 _LONGEST_LABEL, _LONGEST_NAME = 56, 60
 _FEWEST_ROWS = 3
+_BEYOND = 1.05
+"""Where the axis of times ends, in longest ones."""
 _FAINT = "#666666"
 
 
@@ -120,7 +122,7 @@ def _draw_times(axes: Any, result: TraceResult, across: float) -> None:
         markeredgewidth=0,
         label="answer",
     )
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, _BEYOND * max(max(times) for _, times in by_hop if times))
     axes.set_xlabel("round-trip time (ms)")
     _write(axes, 1 + _MEDIAN / across, 0.1, "median", _FAINT)
     for (ttl, times), middle in zip(by_hop, middles, strict=True):

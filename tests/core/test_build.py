@@ -163,8 +163,10 @@ def test_pure_needs_no_compiler(tree: Path) -> None:
     assert shared >= {
         "share/man/man1/fastnet-ping.1",
         "share/bash-completion/completions/fastnet",
+        "share/bash-completion/completions/fastnet-toolkit",
         "share/zsh/site-functions/_fastnet",
         "share/fish/vendor_completions.d/fastnet.fish",
+        "share/fish/vendor_completions.d/fastnet-toolkit.fish",
     }
 
 

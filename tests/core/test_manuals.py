@@ -128,6 +128,21 @@ def test_fish_completes(share: Path, peer: Peer, typed: str, completed: str) -> 
     assert but_other_interfaces(offered) == [completed]
 
 
+@pytest.mark.parametrize("program", ["fastnet", "fastnet-toolkit"])
+def test_either_name_finds_its_file(share: Path, peer: Peer, tmp_path: Path, program: str) -> None:
+    """As fish does by itself, and bash-completion for bash."""
+    for name in ("fastnet", "fastnet-toolkit"):
+        (tmp_path / name).symlink_to("/bin/true")  # fish completes what can be run
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    environment = {"XDG_DATA_DIRS": str(share), "PATH": path, "HOME": str(tmp_path)}
+    words = [peer("fish"), "-c", f"complete -C '{program} portsc'"]
+    fish = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert fish.stdout.startswith("portscan\t")
+    code = f"source {share}/bash-completion/completions/{program}; complete -p {program}"
+    bash = subprocess.run([peer("bash"), "-c", code], capture_output=True, text=True, check=True)
+    assert bash.stdout == f"complete -o default -F _fastnet {program}\n"
+
+
 @pytest.mark.parametrize(("typed", "completed"), COMPLETED)
 def test_zsh_completes(share: Path, peer: Peer, typed: str, completed: str) -> None:
     """On a terminal: zsh completes only there."""

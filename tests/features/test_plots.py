@@ -490,6 +490,10 @@ class TestTrace:
         assert axes.get_xlim()[0] == 0
         assert axes.get_xlabel() == "round-trip time (ms)"
 
+    def test_equal_times_are_not_at_the_edge(self, figure: Any) -> None:
+        axes = self.drawn(figure, self.answered(None), self.answered(1840.6, 1840.6, 1840.7))
+        assert axes.get_xlim() == (0, pytest.approx(1.05 * 1840.7))
+
     def test_nothing_answers(self, figure: Any) -> None:
         axes = self.drawn(figure, self.answered(None), reached=False)
         assert [line.get_label() for line in axes.get_lines()] == ["no answer"]
