@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import re
 import shutil
@@ -85,13 +84,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("once") or any(map(item.path.match, ONCE)):
                 item.add_marker(pytest.mark.skip("the same on pure, and run on native"))
-
-
-def pytest_collection_finish() -> None:
-    """Let no collection of garbage, which tests ask for, look through the tests: they are thousands."""
-    if sys.version_info < (3, 14):  # from then on hypothesis takes what is referred to from there for garbage
-        gc.collect()
-        gc.freeze()
 
 
 LONGEST_ID = 60
