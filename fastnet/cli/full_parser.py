@@ -54,6 +54,7 @@ class FullParser(argparse.ArgumentParser):
         if sys.version_info >= (3, 14):
             options["color"] = False
         super().__init__(formatter_class=partial(formatter_class, width=80), **options)
+        self._has_negative_number_optionals.append(True)  # a negative number is an option everywhere
         self._help_formatter = formatter_class
         self.words: Sequence[str] = ()
         """The command line, for usage errors."""

@@ -105,6 +105,8 @@ def test_help_ends_with_them(fastnet: Run, command: str) -> None:
             "; socat's `TCP-LISTEN:7,fork PIPE`: `fastnet echo serve --host '*' --port 7` here",
         ),
         ("echo serve ::1", ""),
+        ("forward -4 8080 ::1:1", ": -4; socat's `-4`: an upstream's address decides"),
+        ("forward 8080 -6 ::1:1", ": -6; socat's `-6`: an upstream's address decides"),
         ("trace --nothing ::1", ""),
         ("ping -i soon ::1", ""),
         ("ping -c 1 -l 3 ::1", "; ping's `-l N`: requests are not sent ahead of replies"),

@@ -212,8 +212,8 @@ EXPECTED: dict[Peer, dict[str, str]] = {
         "--icmp ::1": NAMED,
     },
     ("socat", "forward"): {
-        "-4 0 ::1:1": "listen port '-4'",
-        "-6 0 ::1:1": "listen port '-6'",
+        "-4 0 ::1:1": NAMED,
+        "-6 0 ::1:1": NAMED,
         "-b 9 0 ::1:1": NAMED,
         "-d 0 ::1:1": NAMED,
         "-D 0 ::1:1": NAMED,
