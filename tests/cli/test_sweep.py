@@ -184,7 +184,10 @@ REFUSED = [
 ] + [
     refused("sweep", words, line, 3)
     for words, line in (
-        ("-f /nonexistent", "/nonexistent: No such file or directory"),
+        (
+            "-f /nonexistent",
+            "/nonexistent: No such file or directory; nmap's `-f`: fragmented probes: there is none here",
+        ),
         ("::1 --exclude-file=/nonexistent", "/nonexistent: No such file or directory"),
         ("::1 --resume=", "'': No such file or directory"),
         ("::1 --resume=/nonexistent/state", "/nonexistent/state: No such file or directory"),

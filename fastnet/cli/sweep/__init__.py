@@ -75,7 +75,7 @@ def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> 
 
 def collect_targets(args: Arguments) -> Targets:
     """The targets of the arguments and files. An error in a file names the file and the line."""
-    wanted, unwanted = Listing(args.targets, args.file), Listing(separate(args.exclude), args.exclude_file)
+    wanted, unwanted = _wanted(args), Listing(separate(args.exclude), args.exclude_file)
     if not wanted.texts:
         raise InvalidArgument("no targets: give some, as 10.0.2.0/24, or a file with -f")
     try:
@@ -88,6 +88,17 @@ def collect_targets(args: Arguments) -> Targets:
     if not targets and not targets.unresolved:
         raise InvalidArgument("no targets are left after --exclude")
     return targets
+
+
+def _wanted(args: Arguments) -> Listing:
+    """The targets to sweep. The error of a missing file has words on nmap's ``-f``, which takes none."""
+    try:
+        return Listing(args.targets, args.file)
+    except FileNotFoundError as error:
+        from fastnet.cli.habits import hint  # only here: rarely needed
+
+        reason = f"{error.strerror}{hint('sweep', '-f', ())}"
+        raise FileNotFoundError(error.errno, reason, error.filename) from None
 
 
 def metrics_of(args: Arguments) -> "SweepMetrics | None":
