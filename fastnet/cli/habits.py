@@ -204,7 +204,7 @@ _LONG = {
         "--vcount": "-C",
         "--version": "-v",
     },
-    "nmap": {"--version": "-V"},
+    "nmap": {"--verbose": "-v", "--version": "-V"},
     "traceroute": {
         "--debug": "-d",
         "--icmp": "-I",

@@ -9,28 +9,34 @@ _NAMES = "names are not looked up"
 _NMAP = {
     "-A": f"system, versions, scripts, trace: {_NONE}, but fastnet trace HOST",
     "-b": f"FTP bounce scan: {_NONE}",
-    "-d": _LEAVE,
+    "-d --debug --log-errors": _LEAVE,
     "-D": f"decoys: {_NONE}",
     "-F --top-ports --port-ratio --exclude-ports": f"choice of ports: {_NONE}, but portscan -p PORTS",
     "-f --mtu": f"fragmented probes: {_NONE}",
     "-g --source-port": f"source port: {_NONE}",
     "-iR": f"random targets: {_NONE}",
-    "-O --osscan-limit --osscan-guess": f"detection of the operating system: {_NONE}",
+    "-O --fuzzy --max-os-tries --osscan-guess --osscan-limit": f"detection of the operating system: {_NONE}",
     "-oA -oS": "one format: options choose it, and > FILE the file",
     "-PM -PO -PP -PU -PY": f"this probe: {_NONE}; sweep --engine has the others",
     "-r": "ports are in ascending order",
     "-R --dns-servers --system-dns": _NAMES,
     "-S --spoof-mac --badsum --ip-options --ttl": f"probes made up: {_NONE}",
-    "-sA -sF -sI -sM -sN -sO -sU -sW -sX -sY -sZ --scanflags": f"this scan: {_NONE}; portscan connects",
-    "-sC --script --script-args --script-args-file --script-help --script-trace --script-updatedb": (
-        f"scripts: {_NONE}"
+    "-sA -sF -sI -sM -sN -sO -sU -sW -sX -sY -sZ --scanflags --adler32": (
+        f"this scan: {_NONE}; portscan connects"
     ),
+    (
+        "-sC --script --script-args --script-args-file --script-help --script-timeout --script-trace"
+        " --script-updatedb"
+    ): f"scripts: {_NONE}",
     "-sL": f"list of the targets: {_NONE}",
     "-sP": "fastnet sweep",
-    "-sV --version-all --version-intensity --version-light --version-trace": f"service versions: {_NONE}",
+    "-sV --allports --version-all --version-intensity --version-light --version-trace --versiondb": (
+        f"service versions: {_NONE}"
+    ),
     "--append-output": ">> FILE",
     "--data --data-length --data-string": f"data in probes: {_NONE}",
-    "--datadir --noninteractive --privileged --send-eth --send-ip --unprivileged": _LEAVE,
+    "--datadir --noninteractive --privileged --send-eth --send-ip --servicedb --unprivileged": _LEAVE,
+    "--defeat-icmp-ratelimit --defeat-rst-ratelimit --nsock-engine --release-memory": _LEAVE,
     "--disable-arp-ping": "--engine raw, where root sweeps a network of its own",
     "--discovery-ignore-rst": "a port that refuses is a host that is alive, always",
     "--host-timeout --scan-delay --max-scan-delay": _NONE,
@@ -39,6 +45,7 @@ _NMAP = {
     "--min-hostgroup --max-hostgroup --min-parallelism --min-rate": _LEAVE,
     "--packet-trace": _NONE,
     "--proxies": f"proxies: {_NONE}",
+    "--resolve-all": "the first address of a name only",
     "--stats-every": "progress is on a terminal",
     "--stylesheet --no-stylesheet --webxml": f"style sheets: {_NONE}",
     "--traceroute": "fastnet trace HOST",
@@ -67,13 +74,16 @@ NOT_HERE: dict[str, dict[str, dict[str, str]]] = {
             "--max-parallelism": "--max-rate N",
             "--open": "--alive",
             "--reason": f"reasons of hosts: {_NONE}",
+            "--unique": "always so",
         }
     },
     "portscan": {
         "nmap": {
             **_NMAP,
             "-e": f"choice of the interface: {_NONE}",
-            "-iL --exclude --excludefile": "one host only; fastnet sweep takes many",
+            "-iL --exclude --excludefile --randomize-hosts --unique": (
+                "one host only; fastnet sweep takes many"
+            ),
             "-oG -oN": "> FILE",
             "-PA -PE -PR -PS": "no host is asked before; fastnet sweep does",
             "--max-rate": "--concurrency N",
@@ -91,7 +101,7 @@ NOT_HERE: dict[str, dict[str, dict[str, str]]] = {
             "-F --dont-fragment": f"{_NONE}; --mtu finds the path MTU",
             "-g --gateway": f"source routes: {_NONE}",
             "-l --flowlabel": f"flow label: {_NONE}",
-            "-O --options": f"options of a module: {_NONE}",
+            "-O --options": "options of a module, which are words: there are none here; a number is the TOS",
             "-p --port --sport": f"choice of the port: {_NONE}",
             "-P --protocol": f"probes by another protocol: {_NONE}; --engine has those that there are",
             "-T --tcp": f"probes by TCP: {_NONE}; fastnet ping --engine tcp asks the host itself",

@@ -124,7 +124,7 @@ EXPECTED: dict[Peer, dict[str, str]] = {
         "-d ::1": NAMED,
         "-D 127.0.0.1 ::1": NAMED,
         "-e lo ::1": NAMED,
-        "-f ::1": "::1: No such file or directory",
+        "-f ::1": NAMED,
         "-F ::1": NAMED,
         "-g 53 ::1": NAMED,
         "-h": SAME,
@@ -197,7 +197,7 @@ EXPECTED: dict[Peer, dict[str, str]] = {
         "-M icmp ::1": NAMED,
         "-n ::1": SAME,
         "-N 1 ::1": NAMED,
-        "-O info ::1": "argument -O/--tos: 'info': expected 0 to 255",
+        "-O info ::1": NAMED,
         "-p 80 ::1": NAMED,
         "-P 1 ::1": NAMED,
         "-q 1 ::1": NAMED,
@@ -289,6 +289,12 @@ LONG: dict[Peer, set[str]] = {
     ("traceroute", "trace"): {"--interface", "--max-hops", "--mtu", "--source", "--tos"},
 }
 """The long names that mean the same here."""
+UNLISTED = (
+    *("adler32", "allports", "debug", "defeat-icmp-ratelimit", "defeat-rst-ratelimit", "disable-arp-ping"),
+    *("discovery-ignore-rst", "fuzzy", "log-errors", "max-os-tries", "nsock-engine", "randomize-hosts"),
+    *("release-memory", "resolve-all", "script-timeout", "servicedb", "stats-every", "unique", "versiondb"),
+)
+"""Long names of nmap(1) that `nmap -h` does not list."""
 
 
 def help_of(path: str, program: str) -> str:
@@ -411,6 +417,16 @@ def test_every_long_name_is_ours_or_in_a_table(
     unknown = listed - LONG[program, command] - {"--help"}
     hints = {name: hint(command, f"unrecognized arguments: {name}", [name]) for name in unknown}
     assert {name for name, text in hints.items() if f"; {program}'s `" not in text} == set()
+
+
+@pytest.mark.parametrize("command", ["sweep", "portscan"])
+@pytest.mark.parametrize("name", UNLISTED)
+def test_a_long_name_that_nmap_does_not_list(
+    refusal: Callable[[str, list[str]], str], command: str, name: str
+) -> None:
+    refused = refusal(command, [f"--{name}", "::1"])
+    assert f"unrecognized arguments: --{name}; nmap's `--{name}`: " in refused
+    assert "did you mean" not in refused
 
 
 @pytest.mark.parametrize("command", NOT_HERE)
