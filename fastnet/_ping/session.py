@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import count as numbers
+from math import inf
 
 from fastnet._limits import MAX_SECONDS, Timeout, bounded, check_seconds, quoted
 from fastnet._ping.lookup import Destination
@@ -55,7 +56,11 @@ class Persistence(TypedDict, total=False):
 
 
 class Plan:
-    """Numbers and times of requests; see ``multiping``. Raises InvalidArgument for a value out of range."""
+    """Numbers and times of requests; see ``multiping``. Raises InvalidArgument for a value out of range.
+
+    Requests are sent until the ``deadline``, in seconds from the start. Those due a timeout before it are
+    awaited to the end of their timeout, even if they were sent late; the others only until the deadline.
+    """
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class Plan:
         retries: int = 0,
         backoff: float = 1.5,
         enough: int | None = None,
+        deadline: float | None = None,
     ) -> None:
         if count is not None:
             bounded("count", count, 1, MAX_COUNT)
@@ -83,6 +89,7 @@ class Plan:
         self.retries: int = retries
         self.backoff: float = backoff
         self.enough: int | None = enough
+        self.deadline: float | None = deadline
 
 
 class RetransmitTimer:
@@ -213,6 +220,11 @@ class Session:
         self._sent_ns = 0
         self._begin_ns = time.monotonic_ns()
         """The start of the schedule, moved by the time lost since."""
+        self._stop_ns: float = inf
+        if plan.deadline is not None:
+            self._stop_ns = self._begin_ns + int(plan.deadline * _NANOSECOND)
+        self._until_ns = self._stop_ns
+        """When nothing more is awaited."""
         self._not_before_ns = 0
         self._shortage = Shortage()
         self._put_off = 0
@@ -249,14 +261,21 @@ class Session:
                 return 0.0
             self._deadlines.remove(first)
             self._expire(first[2], first[1])
+        if now_ns >= self._stop_ns and self._sent_ns:
+            self._next = None
+            self._again.clear()
+            if now_ns >= self._until_ns and not self._must_read():
+                self._end()
         for _ in range(_BURST):
             retry = self._retry()
             due_ns = self._due_ns(retry)
             if due_ns is None or due_ns > now_ns or not self._send_next(retry):
                 break
-        times = [due_ns for due_ns in (self._due_ns(self._retry()),) if due_ns is not None]
+        times: list[float] = [due_ns for due_ns in (self._due_ns(self._retry()),) if due_ns is not None]
         if first := self._deadlines.first():
             times.append(first[0])
+        if self._until_ns != inf:
+            times.append(self._until_ns)
         return max(0, min(times, default=0) - now_ns) / _NANOSECOND
 
     def _due_ns(self, retry: tuple[int, int, Probe] | None) -> int | None:
@@ -339,15 +358,24 @@ class Session:
             self._fail(probe)
             return True
         self._shortage.since_ns = 0
+        timeout_ns = int(timeout * _NANOSECOND)
+        probe.deadline_ns = self._sent_ns + timeout_ns
+        if not probe.tries and self._round_ns(probe) + timeout_ns <= self._stop_ns:
+            self._until_ns = max(self._until_ns, probe.deadline_ns)
         probe.tries += 1
         probe.tickets[ticket] = self._sent_ns
-        probe.deadline_ns = self._sent_ns + int(timeout * _NANOSECOND)
         probe.again_ns = probe.deadline_ns - self._begin_ns
         self._waiting += 1
         self._probes[ticket] = probe
         self._pinger.sessions[ticket] = self
         self._deadlines.add((probe.deadline_ns, ticket, probe))
         return True
+
+    def _round_ns(self, probe: Probe) -> int:
+        """When the round of a request was due: in a flood only the first is, from the start."""
+        if probe.seq and not self._interval_ns:
+            return self._sent_ns
+        return self._begin_ns + probe.seq * self._interval_ns
 
     def take(self, answer: "_core.Answer") -> None:
         """An answer to one of these requests. After the timeout it does not count."""
@@ -368,7 +396,7 @@ class Session:
             self._end()
 
     def _end(self) -> None:
-        """Enough hosts have answered: send and await nothing more."""
+        """Send and await nothing more."""
         self._next, self._waiting = None, 0
         self._again.clear()
         self._deadlines.clear()

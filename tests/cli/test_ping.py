@@ -159,6 +159,7 @@ USES = [
     ),
     Row(f"-x1 -c1 -W20ms {SILENT}", unanswered(SILENT), code=1),
     Row(f"-w1h -c2 -i10ms {ROUTER}", TWO, packets=(REQUEST, 2)),
+    Row(f"-w1 -c1 {SILENT}", unanswered(SILENT), code=1, packets=(REQUEST, 1)),
     Row(
         f"--deadline=40ms -i1h -W1h {SILENT}",
         f"{SILENT}: 1 sent, 0 received, 0% loss, 1 still awaited\n",

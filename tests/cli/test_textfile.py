@@ -17,6 +17,7 @@ import pytest
 from children import Child
 from environment import Run
 from forwarding import assert_soon
+from namespaces import Namespace
 
 from fastnet._ping import Destination, Reply
 from fastnet._ping.metrics import PingMetrics
@@ -94,6 +95,17 @@ def test_a_ping(fastnet: Run, parsed: Parse, tmp_path: Path, root: None) -> None
         assert buckets[-1] == values[f"{PING}rtt_seconds_count", host, host] == 3
         assert 0 < values[f"{PING}rtt_seconds_sum", host, host] < 3
     assert values[f"{PING}not_sent_total", "", "no..name"] == 1
+
+
+def test_a_request_that_is_lost_at_the_deadline(
+    fastnet: Run, silent: Namespace, parsed: Parse, tmp_path: Path
+) -> None:
+    path = tmp_path / "ping.prom"
+    ran = fastnet("ping", "-qw1", f"--textfile={path}", "127.0.0.1", prefix=silent.prefix)
+    assert (ran.returncode, ran.stderr) == (1, "")
+    _, values = parsed(path.read_text())
+    counted = [values[f"{PING}{name}_total", "127.0.0.1", "127.0.0.1"] for name in ("requests", "lost")]
+    assert counted == [1, 1]
 
 
 def test_a_loop_goes_on_counting_and_ctrl_c_leaves_a_whole_file(

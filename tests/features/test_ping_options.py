@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,15 +17,17 @@ from typing import Any
 
 import pytest
 from children import Child
+from environment import Run
 from hypothesis import given
 from hypothesis import strategies as st
+from namespaces import Namespace
 from records import parse
 
 import fastnet
 from fastnet._contract.probe import ERROR, EXACT
 from fastnet._ping import Pinger, Reply, Summary
 from fastnet._ping.results import result_of
-from fastnet._ping.session import Deadlines, Probe, RetransmitTimer
+from fastnet._ping.session import Deadlines, Plan, Probe, RetransmitTimer, Session
 from fastnet.errors import InvalidArgument
 
 pytestmark = pytest.mark.xdist_group("icmp")
@@ -109,6 +112,45 @@ class TestTiming:
     def test_what_is_out_of_range(self, root, bad) -> None:
         with pytest.raises(InvalidArgument, match=str(*bad)):
             fastnet.multiping(["127.0.0.1"], **bad)
+
+
+class TestDeadline:
+    """The requests that are lost at the end, and those that are still awaited."""
+
+    def summaries(self, fastnet: Run, silent: Namespace, words: str) -> list[str]:
+        ran = fastnet("ping", "-q", *words.split(), prefix=silent.prefix)
+        assert (ran.returncode, ran.stderr) == (1, "")
+        return ran.stdout.splitlines()
+
+    def test_a_timeout_that_ends_with_it(self, fastnet: Run, silent: Namespace) -> None:
+        hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+        lost = [f"{host}: 1 sent, 0 received, 100% loss, 1 s outage" for host in hosts]
+        assert self.summaries(fastnet, silent, f"-w1 {' '.join(hosts)}") == lost
+
+    @pytest.mark.parametrize(
+        ("words", "totals"),
+        [
+            ("-w2", "2 sent, 0 received, 100% loss, 2 s outage"),
+            ("-w2 -W2", "2 sent, 0 received, 100% loss, 1 still awaited, 1 s outage"),
+        ],
+    )
+    def test_only_those_due_a_timeout_before_are_lost(self, fastnet, silent, words, totals) -> None:
+        assert self.summaries(fastnet, silent, f"{words} 127.0.0.1") == [f"127.0.0.1: {totals}"]
+
+    def test_in_a_flood_the_first_round_is_due(self, fastnet: Run, silent: Namespace) -> None:
+        (line,) = self.summaries(fastnet, silent, "-f -w1 127.0.0.1")
+        assert re.fullmatch(r"127\.0\.0\.1: \d+ sent, 0 received, 100% loss, \d+ still awaited", line)
+
+    def test_a_request_that_is_late_is_awaited_in_full(self, silent: Namespace) -> None:
+        """As where the process was stopped, or waited for room, before it could send."""
+
+        def ask() -> list[str | None]:
+            with Pinger() as pinger:
+                session = Session(pinger, pinger.look_up("127.0.0.1"), Plan(None, 3600.0, 0.2, deadline=0.2))
+                time.sleep(0.3)
+                return [reply.error for reply in pinger.follow(session)]
+
+        assert silent.call(ask) == ["no answer"]
 
 
 class TestStalled:

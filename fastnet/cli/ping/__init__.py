@@ -383,6 +383,7 @@ def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer"
         retries=args.retries,
         backoff=args.backoff,
         enough=args.enough,
+        deadline=args.deadline,
     )
     if not printer.needs_replies and args.deadline is None and can_count(destinations, plan):
         return count(Count(pinger, destinations, plan), args.json)
@@ -390,7 +391,7 @@ def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer"
     try:
         with HeldInterrupt() as interrupt:
             while session.unfinished:
-                pinger.advance(session, min(printer.seconds_left(), ending.seconds_left()))
+                pinger.advance(session, printer.seconds_left())
                 for reply in session.take_news():
                     interrupt.whole(printer.take, reply)  # A request that is half counted would look lost.
                     ending.take(reply)

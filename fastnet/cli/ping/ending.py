@@ -1,8 +1,6 @@
 """When a conversation and its intervals end: with a deadline after a number of replies, as in ping(8)."""
 
-import time
 from collections.abc import Iterable
-from math import inf
 
 from fastnet._ping import Destination, PingResult, Reply
 from fastnet.cli.arguments import duration
@@ -40,16 +38,12 @@ class Ending:
 
     def __init__(self, destinations: Iterable[Destination], args: Arguments) -> None:
         timed = args.deadline is not None
-        self._until = time.monotonic() + args.deadline if timed else inf
         self._replies: int | None = args.count if timed else None
         """How many replies of each host end it."""
         endless = timed or args.loop
         self.count: int | None = None if endless else args.count or _USUAL
         keys = {(each.host, each.address) for each in destinations if each.address}
         self._missing = dict.fromkeys(keys, self._replies or 0)
-
-    def seconds_left(self) -> float:
-        return max(0.0, self._until - time.monotonic())
 
     def take(self, reply: Reply) -> None:
         """Count it, if it is one that a host sent."""
@@ -61,8 +55,8 @@ class Ending:
 
     @property
     def come(self) -> bool:
-        """Whether the time is over, or each host has replied often enough."""
-        return bool(self._replies and not self._missing) or time.monotonic() >= self._until
+        """Whether each host has replied often enough."""
+        return bool(self._replies and not self._missing)
 
     def answered(self, results: Iterable[PingResult]) -> int:
         """The number of hosts that replied, with a deadline as often as was asked for."""
