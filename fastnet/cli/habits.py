@@ -66,6 +66,8 @@ HABITS: dict[str, tuple[Habit, ...]] = {
             ("-S BYTES", "(leave it out)"),
             ("-U", "(leave it out)"),
             ("-V", "(fastnet --version)"),
+            ("-w 0", "(leave it out)"),
+            ("-W 0", "(there is always a timeout)"),
         ),
         *_habits(
             "fping",
@@ -126,7 +128,7 @@ HABITS: dict[str, tuple[Habit, ...]] = {
             ("--max-retries N", "--retries N"),
             ("--randomize-hosts", "--seed N"),
         ),
-        *_habits("fping", ("-a -g NET", "--alive NET"), ("-u -g NET", "--inactive NET")),
+        *_habits("fping", ("-a HOST", "--alive HOST"), ("-u HOST", "--inactive HOST"), ("-g NET", "NET")),
     ),
     "portscan": _habits(
         "nmap",
@@ -229,15 +231,16 @@ def table(command: str) -> str:
 
 def hint(command: str, message: str, words: Sequence[str]) -> str:
     """What other programs mean by the words of a usage error: ``; fping's `-C N`: `-c N` here``."""
-    if message.startswith(_REQUIRED):
+    is_missing, is_unknown = message.startswith(_REQUIRED), message.startswith("unrecognized")
+    if is_missing:
         named = {*words, *(f"-{word[-1]}" for word in words if word[:1] == "-" and word[1:].isalpha())}
     else:
         named = {*message.replace("/", " ").replace(":", " ").split()}
         named |= {word for word in words if word[:2] in named}
     named |= {word.partition("=")[0] for word in named}
-    is_unknown = message.startswith("unrecognized")
     habits = [*_all(command)]
-    rows = [each for each in habits if _is_named(each, named) or (is_unknown and _is_long(each, named))]
+    by_long = is_missing or is_unknown
+    rows = [each for each in habits if _is_named(each, named) or (by_long and _is_long(each, named))]
     if "not allowed with" in message:
         rows = [each for each in rows if each.takes_number and _is_number(_next(each.option, words))]
     elif message.startswith("argument "):
@@ -319,6 +322,8 @@ def _fits(habit: Habit, value: str) -> bool:
     """Whether this value, which ours refuses, can be that of the other program's option, or what follows."""
     if ":" in habit.value:
         return _kind(habit.value) == _kind(value)
+    if habit.value == "0":
+        return value == "0"
     return value[:1] not in ("", "-") and habit.takes_number == _is_number(value)
 
 

@@ -47,14 +47,13 @@ from fastnet.cli.arguments import (
     integer,
     number,
     separate_way,
-    timeout_or_auto,
     tos,
 )
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.interrupts import HeldInterrupt, NoticedInterrupt
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu, statistics
-from fastnet.cli.ping.ending import Ending, PossibleTOS, deadline, every
+from fastnet.cli.ping.ending import Ending, PossibleTOS, deadline, every, timeout
 from fastnet.cli.plotting import add_plot, picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.textfile import add_textfile, settled, textfile_of
@@ -136,7 +135,7 @@ def add_timing(parser: Parser) -> None:
     parser.add_argument(
         "-W",
         "--timeout",
-        type=timeout_or_auto,
+        type=timeout,
         default=1.0,
         metavar="TIME",
         help="time to wait for a reply (1s); auto: adapted to the round-trip times",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from fastnet._limits import Timeout
 from fastnet._ping import Destination, PingResult, Reply
 from fastnet.cli.arguments import duration
 from fastnet.cli.quick_parser import Arguments
@@ -15,6 +16,11 @@ def deadline(text: str) -> float:
     if seconds := duration(text):
         return seconds
     raise InvalidArgument(f"{text!r}: expected more than 0")
+
+
+def timeout(text: str) -> Timeout:
+    """A time of more than 0, or ``auto``."""
+    return "auto" if text == "auto" else deadline(text)
 
 
 class PossibleTOS(float):
