@@ -210,7 +210,7 @@ def turbo_refusal(code: int) -> OSError | EngineMissing:
     """The error for the errno with which the kernel refused the turbo engine."""
     if code in (errno.EPERM, errno.EACCES):
         return NotPermitted(
-            code, "engine turbo: needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF (root has them); raw needs less"
+            code, "engine turbo: needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF; raw needs less"
         )
     if code in (errno.EINVAL, errno.ENOSYS):
         return EngineMissing("engine turbo: needs Linux 6.6, with eBPF and tcx; raw needs none of these")

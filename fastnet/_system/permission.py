@@ -9,15 +9,36 @@ from fastnet.errors import NotPermitted
 DATAGRAM_CURE = "allow datagram ones to your group (sysctl -w net.ipv4.ping_group_range='0 2147483647')"
 _SANDBOX_CURE = "permit {} ones in the sandbox or security policy (seccomp, SELinux) that refuses them"
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_STATUS = "/proc/thread-self/status"
+_NET_RAW = 1 << 13  # linux/capability.h
 _BY_TCP_ALONE = "`fastnet ping --engine tcp` (without -s, -p, -M, -m and --mtu)"
 
 
 def raw_cure() -> str:
-    """What permits raw sockets and packet sockets."""
-    ways = ["root", "AmbientCapabilities= in a systemd unit", "cap_add for a container"]
-    if file := _interpreter():
+    """What permits raw sockets and packet sockets to this process: capabilities(7).
+
+    Outside of the bounding set root lacks the capability too, and a file that has it can't be executed.
+    Under no_new_privs neither sudo nor a file's capabilities have an effect.
+    """
+    status = _status()
+    is_outside = not int(status.get("CapBnd", "-1"), 16) & _NET_RAW
+    is_final = is_outside or status.get("NoNewPrivs") == "1"
+    ways = ["root", "AmbientCapabilities= in a systemd unit", "cap_add for root in a container"]
+    if is_outside:
+        ways[:2] = ["AmbientCapabilities= and CapabilityBoundingSet= in a systemd unit"]
+    if not is_final and (file := _interpreter()):
         ways.append(f"setcap cap_net_raw+ep {file}, which grants it to all that this Python runs")
-    return f"have the capability CAP_NET_RAW ({', '.join(ways[:-1])}, or {ways[-1]})"
+    since = " from the start" if is_final else ""
+    return f"have the capability CAP_NET_RAW{since} ({', '.join(ways[:-1])}, or {ways[-1]})"
+
+
+def _status() -> dict[str, str]:
+    """The fields of this thread in proc(5); none if they are unknown."""
+    try:
+        with open(_STATUS, errors="replace") as file:
+            return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+    except OSError:
+        return {}
 
 
 def _interpreter() -> str | None:

@@ -473,7 +473,7 @@ class TestLink:
         result = python("-c", code, prefix=UNPRIVILEGED)
         assert result.stderr.splitlines()[-1].startswith(
             "fastnet.errors.NotPermitted: [Errno 1] no packet socket is permitted here: have the capability "
-            "CAP_NET_RAW (root, AmbientCapabilities= in a systemd unit, "
+            "CAP_NET_RAW from the start (AmbientCapabilities= and CapabilityBoundingSet= in a systemd unit, "
         )
 
     @pytest.mark.parametrize("name", ["nosuch0", "a-name-that-is-too-long", "lo\0x", ""])

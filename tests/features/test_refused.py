@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from environment import Run
@@ -181,6 +182,38 @@ BY_UDP = "`fastnet ping --engine udp`, `trace`"
 BY_TCP = "`sweep --engine tcp` and `wait` work here"
 BY_TCP_ALONE = f"`fastnet ping --engine tcp` (without -s, -p, -M, -m and --mtu), {BY_TCP}"
 BOTH = f"{BY_UDP}, `ping --engine tcp`, {BY_TCP}"
+READ = "dac_read_search"
+"""The interpreter may lie in root's home."""
+USERS = {
+    "root": (),
+    "nobody": (
+        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+        *(f"--inh-caps=-all,+{READ}", f"--ambient-caps=-all,+{READ}"),
+    ),
+}
+LIMITS = {
+    "": (),
+    "no_new_privs": ("setpriv", "--no-new-privs"),
+    "bounding set": ("setpriv", "--inh-caps=-net_raw", "--bounding-set=-net_raw"),
+    "both": ("setpriv", "--no-new-privs", "--inh-caps=-net_raw", "--bounding-set=-net_raw"),
+}
+_BOUNDED = (
+    "have the capability CAP_NET_RAW from the start "
+    "(AmbientCapabilities= and CapabilityBoundingSet= in a systemd unit, or cap_add for root in a container)"
+)
+RAW_CURES = {
+    "": (
+        "have the capability CAP_NET_RAW (root, AmbientCapabilities= in a systemd unit, "
+        "cap_add for root in a container, or setcap cap_net_raw+ep "
+        f"{os.path.realpath(sys.executable)}, which grants it to all that this Python runs)"
+    ),
+    "no_new_privs": (
+        "have the capability CAP_NET_RAW from the start "
+        "(root, AmbientCapabilities= in a systemd unit, or cap_add for root in a container)"
+    ),
+    "bounding set": _BOUNDED,
+    "both": _BOUNDED,
+}
 CURE = "permit {} ones in the sandbox or security policy (seccomp, SELinux) that refuses them"
 
 
@@ -258,26 +291,53 @@ class TestOpening:
         assert ran.stderr.endswith(": 127.0.0.1:9: no stream socket is permitted here\n")
         assert (ran.returncode, ran.stdout) == (124, "")
 
-    @pytest.mark.parametrize("engine", ["link", "raw", "scapy"])
-    def test_no_capability(self, linked, fastnet: Run, engine: str) -> None:
-        words = ("sweep", "--engine", engine, "10.77.0.2")
-        ran = fastnet(*words, prefix=(*linked[0].prefix, *NO_RIGHTS))
-        what = {"link": "packet", "raw": "raw ICMP", "scapy": "raw"}[engine]
+    @pytest.mark.parametrize("limits", ["", "no_new_privs", "bounding set", "both"])
+    @pytest.mark.parametrize("who", ["root", "nobody"])
+    @pytest.mark.parametrize(
+        ("words", "what"),
+        [
+            (("ping", "--engine=icmp"), "ICMP"),
+            (("ping", "--engine=raw"), "raw ICMP"),
+            (("trace", "--engine=raw"), "raw ICMP"),
+            (("sweep", "--engine=auto"), "ICMP"),
+            (("sweep", "--engine=raw"), "raw ICMP"),
+            (("sweep", "--engine=link"), "packet"),
+            (("sweep", "--engine=scapy"), "raw"),
+        ],
+        ids=str,
+    )
+    def test_no_capability(self, linked, fastnet: Run, words, what: str, who: str, limits: str) -> None:
+        """Only what can give it to such a process is named."""
+        left, _ = linked
+        left.run("sysctl", "-qw", "net.ipv4.ping_group_range=1 0")
+        ran = fastnet(*words, "10.77.0.2", prefix=(*left.prefix, *LIMITS[limits], *USERS[who]))
+        if who == "root" and limits in ("", "no_new_privs"):
+            assert (ran.returncode, "no socket" in ran.stderr) == (0, False)
+            return
+        cures = (permission.DATAGRAM_CURE, RAW_CURES[limits]) if what == "ICMP" else (RAW_CURES[limits],)
         assert ran.stderr == (
-            f"fastnet sweep: no {what} socket is permitted here: have the capability CAP_NET_RAW (root, "
-            "AmbientCapabilities= in a systemd unit, cap_add for a container, or setcap cap_net_raw+ep "
-            f"{os.path.realpath(sys.executable)}, which grants it to all that this Python runs); {BOTH}\n"
+            f"fastnet {words[0]}: no {what} socket is permitted here: {', or '.join(cures)}; {BOTH}\n"
         )
         assert (ran.returncode, ran.stdout) == (3, "")
 
-    def test_a_file_that_is_not_known_is_not_named(self, alone: Namespace, fastnet: Run) -> None:
+    @pytest.mark.parametrize("limits", ["", "bounding set"])
+    def test_a_file_that_is_not_known_is_not_named(self, alone: Namespace, fastnet: Run, limits: str) -> None:
+        """Nor are limits taken for known without /proc."""
         without_proc = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
-        ran = fastnet("ping", "--engine=raw", "::1", prefix=(*alone.prefix, *without_proc, *NO_RIGHTS))
+        prefix = (*alone.prefix, *without_proc, *LIMITS[limits], *USERS["nobody"])
+        ran = fastnet("ping", "--engine=raw", "::1", prefix=prefix)
         assert ran.stderr == (
             "fastnet ping: no raw ICMP socket is permitted here: have the capability CAP_NET_RAW (root, "
-            f"AmbientCapabilities= in a systemd unit, or cap_add for a container); {BOTH}\n"
+            f"AmbientCapabilities= in a systemd unit, or cap_add for root in a container); {BOTH}\n"
         )
         assert (ran.returncode, ran.stdout) == (3, "")
+
+    def test_fields_that_are_not_known(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As before Linux 4.10; a program's name may be any bytes."""
+        status = tmp_path / "status"
+        status.write_bytes(b"Name:\t\xff:\nUmask:\t0022\n")
+        monkeypatch.setattr(permission, "_STATUS", str(status))
+        assert permission.raw_cure() == RAW_CURES[""]
 
 
 @pytest.mark.parametrize("kind", ["blackhole", "prohibit"])
