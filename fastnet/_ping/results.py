@@ -57,8 +57,8 @@ class PingResult(NamedTuple):
     waiting: int
     """The number of sent requests still awaited at the end."""
     duplicates: int
-    loss_percent: float
-    """The share of the sent requests that are no longer awaited."""
+    loss_percent: float | None
+    """The share of the sent requests that are no longer awaited; None if there are none."""
     error: str | None
     """Why no reply was received: the reason of the last request."""
     rtt_min_ms: float | None
@@ -175,7 +175,7 @@ def total(
         received=received,
         waiting=waiting,
         duplicates=duplicates,
-        loss_percent=100.0 * lost / known if known else 0.0,
+        loss_percent=100.0 * lost / known if known else None,
         error=None if times else error,
         rtt_min_ms=least,
         rtt_avg_ms=mean,

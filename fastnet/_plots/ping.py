@@ -137,7 +137,9 @@ def _title(result: PingResult) -> str:
         name += f" ({result.address})"
     if not result.address:
         return f"{name}: {result.error}"
-    text = f"{name}: {result.sent:,} sent, {result.received:,} received, {result.loss_percent:.3g}% loss"
+    text = f"{name}: {result.sent:,} sent, {result.received:,} received"
+    if result.loss_percent is not None:
+        text += f", {result.loss_percent:.3g}% loss"
     return f"{text}, {counted(result.duplicates, 'duplicate', ',')}" if result.duplicates else text
 
 

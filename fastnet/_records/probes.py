@@ -45,8 +45,8 @@ class Statistics(Record):
     waiting: int
     """Number of sent requests that are still awaited."""
     duplicates: int
-    loss_percent: float
-    """Of the sent requests that are no longer awaited."""
+    loss_percent: float | None
+    """Of the sent requests that are no longer awaited; null if there are none."""
     error: str | None
     """The reason if nothing was received: the last request's reason."""
     rtt_min_ms: float | None

@@ -474,4 +474,4 @@ class TestResult:
         assert result.error == "no answer"
         assert (result.rtt_min_ms, result.rtt_avg_ms, result.rtt_max_ms, result.rtt_stddev_ms) == (None,) * 4
         assert result.loss_percent == 100
-        assert result_of("h", "192.0.2.1", "raw", ()).loss_percent == 0
+        assert result_of("h", "192.0.2.1", "raw", ()).loss_percent is None

@@ -172,6 +172,13 @@ class TestPing:
         assert [text.get_text() for text in axes.texts] == ["no reply"]
         assert axes.get_title(loc="left") == f"a.example ({ADDRESS}): 2 sent, 0 received, 100% loss"
 
+    def test_nothing_sent(self, figure: Any) -> None:
+        result, series = self.made(not_sent=1)
+        ping_plot.draw(figure, [result], [series])
+        (axes,) = figure.axes
+        assert [text.get_text() for text in axes.texts] == ["nothing was sent"]
+        assert axes.get_title(loc="left") == f"{ADDRESS}: 0 sent, 0 received"
+
     def test_many_losses_are_bars_of_their_share(self, figure: Any) -> None:
         """All are lost in the first half, then one of three: a bar for each of 200 moments of 30 requests."""
         rtts = [None, None, None] * 1000 + [1.0, None, 1.0] * 1000
