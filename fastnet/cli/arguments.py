@@ -11,6 +11,7 @@ from fastnet.errors import InvalidArgument
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PREFIXES = {"k": 10**3, "M": 10**6, "G": 10**9}
+_STDIN, _STDOUT = "/dev/stdin", "/dev/stdout"
 _LONGEST_PROCESS_ID = 10
 _DSCPS = {"ef": 46}
 _DSCPS |= {f"cs{precedence}": precedence << 3 for precedence in range(8)}
@@ -79,6 +80,8 @@ def replaced_file(text: str) -> str:
     """The name of a file that is replaced as a whole, which standard output can't be."""
     if text == "-":
         raise InvalidArgument("'-': expected the name of a file, as ./-")
+    if os.path.isfile(_STDOUT) and _identity(text) == _inode(_STDOUT):
+        raise InvalidArgument(f"{text!r}: stdout is the same file")
     return text
 
 
@@ -169,7 +172,10 @@ def check_files(args: Arguments, written: Sequence[str], read: Sequence[str] = (
 
 
 def _paths(given: str | list[str] | None) -> list[str]:
-    return given if isinstance(given, list) else [] if given is None else [given]
+    """The files of an option. ``-`` is stdin in a list of files that are read."""
+    if isinstance(given, list):
+        return [_STDIN if path == "-" else path for path in given]
+    return [] if given is None else [given]
 
 
 def _identity(path: str) -> object:

@@ -3,6 +3,7 @@
 import os
 
 from fastnet._typing import TYPE_CHECKING
+from fastnet.cli.arguments import replaced_file
 from fastnet.cli.quick_parser import Arguments, Group
 
 if TYPE_CHECKING:
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def add_plot(group: Group, what: str) -> None:
-    group.add_argument("--plot", metavar="FILE", help=f"picture of {what}, by the ending .png or .svg")
+    about = f"picture of {what}, by the ending .png or .svg"
+    group.add_argument("--plot", type=replaced_file, metavar="FILE", help=about)
 
 
 def picture_of(args: Arguments) -> "Picture | None":

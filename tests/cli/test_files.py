@@ -97,6 +97,31 @@ def test_the_same_file(
     assert after == before
 
 
+@pytest.mark.parametrize(("command", "option"), [("ping", "--file"), *(("sweep", o) for o in READ["sweep"])])
+def test_a_list_on_stdin_is_not_replaced(fastnet: Run, tmp_path: Path, command: str, option: str) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("127.0.0.1\n")
+    with path.open() as hosts:
+        ran = fastnet(command, option, "-", "--textfile=hosts", "127.0.0.1", cwd=tmp_path, stdin=hosts)
+    line = f"fastnet {command}: --textfile, {option}: the same file, /dev/stdin\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", line)
+    assert path.read_text() == "127.0.0.1\n"
+
+
+@pytest.mark.parametrize("redirection", [">", ">>"])
+@pytest.mark.parametrize(
+    ("command", "option"), [(name, option) for name in ("ping", "sweep", "trace") for option in WRITTEN[name]]
+)
+def test_stdout_is_not_replaced(
+    fastnet: Run, tmp_path: Path, command: str, option: str, redirection: str
+) -> None:
+    shell = ("sh", "-c", f'exec "$0" "$@" {redirection} x.svg')
+    ran = fastnet(command, f"{option}=./x.svg", "127.0.0.1", cwd=tmp_path, prefix=shell)
+    line = f"'./x.svg': stdout is the same file (see fastnet {command} --help)\n"
+    assert (ran.returncode, ran.stderr) == (2, f"fastnet {command}: argument {option}: {line}")
+    assert (tmp_path / "x.svg").read_text() == ""
+
+
 def test_other_files(fastnet: Run, tmp_path: Path) -> None:
     """Files of one name in two directories, and one file that is read twice."""
     (tmp_path / "folder").mkdir()
