@@ -511,7 +511,7 @@ class Printer:
 
     def _print_interval(self, waiting: list[Reply]) -> None:
         if self._prints_intervals:
-            if not self._json:
+            if not self._json and any(address for _, address in self._now):
                 moment = now() if self._timestamps else time.strftime("[%H:%M:%S]")
                 print_line(moment, at_once=False)
             self._print(self._now, print_interval, waiting)
