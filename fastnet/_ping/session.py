@@ -60,6 +60,8 @@ class Plan:
 
     Requests are sent until the ``deadline``, in seconds from the start. Those due a timeout before it are
     awaited to the end of their timeout, even if they were sent late; the others only until the deadline.
+    With ``replies``, a host has answered, as ``enough`` means it, only with so many, and a flood awaits no
+    more requests than replies are missing.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Plan:
         backoff: float = 1.5,
         enough: int | None = None,
         deadline: float | None = None,
+        replies: int | None = None,
     ) -> None:
         if count is not None:
             bounded("count", count, 1, MAX_COUNT)
@@ -90,6 +93,7 @@ class Plan:
         self.backoff: float = backoff
         self.enough: int | None = enough
         self.deadline: float | None = deadline
+        self.replies: int | None = replies
 
 
 class RetransmitTimer:
@@ -120,14 +124,15 @@ class RetransmitTimer:
 class Target:
     """A destination in one session."""
 
-    __slots__ = ("address", "alive", "by_udp", "host", "timer", "to")
+    __slots__ = ("address", "by_udp", "host", "missing", "timer", "to")
 
-    def __init__(self, destination: Destination, resolved: Resolved, timeout: Timeout) -> None:
+    def __init__(self, destination: Destination, resolved: Resolved, plan: Plan) -> None:
         self.host, self.address = destination.host, destination.address
         self.to = resolved
         self.by_udp = destination.engine == "udp"
-        self.timer = RetransmitTimer(timeout)
-        self.alive = False
+        self.timer = RetransmitTimer(plan.timeout)
+        self.missing = plan.replies or 1
+        """The number of replies until it has answered."""
 
 
 class Probe:
@@ -204,7 +209,7 @@ class Session:
     def __init__(self, pinger: "Pinger", destinations: Sequence[Destination], plan: Plan) -> None:
         self._pinger = pinger
         self._plan = plan
-        targets = [Target(each, each.resolved, plan.timeout) for each in destinations if each.resolved]
+        targets = [Target(each, each.resolved, plan) for each in destinations if each.resolved]
         self._window = max(_BURST, len(targets))
         self._interval_ns = int(plan.interval * _NANOSECOND)
         self._apart_ns = min(_SPREAD_NS, self._interval_ns // max(1, len(targets)))
@@ -216,7 +221,10 @@ class Session:
         """By ticket: a request has one for each time that it was sent."""
         self._deadlines = Deadlines()
         self._waiting = 0
-        self._alive = 0
+        self._missing: float = inf if plan.replies is None else plan.replies * len(targets)
+        """The number of missing replies of all hosts."""
+        self._answering = 0
+        """The number of hosts that have answered."""
         self._sent_ns = 0
         self._begin_ns = time.monotonic_ns()
         """The start of the schedule, moved by the time lost since."""
@@ -286,7 +294,7 @@ class Session:
             return None
         if self._interval_ns:
             return max(self._begin_ns + self._next[0], self._not_before_ns)
-        if self._waiting >= self._window:
+        if self._waiting >= min(self._window, self._missing):
             return max(self._sent_ns + _FLOOD_PAUSE_NS, self._not_before_ns)
         return self._not_before_ns
 
@@ -389,11 +397,17 @@ class Session:
         if not probe.answered:
             self._waiting -= 1
             target.timer.seen(answer.rtt_ns / _NANOSECOND)
+            self._count(target)
         self.news.append(probe.replied(answer))
-        self._alive += not target.alive
-        target.alive = True
-        if self._alive == self._plan.enough:
+        if self._answering == self._plan.enough:
             self._end()
+
+    def _count(self, target: Target) -> None:
+        """Count the reply to a request."""
+        if target.missing:
+            target.missing -= 1
+            self._missing -= 1
+            self._answering += not target.missing
 
     def _end(self) -> None:
         """Send and await nothing more."""

@@ -25,9 +25,7 @@ from command_table import (
 from environment import Run
 from records import parse
 
-from fastnet._ping import Destination, Reply, Summary
-from fastnet.cli.ping.ending import Ending
-from fastnet.cli.quick_parser import Arguments
+from fastnet._ping import Reply, Summary
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
@@ -159,6 +157,9 @@ USES = [
     ),
     Row(f"-x1 -c1 -W20ms {SILENT}", unanswered(SILENT), code=1),
     Row(f"-w1h -c2 -i10ms {ROUTER}", TWO, packets=(REQUEST, 2)),
+    Row(f"-w1h -c1 -i1h -q {ROUTER} {FAR}", total(ROUTER) + total(FAR), packets=(REQUEST, 2)),
+    Row(f"-w1h -c2 -x1 -i10ms -q {ROUTER}", total(ROUTER, 2), packets=(REQUEST, 2)),
+    Row(f"-w1h -c3 -f {ROUTER}", total(ROUTER, 3), packets=(REQUEST, 3)),
     Row(f"-w1 -c1 {SILENT}", unanswered(SILENT), code=1, packets=(REQUEST, 1)),
     Row(
         f"--deadline=40ms -i1h -W1h {SILENT}",
@@ -371,30 +372,6 @@ class TestInterrupted:
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=60)
         assert (process.returncode, output, errors) == (130, "", "interrupted: 0 of 1 path MTU known\n")
-
-    def test_with_a_deadline_replies_are_counted(self) -> None:
-        args = Arguments()
-        vars(args).update(deadline=3600.0, count=2, loop=False)
-        hosts = [Destination(host, host, "raw", None) for host in ("192.0.2.1", "192.0.2.2")]
-        ending, summaries = (
-            Ending(hosts, args),
-            {each.host: Summary(each.host, each.host, "raw") for each in hosts},
-        )
-        assert ending.count is None
-        for seq, host, rtt_ms, duplicate in (
-            (0, "192.0.2.1", 1.0, False),
-            (0, "192.0.2.1", 1.0, True),
-            (0, "192.0.2.2", None, False),
-            (1, "192.0.2.2", 1.0, False),
-            (2, "192.0.2.1", 1.0, False),
-            (2, "192.0.2.2", 1.0, False),
-        ):
-            assert not ending.come
-            reply = Reply(host, host, seq, rtt_ms, None, None, duplicate)
-            ending.take(reply)
-            summaries[host].add(reply)
-        assert ending.come
-        assert ending.answered(each.result() for each in summaries.values()) == 2
 
     def test_loss_and_outage_are_of_the_others(self) -> None:
         summary = Summary("h", "192.0.2.1", "raw", 0.5)

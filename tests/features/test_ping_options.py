@@ -141,6 +141,11 @@ class TestDeadline:
         (line,) = self.summaries(fastnet, silent, "-f -w1 127.0.0.1")
         assert re.fullmatch(r"127\.0\.0\.1: \d+ sent, 0 received, 100% loss, \d+ still awaited", line)
 
+    def test_duplicates_are_no_replies(self, fastnet: Run, linked: Any, responder: Any) -> None:
+        ran = fastnet("ping", "-q", "-w1h", "-c2", "-i200ms", responder("three"), prefix=linked[0].prefix)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert re.search(r": 2 sent, 2 received, 0% loss, [2-4] duplicates, rtt ", ran.stdout)
+
     def test_a_request_that_is_late_is_awaited_in_full(self, silent: Namespace) -> None:
         """As where the process was stopped, or waited for room, before it could send."""
 

@@ -34,7 +34,6 @@ from fastnet._ping import (
 )
 from fastnet._ping.counting import Count, can_count
 from fastnet._ping.engines import INSTEAD, check_tcp
-from fastnet._ping.session import Plan
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import (
@@ -53,7 +52,7 @@ from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.interrupts import HeldInterrupt, NoticedInterrupt
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.parts import path_mtu, statistics
-from fastnet.cli.ping.ending import Ending, PossibleTOS, deadline, every, timeout
+from fastnet.cli.ping.ending import PossibleTOS, deadline, every, plan_of, timeout
 from fastnet.cli.plotting import add_plot, picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.textfile import add_textfile, settled, textfile_of
@@ -374,16 +373,7 @@ def print_mtu_json(found: PathMTU) -> None:
 
 def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer", args: Arguments) -> int:
     """Ping to the end, printing each reply and then the summary."""
-    ending = Ending(destinations, args)
-    plan = Plan(
-        ending.count,
-        0 if args.flood else args.interval,
-        args.timeout,
-        retries=args.retries,
-        backoff=args.backoff,
-        enough=args.enough,
-        deadline=args.deadline,
-    )
+    plan = plan_of(args, len([each for each in destinations if each.address]))
     if not printer.needs_replies and args.deadline is None and can_count(destinations, plan):
         return count(Count(pinger, destinations, plan), args.json)
     session = Session(pinger, destinations, plan)
@@ -393,10 +383,7 @@ def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer"
                 pinger.advance(session, printer.seconds_left())
                 for reply in session.take_news():
                     interrupt.whole(printer.take, reply)  # A request that is half counted would look lost.
-                    ending.take(reply)
                 interrupt.whole(printer.end_interval, session)  # An awaited request would count twice.
-                if ending.come:
-                    break
     except BrokenPipeError:
         raise
     except (KeyboardInterrupt, OSError) as error:
@@ -409,8 +396,9 @@ def converse(pinger: Pinger, destinations: list[Destination], printer: "Printer"
     printer.summarize(session)
     if not all(each.address for each in destinations):
         return exits.USAGE
-    alive = ending.answered(each.result() for each in printer.whole.values())
-    return exits.YES if alive >= (args.enough or len(destinations)) else exits.NO
+    needed = plan.replies or 1
+    answering = sum(each.result().received >= needed for each in printer.whole.values())
+    return exits.YES if answering >= (args.enough or len(destinations)) else exits.NO
 
 
 def count(counting: Count, json: bool) -> int:

@@ -1,9 +1,7 @@
 """When a conversation and its intervals end: with a deadline after a number of replies, as in ping(8)."""
 
-from collections.abc import Iterable
-
 from fastnet._limits import Timeout
-from fastnet._ping import Destination, PingResult, Reply
+from fastnet._ping.session import Plan
 from fastnet.cli.arguments import duration
 from fastnet.cli.quick_parser import Arguments
 from fastnet.errors import InvalidArgument
@@ -39,31 +37,17 @@ def every(text: str) -> float:
     return PossibleTOS(seconds) if is_tos else seconds
 
 
-class Ending:
-    """``count`` is the number of requests to each host, None without an end."""
-
-    def __init__(self, destinations: Iterable[Destination], args: Arguments) -> None:
-        timed = args.deadline is not None
-        self._replies: int | None = args.count if timed else None
-        """How many replies of each host end it."""
-        endless = timed or args.loop
-        self.count: int | None = None if endless else args.count or _USUAL
-        keys = {(each.host, each.address) for each in destinations if each.address}
-        self._missing = dict.fromkeys(keys, self._replies or 0)
-
-    def take(self, reply: Reply) -> None:
-        """Count it, if it is one that a host sent."""
-        key = (reply.host, reply.address)
-        if self._replies and key in self._missing and reply.rtt_ms is not None and not reply.duplicate:
-            self._missing[key] -= 1
-            if not self._missing[key]:
-                del self._missing[key]
-
-    @property
-    def come(self) -> bool:
-        """Whether each host has replied often enough."""
-        return bool(self._replies and not self._missing)
-
-    def answered(self, results: Iterable[PingResult]) -> int:
-        """The number of hosts that replied, with a deadline as often as was asked for."""
-        return sum(each.received >= (self._replies or 1) for each in results)
+def plan_of(args: Arguments, hosts: int) -> Plan:
+    """The plan for so many hosts; with a deadline, ``-c`` is the number of replies that end it."""
+    timed = args.deadline is not None
+    replies = args.count if timed else None
+    return Plan(
+        None if timed or args.loop else args.count or _USUAL,
+        0 if args.flood else args.interval,
+        args.timeout,
+        retries=args.retries,
+        backoff=args.backoff,
+        enough=args.enough or (hosts if replies and hosts else None),
+        deadline=args.deadline,
+        replies=replies,
+    )
