@@ -19,7 +19,6 @@ if [ $# -gt 0 ]; then
     echo "native wheels for $# Pythons"
     printf '%s\n' "$@" | FASTNET_BUILD=native xargs --max-procs="$(nproc)" -I PYTHON \
         pip --python PYTHON wheel --quiet --no-deps --wheel-dir "$raw" "$sdist"
-    # It puts folders into the archive, with the rights of the umask.
-    (umask 022 && auditwheel repair --strip --zip-compression-level 9 --wheel-dir dist "$raw"/*.whl)
+    tools/repair_wheels.sh dist
 fi
 ls -l dist

@@ -139,7 +139,7 @@ def _title(result: PingResult) -> str:
         return f"{name}: {result.error}"
     text = f"{name}: {result.sent:,} sent, {result.received:,} received"
     if result.loss_percent is not None:
-        text += f", {result.loss_percent:.3g}% loss"
+        text += f", {result.loss_percent:g}% loss"
     return f"{text}, {counted(result.duplicates, 'duplicate', ',')}" if result.duplicates else text
 
 

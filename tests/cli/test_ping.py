@@ -26,6 +26,7 @@ from environment import Run
 from records import parse
 
 from fastnet._ping import Reply, Summary
+from fastnet.cli.ping import line
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.
 pytestmark = pytest.mark.xdist_group("icmp")
@@ -383,3 +384,13 @@ class TestInterrupted:
             summary.add(Reply("h", "192.0.2.1", seq, None, None, "no answer"), waiting=True)
         result = summary.result()
         assert (result.sent, result.waiting, result.loss_percent, result.outage_s) == (10, 6, 25, 0.5)
+
+    @pytest.mark.parametrize(
+        ("lost", "of", "text"), [(1, 1000, "0.1"), (999, 1000, "99.9"), (2, 3, "66.6667")]
+    )
+    def test_a_little_loss_is_some_and_a_reply_is_not_all(self, lost: int, of: int, text: str) -> None:
+        """As ping(8) prints it."""
+        summary = Summary("h", "192.0.2.1", "raw", 0.5)
+        for seq in range(of):
+            summary.add(Reply("h", "192.0.2.1", seq, None if seq < lost else 1.0, None, None))
+        assert f", {text}% loss" in line(summary.result())

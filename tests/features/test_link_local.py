@@ -66,6 +66,7 @@ class TestScopes:
         assert (ran.returncode, ran.stderr) == (0, "")
         assert ran.stdout.count(THERE) + ran.stdout.count("fd77::2") > 0
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         ("words", "line"),
         [

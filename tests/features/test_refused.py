@@ -291,6 +291,7 @@ class TestOpening:
         assert ran.stderr.endswith(": 127.0.0.1:9: no stream socket is permitted here\n")
         assert (ran.returncode, ran.stdout) == (124, "")
 
+    @pytest.mark.once
     @pytest.mark.parametrize("limits", ["", "no_new_privs", "bounding set", "both"])
     @pytest.mark.parametrize("who", ["root", "nobody"])
     @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,7 @@ def test_a_sweep_runs_in_one_thread_at_a_time() -> None:
 
         def work(number: int) -> None:
             while not sweep.finished:
+                time.sleep(0.001)  # else who spins here has the interpreter's lock while the sweep needs it
                 try:
                     if number % 2:
                         sweep.reason(number)
@@ -106,7 +108,7 @@ def test_records_are_taken_by_many_and_each_once(serve: Callable[..., Any]) -> N
     def take(number: int) -> list[int]:
         if number:
             taken: list[int] = []
-            while not ended.is_set():
+            while not ended.wait(0.001):
                 taken += [record.number for record in loop.records()]
             return taken
         for _ in range(100):

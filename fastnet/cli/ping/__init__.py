@@ -567,7 +567,7 @@ def print_summary(summary: PingResult) -> None:
 def line(summary: PingResult) -> str:
     text = f"{name_of(summary)}: {summary.sent} sent, {summary.received} received"
     if summary.loss_percent is not None:
-        text += f", {summary.loss_percent:.0f}% loss"
+        text += f", {summary.loss_percent:g}% loss"
     if summary.waiting:
         text += f", {summary.waiting} still awaited"
     if summary.not_sent:

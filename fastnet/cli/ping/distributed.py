@@ -90,5 +90,5 @@ def _cell(summary: PingResult) -> str:
     """``0.041 ms``, with the loss if there is any; without a reply, the reason."""
     if not summary.alive:
         return summary.error or "no answer"
-    loss = f" {summary.loss_percent:.0f}% loss" if summary.loss_percent else ""
+    loss = f" {summary.loss_percent:g}% loss" if summary.loss_percent else ""
     return f"{summary.rtt_avg_ms:.3f} ms{loss}"
