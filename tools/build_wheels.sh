@@ -19,6 +19,7 @@ if [ $# -gt 0 ]; then
     echo "native wheels for $# Pythons"
     printf '%s\n' "$@" | FASTNET_BUILD=native xargs --max-procs="$(nproc)" -I PYTHON \
         pip --python PYTHON wheel --quiet --no-deps --wheel-dir "$raw" "$sdist"
-    tools/repair_wheels.sh dist
+    # It puts folders into the archive, with the rights of the umask.
+    (umask 022 && auditwheel repair --strip --zip-compression-level 9 --wheel-dir dist "$raw"/*.whl)
 fi
 ls -l dist

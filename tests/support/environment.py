@@ -48,9 +48,7 @@ def open_fds() -> set[str]:
     What is left is not looked through again: thousands of tests, which would take a quarter of a second.
     """
     gc.collect()
-    if sys.version_info < (
-        3,
-        14,
-    ):  # from then on hypothesis takes what only frozen objects refer to for garbage
+    # From 3.14 on hypothesis takes what only frozen objects refer to for garbage.
+    if sys.version_info < (3, 14):
         gc.freeze()
     return set(os.listdir("/proc/self/fd"))
