@@ -29,8 +29,8 @@ from bench._harness import Measurement, Result
 CORES = sorted(os.sched_getaffinity(0))
 LIMIT = 15.0
 """Seconds after which a program is killed."""
-ENOUGH = 4.0
-"""A program whose runs in a case have taken so many seconds gets no more."""
+SLOWER = 3.0
+"""A program whose runs in a case have taken more than so many times those of the first one has to wait."""
 WATCH_MS = 10
 
 
@@ -173,12 +173,12 @@ class Samples:
         self._program = program
         self._case = case
         self._idle_memory = 0.0
-        self._taken = 0.0
+        self.taken = 0.0
         """Seconds of this session that it has used."""
 
     def take(self, place: Place, folder: Path) -> None:
-        """Run it once more, unless it was wrong or has used up its time."""
-        if self._trouble or self._taken >= ENOUGH:
+        """Run it once more, unless it was wrong."""
+        if self._trouble:
             return
         began = time.monotonic()
         try:
@@ -191,7 +191,7 @@ class Samples:
             self.answers.clear()
         else:
             self.answers.append({**answer, "memory": max(0.0, answer["memory"] - self._idle_memory)})
-        self._taken += time.monotonic() - began
+        self.taken += time.monotonic() - began
 
     def _judge(self, fault: str) -> None:
         if fault and not self._program.may_miss:
@@ -211,7 +211,8 @@ def measure_programs(page: str, place: Place, cases: Sequence[ProgramCase], roun
             found = [Samples(program, case) for program in case.programs]
             for _ in turns.of_next_case():
                 for samples in found:
-                    samples.take(place, Path(folder))
+                    if samples.taken <= SLOWER * found[0].taken:
+                        samples.take(place, Path(folder))
             for reading in case.readings:
                 yield result(page, reading, found)
 

@@ -18,12 +18,13 @@ from bench._sweepers import RETRIES, TIMEOUT, addresses
 ALL = 1 << 16
 FEW = 1 << 10
 """The number of targets for slow contenders."""
-RAW, DATAGRAM, TURBO, PURE, COMMAND, LINK = (
+RAW, DATAGRAM, TURBO, PURE, COMMAND, COMMAND_TURBO, LINK = (
     "fastnet raw",
     "fastnet datagram",
     "fastnet turbo",
     "fastnet pure",
     "fastnet sweep",
+    "fastnet sweep, turbo",
     "fastnet link",
 )
 FPING = ("fping",)
@@ -115,7 +116,7 @@ def arp_scan(first: int, count: int, file: Path) -> list[str]:
 
 
 WHOLE = Contender(COMMAND, command, lines, environment=NATIVE)
-WHOLE_TURBO = Contender(f"{COMMAND}, turbo", command_turbo, lines, environment=NATIVE)
+WHOLE_TURBO = Contender(COMMAND_TURBO, command_turbo, lines, environment=NATIVE)
 
 
 def on_link(implementations: Sequence[str]) -> list[Contender]:

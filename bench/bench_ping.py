@@ -1,7 +1,7 @@
-"""Round-trip times beside the wire's, floods, and starts of the command: ping, fping, and Python's.
+"""Round-trip times beside the wire's, floods, and pings of many hosts: ping, fping, and Python's.
 
 Round-trip times are compared with those between the nanosecond timestamps of a packet socket on the sender's
-side of a veth pair (bench/_capture.py). Floods and starts are of the whole command.
+side of a veth pair (bench/_capture.py). Floods and pings of many hosts are of the whole command.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from bench._case import NANOSECONDS, Answer, Goal, Quantity, Reading
+from bench._case import Answer, Goal, Quantity, Reading
 from bench._harness import Result
 from bench._hosts import ALIVE_4, DEVICE, two_hosts
 from bench._pingers import INTERVAL
@@ -28,7 +28,6 @@ PINGS = 100
 FLOOD = 20_000
 MANY = 10_000
 HOST = str(ip_address(ALIVE_4 + 1))
-LOOPBACK = "127.0.0.1"
 MICROSECONDS = Quantity("us")
 STAMPED, STAMPED_DATAGRAM, UNSTAMPED = "fastnet Pinger", "fastnet Pinger, datagram", "fastnet, no send stamps"
 
@@ -192,19 +191,6 @@ def many(pace: str, ours: Sequence[str], fping: str, native: bool, folder: Path)
     return ProgramCase(f"{MANY} hosts {pace}", [*(mine if native else [pure]), peer], fault, [cpu])
 
 
-def start(native: bool) -> ProgramCase:
-    environment = NATIVE if native else PURE_ONLY
-    programs = [
-        Program("fastnet ping", fastnet("ping", "-c1", LOOPBACK), environment=environment),
-        Program("fastnet sweep", fastnet("sweep", "--alive", LOOPBACK), environment=environment),
-        Program("Python, nothing", [sys.executable, "-c", ""]),
-        Program("ping", ["ping", "-c1", LOOPBACK], peer="ping"),
-        Program("fping", ["fping", LOOPBACK], peer="fping"),
-    ]
-    reading = Reading("one request and its reply", NANOSECONDS, lambda answer: answer["seconds"] * 1e9)
-    return ProgramCase("the whole command", programs, lambda answer: "", [reading])
-
-
 def measure(implementations: Sequence[str], rounds: int) -> Iterator[Result]:
     native = "native" in implementations
     with two_hosts() as place, TemporaryDirectory(prefix="fastnet-bench-") as folder:
@@ -216,4 +202,3 @@ def measure(implementations: Sequence[str], rounds: int) -> Iterator[Result]:
             many("at once", ["-f"], "-i0", native, Path(folder)),
         ]
         yield from measure_programs("ping", place, cases, rounds)
-    yield from measure_programs("ping", (), [start(native)], rounds)

@@ -18,6 +18,8 @@ from bench._programs import ProgramCase, measure_programs
 from bench._sweepers import RETRIES, TIMEOUT
 from bench._sweeps import (
     ALL,
+    COMMAND,
+    COMMAND_TURBO,
     DATAGRAM,
     FEW,
     FPING,
@@ -37,6 +39,8 @@ from bench._sweeps import (
 TIMEOUTS = TIMEOUT * (1 + RETRIES)
 RATE = Quantity("/s", more_is_better=True)
 SHARE = Quantity("%", more_is_better=True)
+WHOLE = (Goal(1.5, FPING, COMMAND), Goal(2.1, FPING, COMMAND_TURBO))
+"""The pace of the whole command."""
 
 
 class Sweep(NamedTuple):
@@ -81,7 +85,8 @@ def cpu_time(what: str, goals: Sequence[Goal]) -> Reading:
 
 def usage(what: str) -> Iterator[Reading]:
     """The CPU time and memory of a sweep."""
-    yield cpu_time(what, [Goal(0.55, FPING, RAW), Goal(0.55, FPING, DATAGRAM), Goal(0.35, FPING, TURBO)])
+    engines = [Goal(0.55, FPING, RAW), Goal(0.55, FPING, DATAGRAM), Goal(0.35, FPING, TURBO)]
+    yield cpu_time(what, [*engines, Goal(0.6, FPING, COMMAND)])
     yield Reading(
         f"{what}: added memory",
         Quantity("MB"),
@@ -114,15 +119,16 @@ def sweeps(implementations: Sequence[str]) -> Iterator[Sweep]:
         Goal(1.8, FPING, DATAGRAM),
         Goal(3, FPING, TURBO),
         Goal(0.95, FPING, PURE),
+        *WHOLE,
     ]
     yield Sweep(what, ALIVE_4, ALL, [*mine, *PEERS], [rate(what, goals), *usage(what)])
     what = "IPv4 /17, half dead"
-    extra = beyond_timeouts(what, [Goal(0.5, FPING, RAW), Goal(0.5, FPING, DATAGRAM)])
+    extra = beyond_timeouts(what, [Goal(0.5, FPING, by) for by in (RAW, DATAGRAM, COMMAND)])
     yield Sweep(what, HALF_4, ALL // 2, but(ONE_BY_ONE, small), [rate(what), extra], alive=0.5)
     what = "IPv4 on-link /16, all alive"
     yield Sweep(what, LINK_4, ALL, on_link(implementations), [rate(what), *usage(what)])
     what = "IPv6 /112, all alive"
-    goals = [Goal(1.7, FPING, RAW), Goal(2.5, FPING, DATAGRAM)]
+    goals = [Goal(1.7, FPING, RAW), Goal(2.5, FPING, DATAGRAM), *WHOLE]
     yield Sweep(what, ALIVE_6, ALL, [*mine, *IPV6_PEERS], [rate(what, goals), *usage(what)])
     what = "IPv6 /113, half dead"
     yield Sweep(what, HALF_6, ALL // 2, [*mine, *IPV6_PEERS], [rate(what), beyond_timeouts(what)], alive=0.5)

@@ -452,13 +452,19 @@ def test_a_program_is_judged_by_its_exit_status_its_answer_and_its_time(programs
     assert time.measurements[0].median > 0
 
 
-def test_a_program_that_had_its_time_is_not_run_again(programs, case, monkeypatch) -> None:
-    monkeypatch.setattr(programs, "ENOUGH", 1e-9)
-    program = programs.Program("one", [sys.executable, "-c", ""])
+@pytest.mark.parametrize(("slower", "samples"), [(1e9, [3, 3]), (1.0, [3, 1])])
+def test_a_program_that_is_much_slower_than_the_first_waits(
+    programs, case, monkeypatch, slower, samples
+) -> None:
+    monkeypatch.setattr(programs, "SLOWER", slower)
+    first = programs.Program("first", [sys.executable, "-c", ""])
+    slow = programs.Program("slow", [sys.executable, "-c", "import time; time.sleep(1)"])
     reading = case.Reading("memory", case.Quantity("B"), lambda answer: answer["memory"])
-    whole = programs.ProgramCase("work", [program], lambda answer: "", [reading])
+    whole = programs.ProgramCase("work", [first, slow], lambda answer: "", [reading])
     [memory] = programs.measure_programs("tiny", (), [whole], 3)
-    assert (memory.ours.verdict, len(memory.ours.samples)) == ("right", 1)
+    assert [(item.verdict, len(item.samples)) for item in memory.measurements] == [
+        ("right", number) for number in samples
+    ]
 
 
 def test_a_program_that_may_miss_is_compared_and_says_what_it_found(programs, case) -> None:

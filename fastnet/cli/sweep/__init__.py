@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from fastnet._sweep.metrics import SweepMetrics
 
 INTERMIXED = True
+_SLICE_SECONDS = 0.02
+"""The time between two looks whether Ctrl-C came, where nothing is printed meanwhile."""
 
 
 def configure(parser: Parser) -> None:
@@ -190,7 +192,7 @@ class Command:
 
     def _run(self) -> bool:
         try:
-            return self._running.run()
+            return self._running.run() if self._args.stream else self._running.run(_SLICE_SECONDS)
         except OSError as error:
             self._failure = error
             return False
