@@ -119,7 +119,7 @@ static struct fn_prober *prober_of(uint8_t choice)
         .fd = -1,
         .family = choice & IPV4 ? AF_INET : AF_INET6,
         .ident = 0x1234,
-        .size = 56,
+        .size = FN_COOKIE,
         .departures = true,
     };
 
@@ -131,14 +131,17 @@ static struct fn_prober *prober_of(uint8_t choice)
     return *place;
 }
 
-/* A key of the input's own (FNV-1a): the fuzzer, which sees what is compared, would learn the cookie of a kept one. */
-static void set_key(struct fn_prober *prober, const uint8_t *data, size_t size)
+/* A cookie of the input's own (FNV-1a): the fuzzer, which sees what is compared, would learn one that is kept. */
+static void set_cookie(uint8_t cookie[FN_COOKIE], const uint8_t *data, size_t size)
 {
     uint64_t hash = 0xcbf29ce484222325;
 
     for (size_t i = 0; i < size; i++)
         hash = (hash ^ data[i]) * 0x100000001b3;
-    memcpy(prober->options.key, &hash, sizeof hash);
+    for (size_t i = 0; i < FN_COOKIE; i++) {
+        cookie[i] = (uint8_t)(hash >> 56);
+        hash = (hash ^ i) * 0x100000001b3;
+    }
 }
 
 static void lend_probe(const struct fn_prober *prober, bool reported, uint8_t *message, size_t size)
@@ -149,7 +152,7 @@ static void lend_probe(const struct fn_prober *prober, bool reported, uint8_t *m
 
     if (size < header + before + FN_COOKIE)
         return;
-    fn_prober_cookie(prober, &prober->probes[7], message + header + before);
+    memcpy(message + header + before, prober->probes[7].cookie, FN_COOKIE);
     if (before)
         seal(message + header, size - header, 0);
 }
@@ -176,7 +179,7 @@ static void try_prober(uint8_t choice, const uint8_t *data, size_t size)
                              .msg_control = copied(data + 1, added), .msg_controllen = added};
     struct fn_heard heard;
 
-    set_key(prober, data, size);
+    set_cookie(prober->probes[7].cookie, data, size);
     if (choice & IPV4)
         *(struct sockaddr_in *)&from = (struct sockaddr_in){
             .sin_family = AF_INET, .sin_port = htons(FN_FIRST_PORT + 7), .sin_addr.s_addr = htonl(0x0a000009)};

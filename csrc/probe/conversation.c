@@ -8,6 +8,8 @@
 
 /* Maximum sent before arrived answers are read. */
 #define BURST 64
+/* Maximum sent in one system call: with more, the estimates of their send times are worse. */
+#define TOGETHER 4
 /* Maximum batches of answers read in a row: noise may arrive faster than it is read. */
 #define READS 64
 /* In a flood, between two requests without replies, as in ping(8). */
@@ -24,14 +26,20 @@
 /* The prober keeps the slot of a request that is neither answered nor given up. */
 #define HELD (FN_NEVER / 2)
 
+/* The next request. */
+struct next {
+    uint64_t round;
+    size_t place; /* its host */
+    int64_t not_before;
+};
+
 struct fn_conversation {
     struct fn_prober *prober;
     struct fn_plan plan;
     struct fn_host *hosts;
     size_t count;
-    uint64_t round; /* of the next request */
-    size_t place;   /* its host */
-    int64_t apart, begin, last_sent, not_before;
+    struct next next;
+    int64_t apart, begin, last_sent;
     uint64_t first;  /* number of its first probe */
     uint64_t oldest; /* and of the oldest that may still be awaited */
     uint64_t awaited;
@@ -93,7 +101,7 @@ int fn_conversation_shortage(const struct fn_conversation *conversation)
 
 static bool has_next(const struct fn_conversation *conversation)
 {
-    return conversation->count > 0 && (!conversation->plan.count || conversation->round < conversation->plan.count);
+    return conversation->count > 0 && (!conversation->plan.count || conversation->next.round < conversation->plan.count);
 }
 
 /* Ends */
@@ -101,7 +109,7 @@ static bool has_next(const struct fn_conversation *conversation)
 /* The number of the next request, which is its tag. */
 static uint64_t next_request(const struct fn_conversation *conversation)
 {
-    return conversation->round * conversation->count + conversation->place;
+    return conversation->next.round * conversation->count + conversation->next.place;
 }
 
 /* Makes room for one more. */
@@ -250,8 +258,8 @@ static int64_t scheduled(const struct fn_conversation *conversation)
     const uint64_t most = conversation->count > FN_AWAITED ? conversation->count : FN_AWAITED;
 
     if (conversation->plan.interval)
-        return conversation->begin + (int64_t)conversation->round * conversation->plan.interval +
-               (int64_t)conversation->place * conversation->apart;
+        return conversation->begin + (int64_t)conversation->next.round * conversation->plan.interval +
+               (int64_t)conversation->next.place * conversation->apart;
     return conversation->awaited < most ? 0 : conversation->last_sent + FLOOD_PAUSE;
 }
 
@@ -260,7 +268,7 @@ static int64_t next_due(const struct fn_conversation *conversation)
 {
     const int64_t due = has_next(conversation) ? scheduled(conversation) : FN_NEVER;
 
-    return due > conversation->not_before ? due : conversation->not_before;
+    return due > conversation->next.not_before ? due : conversation->next.not_before;
 }
 
 /* When to send next: to many hosts several requests in each turn. */
@@ -281,17 +289,20 @@ static void skip_lost_time(struct fn_conversation *conversation, int64_t now)
         conversation->begin += late;
 }
 
-static void advance(struct fn_conversation *conversation)
+/* After a request at this time. */
+static void advance(struct fn_conversation *conversation, int64_t now)
 {
+    struct next *const next = &conversation->next;
+
     if (conversation->apart) {
-        const int64_t soonest = conversation->last_sent - CATCH_UP;
-        conversation->not_before += conversation->apart;
-        if (conversation->not_before < soonest)
-            conversation->not_before = soonest;
+        const int64_t soonest = now - CATCH_UP;
+        next->not_before += conversation->apart;
+        if (next->not_before < soonest)
+            next->not_before = soonest;
     }
-    if (++conversation->place == conversation->count) {
-        conversation->place = 0;
-        conversation->round++;
+    if (++next->place == conversation->count) {
+        next->place = 0;
+        next->round++;
     }
 }
 
@@ -307,44 +318,72 @@ static bool waits_for_room(struct fn_conversation *conversation, int code, int64
         return false;
     }
     conversation->shortage = code == FN_NO_SLOT ? EAGAIN : -code;
-    conversation->not_before = now + HOLD;
+    conversation->next.not_before = now + HOLD;
     return true;
 }
 
-/* Sends the next request, or fails it. False: there is no room for it yet. */
-static bool send_next(struct fn_conversation *conversation)
+/* Ends the next request, which the system refuses. */
+static void refuse(struct fn_conversation *conversation, int code, int64_t now)
 {
-    struct fn_prober *const prober = conversation->prober;
-    struct fn_host *const host = &conversation->hosts[conversation->place];
-    const uint64_t request = next_request(conversation);
-    const int64_t now = fn_clock_now(CLOCK_MONOTONIC);
-    const int code = fn_prober_send(prober, &host->to, (int64_t)request, HELD, -1, prober->options.size);
+    struct fn_host *const host = &conversation->hosts[conversation->next.place];
 
+    keep_end(conversation, next_request(conversation), -code, NULL);
+    host->not_sent++;
+    host->newest = conversation->prober->number;
+    host->refused = -code;
+    host->error.is_error = false;
+    advance(conversation, now);
+}
+
+/* Counts requests as sent. */
+static void count_sent(struct fn_conversation *conversation, const struct fn_request *requests, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct fn_host *const host = &conversation->hosts[(uint64_t)requests[i].tag % conversation->count];
+        host->sent++;
+        host->newest = requests[i].number;
+        host->refused = 0;
+        host->error.is_error = false;
+    }
+    conversation->short_since = 0;
+}
+
+/* Sends the next requests that are due, or fails the first. False: none is due, or there is no room for it yet. */
+static bool send_some(struct fn_conversation *conversation, int64_t now)
+{
+    struct fn_request requests[TOGETHER];
+    struct next each[TOGETHER];
+    unsigned count = 0;
+
+    skip_lost_time(conversation, now);
+    for (; count < TOGETHER && next_due(conversation) <= now; count++) {
+        each[count] = conversation->next;
+        requests[count] = (struct fn_request){.to = &conversation->hosts[conversation->next.place].to,
+                                              .tag = (int64_t)next_request(conversation)};
+        conversation->awaited++;
+        advance(conversation, now);
+    }
+    if (!count)
+        return false;
+    const int code = fn_prober_send_some(conversation->prober, requests, count, HELD);
+    const unsigned sent = code < 0 ? 0 : (unsigned)code;
+    if (sent < count)
+        conversation->next = each[sent];
+    conversation->awaited -= count - sent;
     if (code < 0 && waits_for_room(conversation, code, now))
         return false;
     conversation->last_sent = now;
-    if (code == 0) {
-        conversation->short_since = 0;
-        conversation->awaited++;
-        host->sent++;
-    } else {
-        host->not_sent++;
-        keep_end(conversation, request, -code, NULL);
-    }
-    host->newest = prober->number;
-    host->refused = -code;
-    host->error.is_error = false;
-    advance(conversation);
+    if (code < 0)
+        refuse(conversation, code, now);
+    else
+        count_sent(conversation, requests, sent);
     return true;
 }
 
 static void send_due(struct fn_conversation *conversation, int64_t now)
 {
-    for (unsigned i = 0; i < BURST && next_due(conversation) <= now; i++) {
-        skip_lost_time(conversation, now);
-        if (!send_next(conversation))
-            return;
-    }
+    for (unsigned i = 0; i < BURST / TOGETHER && send_some(conversation, now); i++)
+        continue;
 }
 
 /* Waits for an answer, until this time at most. False: a signal came. */

@@ -31,6 +31,20 @@ static bool is_raw_ipv4(const struct fn_prober *prober)
     return prober->options.engine == FN_PROBER_RAW && is_ipv4(prober);
 }
 
+static int init_requests(struct fn_prober *prober)
+{
+    struct fn_departing *const out = &prober->requests;
+    const unsigned size = prober->options.size, filler_size = size > FN_COOKIE ? size - FN_COOKIE : 0;
+
+    out->packet_size = FN_ICMP_HEADER + FN_COOKIE + filler_size;
+    out->packets = calloc(FN_BATCH, out->packet_size);
+    if (!out->packets)
+        return -ENOMEM;
+    for (unsigned i = 0; i < FN_BATCH && filler_size; i++)
+        memcpy(out->packets + (i + 1) * out->packet_size - filler_size, prober->options.filler, filler_size);
+    return 0;
+}
+
 static int init(struct fn_prober *prober)
 {
     const size_t longest = FN_ICMP_HEADER + prober->options.size + (is_ipv4(prober) ? FN_IPV4_HEADER_MAX : 0);
@@ -39,7 +53,7 @@ static int init(struct fn_prober *prober)
     prober->slots = is_udp(prober) ? PORTS : SEQUENCES;
     prober->number = (uint64_t)prober->slots + prober->options.first - 1;
     prober->probes = calloc(prober->slots, sizeof *prober->probes);
-    if (!prober->probes || fn_incoming_init(&prober->replies, longest) < 0 ||
+    if (!prober->probes || init_requests(prober) < 0 || fn_incoming_init(&prober->replies, longest) < 0 ||
         fn_incoming_init(&prober->reports, FN_ICMP_HEADER + FN_COOKIE) < 0)
         return -ENOMEM;
     fn_clocks_start(&prober->clocks, now, fn_clock_now(CLOCK_REALTIME));
@@ -68,6 +82,7 @@ void fn_prober_free(struct fn_prober *prober)
         return;
     fn_incoming_free(&prober->replies);
     fn_incoming_free(&prober->reports);
+    free(prober->requests.packets);
     free(prober->probes);
     free(prober);
 }
@@ -77,9 +92,14 @@ void fn_prober_detach(struct fn_prober *prober)
     prober->options.fd = -1;
 }
 
+static uint32_t scope_of(const struct sockaddr_in6 *address)
+{
+    return address->sin6_family == AF_INET6 ? address->sin6_scope_id : 0;
+}
+
 /* Sending */
 
-void fn_prober_cookie(const struct fn_prober *prober, const struct fn_probe *probe, uint8_t cookie[FN_COOKIE])
+static void write_cookie(const struct fn_prober *prober, struct fn_probe *probe)
 {
     uint8_t hashed[25];
 
@@ -88,7 +108,7 @@ void fn_prober_cookie(const struct fn_prober *prober, const struct fn_probe *pro
     put64(hashed + 16, probe->number);
     for (uint8_t half = 0; half < 2; half++) {
         hashed[24] = half;
-        put64(cookie + 8 * half, fn_siphash(prober->options.key, hashed, sizeof hashed));
+        put64(probe->cookie + 8 * half, fn_siphash(prober->options.key, hashed, sizeof hashed));
     }
 }
 
@@ -103,19 +123,16 @@ static struct fn_probe *next_free(struct fn_prober *prober, int64_t now)
     return NULL;
 }
 
-/* The ICMP header for a payload of this cookie and the filler after it. */
-static void write_header(const struct fn_prober *prober, const struct fn_probe *probe, uint8_t *header,
-                         unsigned filler_size)
+/* Writes the ICMP header of a message of so many bytes, whose payload is written. */
+static void write_header(const struct fn_prober *prober, const struct fn_probe *probe, uint8_t *message, size_t len)
 {
-    header[0] = is_ipv4(prober) ? FN_ECHO_REQUEST_4 : FN_ECHO_REQUEST_6;
-    header[1] = 0;
-    put16(header + FN_AT_CHECKSUM, 0);
-    put16(header + FN_AT_IDENT, prober->options.ident);
-    put16(header + FN_AT_SEQUENCE, (uint16_t)probe->number);
-    if (is_raw_ipv4(prober)) {
-        const uint16_t sum = fn_checksum_scalar(header, FN_ICMP_HEADER + probe->cookie_size, 0);
-        put16(header + FN_AT_CHECKSUM, (uint16_t)~fn_checksum_scalar(prober->options.filler, filler_size, sum));
-    }
+    message[0] = is_ipv4(prober) ? FN_ECHO_REQUEST_4 : FN_ECHO_REQUEST_6;
+    message[1] = 0;
+    put16(message + FN_AT_CHECKSUM, 0);
+    put16(message + FN_AT_IDENT, prober->options.ident);
+    put16(message + FN_AT_SEQUENCE, (uint16_t)probe->number);
+    if (is_raw_ipv4(prober))
+        put16(message + FN_AT_CHECKSUM, (uint16_t)~fn_checksum_scalar(message, len, 0));
 }
 
 /* Sets the TTL or hop limit of one message. */
@@ -139,16 +156,38 @@ static void forget_error(const struct fn_prober *prober)
 }
 
 /*
- * The next call on the socket reports the error of an earlier probe, which also stays in the error queue. An error that
- * is reported again is this message's own.
+ * The first messages have been sent by a system call that began then. Each is assumed to have taken as long as the
+ * others, but not much longer than in the call before: where one of them was interrupted is not known, and an estimate
+ * that is too late would make a round-trip time too short.
  */
-static int send_message(const struct fn_prober *prober, const struct msghdr *message)
+static void note_times(struct fn_prober *prober, int64_t begun, int sent)
+{
+    if (sent > 1) {
+        const int64_t each = (fn_clock_now(CLOCK_MONOTONIC) - begun) / sent;
+        const int64_t longest = prober->each + prober->each / 16;
+        prober->each = each < longest || !prober->each ? each : longest;
+    }
+    for (int i = 0; i < sent; i++) {
+        prober->requests.probes[i]->begun = begun;
+        prober->requests.probes[i]->sent = begun + i * prober->each;
+    }
+}
+
+/*
+ * Sends messages, from the first one on; returns how many, or -errno. The next call on the socket reports the error of
+ * an earlier probe, which also stays in the error queue. An error that is reported again is the message's own.
+ */
+static int send_messages(struct fn_prober *prober, unsigned count)
 {
     const int fd = prober->options.fd;
 
     for (int tries = 3;; tries--) {
-        if (sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-            return 0;
+        const int64_t begun = fn_clock_now(CLOCK_MONOTONIC);
+        const int sent = sendmmsg(fd, prober->requests.messages, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent > 0) {
+            note_times(prober, begun, sent);
+            return sent;
+        }
         if (errno == EAGAIN)
             return -ENOBUFS;
         if (tries == 1 || errno == EBADF)
@@ -157,29 +196,24 @@ static int send_message(const struct fn_prober *prober, const struct msghdr *mes
     }
 }
 
-static int send_probe(const struct fn_prober *prober, struct fn_probe *probe, struct sockaddr_in6 to, int ttl,
-                      unsigned size)
+/* Writes the message number `place` to be sent, of a probe with so much payload. */
+static void write_message(struct fn_prober *prober, unsigned place, const struct fn_probe *probe,
+                          const struct sockaddr_in6 *to, unsigned size)
 {
-    const unsigned filler_size = size - probe->cookie_size, header_size = is_udp(prober) ? 0 : FN_ICMP_HEADER;
-    uint8_t head[FN_ICMP_HEADER + FN_COOKIE];
-    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof ttl)] = {0};
-    struct iovec data[] = {{head + FN_ICMP_HEADER - header_size, header_size + probe->cookie_size},
-                           {(uint8_t *)prober->options.filler, filler_size}};
-    struct msghdr message = {.msg_name = &to, .msg_iov = data, .msg_iovlen = 2,
-                             .msg_namelen = is_ipv4(prober) ? sizeof(struct sockaddr_in) : sizeof to};
+    struct fn_departing *const out = &prober->requests;
+    uint8_t *const icmp = out->packets + place * out->packet_size;
+    const size_t header_size = is_udp(prober) ? 0 : FN_ICMP_HEADER;
 
-    fn_prober_cookie(prober, probe, head + FN_ICMP_HEADER);
-    if (is_udp(prober))
-        to.sin6_port = htons((uint16_t)(FN_FIRST_PORT + probe->number % prober->slots)); /* sin_port is there, too */
+    out->to[place] = *to;
+    memcpy(icmp + FN_ICMP_HEADER, probe->cookie, FN_COOKIE);
+    if (is_udp(prober)) /* sin_port is there, too */
+        out->to[place].sin6_port = htons((uint16_t)(FN_FIRST_PORT + probe->number % prober->slots));
     else
-        write_header(prober, probe, head, filler_size);
-    if (ttl >= 0) {
-        message.msg_control = control;
-        message.msg_controllen = sizeof control;
-        add_ttl(prober, &message, ttl);
-    }
-    probe->sent = fn_clock_now(CLOCK_MONOTONIC); /* again: the process may have been stopped */
-    return send_message(prober, &message);
+        write_header(prober, probe, icmp, FN_ICMP_HEADER + size);
+    out->data[place] = (struct iovec){icmp + FN_ICMP_HEADER - header_size, header_size + size};
+    out->messages[place].msg_hdr = (struct msghdr){
+        .msg_name = &out->to[place], .msg_namelen = is_ipv4(prober) ? sizeof(struct sockaddr_in) : sizeof *to,
+        .msg_iov = &out->data[place], .msg_iovlen = 1};
 }
 
 /* Makes the kernel count packets from 0 again: it may have counted a refused one or not. */
@@ -195,33 +229,75 @@ static void renumber_departures(struct fn_prober *prober)
         setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps);
 }
 
-static uint32_t scope_of(const struct sockaddr_in6 *address)
+/* Takes a slot for a probe, and writes its message, number `place` of those to be sent. False: there is no free slot. */
+static bool prepare(struct fn_prober *prober, unsigned place, const struct fn_request *request, int64_t now,
+                    int64_t timeout, unsigned size)
 {
-    return address->sin6_family == AF_INET6 ? address->sin6_scope_id : 0;
+    struct fn_probe *const probe = next_free(prober, now);
+
+    if (!probe)
+        return false;
+    *probe = (struct fn_probe){
+        .host = fn_number_of(request->to), .scope = scope_of(request->to), .tag = request->tag,
+        .held_until = now + timeout, .number = prober->number, .known = true,
+        .cookie_size = (uint8_t)(size < FN_COOKIE ? size : FN_COOKIE),
+    };
+    write_cookie(prober, probe);
+    write_message(prober, place, probe, request->to, size);
+    prober->requests.probes[place] = probe;
+    return true;
+}
+
+/* Sends prepared messages, as fn_prober_send_some(): the others' slots and numbers are free again. */
+static int send_prepared(struct fn_prober *prober, unsigned count)
+{
+    struct fn_probe *const *const probes = prober->requests.probes;
+    const int code = send_messages(prober, count);
+    const unsigned sent = code < 0 ? 0 : (unsigned)code;
+
+    if (prober->options.departures)
+        for (unsigned i = 0; i < sent; i++)
+            prober->departing[prober->departed++ % FN_DEPARTING] = probes[i]->number;
+    if (sent == count)
+        return code;
+    prober->number = probes[sent]->number;
+    for (unsigned i = sent; i < count; i++)
+        probes[i]->known = false;
+    if (prober->options.departures)
+        renumber_departures(prober);
+    return code;
 }
 
 int fn_prober_send(struct fn_prober *prober, const struct sockaddr_in6 *to, int64_t tag, int64_t timeout, int ttl,
                    unsigned size)
 {
+    const struct fn_request request = {.to = to, .tag = tag};
+    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof ttl)] = {0};
+    struct msghdr *const message = &prober->requests.messages[0].msg_hdr;
+
     if (size > prober->options.size)
         return -EINVAL;
-    const int64_t now = fn_clocks_look(&prober->clocks);
-    struct fn_probe *const probe = next_free(prober, now);
-    if (!probe)
+    if (!prepare(prober, 0, &request, fn_clocks_look(&prober->clocks), timeout, size))
         return FN_NO_SLOT;
-    *probe = (struct fn_probe){
-        .host = fn_number_of(to), .scope = scope_of(to), .tag = tag, .held_until = now + timeout,
-        .number = prober->number, .cookie_size = (uint8_t)(size < FN_COOKIE ? size : FN_COOKIE), .known = true,
-    };
-    const int code = send_probe(prober, probe, *to, ttl, size);
-    if (code < 0) {
-        probe->known = false;
-        if (prober->options.departures)
-            renumber_departures(prober);
-    } else if (prober->options.departures) {
-        prober->departing[prober->departed++ % FN_DEPARTING] = probe->number;
+    if (ttl >= 0) {
+        message->msg_control = control;
+        message->msg_controllen = sizeof control;
+        add_ttl(prober, message, ttl);
     }
-    return code;
+    const int code = send_prepared(prober, 1);
+    return code < 0 ? code : 0;
+}
+
+int fn_prober_send_some(struct fn_prober *prober, struct fn_request *requests, unsigned count, int64_t timeout)
+{
+    const int64_t now = fn_clocks_look(&prober->clocks);
+    unsigned prepared = 0;
+
+    while (prepared < count && prepare(prober, prepared, &requests[prepared], now, timeout, prober->options.size)) {
+        requests[prepared].number = prober->number;
+        prepared++;
+    }
+    return prepared ? send_prepared(prober, prepared) : FN_NO_SLOT;
 }
 
 /* Receiving */
@@ -250,16 +326,11 @@ static bool may_be_one_of(const struct fn_prober *prober, const struct fn_probe 
 }
 
 /* Whether a payload begins with the probe's cookie, or unless `whole` is a part of it from its beginning. */
-static bool has_cookie(const struct fn_prober *prober, const struct fn_probe *probe, const uint8_t *payload, size_t len,
-                       bool whole)
+static bool has_cookie(const struct fn_probe *probe, const uint8_t *payload, size_t len, bool whole)
 {
     const size_t compared = len < probe->cookie_size ? len : probe->cookie_size;
-    uint8_t cookie[FN_COOKIE];
 
-    if (whole && compared < probe->cookie_size)
-        return false;
-    fn_prober_cookie(prober, probe, cookie);
-    return memcmp(payload, cookie, compared) == 0;
+    return (!whole || compared == probe->cookie_size) && memcmp(payload, probe->cookie, compared) == 0;
 }
 
 /* The probe of an echo message: of a reply, or of a request that an error quotes; NULL: none. */
@@ -270,7 +341,7 @@ static struct fn_probe *probe_of_echo(const struct fn_prober *prober, const uint
         return NULL;
     struct fn_probe *const probe = &prober->probes[get16(icmp + FN_AT_SEQUENCE)];
     const bool is_its = (was_sent_to(probe, host) || (whole && may_be_one_of(prober, probe, host))) &&
-                        has_cookie(prober, probe, icmp + FN_ICMP_HEADER, len - FN_ICMP_HEADER, whole);
+                        has_cookie(probe, icmp + FN_ICMP_HEADER, len - FN_ICMP_HEADER, whole);
     return is_its ? probe : NULL;
 }
 
@@ -295,15 +366,16 @@ static struct fn_probe *failed(const struct fn_prober *prober, const uint8_t *qu
     if (port < FN_FIRST_PORT)
         return NULL;
     struct fn_probe *const probe = &prober->probes[port - FN_FIRST_PORT];
-    return was_sent_to(probe, to) && has_cookie(prober, probe, quoted, len, false) ? probe : NULL;
+    return was_sent_to(probe, to) && has_cookie(probe, quoted, len, false) ? probe : NULL;
 }
 
 static int64_t rtt_of(const struct fn_prober *prober, const struct fn_probe *probe, int64_t stamp, int64_t now)
 {
-    const int64_t arrived = fn_clocks_when(&prober->clocks, stamp, probe->sent, now, now);
+    const int64_t arrived = fn_clocks_when(&prober->clocks, stamp, probe->begun, now, now);
+    const int64_t sent = probe->sent <= arrived ? probe->sent : probe->begun;
 
     /* A timestamp with a wrong number, because a packet was refused, is from another time. */
-    return arrived - fn_clocks_when(&prober->clocks, probe->left, probe->sent, arrived, probe->sent);
+    return arrived - fn_clocks_when(&prober->clocks, probe->left, probe->begun, arrived, sent);
 }
 
 static int ttl_of(const struct fn_prober *prober, const struct msghdr *message)
@@ -314,19 +386,6 @@ static int ttl_of(const struct fn_prober *prober, const struct msghdr *message)
     if (found)
         memcpy(&ttl, found, sizeof ttl);
     return ttl;
-}
-
-static void write_host(const struct fn_prober *prober, struct fn_number host, char text[INET6_ADDRSTRLEN])
-{
-    uint8_t bytes[16];
-
-    if (is_ipv4(prober)) {
-        put32(bytes, (uint32_t)host.low);
-    } else {
-        put64(bytes, host.high);
-        put64(bytes + 8, host.low);
-    }
-    inet_ntop(prober->options.family, bytes, text, INET6_ADDRSTRLEN);
 }
 
 bool fn_prober_take_reply(struct fn_prober *prober, const struct msghdr *message, size_t len, int64_t now,
@@ -341,8 +400,7 @@ bool fn_prober_take_reply(struct fn_prober *prober, const struct msghdr *message
         return false;
     *out = (struct fn_heard){.tag = probe->tag, .number = probe->number, .repeated = probe->answered,
                              .rtt = rtt_of(prober, probe, fn_stamp_of(message), now), .scope = scope_of(from),
-                             .ttl = ttl_of(prober, message)};
-    write_host(prober, fn_number_of(from), out->from);
+                             .ttl = ttl_of(prober, message), .from = fn_number_of(from)};
     probe->answered = true;
     return true;
 }
@@ -371,10 +429,10 @@ bool fn_prober_take_report(struct fn_prober *prober, const struct msghdr *messag
     if (!probe)
         return false;
     const struct sockaddr_in6 from = fn_reporter_of(report, family);
-    *out = (struct fn_heard){.tag = probe->tag, .number = probe->number, .scope = scope_of(&from), .ttl = -1,
+    *out = (struct fn_heard){.tag = probe->tag, .number = probe->number, .from = fn_number_of(&from),
+                             .scope = scope_of(&from), .ttl = -1,
                              .rtt = rtt_of(prober, probe, fn_stamp_of(message), now), .is_error = true,
                              .type = report->ee_type, .code = report->ee_code, .info = report->ee_info};
-    write_host(prober, fn_number_of(&from), out->from);
     return true;
 }
 

@@ -163,6 +163,14 @@ static bool is_answer(struct exchange *exchange, size_t len, const char *host, u
     return found;
 }
 
+static bool is_from(const struct fn_heard *heard, const char *host)
+{
+    const struct sockaddr_in6 address = address_of(host, 0);
+    const struct fn_number number = fn_number_of(&address);
+
+    return heard->from.high == number.high && heard->from.low == number.low;
+}
+
 static const char *own_host(const struct exchange *exchange)
 {
     return exchange->prober->options.family == AF_INET ? "127.0.0.1" : "::1";
@@ -221,19 +229,15 @@ static void test_anycast(unsigned size, bool known)
 
     turn_into_reply(&exchange);
     assert(!is_answer(&exchange, exchange.len, "fd77::2", 0, false, &heard));
-    if (known) {
+    if (known)
         exchange.prober->options.anycast = (struct fn_anycast){&itself, 1};
-    } else {
-        uint8_t cookie[FN_COOKIE];
+    else
         exchange.probe->host = (struct fn_number){UINT64_C(0xfd77) << 48, 0};
-        fn_prober_cookie(exchange.prober, exchange.probe, cookie);
-        memcpy(exchange.message + FN_ICMP_HEADER, cookie, exchange.probe->cookie_size);
-    }
     for (size_t len = 0; len <= exchange.len; len++)
         assert(is_answer(&exchange, len, "fd77::2", 0, false, &heard) ==
                (size >= FN_COOKIE && len >= FN_ICMP_HEADER + FN_COOKIE));
     if (size >= FN_COOKIE)
-        assert(strcmp(heard.from, "fd77::2") == 0);
+        assert(is_from(&heard, "fd77::2"));
     add_report(&exchange, SO_EE_ORIGIN_ICMP6, 1, 4, 0, "fd77::2");
     exchange.message[0] = FN_ECHO_REQUEST_6;
     assert(!is_answer(&exchange, exchange.len, "fd77::2", 0, true, &heard)); /* an error is of what was sent there */
@@ -248,7 +252,7 @@ static void test_what_a_reply_says(int family)
 
     turn_into_reply(&exchange);
     assert(is_answer(&exchange, exchange.len, own_host(&exchange), 0, false, &heard));
-    assert(heard.ttl == -1 && heard.rtt == 10 * FN_MILLISECOND && strcmp(heard.from, own_host(&exchange)) == 0);
+    assert(heard.ttl == -1 && heard.rtt == 10 * FN_MILLISECOND && is_from(&heard, own_host(&exchange)));
     add_control(&exchange, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, family == AF_INET ? IP_TTL : IPV6_HOPLIMIT,
                 &ttl, sizeof ttl);
     assert(is_answer(&exchange, exchange.len, own_host(&exchange), 0, false, &heard));
@@ -300,7 +304,7 @@ static void test_errors(int family)
     add_report(&exchange, origin, 3, 4, 0, reporter);
     for (size_t len = 0; len <= exchange.len; len++)
         assert(is_answer(&exchange, len, own_host(&exchange), 0, true, &heard) == (len >= FN_ICMP_HEADER));
-    assert(heard.type == 3 && heard.code == 4 && heard.info == 1400 && strcmp(heard.from, reporter) == 0);
+    assert(heard.type == 3 && heard.code == 4 && heard.info == 1400 && is_from(&heard, reporter));
     assert(!exchange.probe->answered);
     assert(!is_answer(&exchange, exchange.len, family == AF_INET ? "127.0.0.2" : "::2", 0, true, &heard));
     for (size_t at = FN_ICMP_HEADER; at < FN_ICMP_HEADER + FN_COOKIE; at++) {
@@ -398,6 +402,52 @@ static void test_slots(void)
     assert(close(fd) == 0);
 }
 
+/* Several at once, up to the first that is refused; what was not tried leaves slot and number free. */
+static void test_sending_some(void)
+{
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct fn_prober *const prober = prober_of(FN_PROBER_RAW, AF_INET, fd, false);
+    const struct sockaddr_in6 sink = address_of("127.0.0.1", 9), refused = address_of("127.255.255.255", 9);
+    struct fn_request requests[] = {{&sink, 0, 0}, {&sink, 1, 0}, {&refused, 2, 0}, {&sink, 3, 0}};
+    const int64_t before = fn_clock_now(CLOCK_MONOTONIC);
+
+    assert(fn_prober_send_some(prober, requests, 4, FN_SECOND) == 2);
+    const struct fn_probe *const first = &prober->probes[requests[0].number % prober->slots];
+    const struct fn_probe *const second = &prober->probes[requests[1].number % prober->slots];
+    assert(first->known && first->tag == 0 && second->known && second->tag == 1);
+    assert(before <= first->begun && first->sent == first->begun && second->begun == first->begun);
+    assert(first->sent < second->sent && second->sent <= fn_clock_now(CLOCK_MONOTONIC));
+    assert(requests[1].number == requests[0].number + 1 && prober->number == requests[1].number + 1);
+    assert(fn_prober_send_some(prober, requests + 2, 2, FN_SECOND) == -EACCES);
+    assert(prober->number == requests[1].number + 2);
+    assert(fn_prober_send_some(prober, requests + 3, 1, FN_SECOND) == 1);
+    assert(requests[3].number == requests[1].number + 3 && prober->probes[requests[3].number % prober->slots].tag == 3);
+    for (uint32_t slot = 0; slot < prober->slots; slot++)
+        prober->probes[slot] = (struct fn_probe){.known = true, .held_until = FN_NEVER};
+    prober->probes[7].answered = true;
+    assert(fn_prober_send_some(prober, requests, 2, FN_SECOND) == 1 && requests[0].number % prober->slots == 7);
+    assert(fn_prober_send_some(prober, requests, 2, FN_SECOND) == FN_NO_SLOT);
+    fn_prober_free(prober);
+    assert(close(fd) == 0);
+}
+
+/* An answer from before the estimated send time was sent at the beginning of the call. */
+static void test_estimated_times(void)
+{
+    struct exchange exchange = exchange_of(FN_PROBER_DATAGRAM, AF_INET, 0, SIZE);
+    const int64_t wall = exchange.probe->begun + exchange.prober->clocks.lead;
+    struct fn_heard heard;
+
+    turn_into_reply(&exchange);
+    exchange.probe->sent = exchange.probe->begun + 2 * FN_MILLISECOND;
+    for (int64_t ms = 1; ms <= 3; ms += 2) {
+        struct exchange stamped = exchange;
+        add_stamp(&stamped, SCM_TIMESTAMPNS, wall + ms * FN_MILLISECOND);
+        assert(is_answer(&stamped, stamped.len, "127.0.0.1", 0, false, &heard) && heard.rtt == FN_MILLISECOND);
+    }
+    fn_prober_free(exchange.prober);
+}
+
 /* Over a socket: errors and departures that the kernel reports, more than are read together. */
 static void test_a_conversation(int family)
 {
@@ -473,6 +523,8 @@ int main(void)
     test_an_empty_payload();
     test_departures();
     test_slots();
+    test_sending_some();
+    test_estimated_times();
     test_a_conversation(AF_INET);
     test_a_conversation(AF_INET6);
     return 0;

@@ -177,8 +177,12 @@ cdef fn_number split(object number):
     return fn_number(number >> 64, number & WORD)
 
 
-cdef object number_of(fn_number number):
-    return (<object>number.high) << 64 | <object>number.low
+cdef str text_of(int family, fn_number address):
+    cdef uint32_t[4] words = [htonl(<uint32_t>(address.high >> 32)), htonl(<uint32_t>address.high),
+                              htonl(<uint32_t>(address.low >> 32)), htonl(<uint32_t>address.low)]
+    cdef char[INET6_ADDRSTRLEN] text
+    inet_ntop(family, &words[3] if family == AF_INET else words, text, sizeof(text))
+    return text.decode("ascii")
 
 
 cdef bytes packed(addresses):
@@ -371,9 +375,7 @@ cdef class _Sweep:
             return fn_sweep_refused(self.sweep, begin)
 
     cdef str host(self, fn_number address):
-        family = self.channel.family
-        size = 4 if family == socket.AF_INET else 16
-        return socket.inet_ntop(family, number_of(address).to_bytes(size, "big"))
+        return text_of(self.channel.family, address)
 
     cdef bint read_reason(self, uint64_t target, fn_reason *out) noexcept:
         """Copy a target's reason; False if it has none."""

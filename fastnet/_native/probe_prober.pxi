@@ -3,6 +3,7 @@
 cdef extern from "<netinet/in.h>" nogil:
     enum:
         AF_INET
+        INET6_ADDRSTRLEN
     struct in_addr:
         pass
     struct in6_addr:
@@ -19,6 +20,7 @@ cdef extern from "<netinet/in.h>" nogil:
 
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char *text, void *out)
+    const char *inet_ntop(int family, const void *address, char *out, unsigned int size)
 
 cdef extern from "probe/prober.h" nogil:
     enum fn_prober_engine:
@@ -39,7 +41,7 @@ cdef extern from "probe/prober.h" nogil:
     struct fn_heard:
         int64_t tag
         int64_t rtt
-        const char *from_ "from"
+        fn_number from_ "from"
         uint32_t scope
         int ttl
         bint repeated
@@ -168,7 +170,7 @@ cdef class Prober:
         return answers
 
     cdef object answer_of(self, const fn_heard *heard):
-        cdef str responder = heard.from_.decode("ascii")
+        cdef str responder = text_of(self.inet, heard.from_)
         if heard.scope:
             responder = host_by_system((responder, 0, 0, heard.scope), socket.NI_NUMERICHOST)
         ttl = None if heard.ttl < 0 else heard.ttl
