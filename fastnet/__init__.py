@@ -59,16 +59,19 @@ __all__ = sorted([*_MODULES, *_HOME])
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module  # only here: needed on first use only
-
     if name not in _MODULES and name not in _HOME:
         raise AttributeError(f"module 'fastnet' has no attribute {name!r}")
     if name in _MODULES:
-        return import_module(f"fastnet.{name}")
+        return _load(name)
     if _sys.platform != "linux" and _HOME[name] not in _PORTABLE:
         raise _elsewhere.needs_linux(f"fastnet.{name}")
-    value = globals()[name] = getattr(import_module(f"fastnet.{_HOME[name]}"), name)
+    value = globals()[name] = getattr(_load(_HOME[name]), name)
     return value
+
+
+def _load(module: str) -> object:
+    __import__(f"fastnet.{module}")  # importlib would load warnings
+    return _sys.modules[f"fastnet.{module}"]
 
 
 def __dir__() -> list[str]:

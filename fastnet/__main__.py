@@ -1,9 +1,9 @@
 """The program: ``python -m fastnet``, and what is installed as ``fastnet``."""
 
+import _signal as signal  # type: ignore[import-not-found]  # signal makes enumerations, which takes long
 import atexit
 import gc
 import os
-import signal
 import sys
 
 from fastnet._typing import NoReturn

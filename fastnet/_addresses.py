@@ -1,6 +1,6 @@
 """Addresses as texts: their network, scope and prefix length."""
 
-import socket
+import _socket as socket
 
 from fastnet._contract.rtnetlink import InterfaceAddress
 
@@ -11,7 +11,7 @@ _SCOPES = {
 }
 
 
-def _parse(address: str) -> tuple[socket.AddressFamily, int]:
+def _parse(address: str) -> tuple[int, int]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return family, int.from_bytes(socket.inet_pton(family, address), "big")
 

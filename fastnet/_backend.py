@@ -6,14 +6,14 @@ package was built without a C compiler. ``from fastnet._backend import checksum`
 
 import os
 import sys
-from importlib import import_module
-from types import ModuleType
 
 from fastnet._contract.values import quoted
 from fastnet._typing import TYPE_CHECKING
 from fastnet.errors import ImplementationMissing, InvalidArgument
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     # The pure twin is typed, and the native one has the same types.
     from fastnet._pure import checksum as checksum
     from fastnet._pure import http_head as http_head
@@ -36,6 +36,8 @@ REQUESTED = "FASTNET_IMPL=pure"
 REBUILD = "pip install --force-reinstall --no-cache-dir --no-binary fastnet-toolkit fastnet-toolkit"
 """Builds the C in place of an installed wheel, or of a pure one that pip has kept."""
 
+_chosen = ""
+"""What runs, once the first topic is loaded: loading another one to find out would take a millisecond."""
 _failure: str | None = None
 """The reason if native could not be loaded."""
 
@@ -47,7 +49,7 @@ def how_native() -> str:
     return f"with a C compiler and Python's headers, `FASTNET_BUILD=native {REBUILD}` builds native"
 
 
-def _choose() -> str:
+def _choose(topic: str) -> str:
     global _failure
     wanted = os.environ.get("FASTNET_IMPL", "")
     if wanted and wanted not in IMPLEMENTATIONS:
@@ -57,7 +59,7 @@ def _choose() -> str:
     if wanted == "pure":
         return "pure"
     try:
-        import_module("fastnet._native.checksum")
+        _load(f"fastnet._native.{topic}")
     except ImportError as error:
         _failure = str(error)
         if wanted == "native":
@@ -68,7 +70,10 @@ def _choose() -> str:
     return "native"
 
 
-_chosen = _choose()
+def _load(name: str) -> "ModuleType":
+    """As importlib's import_module, which takes longer to load than most of our own modules."""
+    __import__(name)
+    return sys.modules[name]
 
 
 def implementation(topic: str | None = None) -> str:
@@ -79,17 +84,19 @@ def implementation(topic: str | None = None) -> str:
     """
     if topic is not None and topic not in (*TOPICS,):
         raise InvalidArgument(f"topic {quoted(topic)}: expected one of {', '.join(sorted(TOPICS))}")
+    global _chosen
+    _chosen = _chosen or _choose(topic or "checksum")
     return _chosen
 
 
-def pure(topic: str) -> ModuleType:
+def pure(topic: str) -> "ModuleType":
     """A topic's pure twin whatever runs otherwise, for a feature whose ``engine=`` asks for it."""
-    return import_module(f"fastnet._pure.{topic}")
+    return _load(f"fastnet._pure.{topic}")
 
 
 def why_pure() -> str | None:
     """The reason if pure runs: requested, built without C, or native did not build or does not load."""
-    if _chosen == "native":
+    if implementation() == "native":
         return None
     if _failure is None:
         return REQUESTED
@@ -102,12 +109,12 @@ def why_pure() -> str | None:
         return f"native does not load: {_failure}"
 
 
-def __getattr__(topic: str) -> ModuleType:
+def __getattr__(topic: str) -> "ModuleType":
     if topic not in TOPICS:
         raise AttributeError(f"module 'fastnet._backend' has no attribute {topic!r}")
     if sys.platform != "linux" and topic not in PORTABLE:
         from fastnet._elsewhere import needs_linux  # only here: never on Linux
 
         raise needs_linux(f"fastnet's {topic}")
-    module = globals()[topic] = import_module(f"fastnet._{implementation(topic)}.{topic}")
+    module = globals()[topic] = _load(f"fastnet._{implementation(topic)}.{topic}")
     return module

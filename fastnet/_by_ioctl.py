@@ -3,7 +3,7 @@
 glibc's getifaddrs(3) asks netlink too, and fails where that is denied.
 """
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._addresses import describe_address, prefix_length_of
 from fastnet._backend import netif as _netif

@@ -1,7 +1,6 @@
 """The time of day as records and logs have it."""
 
 import time
-from functools import lru_cache
 
 __all__ = ["now", "utc"]
 
@@ -17,7 +16,15 @@ def utc(nanoseconds: int) -> str:
     return f"{_to_the_second(second)}.{rest // 1000:06}Z"
 
 
-@lru_cache(maxsize=8)
 def _to_the_second(second: int) -> str:
     """Kept, as many records share it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    text = _texts.get(second)
+    if text is None:
+        if len(_texts) >= _KEPT:
+            _texts.clear()
+        text = _texts[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    return text
+
+
+_KEPT = 8
+_texts: dict[int, str] = {}

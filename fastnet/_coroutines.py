@@ -1,6 +1,6 @@
 """Marks a coroutine as that of a function: its name, its place in ``fastnet.aio``, and its help."""
 
-from collections.abc import Callable
+from _collections_abc import Callable
 
 from fastnet._typing import TypeVar
 

@@ -1,7 +1,7 @@
 """Systems other than Linux: the error for what needs Linux, and modules that can't be imported there."""
 
 import sys
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet.errors import SystemUnsupported
 

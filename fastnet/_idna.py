@@ -8,7 +8,7 @@ is ``strasse.de`` by the older standard, and one with a snowman is no name by th
 
 import re
 import unicodedata
-from collections.abc import Callable
+from _collections_abc import Callable
 from encodings import idna
 from unicodedata import bidirectional, category, normalize
 

@@ -1,7 +1,7 @@
 """Whether an interface is up, and why: see ``interface_status``."""
 
 import errno
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._contract.netif import check_ifname, failure
 from fastnet._contract.rtnetlink import Interface, InterfaceAddress

@@ -1,9 +1,8 @@
 """The kernel's interfaces, addresses, routes and neighbours, read over rtnetlink(7)."""
 
+import _socket as socket
 import errno
 import os
-import socket
-from types import ModuleType
 
 from fastnet import _backend
 from fastnet._contract.netif import check_ifname, failure
@@ -17,8 +16,11 @@ from fastnet._contract.rtnetlink import (
 )
 from fastnet._limits import Host, host_text, quoted
 from fastnet._system.netns import Namespace, open_sockets
-from fastnet._typing import Any
+from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _ROUTE, _GENERIC = 0, 16
 """Of linux/netlink.h."""
@@ -125,7 +127,7 @@ def find(name: str, kernel: Any) -> Interface:
         raise failure(name, error.errno or 0, "") from None
 
 
-def _by_ioctl() -> ModuleType:
+def _by_ioctl() -> "ModuleType":
     from fastnet import _by_ioctl
 
     return _by_ioctl

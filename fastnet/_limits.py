@@ -3,10 +3,10 @@
 Each function raises InvalidArgument for an invalid value, with the name of the argument.
 """
 
+import _socket as socket
 import os
-import socket
 import sys
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._contract.values import quoted as quoted
 from fastnet._typing import TYPE_CHECKING, Any, Literal, TypeAlias

@@ -4,7 +4,7 @@ Before a program imports ``logging`` it has no handler: until then nothing is lo
 """
 
 import sys
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._escape import escaped
 

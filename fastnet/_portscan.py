@@ -4,12 +4,12 @@
 python-nmap. Both give the same types.
 """
 
+import _socket as socket
 import errno
 import os
-import selectors
-import socket
 import time
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator
+from select import EPOLLOUT, epoll
 
 from fastnet._connect import explain
 from fastnet._coroutines import coroutine_of
@@ -29,7 +29,7 @@ from fastnet._results import as_dict, shown
 from fastnet._system.icmp_errors import queued_error, request_errors
 from fastnet._system.permission import check_stream
 from fastnet._typing import Any, NamedTuple, get_args
-from fastnet.endpoints import Resolved, check_not_mapped, parse_port, resolve
+from fastnet.endpoints import Resolved, addresses_of, check_not_mapped, parse_port
 from fastnet.errors import EngineMissing, InvalidArgument, WaitTimeout
 
 ENGINES: tuple[PortEngine, ...] = get_args(PortEngine)
@@ -186,7 +186,7 @@ class Scan:
         self.ports = parse_ports(ports)
         self.host, self.engine = host_text("host", host), engine
         self.timeout, self.concurrency = timeout, concurrency
-        self.target = resolve(self.host, family=family)[0]
+        self.target = addresses_of(self.host, family=family)[0]
         check_not_mapped(self.host, self.target)
         if engine == "connect":
             check_stream(self.target.family)
@@ -296,11 +296,13 @@ def _begin(target: Resolved, port: int) -> tuple[socket.socket, int]:
 
 def _finish(sock: socket.socket, port: int, code: int) -> PortState:
     """The state of a port from the result of connecting; closes the socket."""
-    with sock:
+    try:
         if code == 0 and _connected_to_itself(sock):
             code = errno.ECONNREFUSED
         elif code == errno.ECONNREFUSED and queued_error(sock):
             return PortState(port, "filtered", "port unreachable")  # an ICMP error, no RST: a firewall's
+    finally:
+        sock.close()
     state, reason = _ANSWERS.get(code) or ("filtered", os.strerror(code).lower())
     return PortState(port, state, reason)
 
@@ -321,8 +323,8 @@ def _outcome(sock: socket.socket) -> int:
 def _connect(scan: Scan) -> Iterator[PortState]:
     waiting = list(reversed(scan.ports))
     # In the order of their deadlines, as all have the same time.
-    under_way: dict[socket.socket, tuple[int, float]] = {}
-    with selectors.DefaultSelector() as selector:
+    under_way: _UnderWay = {}
+    with epoll() as poller:
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < scan.concurrency:
@@ -337,37 +339,36 @@ def _connect(scan: Scan) -> Iterator[PortState]:
                         raise
                     port = waiting.pop()
                     if code == errno.EINPROGRESS:
-                        selector.register(sock, selectors.EVENT_WRITE)
-                        under_way[sock] = port, time.monotonic() + scan.timeout
+                        poller.register(sock, EPOLLOUT)
+                        under_way[sock.fileno()] = sock, port, time.monotonic() + scan.timeout
                     else:
                         yield _finish(sock, port, code)
-                yield from _ended(selector, under_way)
+                yield from _ended(poller, under_way)
         finally:
-            for sock in under_way:
+            for sock, _, _ in under_way.values():
                 sock.close()
 
 
-def _ended(
-    selector: selectors.BaseSelector, under_way: dict[socket.socket, tuple[int, float]]
-) -> Iterator[PortState]:
+_UnderWay = dict[int, tuple[socket.socket, int, float]]
+"""By its descriptor: a socket that is connecting, to which port, and until when."""
+
+
+def _ended(poller: epoll, under_way: _UnderWay) -> Iterator[PortState]:
     """Waits for the next answer or deadline."""
     if not under_way:
         return
-    _, earliest = next(iter(under_way.values()))
-    ready: list[socket.socket] = [
-        key.fileobj  # type: ignore[misc]
-        for key, _ in selector.select(max(0.0, earliest - time.monotonic()))
-    ]
-    ended = [(sock, _outcome(sock)) for sock in ready]
+    _, _, earliest = next(iter(under_way.values()))
+    ready = [fd for fd, _ in poller.poll(max(0.0, earliest - time.monotonic()))]
+    ended = [(fd, _outcome(under_way[fd][0])) for fd in ready]
     now = time.monotonic()
-    for sock, (_, deadline) in under_way.items():
+    for fd, (sock, _, deadline) in under_way.items():
         if deadline > now:
             break
-        if sock not in ready:
-            ended.append((sock, _outcome(sock) or errno.ETIMEDOUT))
-    for sock, code in ended:
-        selector.unregister(sock)
-        port, _ = under_way.pop(sock)
+        if fd not in ready:
+            ended.append((fd, _outcome(sock) or errno.ETIMEDOUT))
+    for fd, code in ended:
+        poller.unregister(fd)
+        sock, port, _ = under_way.pop(fd)
         yield _finish(sock, port, code)
 
 

@@ -1,8 +1,8 @@
 """The reasons for a missing reply, in words."""
 
+import _socket as socket
 import errno
 import os
-import socket
 
 from fastnet._backend import probe as _core
 from fastnet.endpoints import Resolved
@@ -89,16 +89,16 @@ def is_closed_port(to: Resolved, answer: "_core.Answer") -> bool:
 def mark_of(family: int, answer: "_core.Answer") -> str:
     """An ICMP error as traceroute(8) marks it: ``!H``, ``!N``, ``!X``, ``!F-1400``, ``!<3>``."""
     kind, code = answer.error or (0, 0)
-    found = _MARKS[socket.AddressFamily(family)].get((kind, code))
+    found = _MARKS[family].get((kind, code))
     if found is None:
-        return f"!<{code}>" if kind == _UNREACHABLE[socket.AddressFamily(family)] else f"!<{kind}-{code}>"
+        return f"!<{code}>" if kind == _UNREACHABLE[family] else f"!<{kind}-{code}>"
     return f"{found}-{answer.info}" if (kind, code) in TOO_BIG else found
 
 
 def describe(family: int, answer: "_core.Answer") -> str:
     """An ICMP error in words, without who sent it: ``host unreachable``."""
     kind, code = answer.error or (0, 0)
-    words = _ERRORS[socket.AddressFamily(family)].get((kind, code), f"ICMP error type {kind} code {code}")
+    words = _ERRORS[family].get((kind, code), f"ICMP error type {kind} code {code}")
     return f"{words} (MTU {answer.info})" if answer.info and (kind, code) in TOO_BIG else words
 
 

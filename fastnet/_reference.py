@@ -1,9 +1,10 @@
 """Optional packages, imported on first use."""
 
-from importlib import import_module
-from types import ModuleType
-
+from fastnet._typing import TYPE_CHECKING
 from fastnet.errors import EngineMissing
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _DISTRIBUTIONS = {"nmap": "python-nmap", "prometheus_client": "prometheus-client"}
 """Where a package is not imported by its own name."""
@@ -18,8 +19,10 @@ _EXTRAS = {
 """The extra of each package that a feature needs. The others are further engines, each by itself."""
 
 
-def reference(module: str) -> ModuleType:
+def reference(module: str) -> "ModuleType":
     """The module (``"netaddr"``, ``"scapy.all"``). Raises EngineMissing, with how to install it."""
+    from importlib import import_module  # only here: it takes long to load
+
     package = module.partition(".")[0]
     try:
         return import_module(module)

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from _collections_abc import Iterator
 from contextlib import contextmanager, suppress
 from stat import S_ISREG
 

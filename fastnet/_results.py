@@ -1,6 +1,6 @@
 """Results as plain values for JSON, and as short texts."""
 
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._typing import Any
 

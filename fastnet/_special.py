@@ -5,8 +5,7 @@ Special-Purpose Address Registry" (RFC 6890, RFC 8190), as of ``REGISTRY_DATE``.
 blocks that have a meaning of their own in other registries: multicast, and IPv6 outside of global unicast.
 """
 
-import socket
-from functools import cache
+import _socket as socket
 
 from fastnet._results import as_dict, shown_as
 from fastnet._typing import Any, NamedTuple
@@ -130,7 +129,6 @@ REGISTERED = _blocks(_ROWS)
 OTHER_BLOCKS = _blocks(_OTHER_ROWS)
 
 
-@cache
 def _by_length(family: int) -> list[tuple[int, dict[int, SpecialBlock]]]:
     """The blocks of a family by the number of their host bits: the most specific first."""
     found: dict[int, dict[int, SpecialBlock]] = {}
@@ -143,9 +141,14 @@ def _by_length(family: int) -> list[tuple[int, dict[int, SpecialBlock]]]:
     return sorted(found.items())
 
 
+_kept: dict[int, list[tuple[int, dict[int, SpecialBlock]]]] = {}
+
+
 def special_block(family: int, number: int) -> SpecialBlock | None:
     """The most specific block that an address, as an integer, is in; None if it is plain global unicast."""
-    for host_bits, blocks in _by_length(family):
+    if family not in _kept:
+        _kept[family] = _by_length(family)
+    for host_bits, blocks in _kept[family]:
         if block := blocks.get(number >> host_bits):
             return block
     return None

@@ -7,7 +7,7 @@ loop. Either closes the generator when the waiting is broken off, so its ``final
 
 import select
 import time
-from collections.abc import Generator, Iterator
+from _collections_abc import Generator, Iterator
 
 from fastnet._limits import check_timeout
 from fastnet._typing import Generic, NamedTuple, Self, TypeVar

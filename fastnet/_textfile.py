@@ -1,9 +1,9 @@
 """A file of metrics for the textfile collector of node_exporter (prometheus.io), by prometheus-client."""
 
 import os
+from _collections_abc import Callable, Iterable
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
 from itertools import accumulate
 
 from fastnet._reference import reference

@@ -6,7 +6,7 @@ What ``concurrent.futures`` would do, without the ten milliseconds that importin
 import errno
 import os
 import threading
-from collections.abc import Callable
+from _collections_abc import Callable
 from contextlib import suppress
 
 from fastnet._steps import READABLE, Steps, Wait

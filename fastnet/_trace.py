@@ -4,11 +4,9 @@ Without any privilege by UDP: the errors that come back are read from the socket
 (IP_RECVERR, ip(7)). Or by ICMP echo, where that is permitted.
 """
 
-import socket
+import _socket as socket
 import time
-from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack
+from _collections_abc import Callable
 
 from fastnet._backend import probe as _core
 from fastnet._coroutines import coroutine_of
@@ -39,7 +37,7 @@ from fastnet._reasons import (
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, Steps, Wait, run, run_async
 from fastnet._system.names import host_by_system
-from fastnet._typing import Any, NamedTuple, TypedDict, Unpack, get_args
+from fastnet._typing import Any, NamedTuple, TypedDict, Unpack, deque, get_args
 from fastnet.endpoints import Resolved
 
 ENGINES: tuple[TraceEngine, ...] = get_args(TraceEngine)
@@ -179,24 +177,23 @@ class Tracer:
         self._max_hops = max_hops
         self._begin()
         sending: dict[str, Any] = {"interface": interface, "mark": mark, "tos": tos}
-        with ExitStack() as opened:
-            kind = "auto" if engine == "icmp" else engine
-            prober = _core.Prober(self._to.family, kind, size=size, source=found.address, **sending)
-            self._prober = prober
-            opened.callback(prober.close)
+        kind = "auto" if engine == "icmp" else engine
+        prober = _core.Prober(self._to.family, kind, size=size, source=found.address, **sending)
+        self._prober = prober
+        self._search: MTUSearch | None = None
+        try:
             self.host: str = host_text("host", host)
             self.address: str = self._to.host
             self.engine: str = prober.engine
             self.notes: tuple[str, ...] = prober.notes
             """The socket options that the system refused, and the effect."""
             log_notes("probe", self.notes)
-            self._search = None
             if mtu:
                 sending["engine"] = prober.engine
-                search = MTUSearch(host, source=source, to=self._to, **sending)
-                self._search = search
-                opened.callback(search.close)
-            self._opened = opened.pop_all()
+                self._search = MTUSearch(host, source=source, to=self._to, **sending)
+        except BaseException:
+            self.close()
+            raise
 
     def _begin(self) -> None:
         """Nothing is sent or known yet."""
@@ -218,7 +215,9 @@ class Tracer:
         self._mtu: PathMTU | None = None
 
     def close(self) -> None:
-        self._opened.close()
+        if self._search:
+            self._search.close()
+        self._prober.close()
 
     def __enter__(self) -> "Tracer":
         return self

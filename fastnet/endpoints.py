@@ -3,18 +3,20 @@
 Also ``unix:/path`` and ``unix:@abstract``, and, to listen on, ``systemd:NAME``.
 """
 
+import _socket as socket
 import errno
 import os
-import socket
 import sys
-from contextlib import ExitStack, suppress
 
 from fastnet._limits import Host, bounded, check_family, check_flag, check_text, check_type, host_text, quoted
 from fastnet._results import as_dict, shown
 from fastnet._system.names import host_by_system
 from fastnet._system.unix_address import unix_address
-from fastnet._typing import Any, NamedTuple, TypeAlias
+from fastnet._typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from fastnet.errors import AddressInUse, InvalidArgument, NameNotResolved, NotPermitted
+
+if TYPE_CHECKING:
+    from socket import socket as Socket
 
 __all__ = [
     "Endpoint",
@@ -100,7 +102,8 @@ Place: TypeAlias = Endpoint | UnixEndpoint | InheritedEndpoint
 class Resolved(NamedTuple):
     """One socket address that a host name resolves to."""
 
-    family: socket.AddressFamily
+    family: int
+    """As ``socket.AF_INET``."""
     address: SocketAddress
 
     @property
@@ -263,7 +266,7 @@ def place_of(family: int, address: Any) -> Endpoint | UnixEndpoint:
     if family == socket.AF_UNIX:
         path = os.fsdecode(address)
         return UnixEndpoint(f"@{path[1:]}" if path.startswith("\0") else path)
-    return Endpoint(Resolved(socket.AddressFamily(family), address).host, address[1])
+    return Endpoint(Resolved(family, address).host, address[1])
 
 
 def _check_kind(kind: object) -> None:
@@ -288,6 +291,21 @@ def resolve(
 
     Raises NameNotResolved with the host in the message, and the InvalidArgument of ``ascii_host``.
     """
+    from socket import AddressFamily  # only here: it takes long to load
+
+    found = addresses_of(host, port, family=family, type=type, passive=passive)
+    return [Resolved(AddressFamily(family), address) for family, address in found]
+
+
+def addresses_of(
+    host: Host,
+    port: int = 0,
+    *,
+    family: int = socket.AF_UNSPEC,
+    type: int = socket.SOCK_STREAM,
+    passive: bool = False,
+) -> list[Resolved]:
+    """As ``resolve``, whose families may be mere numbers."""
     host = host_text("host", host)
     bounded("port", port, 0, 65535)
     check_family(family)
@@ -298,10 +316,10 @@ def resolve(
     everywhere = passive and host == "*"
     names = [None] if everywhere else _names_to_ask_for(host, family, passive)
     flags = socket.AI_PASSIVE if passive else 0
+    from socket import getaddrinfo  # only here: it takes long to load
+
     try:
-        answers = [
-            answer for name in names for answer in socket.getaddrinfo(name, port, family, type, 0, flags)
-        ]
+        answers = [answer for name in names for answer in getaddrinfo(name, port, family, type, 0, flags)]
     except socket.gaierror as error:
         raise _not_resolved(f"{host}: {error.strerror}", error.errno) from None
     found = list(dict.fromkeys(Resolved(answer[0], answer[4]) for answer in answers))
@@ -338,10 +356,10 @@ def _with_number(host: str) -> str:
     The C library accepts names only for link-local addresses; programs such as curl accept them for all.
     """
     address, percent, interface = host.partition("%")
-    if percent:
-        with suppress(OSError):  # it is an index already, or there is no such interface
-            return f"{address}%{_index_of(interface)}"
-    return host
+    try:
+        return f"{address}%{_index_of(interface)}" if percent else host
+    except OSError:  # it is an index already, or there is no such interface
+        return host
 
 
 def _index_of(interface: str) -> int:
@@ -371,7 +389,9 @@ def _in_hosts_file(name: str, family: int) -> bool:
 def has_no_route(resolved: Resolved) -> bool:
     """Whether this machine has no route to the address, or no source address for it."""
     try:
-        with socket.socket(resolved.family, socket.SOCK_DGRAM) as sock:
+        from socket import socket as Socket  # only here: it takes long to load
+
+        with Socket(resolved.family, socket.SOCK_DGRAM) as sock:
             sock.connect((resolved.host, 9))  # sends nothing
     except OSError as error:
         return error.errno not in _UNANSWERED
@@ -396,7 +416,7 @@ def listen(
     family: int = socket.AF_UNSPEC,
     type: int = socket.SOCK_STREAM,
     reuse_port: bool = False,
-) -> list[socket.socket]:
+) -> "list[Socket]":
     """Listening TCP sockets for every address of an endpoint, all on one port; port 0 takes a free one.
 
     ``localhost`` and ``*`` listen on both families, or on the only one that this machine has. With the type
@@ -410,7 +430,7 @@ def listen(
         from fastnet._elsewhere import needs_linux  # only here: never on Linux
 
         raise needs_linux("reuse_port")
-    addresses = resolve(endpoint.host, endpoint.port, family=family, type=type, passive=True)
+    addresses = addresses_of(endpoint.host, endpoint.port, family=family, type=type, passive=True)
     tries = 1 if endpoint.port else _FREE_PORT_TRIES
     while True:
         tries -= 1
@@ -422,11 +442,13 @@ def listen(
                 raise
 
 
-def listen_beside(listeners: list[socket.socket]) -> list[socket.socket]:
+def listen_beside(listeners: "list[Socket]") -> "list[Socket]":
     """More sockets on the same addresses; the kernel distributes connections among them (SO_REUSEPORT).
 
     A later bind to one of these addresses still fails, unless it uses SO_REUSEPORT.
     """
+    from contextlib import ExitStack  # only here: it takes long to load
+
     with ExitStack() as undo:
         beside = []
         for sock in listeners:
@@ -439,10 +461,12 @@ def listen_beside(listeners: list[socket.socket]) -> list[socket.socket]:
     return beside
 
 
-def _listen(addresses: list[Resolved], type: int, reuse_port: bool) -> list[socket.socket]:
+def _listen(addresses: list[Resolved], type: int, reuse_port: bool) -> "list[Socket]":
+    from contextlib import ExitStack  # only here: it takes long to load
+
     missing: OSError | None = None
     with ExitStack() as undo:
-        sockets: list[socket.socket] = []
+        sockets: list[Socket] = []
         for resolved in addresses:
             port = sockets[0].getsockname()[1] if sockets else resolved.address[1]
             try:
@@ -458,8 +482,10 @@ def _listen(addresses: list[Resolved], type: int, reuse_port: bool) -> list[sock
     return sockets
 
 
-def _listener(resolved: Resolved, port: int, type: int, reuse_port: bool) -> socket.socket:
-    sock = socket.socket(resolved.family, type)
+def _listener(resolved: Resolved, port: int, type: int, reuse_port: bool) -> "Socket":
+    from socket import socket as Socket  # only here: it takes long to load
+
+    sock = Socket(resolved.family, type)
     try:
         # For datagrams, and on Windows, it would let other sockets use the port.
         if type == socket.SOCK_STREAM and sys.platform != "win32":

@@ -6,9 +6,8 @@ fork. ``list_addresses`` returns every address of every interface, and ``interfa
 up.
 """
 
-import enum
+import _socket as socket
 import errno
-import socket
 
 from fastnet._addresses import describe_address as describe_address
 from fastnet._addresses import netmask_of
@@ -41,6 +40,7 @@ from fastnet._typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
+    from fastnet._interface_flags import InterfaceFlags as InterfaceFlags
     from fastnet._watch import watch as watch
 
 if TYPE_CHECKING:  # type checkers see the pure twin; the native one has the same types
@@ -90,33 +90,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name != "watch":
+    if name not in _HOME:
         raise AttributeError(f"module 'fastnet.interfaces' has no attribute {name!r}")
-    from fastnet._watch import watch  # only here: the other functions wait for nothing
+    home = __import__(_HOME[name], fromlist=[name])
+    value = globals()[name] = getattr(home, name)
+    return value
 
-    globals()["watch"] = watch
-    return watch
 
-
-class InterfaceFlags(enum.IntFlag):
-    """The flags of netdevice(7) that SIOCGIFFLAGS returns (the low 16 bits of linux/if.h)."""
-
-    UP = 0x1
-    BROADCAST = 0x2
-    DEBUG = 0x4
-    LOOPBACK = 0x8
-    POINTOPOINT = 0x10
-    NOTRAILERS = 0x20
-    RUNNING = 0x40
-    NOARP = 0x80
-    PROMISC = 0x100
-    ALLMULTI = 0x200
-    MASTER = 0x400
-    SLAVE = 0x800
-    MULTICAST = 0x1000
-    PORTSEL = 0x2000
-    AUTOMEDIA = 0x4000
-    DYNAMIC = 0x8000
+_HOME = {"InterfaceFlags": "fastnet._interface_flags", "watch": "fastnet._watch"}
+"""What is loaded on first use: an enumeration takes long to load, and only ``watch`` waits."""
 
 
 def get_netmask(ifname: str, address: "str | IPv4Address | None" = None, /) -> str:
@@ -156,8 +138,10 @@ def _own_ipv4(ifname: str, address: "str | IPv4Address") -> InterfaceAddress:
     raise failure(ifname, errno.EADDRNOTAVAIL, f"IPv4 address {wanted}")
 
 
-def get_flags(ifname: str, /) -> InterfaceFlags:
+def get_flags(ifname: str, /) -> "InterfaceFlags":
     """The flags of an interface (SIOCGIFFLAGS). Raises NoSuchInterface."""
+    from fastnet._interface_flags import InterfaceFlags  # only here: it takes long to load
+
     return InterfaceFlags(_core.get_flags(ifname))
 
 

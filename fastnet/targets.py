@@ -11,10 +11,9 @@ A target is written as one of::
 A text that looks like numbers is never resolved as a name: InvalidArgument has the reason.
 """
 
-import socket
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
-from copyreg import __newobj__  # type: ignore[attr-defined]
+import _socket as socket
+from _bisect import bisect_right
+from _collections_abc import Callable, Iterable, Iterator
 from itertools import accumulate, product
 
 from fastnet._contract.values import counted
@@ -22,7 +21,7 @@ from fastnet._limits import Prefix as Given
 from fastnet._limits import check_family, check_flag, check_text, is_prefix, prefix_text, quoted, several
 from fastnet._results import as_dict, shown
 from fastnet._typing import Any, NamedTuple
-from fastnet.endpoints import MAPPED, resolve
+from fastnet.endpoints import MAPPED, addresses_of
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 
 __all__ = [
@@ -120,6 +119,8 @@ class Targets:
         return self._starts[-1]
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from copyreg import __newobj__  # type: ignore[attr-defined]  # only here: for pickle
+
         state = {name: getattr(self, name) for name in self.__slots__}
         return __newobj__, (Targets,), (None, state)
 
@@ -300,7 +301,7 @@ def _parse(text: str, family: int) -> tuple[int, list[Span]]:
             f"{text}: a target has no scope: name its interface beside it, --interface eth0"
         )
     if not _is_numeric(text):
-        found = resolve(text, family=family)[0]
+        found = addresses_of(text, family=family)[0]
         return found.family, [_single(found.family, found.address[0])]
     found_family = socket.AF_INET6 if ":" in text else socket.AF_INET
     if "/" in text:

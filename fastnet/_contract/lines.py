@@ -1,6 +1,6 @@
 """Lines of text about many addresses: fields of a template, and checks of what is given."""
 
-from collections.abc import Sequence
+from _collections_abc import Sequence
 
 from fastnet._contract.values import counted
 from fastnet._typing import TypeAlias

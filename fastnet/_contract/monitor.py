@@ -8,7 +8,5 @@ forked child begins with none. Without such events (AF_NETLINK denied, no /proc)
 dictionary.
 """
 
-from __future__ import annotations
-
 GROUPS = 1 | 1 << 4 | 1 << 8 | 1 << 27
 """Of linux/rtnetlink.h: RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_NSID."""

@@ -1,10 +1,8 @@
 """Errors of calls on a network interface."""
 
-from __future__ import annotations
-
+import _socket as socket
 import errno
 import os
-import socket
 
 from fastnet._contract.values import quoted
 from fastnet.errors import InvalidArgument, NoAddress, NoSuchInterface

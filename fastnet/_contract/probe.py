@@ -1,16 +1,15 @@
 """Types of probes and sweeps: engines, states of a target, answers, options and their limits."""
 
+import _socket as socket
 import errno
 import os
-import socket
-from math import inf
 
-from fastnet._contract.values import counted
+from fastnet._contract.values import counted, inf
 from fastnet._typing import TYPE_CHECKING, Any, NamedTuple
 from fastnet.errors import EngineMissing, InvalidArgument, NotPermitted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from _collections_abc import Sequence
 
     from typing_extensions import Buffer
 

@@ -1,7 +1,7 @@
 """Types of a relay: addresses, options of a rule and their limits, records of connections."""
 
-import socket
-from collections.abc import Callable, Sequence
+import _socket as socket
+from _collections_abc import Callable, Sequence
 
 from fastnet._typing import Any, NamedTuple
 from fastnet.errors import InvalidArgument, NotPermitted
@@ -169,20 +169,24 @@ def _one_of(name: str, value: object, values: tuple[object, ...]) -> None:
 
 
 def _check_congestion(name: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
-        except (OSError, UnicodeEncodeError):
-            raise InvalidArgument(
-                f"congestion {name!r}: expected one of net.ipv4.tcp_allowed_congestion_control"
-            ) from None
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except (OSError, UnicodeEncodeError):
+        raise InvalidArgument(
+            f"congestion {name!r}: expected one of net.ipv4.tcp_allowed_congestion_control"
+        ) from None
+    finally:
+        sock.close()
 
 
 def _check_transparent() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        try:
-            sock.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
-        except PermissionError as error:
-            raise NotPermitted(
-                error.errno, "transparent: not permitted to use others' addresses: grant cap_net_admin"
-            ) from None
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
+    except PermissionError as error:
+        raise NotPermitted(
+            error.errno, "transparent: not permitted to use others' addresses: grant cap_net_admin"
+        ) from None
+    finally:
+        sock.close()

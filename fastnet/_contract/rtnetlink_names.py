@@ -1,7 +1,8 @@
 """The names of the numbers in the kernel's answers, as ip(8) has them; another number is its own name."""
 
-from collections.abc import Mapping
-from functools import lru_cache
+from _collections_abc import Mapping
+
+from fastnet._typing import lru_cache
 
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 """linux/rtnetlink.h, enum rt_scope_t."""

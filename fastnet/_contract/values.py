@@ -1,5 +1,6 @@
 """How messages show values."""
 
+inf = float("inf")  # math, which has it too, takes long to load
 _LONGEST = 200
 
 

@@ -4,7 +4,7 @@ Dask moves and runs the work; a shard is a pure function of its targets, seed, p
 worker may run it again.
 """
 
-from collections.abc import Callable, Iterable
+from _collections_abc import Callable, Iterable
 from functools import partial
 
 from fastnet._coroutines import coroutine_of

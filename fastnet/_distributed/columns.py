@@ -4,8 +4,8 @@ A verdict's byte has the state in its low three bits, and above them which of ``
 the first one. A state's number is its index in ``STATES``.
 """
 
+from _collections_abc import Iterator
 from array import array
-from collections.abc import Iterator
 from itertools import compress
 from math import isnan
 

@@ -1,6 +1,6 @@
 """The verdicts of each vantage on each target, and their differences."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from _collections_abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 

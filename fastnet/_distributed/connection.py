@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator
+from _collections_abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from fastnet._limits import bounded, check_text, quoted, several

@@ -7,8 +7,8 @@ a task have disconnected, the workers of a task were killed one after the other)
 
 import queue
 import time
+from _collections_abc import Callable, Iterable
 from collections import deque
-from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from uuid import uuid4

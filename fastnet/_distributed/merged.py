@@ -4,7 +4,7 @@ Shard k of n has the targets k, k + n, ...: nothing is copied to merge them, and
 targets is put together block by block.
 """
 
-from collections.abc import Iterator, Sequence
+from _collections_abc import Iterator, Sequence
 
 from fastnet._backend import probe as _core
 from fastnet._distributed.columns import STATE_OF, STATES, UNKNOWN, Columns

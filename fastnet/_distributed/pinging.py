@@ -1,6 +1,6 @@
 """Pings of the same hosts from many vantages."""
 
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._distributed.connection import Connection
 from fastnet._distributed.dispatch import Dispatch, Lane, Work

@@ -6,7 +6,7 @@ A shard is a pure function of its job: any worker may run it, also more than onc
 import os
 import threading
 import time
-from collections.abc import Callable
+from _collections_abc import Callable
 
 from fastnet._distributed.columns import Columns, columns_of
 from fastnet._limits import Host

@@ -9,8 +9,8 @@ import json
 import os
 import re
 import socket
+from _collections_abc import Iterator
 from array import array
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import nan
 from pathlib import Path

@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator
 
 from fastnet._backend import probe as _core
 from fastnet._distributed.columns import UNKNOWN, Columns

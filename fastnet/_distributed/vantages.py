@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator
 
 from fastnet import __version__
 from fastnet._distributed.connection import Connection

@@ -11,7 +11,7 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Callable
+from _collections_abc import Callable
 from pwd import struct_passwd
 
 from fastnet._clock import now, utc

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from _collections_abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain

@@ -4,7 +4,7 @@ A shortage on this machine (descriptors, memory, ports) does not change an upstr
 """
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from _collections_abc import Callable, Mapping, Sequence
 from socket import AddressFamily
 
 from fastnet._connect import NoneReached, race

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterable
+from _collections_abc import Iterable
 from contextlib import ExitStack, suppress
 from itertools import chain
 from weakref import WeakSet

@@ -3,7 +3,7 @@
 Each family's name begins with ``fastnet_forward_`` and has the label ``rule``, the rule's name.
 """
 
-from collections.abc import Callable, Iterator
+from _collections_abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 

@@ -10,7 +10,7 @@ import resource
 import selectors
 import socket
 import time
-from collections.abc import Callable, Iterator
+from _collections_abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
 from fastnet._threads import reason_of, start_thread

@@ -1,7 +1,7 @@
 """The rules of a forwarder: where to listen, where to connect, and the options."""
 
 import socket
-from collections.abc import Iterable, Sequence
+from _collections_abc import Iterable, Sequence
 
 from fastnet._limits import MAX_SECONDS, Host, Prefix, bounded, check_seconds, host_text, is_prefix, quoted
 from fastnet._results import shown_as

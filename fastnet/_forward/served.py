@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from _collections_abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import ModuleType

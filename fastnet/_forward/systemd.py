@@ -6,7 +6,7 @@ and nobody is notified.
 
 import os
 import socket
-from collections.abc import Callable
+from _collections_abc import Callable
 from contextlib import ExitStack
 
 from fastnet._limits import MAX_SECONDS

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from _collections_abc import Callable
 from types import ModuleType
 
 from fastnet._forward.rule import TYPES, Rule, health_target

@@ -1,7 +1,7 @@
 """Calls of the warning function, in a thread of their own."""
 
 import threading
-from collections.abc import Callable
+from _collections_abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 

@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._contract.values import counted, quoted
 from fastnet.errors import InvalidArgument

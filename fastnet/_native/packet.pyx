@@ -8,7 +8,7 @@ from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from array import array
-from collections.abc import Iterable
+from _collections_abc import Iterable
 from types import GenericAlias
 
 from fastnet._contract.values import counted, quoted

@@ -1,7 +1,5 @@
 """A permutation of 0 ... size - 1 chosen by a seed, in C; ``fastnet._pure.permute`` documents it."""
 
-from array import array
-
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint64_t
 
@@ -43,6 +41,8 @@ cdef class Permutation:
         return fn_permute_at(&self.permute, bounded("place", place, 0, self.permute.size - 1))
 
     def fill(self, first, step, count):
+        from array import array  # only here: it loads collections
+
         cdef uint64_t start = bounded("first", first, 0, self.permute.size - 1)
         cdef uint64_t stride = bounded("step", step, 1, MAX_SIZE)
         cdef size_t wanted = bounded("count", count, 0, (self.permute.size - 1 - start) // stride + 1)

@@ -18,6 +18,19 @@ cdef extern from "<netinet/in.h>" nogil:
         unsigned int sin6_scope_id
     unsigned int htonl(unsigned int)
 
+cdef extern from "<linux/filter.h>" nogil:
+    struct sock_filter:
+        pass
+    struct sock_fprog:
+        unsigned short len
+        sock_filter *filter
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum:
+        SOL_SOCKET
+        SO_ATTACH_FILTER
+    int setsockopt(int fd, int level, int option, const void *value, unsigned int size)
+
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char *text, void *out)
     const char *inet_ntop(int family, const void *address, char *out, unsigned int size)
@@ -75,6 +88,14 @@ cdef object refusal_to_send(int code):
     return OSError(-code, os.strerror(-code))
 
 
+def _attach_filter(sock, bytes code):
+    cdef sock_fprog program
+    program.len = len(code) // sizeof(sock_filter)
+    program.filter = <sock_filter *><const char *>code
+    if setsockopt(sock.fileno(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0:
+        raise OSError(c_errno, os.strerror(c_errno))
+
+
 # The C functions called here never block: releasing and taking the GIL would take longer. Without a GIL, critical
 # sections serialise the threads that share a prober.
 cdef class Prober:
@@ -90,7 +111,7 @@ cdef class Prober:
         check_payload(pattern, size)
         self.socket, self.engine, self.ident, has_departures, self.notes, self.anycast = open_probing(
             family, engine, source=source, interface=interface, mark=mark, ttl=ttl, tos=tos,
-            dont_fragment=dont_fragment, size=size, transmit_timestamps=transmit_timestamps)
+            dont_fragment=dont_fragment, size=size, transmit_timestamps=transmit_timestamps, attach=_attach_filter)
         self.inet, self.family, self.size = family, family, size
         self.filler = filler_of(pattern, size)
         self.routers = packed(self.anycast)

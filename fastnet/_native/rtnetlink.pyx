@@ -2,6 +2,7 @@
 
 import os
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject, PyTypeObject
 from libc.errno cimport EACCES, EAFNOSUPPORT, EBADMSG, ENETUNREACH, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT
@@ -257,17 +258,21 @@ cdef class _Names:
 
 
 def parse(data, names):
-    cdef const uint8_t[::1] view = data
+    cdef Py_buffer view
     cdef fn_rtnetlink_message message
     cdef _Names known = _Names(dict(names))
     cdef size_t at = 0
     cdef ssize_t size
     cdef list found = []
-    while at < <size_t>view.shape[0]:
-        size = fn_rtnetlink_next(&view[at], view.shape[0] - at, &message)
-        checked(size)
-        at += size
-        found.append(Message(message.type, read(&message, known)))
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        while at < <size_t>view.len:
+            size = fn_rtnetlink_next(<const uint8_t *>view.buf + at, view.len - at, &message)
+            checked(size)
+            at += size
+            found.append(Message(message.type, read(&message, known)))
+    finally:
+        PyBuffer_Release(&view)
     return found
 
 

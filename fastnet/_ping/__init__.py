@@ -5,7 +5,7 @@ end at the kernel's receive timestamps, on the monotonic clock. An ICMP error be
 only at the timeout: a reply before that has precedence.
 """
 
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._coroutines import coroutine_of
 from fastnet._limits import Host, Timeout

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from _collections_abc import Iterator, Sequence
 
 from fastnet._backend import probe as _core
 from fastnet._contract.probe import ALL_WAIT

@@ -1,6 +1,6 @@
 """What sends the requests: ICMP where that is permitted, else UDP, else TCP."""
 
-from socket import SOCK_DGRAM
+from _socket import SOCK_DGRAM
 
 from fastnet._backend import probe as _core
 from fastnet._engines import PingEngine

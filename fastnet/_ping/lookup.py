@@ -1,13 +1,13 @@
 """Hosts and source addresses of callers, and the socket addresses that they resolve to."""
 
+import _socket as socket
 import errno
-import socket
 
 from fastnet._backend import probe as _core
 from fastnet._limits import Host, bounded, check_family, check_text, host_text
 from fastnet._system.icmp_sockets import bind_to_interface
 from fastnet._typing import NamedTuple
-from fastnet.endpoints import Resolved, check_not_mapped, resolve
+from fastnet.endpoints import Resolved, SocketAddress, addresses_of, check_not_mapped
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved
 
 MAX_MARK = (1 << 32) - 1
@@ -66,7 +66,7 @@ def source_of(source: "Host | None", family: int) -> Source:
         return Source("", family)
     source = host_text("source", source)
     try:
-        found = resolve(source, family=family)[0]
+        found = addresses_of(source, family=family)[0]
     except NameNotResolved as error:
         error.args = (f"source {error} (`fastnet interfaces` lists the interfaces)",)
         raise
@@ -77,7 +77,7 @@ def source_of(source: "Host | None", family: int) -> Source:
 def one_host(host: Host, source: Source, interface: str = "") -> Resolved:
     """A host's first address. Raises NameNotResolved, InvalidArgument for what is not that of one host."""
     host = host_text("host", host)
-    return checked(host, resolve(host, family=source.family)[0], source, interface)
+    return checked(host, addresses_of(host, family=source.family)[0], source, interface)
 
 
 def checked(host: str, found: Resolved, source: Source, interface: str) -> Resolved:
@@ -110,12 +110,20 @@ def _is_elsewhere(found: Resolved, interface: str) -> bool:
     """Whether a socket of this interface can't send to a scope: neither its own nor one of its VRF."""
     if found.address[3] == Source("", 0).scope_by(interface):
         return False
-    with socket.socket(found.family, socket.SOCK_DGRAM) as sock:
+    sock = socket.socket(found.family, socket.SOCK_DGRAM)
+    try:
         bind_to_interface(sock, interface)
-        try:
-            sock.connect((found.address[0], _DISCARD_PORT, *found.address[2:]))  # sends nothing
-        except OSError as error:
-            return error.errno == errno.EINVAL
+        return _is_refused(sock, (found.address[0], _DISCARD_PORT, *found.address[2:]))
+    finally:
+        sock.close()
+
+
+def _is_refused(sock: socket.socket, address: SocketAddress) -> bool:
+    """Whether such an address is none to send to; connect(2) of a datagram socket sends nothing."""
+    try:
+        sock.connect(address)
+    except OSError as error:
+        return error.errno == errno.EINVAL
     return False
 
 

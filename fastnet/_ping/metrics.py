@@ -1,6 +1,6 @@
 """The counters of a ping as Prometheus metrics: each name begins with ``fastnet_ping_``."""
 
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator
 
 from fastnet._escape import escaped
 from fastnet._ping.lookup import Destination

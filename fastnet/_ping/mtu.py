@@ -1,7 +1,7 @@
 """The largest packet that reaches a host unfragmented: path-MTU discovery (RFC 1191, RFC 8201)."""
 
+import _socket as socket
 import errno
-import socket
 import time
 
 from fastnet._backend import probe as _core

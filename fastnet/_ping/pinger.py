@@ -1,10 +1,10 @@
 """Pings many hosts over one socket per family; threads take turns at reading it."""
 
+import _socket as socket
+import _thread
 import os
-import socket
-import threading
-import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator
+from _collections_abc import AsyncIterator, Iterable, Iterator
+from _weakref import ref
 from itertools import count as numbers
 from select import EPOLLIN, epoll
 
@@ -17,7 +17,7 @@ from fastnet._ping.lookup import MAX_SIZE, Destination, check_sending, checked, 
 from fastnet._ping.results import PingResult, Reply, result_of
 from fastnet._ping.session import MAX_COUNT, Persistence, Plan, Session
 from fastnet._typing import TYPE_CHECKING, Any, TypedDict, Unpack
-from fastnet.endpoints import Resolved, resolve
+from fastnet.endpoints import Resolved, addresses_of
 from fastnet.errors import InvalidArgument, NameNotResolved
 
 if TYPE_CHECKING:
@@ -113,13 +113,16 @@ class Pinger:
         self._reset()
 
     def _reset(self) -> None:
-        self.lock: threading.Condition = threading.Condition()
+        self.lock: _thread.RLock = _thread.RLock()
+        self._waiting: list[_thread.LockType] = []
+        """Each is held until what has arrived is read, for a thread that waits for it."""
         self.sessions: dict[int, Session] = {}
         self.tickets: numbers[int] = numbers()
         self._probers: dict[int, _core.Prober | TcpProber] = {}
         self._poller = epoll()
         self._reading = False
-        _open_pingers.add(self)
+        self._registered = ref(self, _open_pingers.discard)
+        _open_pingers.add(self._registered)
 
     def after_fork(self) -> None:
         """The child must not read its parent's replies: it opens sockets of its own."""
@@ -131,7 +134,7 @@ class Pinger:
         for prober in self._probers.values():
             prober.close()
         self._probers.clear()
-        _open_pingers.discard(self)
+        _open_pingers.discard(self._registered)
 
     def __repr__(self) -> str:
         """Its state, and the kind of its open sockets."""
@@ -275,7 +278,7 @@ class Pinger:
         return self._destinations(host, addresses)
 
     def _addresses(self, host: str) -> list[Resolved]:
-        found = resolve(host, family=self._source.family)[: None if self._all_addresses else 1]
+        found = addresses_of(host, family=self._source.family)[: None if self._all_addresses else 1]
         return [checked(host, each, self._source, self._interface) for each in found]
 
     def _destinations(self, host: str, addresses: list[Resolved]) -> list[Destination]:
@@ -322,10 +325,15 @@ class Pinger:
                 if session.news:
                     return
                 if self._reading:
-                    self.lock.wait(seconds)
-                    return
-                reader = self._reading = True  # In one step: Ctrl-C may come between any two.
-            self._poller.poll(seconds)
+                    read = _thread.allocate_lock()
+                    read.acquire()
+                    self._waiting.append(read)
+                else:
+                    reader = self._reading = True  # In one step: Ctrl-C may come between any two.
+            if reader:
+                self._poller.poll(seconds)
+            else:
+                read.acquire(timeout=seconds)
         finally:
             if reader:
                 self._stop_reading()
@@ -333,8 +341,12 @@ class Pinger:
     def _stop_reading(self) -> None:
         with self.lock:
             self._reading = False
-            self.lock.notify_all()
-            self.receive()
+            waiting, self._waiting = self._waiting, []
+            try:
+                self.receive()
+            finally:
+                for read in waiting:
+                    read.release()
 
     def receive(self) -> None:
         """Pass the answers that have arrived to their sessions."""
@@ -344,12 +356,13 @@ class Pinger:
                     session.take(answer)
 
 
-_open_pingers: "weakref.WeakSet[Pinger]" = weakref.WeakSet()
+_open_pingers: set[ref[Pinger]] = set()
 
 
 def _after_fork() -> None:
-    for pinger in list(_open_pingers):
-        pinger.after_fork()
+    for each in [*_open_pingers]:
+        if pinger := each():
+            pinger.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

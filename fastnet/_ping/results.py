@@ -1,6 +1,6 @@
 """Results of echo requests: one by one and in total."""
 
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._backend import probe as _core
 from fastnet._limits import bounded, check_flag, check_seconds, check_text, check_type, several

@@ -4,18 +4,17 @@ Nothing here waits, so both threads and asyncio can drive it.
 """
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from heapq import heappop, heappush
+from _collections_abc import Iterable, Iterator, Sequence
+from _heapq import heappop, heappush
 from itertools import count as numbers
-from math import inf
 
+from fastnet._contract.values import inf
 from fastnet._limits import MAX_SECONDS, Timeout, bounded, check_seconds, quoted
 from fastnet._ping.lookup import Destination
 from fastnet._ping.results import Reply
 from fastnet._ping.shortage import Shortage
 from fastnet._reasons import explain, explain_refusal, is_closed_port
-from fastnet._typing import TYPE_CHECKING, TypedDict
+from fastnet._typing import TYPE_CHECKING, TypedDict, deque
 from fastnet.endpoints import Resolved
 from fastnet.errors import InvalidArgument
 

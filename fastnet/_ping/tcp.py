@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator
+from _collections_abc import Iterator
 from select import EPOLLIN, EPOLLOUT, epoll
 
 from fastnet._alive import EXHAUSTED, FROM_THE_HOST, MAX_CONNECTIONS, PORTS, answer_of

@@ -5,7 +5,7 @@ Colours are those of Okabe and Ito, which people with any kind of colour vision 
 
 import io
 import os
-from collections.abc import Callable
+from _collections_abc import Callable
 
 from fastnet._escape import escaped
 from fastnet._reference import reference

@@ -1,9 +1,9 @@
 """A picture of a ping: the round-trip times of each host over time, their percentiles, and the losses."""
 
 import time
+from _collections_abc import Sequence
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
 
 from fastnet._contract.values import counted
 from fastnet._ping.lookup import Destination

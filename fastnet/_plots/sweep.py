@@ -3,7 +3,7 @@
 Such a curve keeps neighbours together: each prefix is a square, or two of them side by side.
 """
 
-from collections.abc import Iterator, Sequence
+from _collections_abc import Iterator, Sequence
 from itertools import accumulate
 from math import ceil, log2
 from socket import AF_INET, AF_INET6

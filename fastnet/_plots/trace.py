@@ -1,6 +1,6 @@
 """A picture of a trace: the round-trip times of each hop, and the probes that were not answered."""
 
-from collections.abc import Callable
+from _collections_abc import Callable
 from math import nan
 from statistics import median
 

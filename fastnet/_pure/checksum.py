@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._contract.values import counted, quoted
 from fastnet._typing import TYPE_CHECKING, Any

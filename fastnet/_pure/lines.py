@@ -13,7 +13,7 @@ from fastnet._contract.lines import ADDRESS, END, MAC, MS, NUMBER, SKIPPED, US, 
 from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from _collections_abc import Sequence
 
     from typing_extensions import Buffer
 

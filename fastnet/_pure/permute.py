@@ -12,7 +12,7 @@ from array import array
 from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from _collections_abc import Iterable, Iterator
 
 MAX_SIZE = (1 << 64) - 1
 

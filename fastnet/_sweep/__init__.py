@@ -5,9 +5,9 @@ unreachable (an ICMP error came back) or not probed (the system did not send, wi
 was not probed is never called inactive.
 """
 
-import socket
+import _socket as socket
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from _collections_abc import AsyncIterator, Iterable, Iterator
 from itertools import count as numbers
 
 from fastnet._coroutines import coroutine_of

@@ -4,7 +4,7 @@ The label ``sweep`` distinguishes the sweeps of one machine, whose files the col
 """
 
 import time
-from collections.abc import Iterator
+from _collections_abc import Iterator
 from math import isnan
 
 from fastnet._escape import escaped

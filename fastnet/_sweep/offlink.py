@@ -1,7 +1,5 @@
 """The worker of ``engine="link"`` for targets that are on no link of this machine: it probes none."""
 
-from array import array
-
 from fastnet._backend import probe as _core
 from fastnet._sweep.plan import Segment
 
@@ -14,7 +12,7 @@ class OffLink:
         self.states = bytearray([_core.DECIDED]) * size
         for place in segment.order(None, left_out):
             self.states[place] = _core.PENDING
-        self.rtts_ms = array("f", bytes(4 * size))
+        self.rtts_ms = memoryview(bytearray(4 * size)).cast("f")
         self.sent = 0
         self.finished = True
 

@@ -6,8 +6,8 @@ from its first address to its last one, without the addresses of other segments 
 the same targets on every machine.
 """
 
-import socket
-from collections.abc import Iterable, Iterator
+import _socket as socket
+from _collections_abc import Iterable, Iterator
 from itertools import pairwise
 
 from fastnet._backend import permute

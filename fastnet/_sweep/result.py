@@ -1,12 +1,10 @@
 """The result of a sweep: a byte and a time per target; a verdict is created when it is accessed."""
 
-import socket
-from array import array
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import _socket as socket
+from _bisect import bisect_right
+from _collections_abc import Callable, Iterable, Iterator, Sequence
+from _operator import eq
 from itertools import pairwise
-from math import isnan
-from operator import eq
 
 from fastnet._backend import probe as _core
 from fastnet._limits import check_type
@@ -166,7 +164,7 @@ class SweepResult(Sequence[Verdict]):
         """
         if len(self._parts) == 1 and not self._unresolved:
             return memoryview(self._parts[0].worker.rtts_ms).toreadonly()
-        joined = memoryview(array("f", bytes(4 * len(self))))
+        joined = cast("memoryview", memoryview(bytearray(4 * len(self))).cast("f"))
         _join(self._parts, (part.worker.rtts_ms for part in self._parts), joined)
         return joined.toreadonly()
 
@@ -349,7 +347,7 @@ class _Owner(NamedTuple):
         if state != _core.ALIVE:
             return Verdict(address, STATES[state], None, _why(self, place, state))
         rtt_ms = self.rtts_ms[place]
-        known = None if isnan(rtt_ms) else round(rtt_ms, 4)
+        known = None if rtt_ms != rtt_ms else round(rtt_ms, 4)  # not a number: not known
         mac = self.mac(place) if self.mac else None
         responder = self.responder(place) if self.responder else None
         return Verdict(address, ALIVE, known, None, mac.hex(":") if mac else None, responder)

@@ -3,7 +3,6 @@
 import os
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
-from contextlib import suppress
 
 from fastnet._limits import check_type, path_text
 from fastnet._sweep.running import check_shard
@@ -77,8 +76,10 @@ class StateFile:
         self._file.close()
         if self.decided is None:
             # Root without capabilities may not remove it from another's directory; empty it means the same.
-            with suppress(PermissionError):
+            try:
                 os.unlink(self.path)
+            except PermissionError:
+                return
 
     def _read(self, text: bytes) -> bytes:
         import json

@@ -1,9 +1,9 @@
 """A running sweep: its sockets, its segments, and the verdicts so far."""
 
+import _socket as socket
 import select
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from _collections_abc import Callable, Iterable, Iterator
 
 from fastnet._backend import netif
 from fastnet._backend import probe as _core

@@ -4,8 +4,8 @@ import errno
 import select
 import socket
 import time
+from _collections_abc import Iterator
 from array import array
-from collections.abc import Iterator
 from math import nan
 
 from fastnet._alive import EXHAUSTED, FROM_THE_HOST, MAX_CONNECTIONS, PORTS, answer_of

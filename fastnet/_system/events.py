@@ -1,10 +1,10 @@
 """The kernel's events on interfaces, addresses and routes (rtnetlink(7)), as they come."""
 
+import _socket as socket
+import _struct as struct
 import errno
 import os
-import socket
-import struct
-from collections.abc import Iterable
+from _collections_abc import Iterable
 from typing import NamedTuple
 
 from fastnet._system.netlink import open_netlink

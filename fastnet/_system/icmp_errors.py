@@ -1,7 +1,7 @@
 """ICMP errors in a socket's error queue (IP_RECVERR in ip(7), IPV6_RECVERR in ipv6(7))."""
 
-import socket
-import struct
+import _socket as socket
+import _struct as struct
 import sys
 
 from fastnet._system.icmp_sockets import FAMILIES
@@ -48,6 +48,6 @@ def queued_error(sock: socket.socket) -> ICMPError | None:
 
 def reporter_of(family: int, message: bytes) -> tuple[str, int]:
     """Who sent the error of this control message, and the interface if that is link-local."""
-    its = FAMILIES[socket.AddressFamily(family)]
+    its = FAMILIES[family]
     reporter = socket.inet_ntop(family, message[its.offender])
     return reporter, int.from_bytes(message[its.offender_scope], sys.byteorder)

@@ -1,20 +1,18 @@
 """Probers' sockets: which are permitted, and their options."""
 
-import contextlib
+import _socket as socket
+import _struct as struct
 import errno
 import os
-import socket
-import struct
 import time
-from array import array
-from collections.abc import Callable, Iterator
+from _collections_abc import Callable, Iterator
 from itertools import chain, starmap
 
 from fastnet._contract.netif import check_name, failure
 from fastnet._contract.probe import COOKIE, ENGINES, is_link_local
 from fastnet._contract.values import quoted
 from fastnet._system.permission import DATAGRAM_CURE, raw_cure, refusal
-from fastnet._typing import Any, NamedTuple
+from fastnet._typing import Any, NamedTuple, TypeAlias
 from fastnet.errors import InvalidArgument, NoAddress, NotPermitted
 
 # What Python's socket module does not name, from asm-generic/socket.h, linux/in.h, in6.h and icmp.h.
@@ -24,6 +22,9 @@ _PMTUDISC_DONT, _PMTUDISC_PROBE, _IPV6_DONTFRAG = 0, 3, 62
 _SOL_RAW, _ICMP_FILTER, _ICMP6_FILTER = 255, 1, 1
 _IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL = 10, 11, 12
 _IPV6_MTU_DISCOVER, _IPV6_RECVERR = 23, 25
+
+
+Attach: TypeAlias = Callable[[socket.socket, bytes], None]
 
 
 class Family(NamedTuple):
@@ -111,7 +112,7 @@ def open_socket(family: int, engine: str) -> tuple[socket.socket, str]:
         raise InvalidArgument(f"engine {quoted(engine)}: expected auto, {', '.join(ENGINES)}, udp")
     for name in ENGINES if engine == "auto" else (engine,):
         kind = socket.SOCK_RAW if name == "raw" else socket.SOCK_DGRAM
-        protocol = 0 if name == "udp" else FAMILIES[socket.AddressFamily(family)].protocol
+        protocol = 0 if name == "udp" else FAMILIES[family].protocol
         try:
             return socket.socket(family, kind, protocol), name
         except PermissionError:
@@ -167,7 +168,8 @@ def _await_timestamps() -> None:
     can be sent over loopback, this can't be found out.
     """
     deadline = time.monotonic() + _STAMPS_SECONDS
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(_STAMPS_SECONDS)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _RECEIVE_STAMPS)
@@ -177,6 +179,10 @@ def _await_timestamps() -> None:
             if ancillary:
                 return
             time.sleep(_STAMPS_PAUSE)
+    except OSError:
+        return
+    finally:
+        sock.close()
 
 
 def _enlarge(sock: socket.socket, force: int, plain: int) -> None:
@@ -260,6 +266,7 @@ def pass_type(sock: socket.socket, kind: int) -> None:
     sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *words))
 
 
+_INSTRUCTION = struct.Struct("=HBBI")
 # Classic BPF (linux/filter.h): loads of a byte, a half word and a word, and what follows them.
 _LOADS = {1: 0x30, 2: 0x28, 4: 0x20}
 _JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
@@ -273,9 +280,18 @@ _TO_US_ALONE = ((_LOADS[4], 0xFFFFF004, 0), (_LOADS[4], 0xFFFFF030, 0))
 """SKF_AD_OFF + SKF_AD_PKTTYPE: unicast to us; + SKF_AD_VLAN_TAG_PRESENT: without a VLAN tag."""
 
 
-def pass_ident(sock: socket.socket, ident: int) -> None:
+def attach_filter(sock: socket.socket, code: bytes) -> None:
+    """Have the kernel drop what this code (classic BPF) does not accept."""
+    from array import array  # only here: it loads collections, and native has this function in C
+
+    kept = array("B", code)
+    where = struct.pack("HP", len(code) // _INSTRUCTION.size, kept.buffer_info()[0])
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, where)
+
+
+def pass_ident(sock: socket.socket, ident: int, attach: Attach = attach_filter) -> None:
     """Make the kernel drop other programs' replies, which would fill a raw socket's queue."""
-    _attach(sock, *_LOAD_IDENT[sock.family], (_JUMP_IF_EQUAL, 0, 1, ident), _ACCEPT, _DROP)
+    attach(sock, _code(*_LOAD_IDENT[sock.family], (_JUMP_IF_EQUAL, 0, 1, ident), _ACCEPT, _DROP))
 
 
 def pass_only(sock: socket.socket, parts: list[tuple[int, bytes]]) -> None:
@@ -284,7 +300,7 @@ def pass_only(sock: socket.socket, parts: list[tuple[int, bytes]]) -> None:
     program = []
     for after, (load, offset, value) in zip(range(len(checks) - 1, -1, -1), checks, strict=True):
         program += [(load, 0, 0, offset), (_JUMP_IF_EQUAL, 0, 2 * after + 1, value)]
-    _attach(sock, *program, _ACCEPT, _DROP)
+    attach_filter(sock, _code(*program, _ACCEPT, _DROP))
 
 
 def _compared(offset: int, value: bytes) -> Iterator[tuple[int, int, int]]:
@@ -295,10 +311,8 @@ def _compared(offset: int, value: bytes) -> Iterator[tuple[int, int, int]]:
         offset, value = offset + size, value[size:]
 
 
-def _attach(sock: socket.socket, *program: tuple[int, int, int, int]) -> None:
-    code = array("B", b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
-    where = struct.pack("HP", len(program), code.buffer_info()[0])
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, where)
+def _code(*program: tuple[int, int, int, int]) -> bytes:
+    return b"".join(_INSTRUCTION.pack(*each) for each in program)
 
 
 class Opened(NamedTuple):
@@ -328,6 +342,7 @@ def open_probing(
     dont_fragment: bool | None,
     size: int,
     transmit_timestamps: bool,
+    attach: Attach = attach_filter,
 ) -> Opened:
     """A socket with these options. Raises what Prober does."""
     sock, engine = open_socket(family, engine)
@@ -354,7 +369,7 @@ def open_probing(
         if engine == "raw":
             everything = "no filter: the socket receives other programs' ICMP messages too"
             notes.attempt(everything, pass_type, sock, its.echo_reply)
-            notes.attempt(everything, pass_ident, sock, ident)
+            notes.attempt(everything, pass_ident, sock, ident, attach)
         begun = "no transmit timestamps: round-trip times begin before the packet is sent"
         stamped = transmit_timestamps and notes.attempt(begun, number_departures, sock)
     except BaseException:

@@ -1,10 +1,10 @@
 """This machine's interfaces and addresses, for sockets and routes, over rtnetlink(7)."""
 
+import _socket as socket
+import _struct as struct
 import errno
 import os
-import socket
-import struct
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._contract.netif import check_name, failure
 from fastnet._system.netlink import Netlink, attribute, split

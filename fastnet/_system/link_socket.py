@@ -1,9 +1,7 @@
 """The packet socket for ARP and neighbour discovery on a link: packet(7)."""
 
-from __future__ import annotations
-
+import _socket as socket
 import errno
-import socket
 
 from fastnet._contract.netif import check_name, failure
 from fastnet._system.icmp_sockets import Notes, pass_only, prepare_reading

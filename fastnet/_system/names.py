@@ -1,7 +1,7 @@
 """Names that the system gives to addresses and interfaces; no rule makes them UTF-8."""
 
+import _socket as socket
 import os
-import socket
 
 from fastnet._typing import Any
 

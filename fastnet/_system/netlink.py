@@ -3,13 +3,12 @@
 The pure twin of rtnetlink reads records with it, and what stands under both twins a value or two.
 """
 
+import _socket as socket
+import _struct as struct
 import errno
 import os
-import socket
-import struct
 import sys
-from collections.abc import Iterator
-from types import TracebackType
+from _collections_abc import Iterator
 
 from fastnet._typing import Self
 
@@ -132,9 +131,7 @@ class Netlink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.socket.close()
 
     def dump(self, kind: int, body: bytes) -> list[memoryview]:

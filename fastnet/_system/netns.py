@@ -1,10 +1,9 @@
 """Sockets in another network namespace, without moving the calling thread (setns(2))."""
 
+import _socket as socket
 import errno
 import os
-import socket
 import sys
-import threading
 
 from fastnet._contract.values import quoted
 from fastnet.errors import InvalidArgument, NotPermitted
@@ -34,6 +33,8 @@ def open_sockets(netns: Namespace, family: int, kind: int, protocols: tuple[int,
     Raises InvalidArgument for what is no network namespace, FileNotFoundError where there is none,
     NotPermitted, OSError.
     """
+    import threading  # only here: rarely needed
+
     opened: list[int] = []
     failures: list[Exception] = []
     path = path_of(netns)

@@ -1,8 +1,8 @@
 """The interface and the destination MAC address of frames to one gateway."""
 
+import _struct as struct
 import errno
 import socket
-import struct
 import time
 
 from fastnet._contract.netif import MAC_TYPES, failure

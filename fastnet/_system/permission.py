@@ -1,10 +1,14 @@
 """Sockets that the system refuses: what would permit them, and what works here without."""
 
+import _socket as socket
 import errno
 import os
-import socket
 
+from fastnet._typing import TYPE_CHECKING
 from fastnet.errors import NotPermitted
+
+if TYPE_CHECKING:
+    from socket import socket as Socket
 
 DATAGRAM_CURE = "allow datagram ones to your group (sysctl -w net.ipv4.ping_group_range='0 2147483647')"
 _SANDBOX_CURE = "permit {} ones in the sandbox or security policy (seccomp, SELinux) that refuses them"
@@ -49,7 +53,7 @@ def _interpreter() -> str | None:
         return None
 
 
-def is_permitted(family: int, kind: socket.SocketKind) -> bool:
+def is_permitted(family: int, kind: int) -> bool:
     """Whether such a socket can be opened here, without any protocol of its own.
 
     Raises OSError for a shortage, in which that is not known.
@@ -84,10 +88,12 @@ def _listed(words: list[str]) -> str:
     return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
-def open_stream(family: int) -> socket.socket:
+def open_stream(family: int) -> "Socket":
     """A TCP socket. Raises NotPermitted, OSError."""
+    from socket import socket as Socket  # only here: it takes long to load
+
     try:
-        return socket.socket(family, socket.SOCK_STREAM)
+        return Socket(family, socket.SOCK_STREAM)
     except PermissionError:
         raise refusal("TCP", family) from None
 
@@ -95,8 +101,8 @@ def open_stream(family: int) -> socket.socket:
 def check_stream(family: int) -> None:
     """Raises NotPermitted where TCP sockets are refused; what else is wrong is for the first connection."""
     try:
-        open_stream(family).close()
-    except NotPermitted:
-        raise
+        socket.socket(family, socket.SOCK_STREAM).close()
+    except PermissionError:
+        raise refusal("TCP", family) from None
     except OSError:
         return

@@ -1,12 +1,12 @@
 """The kernel's routes, by rtnetlink(7)."""
 
+import _socket as socket
+import _struct as struct
 import errno
 import os
-import socket
-import struct
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
+from _bisect import bisect_left, bisect_right
+from _collections_abc import Callable, Iterator, Sequence
+from _operator import attrgetter
 
 from fastnet._contract.probe import MULTICAST
 from fastnet._system.interfaces import (
@@ -93,7 +93,7 @@ def way_from(family: int, source: str, destination: str) -> Way:
 
     Raises OSError.
     """
-    bits = _BITS[socket.AddressFamily(family)]
+    bits = _BITS[family]
     question = _ROUTE.pack(family, bits, bits, 0, 0, 0, 0, 0, 0)
     question += attribute(_DESTINATION, socket.inet_pton(family, destination))
     question += attribute(_SOURCE, socket.inet_pton(family, source))
@@ -163,7 +163,7 @@ def only_ipv6_source(spans: Sequence[tuple[int, int]]) -> str:
 def _routes(family: int, wanted: Callable[[_Entry, int, int], bool]) -> list[Route]:
     try:
         with Netlink() as kernel:
-            if _rules(kernel, family) != _RULES[socket.AddressFamily(family)]:
+            if _rules(kernel, family) != _RULES[family]:
                 return []
             names = _neighbourly(kernel)
             entries = sorted(_entries(kernel, family), key=attrgetter("order"))
@@ -183,7 +183,7 @@ def _asked(
     kernel: Netlink, family: int, first: int, last: int, entry: _Entry, interface: str
 ) -> Route | None:
     """The kernel's own answer for the last address of an interval; None if it differs."""
-    size = _BITS[socket.AddressFamily(family)] // 8
+    size = _BITS[family] // 8
     destination = attribute(_DESTINATION, last.to_bytes(size, "big"))
     question = _ROUTE.pack(family, size * 8, 0, 0, 0, 0, 0, 0, 0) + destination
     try:
@@ -202,7 +202,7 @@ def _asked(
 
 def _decided(entries: list[_Entry], family: int) -> Iterator[tuple[int, int, _Entry]]:
     """The intervals for which each entry decides, without those of the entries before it."""
-    firsts, lasts = map(list, zip(*_LEFT_OUT[socket.AddressFamily(family)], strict=True))
+    firsts, lasts = map(list, zip(*_LEFT_OUT[family], strict=True))
     for entry in entries:
         low, high = bisect_left(lasts, entry.first), bisect_right(firsts, entry.last)
         start = entry.first
@@ -217,8 +217,8 @@ def _decided(entries: list[_Entry], family: int) -> Iterator[tuple[int, int, _En
 
 
 def _entries(kernel: Netlink, family: int) -> Iterator[_Entry]:
-    tables = [table for _, table in _RULES[socket.AddressFamily(family)]]
-    bits = _BITS[socket.AddressFamily(family)]
+    tables = [table for _, table in _RULES[family]]
+    bits = _BITS[family]
     for message in kernel.dump(_GET_ROUTE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
         (of, length, from_length, tos, low_table, _, _, kind, flags), said = split(message, _ROUTE)
         table = number(said, _TABLE, 4, low_table)

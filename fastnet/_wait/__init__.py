@@ -13,7 +13,7 @@ import os
 import queue
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from _collections_abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 
 from fastnet._connect import NoneReached, describe, race
@@ -45,7 +45,7 @@ from fastnet._typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 from fastnet._wait.checks import CHECKS, Check, Checker
 from fastnet._wait.fault import Fault
 from fastnet._wait.targets import Target, Waited, parse_target
-from fastnet.endpoints import Endpoint, Resolved, is_numeric, resolve
+from fastnet.endpoints import Endpoint, Resolved, addresses_of, is_numeric
 from fastnet.errors import InvalidArgument, NameNotResolved, WaitTimeout
 
 __all__ = [
@@ -380,9 +380,9 @@ class _Wait:
             return [Resolved(socket.AF_UNIX, _unix.unix_address(target.unix))]  # type: ignore[arg-type]
         host, port = target.endpoint
         if is_numeric(host):
-            return resolve(host, port, family=self._family)
+            return addresses_of(host, port, family=self._family)
         # Resolving can't be interrupted: a look-up that hangs continues in its thread.
-        work = Work(lambda: resolve(host, port, family=self._family), "fastnet-wait-resolve")
+        work = Work(lambda: addresses_of(host, port, family=self._family), "fastnet-wait-resolve")
         if not (yield from work.ending(self._deadline)):
             raise Fault("its name is still being resolved", is_known=False)
         return work.result()

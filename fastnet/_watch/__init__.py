@@ -8,8 +8,8 @@ kernel's state.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
-from socket import socket
+from _collections_abc import AsyncIterator, Iterable, Iterator
+from _socket import socket
 from typing import Any, Literal, NamedTuple
 
 from fastnet._backend import rtnetlink

@@ -1,6 +1,6 @@
 """The state of the interfaces, addresses and routes, and the events made of the kernel's messages."""
 
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Literal
 

@@ -7,22 +7,23 @@ that does not read, to argparse's. One with ``RUNS_COMMAND = True`` gets the wor
 a ``parser.usage``, which argparse would otherwise lay out before each run.
 """
 
+import _signal as signal  # type: ignore[import-not-found]  # signal makes enumerations, which takes long
 import _thread
 import errno
 import os
-import signal
 import sys
 import time
-from collections.abc import Sequence
-from importlib import import_module
-from types import ModuleType
+from _collections_abc import Sequence
 
-from fastnet._typing import Any
+from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.cli import exits
 from fastnet.cli.commands import COMMANDS, PORTABLE
 from fastnet.cli.output import prepare_streams, remark
 from fastnet.cli.quick_parser import Arguments, Parser, Unusual
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _AGAIN_SECONDS = 0.01
 
@@ -32,7 +33,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
         from fastnet._elsewhere import needs_linux  # only here: never on Linux
 
         raise needs_linux("this command")
-    module = import_module(f"fastnet.cli.{name}")
+    module = __import__(f"fastnet.cli.{name}", fromlist=["run"])  # importlib loads warnings
     command = None
     if getattr(module, "RUNS_COMMAND", False) and "--" in words:
         # argparse drops a "--" among positionals, and so where the command to run begins.
@@ -41,7 +42,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
     return code
 
 
-def parse(name: str, module: ModuleType, words: Sequence[str], command: list[str] | None) -> Arguments:
+def parse(name: str, module: "ModuleType", words: Sequence[str], command: list[str] | None) -> Arguments:
     parser = Parser()
     module.configure(parser)
     if command is not None:

@@ -2,7 +2,7 @@
 
 import _socket  # the family as a number: socket takes longer to load
 import os
-from collections.abc import Callable, Iterable, Sequence
+from _collections_abc import Callable, Iterable, Sequence
 
 from fastnet._limits import MAX_SECONDS, Timeout
 from fastnet._typing import Any

@@ -1,11 +1,7 @@
 """The options of commands that run on a Dask cluster, which several subcommands share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from fastnet._typing import Any
 from fastnet.cli.arguments import duration
-from fastnet.cli.output import remark
 from fastnet.cli.quick_parser import Arguments
 from fastnet.errors import InvalidArgument
 
@@ -58,25 +54,3 @@ def names(text: str) -> tuple[str, ...]:
     if not all(found):
         raise InvalidArgument(f"{text!r}: expected names separated by commas")
     return found
-
-
-@contextmanager
-def one_remark_on_versions() -> Iterator[None]:
-    """Print one remark instead of Dask's table of the versions that differ."""
-    import warnings  # only here: it takes time to load
-
-    before = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-        if category.__name__ != "VersionMismatchWarning":
-            before(message, category, *place)
-            return
-        rows = (line.split("|") for line in str(message).splitlines() if line.startswith("|"))
-        packages = [cells[1].strip() for cells in rows][1:]
-        remark(f"client, scheduler and workers differ in their versions of {', '.join(packages)}")
-
-    warnings.showwarning = show  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        warnings.showwarning = before

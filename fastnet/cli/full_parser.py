@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from _collections_abc import Iterable, Sequence
 from functools import partial
 from types import ModuleType
 

@@ -4,7 +4,7 @@ Help pages, manual pages and usage errors show it; ``docs/habits.md`` has all of
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from _collections_abc import Iterator, Sequence
 from itertools import pairwise
 
 from fastnet._typing import NamedTuple

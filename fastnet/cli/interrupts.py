@@ -1,7 +1,7 @@
 """Other meanings of Ctrl-C for a while: deferred, or the end of the process."""
 
-import signal
-from collections.abc import Callable
+import _signal as signal  # type: ignore[import-not-found]  # signal makes enumerations, which takes long
+from _collections_abc import Callable
 
 from fastnet._typing import Any, Self, TypeVar
 

@@ -1,8 +1,7 @@
 """Target texts of the command line and of files, and the place of each."""
 
 import sys
-from array import array
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator, MutableSequence
 
 from fastnet._typing import TextIO
 from fastnet.errors import InvalidArgument, NameNotResolved
@@ -22,9 +21,13 @@ class Listing:
         self._files: list[tuple[int, str]] = []
         """The index of each file's first text."""
         self._begin = len(self.texts)
-        self._lines = array("L")
+        self._lines: MutableSequence[int] = []
         """The line number of each text of a file."""
-        for name in files:
+        if names := [*files]:
+            from array import array  # only here: it loads collections
+
+            self._lines = array("L")
+        for name in names:
             self._files.append((len(self.texts), name))
             with opened(name) as lines:
                 for number, line in enumerate(_bounded(lines, name), 1):

@@ -3,12 +3,9 @@
 import errno
 import io
 import os
-import select
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from functools import lru_cache
+from _collections_abc import Iterable, Sequence
 
 from fastnet._escape import escaped, escaped_word
 from fastnet._typing import TYPE_CHECKING, Any, TextIO
@@ -61,14 +58,9 @@ def prepare_streams() -> None:
 
 def print_json(record: "Record", at_once: bool = True) -> None:
     """Print one JSON Lines record, flushed at once."""
-    print(_encoder()(record), flush=at_once)
+    from json import dumps  # only here: a table needs none of it
 
-
-@lru_cache(maxsize=1)
-def _encoder() -> "Callable[[Record], str]":
-    import json  # only here: the table needs none of it
-
-    return json.JSONEncoder().encode
+    print(dumps(record), flush=at_once)
 
 
 def print_line(text: str, at_once: bool = True) -> None:
@@ -88,8 +80,10 @@ def print_lines(lines: bytes) -> None:
     if binary is None or lines.decode().encode(sys.stdout.encoding, "backslashreplace") != lines:
         sys.stdout.write(lines.decode())
         return
+    from select import PIPE_BUF  # only here: other commands print no such blocks
+
     raw = getattr(binary, "raw", binary)
-    begin, most = 0, _FILE_BYTES if _is_file(raw) else select.PIPE_BUF
+    begin, most = 0, _FILE_BYTES if _is_file(raw) else PIPE_BUF
     while begin < len(lines):
         end = lines.rfind(b"\n", begin, begin + most) + 1 or lines.index(b"\n", begin) + 1
         while begin < end:
@@ -156,8 +150,14 @@ def remark(text: str) -> None:
     A failed write is ignored: the results are still valid, and there is nowhere to report it.
     """
     clear_drawn()
-    with suppress(OSError):
-        print(escaped(text), file=sys.stderr, flush=True)
+    _try_print(f"{escaped(text)}\n")
+
+
+def _try_print(text: str) -> None:
+    try:
+        print(end=text, file=sys.stderr, flush=True)
+    except OSError:
+        return
 
 
 def colored(stream: TextIO) -> bool:
@@ -180,8 +180,7 @@ def draw(text: str, green: int = 0) -> None:
     # Some terminals go on to the next line after the last column.
     line = cut(escaped(text), terminal_columns(sys.stderr) - 1)
     begin, end = ("\x1b[32m", "\x1b[0m") if green and colored(sys.stderr) else ("", "")
-    with suppress(OSError):
-        print(end=f"{_CLEAR_LINE}{begin}{line[:green]}{end}{line[green:]}", file=sys.stderr, flush=True)
+    _try_print(f"{_CLEAR_LINE}{begin}{line[:green]}{end}{line[green:]}")
     _Drawn.line = line
 
 

@@ -3,8 +3,6 @@
 It is 3 if this system could not send to some ports: these are unknown.
 """
 
-from collections import Counter
-
 from fastnet._clock import now
 from fastnet._contract.values import counted
 from fastnet._portscan import (
@@ -93,8 +91,8 @@ def print_result(scan: PortScan, args: Arguments) -> None:
             print_port_json(scan, port)
     elif shown:
         print_table(("PORT", "STATE", "REASON"), shown)
-    counts = Counter(port.state for port in scan.ports)
-    text = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    states = [port.state for port in scan.ports]
+    text = ", ".join(f"{states.count(state)} {state}" for state in sorted({*states}))
     remark(f"{scan.address}: {text or 'nothing is known'}")
 
 

@@ -5,7 +5,7 @@ A subcommand's ``configure`` declares its arguments to this parser and, by the s
 parse with certainty: help, a mistake, an abbreviation. Then the full parser parses it.
 """
 
-from collections.abc import Callable, Sequence
+from _collections_abc import Callable, Sequence
 
 from fastnet._typing import TYPE_CHECKING, Any
 

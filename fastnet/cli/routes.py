@@ -1,9 +1,9 @@
 """List the kernel's routes, default routes first; or show the route that it selects for one address,
 which sends nothing. The exit code is 1 if there is none."""
 
+import _socket as socket
 import errno
-import socket
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._clock import now
 from fastnet._typing import TYPE_CHECKING, cast

@@ -1,16 +1,16 @@
 """Common parts of the servers: the limit of descriptors, and signals."""
 
+import _signal as signal  # type: ignore[import-not-found]  # signal makes enumerations, which takes long
 import os
 import resource
 import select
-import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from _collections_abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from fastnet._system import unix as _unix
 from fastnet._threads import Work, start_thread
+from fastnet._typing import deque
 from fastnet.cli import exits
 
 _CODES: dict[int, int] = {signal.SIGTERM: exits.YES, signal.SIGINT: exits.INTERRUPTED}

@@ -10,13 +10,12 @@ import os
 import select
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from _collections_abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fastnet._contract.values import counted
 from fastnet._threads import start_thread
-from fastnet._typing import TextIO, cast
+from fastnet._typing import TextIO, cast, deque
 from fastnet.cli.output import remark
 
 _LIMIT = 16 << 20

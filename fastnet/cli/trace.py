@@ -1,7 +1,5 @@
 """Show each hop on the way to a host: by UDP, which needs no privilege, or by ICMP if permitted."""
 
-from functools import lru_cache, partial
-
 from fastnet._backend import probe as _core
 from fastnet._clock import now
 from fastnet._contract.values import counted
@@ -68,7 +66,11 @@ def run(args: Arguments) -> int:
     options = chosen(args, OPTIONS)
     if args.json:
         import json  # noqa: F401 - what is not loaded yet may not be readable without capabilities
-    on_hop = partial(print_hop_json if args.json else print_hop, names=args.names)
+    print_one = print_hop_json if args.json else print_hop
+
+    def on_hop(hop: Hop) -> None:
+        print_one(hop, args.names)
+
     plot, interrupted = plot_of(args), False
     with Tracer(args.host, args.max_hops, args.tries, args.timeout, mtu=args.mtu, **options) as tracer:
         _core.drop_capabilities()
@@ -105,10 +107,14 @@ def plot_of(args: Arguments) -> "TracePlot | None":
     return TracePlot(picture, known_name if args.names else None)
 
 
-@lru_cache(maxsize=MAX_HOPS * MAX_TRIES)
 def known_name(responder: str) -> str | None:
     """The name of a responder, looked up once."""
-    return name_of(responder)
+    if responder not in _known:
+        _known[responder] = name_of(responder)
+    return _known[responder]
+
+
+_known: dict[str, str | None] = {}
 
 
 def print_hop(hop: Hop, names: bool) -> None:

@@ -5,8 +5,8 @@ A TARGET is HOST:PORT, unix:/path, or http://HOST[:PORT]/path (ready when it ans
 command, 126 if it can't be run).
 """
 
+import _signal as signal  # type: ignore[import-not-found]  # signal makes enumerations, which takes long
 import os
-import signal
 import sys
 
 from fastnet._clock import now

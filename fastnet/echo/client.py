@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from _collections_abc import Callable, Iterator
 
 from fastnet._contract.values import counted
 from fastnet._limits import (

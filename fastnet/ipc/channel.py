@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from _collections_abc import AsyncIterator, Iterator, Sequence
 
 from fastnet._contract.values import counted
 from fastnet._limits import bounded, check_timeout, check_type, quoted, several

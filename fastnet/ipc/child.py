@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from _collections_abc import Callable
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from weakref import WeakSet

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from _collections_abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack, suppress
 
 from fastnet._contract.values import counted

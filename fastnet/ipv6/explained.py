@@ -4,8 +4,8 @@ RFC 4291 (architecture), 6890 (special-purpose addresses), 7346 (multicast scope
 3056 (6to4), 4380 (Teredo), 5214 (ISATAP), 3596 (names in ip6.arpa).
 """
 
-import socket
-from collections.abc import Iterator
+import _socket as socket
+from _collections_abc import Iterator
 
 from fastnet._engines import PrefixEngine
 from fastnet._limits import Host, check_choice, host_text

@@ -1,7 +1,7 @@
 """Every address of this machine with its prefix, and prefixes of texts."""
 
-import socket
-from collections.abc import Iterator
+import _socket as socket
+from _collections_abc import Iterator
 
 from fastnet._engines import AddressEngine, PrefixEngine
 from fastnet._limits import Prefix as Given
@@ -106,7 +106,7 @@ def prefix(text: Given, *, engine: PrefixEngine = "fastnet") -> Prefix:
     return Prefix(address, zone or None, prefix_length, compute(address, prefix_length))
 
 
-def read_address(given: str, example: str, text: str = "") -> tuple[socket.AddressFamily, int, str]:
+def read_address(given: str, example: str, text: str = "") -> tuple[int, int, str]:
     """The family of an address, the address as an integer, and its zone, empty if it has none.
 
     Raises InvalidArgument, with the text that the address is from and an example of what is expected.

@@ -1,9 +1,9 @@
 """Which IPv6 support works on this machine."""
 
+import _socket as socket
 import errno
 import os
-import socket
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator
 
 from fastnet._contract.rtnetlink import Interface
 from fastnet._interface_status import status_of, usable
@@ -133,18 +133,20 @@ def support() -> Ipv6Support:
 def _try_sockets() -> tuple[bool, bool]:
     """Whether an IPv6 socket can be opened, and bound to loopback."""
     try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            try:
-                sock.bind(("::1", 0))
-            except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL:
-                    raise
-                return True, False
-            return True, True
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     except OSError as error:
         if error.errno != errno.EAFNOSUPPORT:
             raise
         return False, False
+    try:
+        sock.bind(("::1", 0))
+        return True, True
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        return True, False
+    finally:
+        sock.close()
 
 
 def _by_sysctl(links: Iterable[Interface]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -194,10 +196,13 @@ def _way_of_a_program(destination: str) -> Way:
 
 def _source_for(destination: str) -> str:
     """The address from which the kernel sends; connect(2) of a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    try:
         sock.connect((destination, _DISCARD_PORT))
         address: str = sock.getsockname()[0]
         return address.partition("%")[0]
+    finally:
+        sock.close()
 
 
 def _obstacle(link: Interface, source: str, links: Iterable[Interface]) -> str:

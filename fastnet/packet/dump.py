@@ -1,6 +1,6 @@
 """Packets as readable text, and as plain values for JSON."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._backend import packet as _core
 from fastnet._contract.values import counted

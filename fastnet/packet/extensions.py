@@ -1,6 +1,6 @@
 """Extensions of ICMP errors (RFC 4884): objects after the quoted packet, such as MPLS labels (RFC 4950)."""
 
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._backend import packet as _core
 from fastnet._typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """Field types of layers and options: the core's, and those for constants, names and long values."""
 
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._backend import packet as _core
 from fastnet._contract.values import counted, quoted

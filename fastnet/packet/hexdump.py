@@ -1,7 +1,7 @@
 """Reads the bytes of one packet from the hexadecimal text that programs print."""
 
 import re
-from collections.abc import Iterator
+from _collections_abc import Iterator
 from itertools import pairwise
 
 from fastnet._contract.values import counted

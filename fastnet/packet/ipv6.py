@@ -1,6 +1,6 @@
 """The internet protocol, version 6 (RFC 8200), its extension headers and their options."""
 
-from collections.abc import Iterable, Sequence
+from _collections_abc import Iterable, Sequence
 
 from fastnet._backend import packet as _core
 from fastnet._contract.values import counted

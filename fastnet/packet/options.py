@@ -1,6 +1,6 @@
 """Common code for the options of all protocols: finding them in a header's tail, and padding them."""
 
-from collections.abc import Sequence
+from _collections_abc import Sequence
 
 from fastnet._typing import TYPE_CHECKING, Any, ClassVar, Self
 from fastnet.errors import TruncatedPacket

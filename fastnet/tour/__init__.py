@@ -6,7 +6,7 @@ walked.
 """
 
 import time
-from collections.abc import Iterator
+from _collections_abc import Iterator
 from importlib import import_module
 
 from fastnet._typing import NamedTuple

@@ -1,6 +1,6 @@
 """The Internet checksum: computed, verified, and updated in place."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._contract.values import counted
 from fastnet.checksums import checksum, kernel, update, verify

@@ -1,6 +1,6 @@
 """A dual-stack echo server on loopback, and its latency on each family."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._contract.values import counted
 from fastnet.echo import EchoServer, echo

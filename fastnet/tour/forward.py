@@ -5,7 +5,7 @@ import http.server
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._contract.values import counted
 from fastnet._forward import Forwarder, relay

@@ -1,6 +1,6 @@
 """The interfaces of this machine: the list, each one's address, its status, and the routes."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._contract.values import counted
 from fastnet.interfaces import (

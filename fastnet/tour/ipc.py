@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet import ipc
 from fastnet.errors import AddressInUse

@@ -1,6 +1,6 @@
 """IPv6: which support works, the prefix of each address, and what an address is."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet.ipv6 import addresses, explain, prefix, support
 from fastnet.tour import Sight

@@ -1,7 +1,7 @@
 """Packets: built layer by layer, parsed whole and cut short, and many made of one."""
 
+from _collections_abc import Iterator
 from array import array
-from collections.abc import Iterator
 
 from fastnet.packet import Ethernet, ICMPEcho, IPv4, Template, parse
 from fastnet.tour import Sight

@@ -1,7 +1,7 @@
 """Ping this machine over IPv4 and IPv6, one thread and many."""
 
 import socket
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._contract.values import counted
 from fastnet._ping import PingResult, multiping, ping

@@ -1,7 +1,7 @@
 """The ports of loopback: one that listens, and one that does not."""
 
 import socket
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._portscan import portscan
 from fastnet.tour import Sight

@@ -1,6 +1,6 @@
 """Sweep 127.0.0.0/16, or a part of it in pure Python, and separate alive from unprobed targets."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._backend import implementation
 from fastnet._contract.values import counted

@@ -1,6 +1,6 @@
 """Trace the way to this machine itself, without any privilege."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._trace import trace
 from fastnet.tour import Sight

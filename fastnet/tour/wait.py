@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._contract.values import counted
 from fastnet._wait import wait

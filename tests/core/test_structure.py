@@ -157,6 +157,7 @@ def test_every_command_is_a_module_and_every_module_a_command() -> None:
         "arguments",
         "cluster",
         "commands",
+        "dask_versions",
         "exits",
         "full_parser",
         "habits",

@@ -20,7 +20,7 @@ from fastnet._distributed import _finished, connection, spool
 from fastnet._distributed.columns import Columns
 from fastnet._distributed.shard import Job, sweep_shard
 from fastnet._distributed.spool import Spool
-from fastnet.cli.cluster import one_remark_on_versions
+from fastnet.cli.dask_versions import one_remark_on_versions
 from fastnet.cli.output import print_table
 from fastnet.errors import InvalidArgument, NameNotResolved
 from fastnet.targets import Targets

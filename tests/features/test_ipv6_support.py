@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastnet.ipv6 import DESTINATIONS, Ipv6Support, WayOut, support
+from fastnet.ipv6 import DESTINATIONS, Ipv6Support, WayOut, support, supported
 
 ROUTER = "fd77::2"
 
@@ -211,10 +211,10 @@ def test_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise OSError(errno.EAFNOSUPPORT, "")
             super().__init__(*arguments, **options)
 
-    monkeypatch.setattr(socket, "socket", Socket)
+    monkeypatch.setattr(supported.socket, "socket", Socket)
     found = support()
     assert (found.kernel, found.ways, found.reasons) == (False, (), ("the kernel has no IPv6",))
-    monkeypatch.setattr(socket, "has_ipv6", False)
+    monkeypatch.setattr(supported.socket, "has_ipv6", False)
     assert support().reasons == ("Python was built without IPv6",)
 
 

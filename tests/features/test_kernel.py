@@ -112,7 +112,7 @@ def test_no_such_namespace() -> None:
 
 def test_a_namespace_that_one_may_not_enter(python: Callable[..., Any], root: None) -> None:
     code = """
-import ctypes, os  # nobody may not read the library
+import ctypes, os, threading  # nobody may not read the library
 from fastnet import interfaces
 from fastnet._backend import rtnetlink
 from fastnet.errors import NotPermitted

@@ -46,6 +46,20 @@ if sys.version_info < (3, 14):
 if package.implementation() == "native":
     SLOW_TO_START |= {"ctypes", "hashlib"}
 
+LIGHT = frozenset(
+    {"collections", "contextlib", "enum", "functools", "importlib", "selectors", "signal", "socket"}
+    | {"threading", "types", "warnings", "weakref"}
+)
+"""What takes a quarter of a command's start, and that a command loads only if it needs it: see ``NEEDED``."""
+_SERVERS = LIGHT - {"importlib", "signal", "warnings"}
+NEEDED = {
+    "echo": _SERVERS,
+    "forward": _SERVERS,
+    "ipc": LIGHT - {"importlib"},
+    "packet": {"collections", "enum", "functools", "types"},
+    "wait": _SERVERS,
+}
+
 STARTED = [
     ["address", "lo"],
     ["echo", "client", "127.0.0.1:1", "-c1"],
@@ -124,6 +138,14 @@ def test_a_command_that_runs_loads_nothing_slow(python: Run, root: None, words: 
     if words[0] == "forward":
         slow |= {"fastnet._wait", "fastnet._forward.health"}  # of rules with a health check
     assert loaded(python, f"from fastnet.cli import main; main({words})") & slow == set()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="typing loads collections, functools and types")
+@pytest.mark.skipif(package.implementation() == "pure", reason="the core in Python needs more modules")
+@pytest.mark.parametrize("words", STARTED, ids=" ".join)
+def test_a_command_that_runs_loads_few_modules(python: Run, root: None, words: list[str]) -> None:
+    modules = loaded(python, f"from fastnet.cli import main; main({words})")
+    assert modules & LIGHT <= NEEDED.get(words[0], set())
 
 
 @pytest.mark.parametrize("words", STARTED, ids=" ".join)

@@ -18,7 +18,7 @@ from fastnet._pure.http_head._reader import Reader
 from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from _collections_abc import Callable
 
     Pending = deque[tuple[int, bytes]]
     """For each request without a response: its kind, and the name that the upstream's name replaced."""

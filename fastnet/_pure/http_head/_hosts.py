@@ -1,7 +1,7 @@
 """Hosts and authorities: whether they name the listener or the upstream."""
 
 import socket
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._contract.http_head import BadMessage
 from fastnet._typing import NamedTuple

@@ -8,7 +8,7 @@ from fastnet._pure.http_head._messages import field_of, has_control, text_of
 from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from _collections_abc import Callable
 
 _CHUNK_DIGITS_LIMIT = 15
 _HEX = b"0123456789abcdefABCDEF"

@@ -9,7 +9,7 @@ from fastnet._typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 from fastnet.errors import InvalidArgument, PacketError, TruncatedPacket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from _collections_abc import Callable
 
     from fastnet._pure.packet._layers import Record
 

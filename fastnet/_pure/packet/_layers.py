@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from _collections_abc import Callable, Iterator
 from itertools import islice
 
 from fastnet._contract.values import counted, quoted

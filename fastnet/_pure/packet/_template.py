@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._contract.values import counted
 from fastnet._pure.packet._build import covers, has_pseudo_header

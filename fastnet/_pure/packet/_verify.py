@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from _collections_abc import Sequence
 
 from fastnet._contract.values import counted
 from fastnet._pure.checksum import checksum

@@ -14,7 +14,7 @@ from fastnet._pure.probe.timing import NANOSECOND
 from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from _collections_abc import Iterable
 
     from fastnet._pure.probe.prober import Prober
 

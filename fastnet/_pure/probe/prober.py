@@ -27,7 +27,7 @@ from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from _collections_abc import Iterable
 
 _SEQUENCES = 1 << 16
 _IDENTIFIER = (1 << 64) - 1

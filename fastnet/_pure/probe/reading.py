@@ -1,10 +1,10 @@
 """Reads a prober's socket and its error queue."""
 
+import _socket as socket
 import errno
 import os
-import socket
 import struct
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._pure.probe.timing import NANOSECOND
 from fastnet._system.icmp_errors import (

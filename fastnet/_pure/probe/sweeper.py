@@ -35,7 +35,7 @@ from fastnet._system.icmp_sockets import FAMILIES
 from fastnet._typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from _collections_abc import Iterator, Sequence
 
     from typing_extensions import Buffer
 

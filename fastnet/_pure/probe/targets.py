@@ -10,7 +10,7 @@ from fastnet._pure.permute import Permutation
 from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from _collections_abc import Iterator, Sequence
 
 _AT_ONCE = 4096
 """Number of targets that are put in order at a time."""

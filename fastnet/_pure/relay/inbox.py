@@ -10,7 +10,7 @@ from fastnet._pure.relay.records import Records
 from fastnet._typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from _collections_abc import Callable
 
     from fastnet._contract.relay import Record
 

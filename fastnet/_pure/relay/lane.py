@@ -19,7 +19,7 @@ from fastnet._pure.relay.udp import Flow, Flows
 from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from _collections_abc import Sequence
 
     from fastnet._contract.relay import Address
     from fastnet._pure.relay.inbox import Inbox, Relayed

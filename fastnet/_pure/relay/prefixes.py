@@ -11,7 +11,7 @@ import socket
 from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from _collections_abc import Iterable
 
     from fastnet._contract.relay import Address, Prefix
 

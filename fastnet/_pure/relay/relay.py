@@ -18,7 +18,7 @@ from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from _collections_abc import Callable, Sequence
 
     from fastnet._contract.relay import Record
     from fastnet._pure.relay.counters import Counters

@@ -17,7 +17,7 @@ from fastnet._pure.relay.steps import Ended
 from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from _collections_abc import Callable
 
     from fastnet._pure.relay.connection import Connection
     from fastnet._pure.relay.side import Side

@@ -14,7 +14,7 @@ from fastnet._typing import TYPE_CHECKING
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from _collections_abc import Callable, Sequence
 
     from fastnet._pure.relay.lane import Lane
     from fastnet._pure.relay.upstream import Upstream

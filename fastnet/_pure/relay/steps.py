@@ -6,7 +6,7 @@ receives the next event: a side and its events, or None if that time has come.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from _collections_abc import Generator
 
 from fastnet._pure.relay.side import Side
 from fastnet._typing import TypeVar

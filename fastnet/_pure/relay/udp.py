@@ -33,7 +33,7 @@ from fastnet._pure.relay.sockets import SHORTAGES
 from fastnet._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from _collections_abc import Iterator
 
     from fastnet._contract.relay import Address
     from fastnet._pure.relay.lane import Lane

@@ -10,7 +10,7 @@ from fastnet._contract.relay import check_addresses
 from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from _collections_abc import Sequence
 
     from fastnet._contract.relay import Address, Options
     from fastnet._pure.relay.inbox import Inbox

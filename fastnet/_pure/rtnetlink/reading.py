@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Callable, Mapping
+from _collections_abc import Callable, Mapping
 
 from fastnet._contract import rtnetlink_names as names_of
 from fastnet._contract.rtnetlink import (

@@ -1,8 +1,8 @@
 """Runs a forwarder as a service: its log, metrics and table, and the signals that it handles."""
 
-import signal
+import _signal as signal  # type: ignore[import-not-found]  # signal makes enumerations, which takes long
 import time
-from collections.abc import Callable
+from _collections_abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pwd import struct_passwd

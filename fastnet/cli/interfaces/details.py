@@ -1,6 +1,6 @@
 """``fastnet interfaces NAME``: everything that the kernel reports of one interface, as text."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet.cli.output import print_line
 from fastnet.cli.parts import restrictions, summary

@@ -1,6 +1,6 @@
 """The events of ``fastnet interfaces --watch``, as lines or as records."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._clock import now
 from fastnet._results import plain

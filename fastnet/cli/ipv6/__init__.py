@@ -2,7 +2,7 @@
 address; or explain addresses ("fastnet ipv6 explain"). The exit code is 0 if IPv6 works: loopback, an
 address beyond the link, and a way out by the kernel's routes. Nothing is sent."""
 
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator
 
 from fastnet._clock import now
 from fastnet._typing import TYPE_CHECKING, cast

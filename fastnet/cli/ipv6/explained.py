@@ -1,6 +1,6 @@
 """``fastnet ipv6 explain``: the type, scope and other properties of addresses."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._clock import now
 from fastnet._typing import TYPE_CHECKING, cast

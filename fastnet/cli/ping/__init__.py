@@ -3,16 +3,12 @@
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
-from functools import cached_property
-from math import inf
-from operator import attrgetter
+from _collections_abc import Callable, Iterable, Sequence
+from _operator import attrgetter
 
 from fastnet._backend import probe as _core
 from fastnet._clock import now
-from fastnet._contract.values import counted
+from fastnet._contract.values import counted, inf
 from fastnet._ping import (
     ENGINES,
     MAX_BACKOFF,
@@ -333,6 +329,8 @@ def find_mtus(args: Arguments) -> int:
     seconds = 1.0 if args.timeout == "auto" else args.timeout
     options = chosen(args, ("tos", "source", "interface", "mark", "family", "engine"))
     source = source_of(args.source, args.family)
+    from contextlib import ExitStack  # only here: it takes long to load
+
     hosts: list[MTUSearch | PathMTU] = []
     with ExitStack() as opened:
         for host in dict.fromkeys(args.hosts):
@@ -433,6 +431,7 @@ class Printer:
         plot: "PingPlot | None" = None,
     ) -> None:
         self._destinations = destinations
+        self._whole: dict[Key, Summary] | None = None
         self._interval = 0.0 if args.flood else args.interval
         self._json = args.json
         self._timestamps = args.timestamps
@@ -444,14 +443,18 @@ class Printer:
         self._prints_intervals = not (args.quiet and metrics)
         self._begin_interval([])
 
-    @cached_property
+    @property
     def whole(self) -> dict[Key, Summary]:
         """The summary of each host."""
-        return self._summaries(Counter())
+        if self._whole is None:
+            self._whole = self._summaries({})
+        return self._whole
 
-    def _summaries(self, carried: Counter[Key]) -> dict[Key, Summary]:
+    def _summaries(self, carried: dict[Key, int]) -> dict[Key, Summary]:
         keys = {(each.host, each.address): each.engine for each in self._destinations}
-        return {key: Summary(*key, engine, self._interval, carried[key]) for key, engine in keys.items()}
+        return {
+            key: Summary(*key, engine, self._interval, carried.get(key, 0)) for key, engine in keys.items()
+        }
 
     def take(self, reply: Reply) -> None:
         self.whole[reply.host, reply.address].add(reply)
@@ -493,7 +496,9 @@ class Printer:
 
     def _begin_interval(self, waiting: list[Reply]) -> None:
         """Begin the next interval of ``--every``, with the requests that await a reply."""
-        carried = Counter((reply.host, reply.address) for reply in waiting)
+        carried: dict[Key, int] = {}
+        for reply in waiting:
+            carried[reply.host, reply.address] = carried.get((reply.host, reply.address), 0) + 1
         self._now = {} if self._every is None else self._summaries(carried)
         self._any_now = False
 

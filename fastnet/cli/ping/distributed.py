@@ -1,12 +1,13 @@
 """``ping --distributed``: a table of vantages by hosts."""
 
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from fastnet._distributed import DistributedPing, PingComparison
 from fastnet._ping import PingResult
 from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.cli import exits
-from fastnet.cli.cluster import one_remark_on_versions, tls_files
+from fastnet.cli.cluster import tls_files
+from fastnet.cli.dask_versions import one_remark_on_versions
 from fastnet.cli.interrupts import FatalInterrupt, NoticedInterrupt
 from fastnet.cli.output import print_json, print_table, remark
 from fastnet.cli.parts import statistics, vantage

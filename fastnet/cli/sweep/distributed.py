@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
 from fastnet._clock import now
 from fastnet._contract.values import counted
@@ -11,7 +11,8 @@ from fastnet._sweep import ALIVE, INACTIVE
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import exits
 from fastnet.cli.arguments import chosen
-from fastnet.cli.cluster import one_remark_on_versions, tls_files
+from fastnet.cli.cluster import tls_files
+from fastnet.cli.dask_versions import one_remark_on_versions
 from fastnet.cli.interrupts import FatalInterrupt, NoticedInterrupt
 from fastnet.cli.output import clear_drawn, draw, escaped, print_json, print_line, print_table, remark
 from fastnet.cli.parts import vantage

@@ -1,7 +1,7 @@
 """Prints verdicts: those that the core formats in blocks, the others one by one."""
 
-import socket
-from collections.abc import Iterator
+import _socket as socket
+from _collections_abc import Iterator
 
 from fastnet._backend import lines as _core
 from fastnet._backend import probe as _states
