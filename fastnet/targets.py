@@ -214,8 +214,13 @@ def read_targets(lines: Iterable[str]) -> list[str]:
     words: list[str] = []
     for line in several("lines", lines, "lines of text"):
         check_text("lines", line)
-        words += line.partition("#")[0].split()
+        words += words_of(line)
     return words
+
+
+def words_of(line: str) -> list[str]:
+    """The targets in one line of a file."""
+    return line.partition("#")[0].split()
 
 
 def parse_prefix(text: Given) -> Prefix:

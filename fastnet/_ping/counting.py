@@ -81,7 +81,8 @@ class Count:
 
     def _result(self, to: Destination, place: int) -> PingResult:
         totals = self._conversation.totals(place)
-        replies = tuple([self._reply(to, *end) for end in self._conversation.ends(place)])
+        ends = self._conversation.ends(place) if self._keeps_replies else ()
+        replies = tuple([self._reply(to, *end) for end in ends])
         error = replies[-1].error if replies else self._reason(totals.refused, totals.error)
         waiting = totals.sent - totals.received - totals.lost
         return total(to[:3], totals, self._interval, error, waiting=waiting, replies=replies)

@@ -260,7 +260,8 @@ class Pinger:
         given = [host if isinstance(host, Destination) else host_text("hosts", host) for host in hosts]
         found: dict[Destination, None] = {}
         for host in dict.fromkeys(given):
-            found |= dict.fromkeys(self._looked_up(host) if isinstance(host, str) else [host])
+            for each in self._looked_up(host) if isinstance(host, str) else [host]:
+                found[each] = None
         return list(found)
 
     def look_up(self, host: Host) -> list[Destination]:

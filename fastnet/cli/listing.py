@@ -5,7 +5,7 @@ from _collections_abc import Iterable, Iterator, MutableSequence
 
 from fastnet._typing import TextIO
 from fastnet.errors import InvalidArgument, NameNotResolved
-from fastnet.targets import Targets, read_targets
+from fastnet.targets import Targets, words_of
 
 _MAX_LINE = 1 << 20
 _MAX_SIZE = 64 << 20
@@ -31,7 +31,7 @@ class Listing:
             self._files.append((len(self.texts), name))
             with opened(name) as lines:
                 for number, line in enumerate(_bounded(lines, name), 1):
-                    found = read_targets([line])
+                    found = words_of(line)
                     self.texts += found
                     self._lines.extend([number] * len(found))
 

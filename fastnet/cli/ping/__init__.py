@@ -9,6 +9,7 @@ from _operator import attrgetter
 from fastnet._backend import probe as _core
 from fastnet._clock import now
 from fastnet._contract.values import counted, inf
+from fastnet._escape import escaped
 from fastnet._ping import (
     ENGINES,
     MAX_BACKOFF,
@@ -46,7 +47,7 @@ from fastnet.cli.arguments import (
 )
 from fastnet.cli.cluster import ONLY_DISTRIBUTED, add_cluster, check_cluster
 from fastnet.cli.interrupts import HeldInterrupt, NoticedInterrupt
-from fastnet.cli.output import print_json, print_line, remark
+from fastnet.cli.output import print_json, print_line, print_lines, remark
 from fastnet.cli.parts import path_mtu, statistics
 from fastnet.cli.ping.ending import PossibleTOS, deadline, every, plan_of, timeout
 from fastnet.cli.plotting import add_plot, picture_of
@@ -520,12 +521,13 @@ class Printer:
 
 
 def print_totals(results: Iterable[PingResult], as_json: Callable[[PingResult], None] | None) -> None:
-    for each in results:
-        if as_json:
+    if as_json:
+        for each in results:
             as_json(each)
-        elif each.address:
-            print_line(line(each), at_once=False)
-    sys.stdout.flush()
+        sys.stdout.flush()
+    else:
+        lines = [f"{escaped(line(each))}\n" for each in results if each.address]
+        print_lines("".join(lines).encode())
 
 
 def name_of(named: Reply | PingResult | PathMTU) -> str:
