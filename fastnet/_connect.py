@@ -14,11 +14,8 @@ from _collections_abc import Callable, Iterable
 from itertools import zip_longest
 
 from fastnet._steps import WRITABLE, Steps, Together, Wait, earliest
-from fastnet._typing import TYPE_CHECKING, NamedTuple, TypeVar, deque
+from fastnet._typing import NamedTuple, TypeVar, deque
 from fastnet.endpoints import Resolved
-
-if TYPE_CHECKING:
-    from socket import socket as Socket
 
 T = TypeVar("T")
 
@@ -46,7 +43,7 @@ class NoneReached(OSError):
         super().__init__(", ".join(dict.fromkeys(describe(failure.error) for failure in self.failures)))
 
 
-def connect(addresses: Iterable[Resolved], deadline: float | None = None) -> "Steps[Socket]":
+def connect(addresses: Iterable[Resolved], deadline: float | None = None) -> Steps[socket.socket]:
     """A TCP or Unix connection to the first address that accepts, as a non-blocking socket.
 
     Raises NoneReached with every address's error; TimeoutError stands for those without an answer.
@@ -90,7 +87,7 @@ def interleave(addresses: Iterable[Resolved]) -> list[Resolved]:
     return [address for turn in zip_longest(*families.values()) for address in turn if address]
 
 
-def connect_one(address: Resolved, deadline: float | None = None) -> "Steps[Socket]":
+def connect_one(address: Resolved, deadline: float | None = None) -> Steps[socket.socket]:
     """A connection to one address, as a non-blocking socket.
 
     Raises the connection's OSError, or TimeoutError if there is no answer by the deadline.
@@ -121,16 +118,14 @@ def connect_one(address: Resolved, deadline: float | None = None) -> "Steps[Sock
     return sock
 
 
-def _open(family: int) -> "Socket":
-    from socket import socket as Socket  # only here: it takes long to load
-
+def _open(family: int) -> socket.socket:
     try:
-        return Socket(family, socket.SOCK_STREAM)
+        return socket.socket(family, socket.SOCK_STREAM)
     except PermissionError as error:
         raise OSError(error.errno, "no stream socket is permitted here") from None
 
 
-def outcome(sock: "Socket") -> int:
+def outcome(sock: socket.socket) -> int:
     """How connecting ended, or 0.
 
     An ICMP error that arrives while connect(2) holds the socket, as one from a namespace of this machine
@@ -158,12 +153,12 @@ def explain(code: int) -> str:
     return os.strerror(code) + _CAUSES.get(code, "")
 
 
-def _is_to_itself(sock: "Socket", address: Resolved) -> bool:
+def _is_to_itself(sock: socket.socket, address: Resolved) -> bool:
     """Whether the socket is connected to its own port: nobody listens there (RFC 9293, section 3.5)."""
     return address.family != socket.AF_UNIX and sock.getsockname()[:2] == address.address[:2]
 
 
-def _has_sent(sock: "Socket") -> bool:
+def _has_sent(sock: socket.socket) -> bool:
     try:
         return bool(sock.recv(1, socket.MSG_PEEK))
     except OSError:

@@ -7,7 +7,6 @@ import errno
 import os
 import threading
 from _collections_abc import Callable
-from contextlib import suppress
 
 from fastnet._steps import READABLE, Steps, Wait
 from fastnet._typing import Generic, TypeVar
@@ -102,8 +101,10 @@ class Work(Generic[T]):
         ended = asyncio.Event()
 
         def wake() -> None:
-            with suppress(RuntimeError):  # The event loop is closed: nobody waits any more.
+            try:
                 loop.call_soon_threadsafe(ended.set)
+            except RuntimeError:
+                return  # The event loop is closed: nobody waits any more.
 
         with self._lock:
             if self._ended.is_set():
@@ -202,5 +203,7 @@ class Repeated:
             return
         self._failing = True
         # The steps continue even if the warning fails.
-        with suppress(Exception):
+        try:
             self._warn(f"{self._what}: {reason_of(error)}")
+        except Exception:
+            return

@@ -9,12 +9,11 @@ A service is *gone* when it is known to fail its check at every address. What di
 is neither.
 """
 
+import _socket as socket
 import os
-import queue
-import socket
 import time
 from _collections_abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import suppress
+from _queue import Empty, SimpleQueue
 
 from fastnet._connect import NoneReached, describe, race
 from fastnet._coroutines import coroutine_of
@@ -39,7 +38,7 @@ from fastnet._steps import (
     run,
     run_async,
 )
-from fastnet._system import unix as _unix
+from fastnet._system.unix_address import unix_address
 from fastnet._threads import Work
 from fastnet._typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 from fastnet._wait.checks import CHECKS, Check, Checker
@@ -260,7 +259,7 @@ class _Wait:
 
     def outcomes(self, progress: Callable[[Outcome], None] | None) -> Iterator[Outcome]:
         """In a thread of its own, so that no target waits for the caller's callback."""
-        news: queue.SimpleQueue[tuple[Outcome, bool] | None] = queue.SimpleQueue()
+        news: SimpleQueue[tuple[Outcome, bool] | None] = SimpleQueue()
         stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
         def call() -> None:
@@ -377,7 +376,7 @@ class _Wait:
 
     def _addresses(self, target: Target) -> Steps[list[Resolved]]:
         if target.endpoint is None:
-            return [Resolved(socket.AF_UNIX, _unix.unix_address(target.unix))]  # type: ignore[arg-type]
+            return [Resolved(socket.AF_UNIX, unix_address(target.unix))]  # type: ignore[arg-type]
         host, port = target.endpoint
         if is_numeric(host):
             return addresses_of(host, port, family=self._family)
@@ -388,11 +387,13 @@ class _Wait:
         return work.result()
 
 
-def _next(news: "queue.SimpleQueue[T]") -> T:
+def _next(news: "SimpleQueue[T]") -> T:
     while True:
         # Not without a limit: a signal that comes right before the system waits is handled only after it.
-        with suppress(queue.Empty):
+        try:
             return news.get(timeout=LONGEST_POLL)
+        except Empty:
+            continue
 
 
 def _name(target: Target, address: Resolved) -> str:

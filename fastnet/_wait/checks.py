@@ -3,10 +3,9 @@
 A check that passes returns; any other raises Fault. An interrupted check is neither up nor gone.
 """
 
+import _socket as socket
 import errno
-import socket
 import time
-from contextlib import suppress
 
 from fastnet._connect import connect_one, describe
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, earliest
@@ -64,13 +63,15 @@ class Checker:
             if self._check == "connect" and not target.get:
                 return
             raise
-        with sock:
+        try:
             if target.endpoint and target.get:
                 yield from self._ask(sock, build_request(target.endpoint, target.get))
             elif self._check == "stable":
                 yield from self._stay(sock)
             elif self._check == "banner":
                 yield from self._listen(sock)
+        finally:
+            sock.close()
 
     def _answer_by(self, began: float) -> float:
         until = began + self._attempt_timeout
@@ -107,8 +108,10 @@ class Checker:
             if time.monotonic() >= until or not (yield Wait(sock.fileno(), events, until)):
                 raise self._no_answer(began)
             unsent = unsent[_send(sock, unsent) :]
-            with suppress(BlockingIOError):
+            try:
                 status = reply.take(sock.recv(_CHUNK_BYTES))
+            except BlockingIOError:
+                continue
         if not 200 <= status < 400:
             raise Fault(f"HTTP status {status}", is_known=True)
 

@@ -17,7 +17,7 @@ from _collections_abc import Sequence
 
 from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.cli import exits
-from fastnet.cli.commands import COMMANDS, PORTABLE
+from fastnet.cli.commands import COMMANDS, PORTABLE, VERSION
 from fastnet.cli.output import prepare_streams, remark
 from fastnet.cli.quick_parser import Arguments, Parser, Unusual
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
@@ -108,6 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if hasattr(signal, "pthread_kill"):  # Windows has not
                     sys.unraisablehook = interrupt_again
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+            if len(words) == 1 and words[0] in VERSION:
+                from fastnet.cli.version import print_version  # only here, and without argparse
+
+                print_version()
+                return exits.YES
             if not name:
                 from fastnet.cli.full_parser import command_in  # only here: it loads argparse
 

@@ -20,5 +20,8 @@ COMMANDS = {
 }
 """Each subcommand and the line that ``fastnet --help`` prints for it."""
 
+VERSION = ("-V", "--version")
+"""The options that print the version."""
+
 PORTABLE = ("packet", "schema")
 """The subcommands that need no Linux."""

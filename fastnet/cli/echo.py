@@ -4,7 +4,6 @@ The client's exit code is 0 if all replies were right, 1 if one was wrong or mis
 """
 
 import os
-from contextlib import ExitStack
 
 from fastnet._clock import now
 from fastnet._contract.values import counted
@@ -14,8 +13,6 @@ from fastnet.cli.arguments import add_family, add_json, duration, integer
 from fastnet.cli.output import print_json, print_line
 from fastnet.cli.parts import rounded
 from fastnet.cli.quick_parser import Arguments, Parser
-from fastnet.cli.serving import Ending, use_all_descriptors
-from fastnet.cli.streams import queued_streams
 from fastnet.echo import MAX_COUNT, MAX_SIZE, EchoResult, EchoServer, EchoStats, Reply, echo
 from fastnet.endpoints import Endpoint, parse_endpoint
 
@@ -88,6 +85,11 @@ def run(args: Arguments) -> int:
 
 
 def run_server(args: Arguments) -> int:
+    from contextlib import ExitStack  # only here, as what follows: a client needs none of it
+
+    from fastnet.cli.serving import Ending, use_all_descriptors
+    from fastnet.cli.streams import queued_streams
+
     ending = Ending()
     use_all_descriptors()
     server = EchoServer(

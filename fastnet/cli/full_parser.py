@@ -6,12 +6,11 @@ from _collections_abc import Iterable, Sequence
 from functools import partial
 from types import ModuleType
 
-import fastnet
 from fastnet._typing import Any, NoReturn
-from fastnet.cli.commands import COMMANDS
+from fastnet.cli.commands import COMMANDS, VERSION
 from fastnet.cli.exits import USAGE
 from fastnet.cli.habits import HEAD, hint, hint_of_letters, table
-from fastnet.cli.output import print_line, remark
+from fastnet.cli.output import remark
 from fastnet.cli.quick_parser import SUPPRESS, Arguments
 from fastnet.errors import InvalidArgument
 
@@ -164,15 +163,12 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 class Version(argparse.Action):
-    """``--version``: the version, and which implementation runs (looked up only for this option)."""
+    """``--version``."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from fastnet._backend import REQUESTED, how_native, implementation, why_pure
+        from fastnet.cli.version import print_version  # only here: it loads the core
 
-        reason = why_pure()
-        if reason and reason != REQUESTED:
-            reason += f"; {how_native()}"
-        print_line(f"fastnet {fastnet.__version__} {implementation()}" + (f" ({reason})" if reason else ""))
+        print_version()
         parser.exit()
 
 
@@ -186,7 +182,7 @@ def build_parser() -> FullParser:
         formatter_class=TopHelp,
     )
     about = "print the version and the implementation"
-    parser.add_argument("-V", "--version", action=Version, nargs=0, help=about)
+    parser.add_argument(*VERSION, action=Version, nargs=0, help=about)
     parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
     rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     rest.required = False  # Python 3.11 would report it as missing

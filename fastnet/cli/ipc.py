@@ -5,7 +5,6 @@ sends each message back and stops after DONE, on Ctrl-C or on SIGTERM; it refuse
 """
 
 import os
-from contextlib import ExitStack
 
 from fastnet import ipc
 from fastnet._clock import now
@@ -15,8 +14,6 @@ from fastnet.cli import exits
 from fastnet.cli.arguments import add_json, duration, integer
 from fastnet.cli.output import print_json, print_line, remark
 from fastnet.cli.quick_parser import Arguments, Parser
-from fastnet.cli.serving import Ending, use_all_descriptors
-from fastnet.cli.streams import queued_streams
 from fastnet.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -105,6 +102,11 @@ def run_pair(args: Arguments) -> int:
 
 
 def run_serve(args: Arguments) -> int:
+    from contextlib import ExitStack  # only here, as what follows: the other actions need none of it
+
+    from fastnet.cli.serving import Ending, use_all_descriptors
+    from fastnet.cli.streams import queued_streams
+
     ending = Ending()
     use_all_descriptors()
 

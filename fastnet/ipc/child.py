@@ -1,14 +1,12 @@
 """Children: forked processes with a channel to each, ended and reaped by the parent."""
 
+import _signal as signal  # type: ignore[import-not-found]  # signal makes enumerations, which takes long
 import os
-import signal
 import socket
 import sys
 import threading
-import warnings
 from _collections_abc import Callable
 from contextlib import ExitStack, suppress
-from types import TracebackType
 from weakref import WeakSet
 
 from fastnet._limits import check_callable, check_seconds
@@ -46,13 +44,13 @@ class Child:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._leave(error, run(self._end()))
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._leave(error, await run_async(self._end()))
 
     def _wait(self, timeout: float | None) -> Steps[int]:
@@ -154,6 +152,8 @@ def _warn_of_threads() -> None:
     except OSError:
         threads = threading.active_count()
     if threads > 1:
+        import warnings  # only here: it takes long to load
+
         warnings.warn(
             f"This process (pid={os.getpid()}) is multi-threaded: a forked child has one of its {threads} "
             "threads, and may wait forever for a lock that another one held",

@@ -167,7 +167,7 @@ def test_every_command_is_a_module_and_every_module_a_command() -> None:
         "output",
         "parts",
     }
-    helpers |= {"listing", "plotting", "quick_parser", "serving", "streams", "textfile"}
+    helpers |= {"listing", "plotting", "quick_parser", "serving", "streams", "textfile", "version"}
     packages = {path.parent.name for path in SOURCE.glob("cli/*/__init__.py")}
     assert ({path.stem for path in modules("cli")} | packages) - helpers == {*COMMANDS}
     assert {*COMMANDS} - {*OWN_COMMANDS} <= FEATURES

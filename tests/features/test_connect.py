@@ -158,7 +158,7 @@ def test_nothing_to_try_is_no_success() -> None:
 
 def test_silence_does_not_hide_what_answers(silent: Resolved, server: socket.socket) -> None:
     before = descriptors()
-    with run(connect([silent, silent, at(server)], time.monotonic() + LONG)) as sock:
+    with contextlib.closing(run(connect([silent, silent, at(server)], time.monotonic() + LONG))) as sock:
         assert sock.getpeername() == server.getsockname()
         assert len(descriptors() - before) == 1, "the attempts that lost are closed"
 
@@ -174,7 +174,7 @@ def test_what_came_before_a_reset_is_still_there(server: socket.socket) -> None:
     assert select.select([waits.fd], [], [], LONG)[0]
     with pytest.raises(StopIteration) as ended:
         steps.send(True)
-    with ended.value.value as sock:
+    with contextlib.closing(ended.value.value) as sock:
         assert sock.recv(100) == b"busy\n"
 
 
@@ -235,7 +235,7 @@ def test_it_can_be_awaited_and_cancelled(silent: Resolved, server: socket.socket
     before = descriptors()
 
     async def main() -> None:
-        with await run_async(connect([silent, at(server)])) as sock:
+        with contextlib.closing(await run_async(connect([silent, at(server)]))) as sock:
             assert sock.getpeername() == server.getsockname()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(run_async(connect([silent, silent])), 0.05)
@@ -257,7 +257,7 @@ def test_a_full_queue_of_a_unix_socket_is_waited_for(tmp_path: Path) -> None:
         steps = connect([place], time.monotonic() + LONG)
         next(steps)
         stack.enter_context(listener.accept()[0])
-        stack.enter_context(run(steps))
+        stack.callback(run(steps).close)
 
 
 # Several at once

@@ -55,9 +55,9 @@ _SERVERS = LIGHT - {"importlib", "signal", "warnings"}
 NEEDED = {
     "echo": _SERVERS,
     "forward": _SERVERS,
-    "ipc": LIGHT - {"importlib"},
+    "ipc": _SERVERS,
     "packet": {"collections", "enum", "functools", "types"},
-    "wait": _SERVERS,
+    "wait": {"collections", "functools", "threading", "types"},
 }
 
 STARTED = [
