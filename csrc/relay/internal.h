@@ -173,6 +173,7 @@ struct fn_relay {
     struct fn_queue marked;
     struct fn_connection *bulk;
     int64_t bulk_due;
+    int64_t beside; /* when a connection that is not bulk last had an event */
     unsigned bulk_ticks;
     struct fn_slab connections, connecting;
     struct fn_pipes pipes;
