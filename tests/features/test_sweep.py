@@ -334,7 +334,7 @@ class TestScapy:
         def missing(name: str) -> None:
             raise ModuleNotFoundError(f"No module named {name!r}", name="scapy")
 
-        monkeypatch.setattr("fastnet._reference.import_module", missing)
+        monkeypatch.setattr("importlib.import_module", missing)
         with pytest.raises(EngineMissing, match="scapy is missing: pip install scapy"):
             fastnet.sweep("127.0.0.1", engine="scapy")
 
