@@ -25,7 +25,6 @@ from fastnet._sweep.result import (
     Verdict,
     Verdicts,
 )
-from fastnet._sweep.resume import StateFile
 from fastnet._sweep.running import (
     ENGINES,
     MAX_RATE,
@@ -59,7 +58,6 @@ __all__ = [
     "STATES",
     "UNREACHABLE",
     "Counts",
-    "StateFile",
     "Sweep",
     "SweepResult",
     "Verdict",

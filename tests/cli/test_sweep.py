@@ -11,7 +11,7 @@ from command_table import A_TIME, LATE, SILENT, Hosts, Row, options_in, options_
 from environment import Run
 
 from fastnet import __version__
-from fastnet._sweep import StateFile
+from fastnet._sweep.resume import StateFile
 from fastnet.targets import Targets
 
 # One at a time where tests run in several workers: each sees the ICMP messages of the others.

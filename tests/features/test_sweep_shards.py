@@ -22,8 +22,9 @@ from namespaces import Namespace
 
 import fastnet
 from fastnet._alive import PORTS
-from fastnet._sweep import StateFile, Sweep
+from fastnet._sweep import Sweep
 from fastnet._sweep.plan import segments, shard_size
+from fastnet._sweep.resume import StateFile
 from fastnet._system.routes import Route
 from fastnet.errors import InvalidArgument
 from fastnet.targets import Targets

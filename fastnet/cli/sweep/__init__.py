@@ -8,7 +8,7 @@ import time
 
 from fastnet._backend import probe as _core
 from fastnet._contract.values import counted
-from fastnet._sweep import STATES, StateFile, Sweep, SweepResult, rounds
+from fastnet._sweep import STATES, Sweep, SweepResult, rounds
 from fastnet._sweep.result import UNDECIDED
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import describe, exits
@@ -29,6 +29,7 @@ from fastnet.targets import Targets
 if TYPE_CHECKING:
     from fastnet._plots.sweep import SweepPlot
     from fastnet._sweep.metrics import SweepMetrics
+    from fastnet._sweep.resume import StateFile
 
 INTERMIXED = True
 _SLICE_SECONDS = 0.02
@@ -50,11 +51,13 @@ def run(args: Arguments) -> int:
         return run_distributed(args, targets)
     if args.resume is None:
         return sweep(args, targets)
+    from fastnet._sweep.resume import StateFile  # only here: rarely needed
+
     with StateFile(args.resume, targets, args.shard, args.include_special) as state:
         return sweep(args, targets, state)
 
 
-def sweep(args: Arguments, targets: Targets, state: StateFile | None = None) -> int:
+def sweep(args: Arguments, targets: Targets, state: "StateFile | None" = None) -> int:
     metrics, plot = metrics_of(args), plot_of(args)
     with open_sweep(targets, args, state) as running:
         remark_left_out(running.left_out)
@@ -123,7 +126,7 @@ def plot_of(args: Arguments) -> "SweepPlot | None":
     return SweepPlot(picture)
 
 
-def open_sweep(targets: Targets, args: Arguments, state: StateFile | None) -> Sweep:
+def open_sweep(targets: Targets, args: Arguments, state: "StateFile | None") -> Sweep:
     names = ("timeout", "retries", "rate", "engine", "seed", "shard", "interface", "include_special")
     decided, repeated = state.decided if state else None, args.every is not None
     return Sweep(targets, decided=decided, repeated=repeated, **chosen(args, names))
@@ -136,7 +139,7 @@ class Command:
         self,
         args: Arguments,
         running: Sweep,
-        state: StateFile | None,
+        state: "StateFile | None",
         output: Output,
         metrics: "SweepMetrics | None",
         plot: "SweepPlot | None",
@@ -197,7 +200,7 @@ class Command:
             self._failure = error
             return False
 
-    def _keep(self, state: StateFile, finished: bool) -> None:
+    def _keep(self, state: "StateFile", finished: bool) -> None:
         if finished:
             state.remove()
         else:
