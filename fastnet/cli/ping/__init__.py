@@ -524,10 +524,10 @@ def print_totals(results: Iterable[PingResult], as_json: Callable[[PingResult], 
     if as_json:
         for each in results:
             as_json(each)
-        sys.stdout.flush()
     else:
         lines = [f"{escaped(line(each))}\n" for each in results if each.address]
         print_lines("".join(lines).encode())
+    sys.stdout.flush()
 
 
 def name_of(named: Reply | PingResult | PathMTU) -> str:
