@@ -166,6 +166,9 @@ struct fn_relay {
     const struct fn_phase *const *phases; /* indexed by enum fn_phase_name */
     int64_t spin;
     int64_t spins_until;
+    int64_t last_short;    /* when a short message passed, */
+    uint64_t short_number; /* and of which connection */
+    int score;             /* if positive, the relay polls briefly before it sleeps */
     struct fn_inbox *inbox;
     struct fn_handler wakes;
     struct fn_lane *lanes;

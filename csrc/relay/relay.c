@@ -11,6 +11,16 @@
 
 #include "relay/udp.h"
 
+/* The time to poll after a short message, whose answer may come sooner than a sleeping relay wakes up. While bulk streams
+ * are served at intervals the relay hardly sleeps, and its sleeps delay most messages. */
+#define BRIEFLY (20 * INT64_C(1000))
+#define BRIEFLY_BESIDE_BULK (150 * INT64_C(1000))
+/* The relay's score gains 1 when polling has met an event, and loses FAILED by a sleep. So polling stops unless about
+ * four of five times are successful; it is tried again after a hundred sleeps. */
+#define FAILED 4
+#define MOST_SCORE 16
+#define LEAST_SCORE (-100 * FAILED)
+
 /* Requests to the relay's thread */
 
 struct ask {
@@ -324,20 +334,48 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static bool has_more(const struct fn_relay *relay)
+{
+    return relay->busy.first || relay->marked.first;
+}
+
+static bool polls(const struct fn_relay *relay, int64_t now)
+{
+    if (now < relay->spins_until)
+        return true;
+    return relay->bulk ? now < relay->last_short + BRIEFLY_BESIDE_BULK
+                       : now < relay->last_short + BRIEFLY && relay->score > 0;
+}
+
 /* The longest time to sleep. */
 static int64_t pause_of(const struct fn_relay *relay)
 {
     const int64_t now = fn_time_now();
     const int64_t deadline = __atomic_load_n(&relay->inbox->deadline, __ATOMIC_RELAXED);
-    int64_t wait = fn_timers_wait(&relay->loop, now);
 
-    if (relay->busy.first || relay->marked.first || now < relay->spins_until)
+    if (has_more(relay) || polls(relay, now))
         return 0;
+    int64_t wait = fn_timers_wait(&relay->loop, now);
     if (relay->bulk)
         wait = least(wait, relay->bulk_due > now ? relay->bulk_due - now : 0);
     if (deadline != FN_NEVER)
         wait = least(wait, deadline > now ? deadline - now : 0);
     return wait;
+}
+
+static void await_events(struct fn_relay *relay)
+{
+    const int64_t pause = pause_of(relay);
+    const bool had_more = has_more(relay);
+
+    if (!fn_loop_poll(&relay->loop, relay->loop.epoll, pause))
+        return;
+    if (pause)
+        relay->score = relay->score > LEAST_SCORE ? relay->score - FAILED : 1;
+    else if (!had_more && relay->score < MOST_SCORE)
+        relay->score++;
+    if (relay->spin)
+        relay->spins_until = relay->loop.now + relay->spin;
 }
 
 /* Frees lanes that have no work any more. */
@@ -355,8 +393,7 @@ static void turn(struct fn_relay *relay)
 {
     if (relay->is_short)
         fn_listeners_rest(relay);
-    if (fn_loop_poll(&relay->loop, relay->loop.epoll, pause_of(relay)) && relay->spin)
-        relay->spins_until = relay->loop.now + relay->spin;
+    await_events(relay);
     run_all(&relay->marked);
     run_busy(relay);
     fn_bulk_serve(relay);

@@ -74,6 +74,24 @@ static void measure(struct fn_connection *connection, struct fn_side *from, size
         fn_bulk_enter(connection);
 }
 
+/* Whether neither side sends large pieces. */
+static bool is_short(struct fn_side *from, size_t n)
+{
+    return n < LARGE_PIECE && from->large < LARGE_PIECE && fn_peer(from)->large < LARGE_PIECE;
+}
+
+/* The messages of several connections gather while the relay sleeps, and take less CPU time together: it does not poll
+ * for them. */
+static void note_short(const struct fn_connection *connection)
+{
+    struct fn_relay *const relay = connection->lane->relay;
+
+    if (relay->short_number != connection->number)
+        relay->score = 0;
+    relay->short_number = connection->number;
+    relay->last_short = relay->loop.now;
+}
+
 static size_t move(struct fn_connection *connection, struct fn_side *from, size_t most)
 {
     return connection->extra && connection->extra->http ? fn_rewriting_move(connection, from, most)
@@ -105,6 +123,8 @@ static void pass(struct fn_connection *connection, struct fn_side *from)
             connection->extra->down_first = from->is_up;
         if (n)
             measure(connection, from, n);
+        if (n && is_short(from, n))
+            note_short(connection);
         budget -= n < budget ? n : budget;
     }
 }
