@@ -164,6 +164,8 @@ class Running:
             told = load.stdout.readline()
             if not told:
                 raise LoadFailed(load.stderr.read().decode().strip())
+            if any(allowed_cores(pid) - {CORES[0]} for pid in self._family()):
+                raise LoadFailed(f"it has left its core, {CORES[0]}")
             return {
                 **json.loads(told),
                 "cpu_seconds": self.cpu_seconds() - cpu_before,
@@ -208,6 +210,15 @@ def threads_cpu(pid: int) -> float:
     """The CPU seconds of a process's threads that have not ended."""
     paths = glob(f"/proc/{pid}/task/*/schedstat")
     return sum(int(read(path).partition(" ")[0] or 0) for path in paths) / 1e9
+
+
+def allowed_cores(pid: int) -> set[int]:
+    """The cores on which a process's threads may run. HAProxy, for one, can change its own."""
+    found: set[int] = set()
+    for path in glob(f"/proc/{pid}/task/*"):
+        with suppress(ProcessLookupError):
+            found |= os.sched_getaffinity(int(Path(path).name))
+    return found
 
 
 def proportional_size(pid: int) -> int:

@@ -22,6 +22,10 @@ HAPROXY_MODES = (*HAPROXY, "HAProxy 256K buffers")
 PROTOCOL = ("asyncio.Protocol",)
 
 
+def pace(what: str, goals: Sequence[Goal] = ()) -> Reading:
+    return Reading(what, GIGABYTES, lambda answer: answer["bytes"] / answer["seconds"] / 1e9, goals)
+
+
 def cpu_readings(what: str, relays: Sequence[Goal], all_of_it: Sequence[Goal] = ()) -> list[Reading]:
     """Of a load that moves bytes: the relay's CPU time, and with it that of the clients and the server."""
     return [
@@ -48,8 +52,7 @@ def bulk(
     cpu: Sequence[Goal] = (),
     all_of_it: Sequence[Goal] = (),
 ) -> LoadCase:
-    pace = Reading(what, GIGABYTES, lambda answer: answer["bytes"] / answer["seconds"] / 1e9, faster)
-    readings = [pace, *cpu_readings(what, cpu, all_of_it)]
+    readings = [pace(what, faster), *cpu_readings(what, cpu, all_of_it)]
     warm_up = {"check": 0 if "zerocopy" in options else 1}
     return LoadCase("bulk", {"seconds": SECONDS, **options}, readings, warm_up)
 

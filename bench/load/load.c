@@ -10,7 +10,8 @@
  *               check=1: every byte is compared. bytes=N with http=1: responses of N bytes, one after the other
  *     messages  the client asks for messages of `bytes`, one after the other, on each connection; bytes=0: a mix of
  *               1 KiB to 4 MiB: bytes, count, seconds. zerocopy and check as above
- *     pingpong  64 bytes there and back, one at a time: p50_ns, p99_ns, count. beside=N: N bulk streams meanwhile
+ *     pingpong  64 bytes there and back, one at a time: p50_ns, p99_ns, count. beside=N: N bulk streams meanwhile,
+ *               with their bytes, seconds
  *     requests  the same from many connections at once: count, seconds. http=1: GET requests
  *     connects  connect, 64 bytes there and back, close: count, seconds
  *     duplex    both sides send up to 2 MiB at once, and end their direction when they have: planned, lost (bytes)

@@ -254,6 +254,7 @@ void run_pingpong(struct load *load)
 {
     uint32_t *took_ns = malloc(PINGS * sizeof *took_ns);
     char message[MESSAGE] = "E", answered[MESSAGE];
+    const double started = now();
     size_t count = 0;
     double end, sent, received;
     int client, server = -1;
@@ -277,7 +278,8 @@ void run_pingpong(struct load *load)
         took_ns[count++] = (uint32_t)((received - sent) * 1e9);
     } while (received < end && count < PINGS);
     qsort(took_ns, count, sizeof *took_ns, compare_numbers);
-    printf("{\"p50_ns\": %u, \"p99_ns\": %u, \"count\": %zu}\n", took_ns[count / 2], took_ns[count * 99 / 100], count);
+    printf("{\"p50_ns\": %u, \"p99_ns\": %u, \"count\": %zu, \"bytes\": %zu, \"seconds\": %.6f}\n", took_ns[count / 2],
+           took_ns[count * 99 / 100], count, load->received, now() - started);
     free(took_ns);
 }
 
