@@ -217,7 +217,7 @@ def test_no_error_ends_the_watching_of_a_target(service: Make, monkeypatch: pyte
             raise errors.pop(0)
         return resolve(*arguments, **options)
 
-    monkeypatch.setattr(wait_module, "resolve", fail_at_first)
+    monkeypatch.setattr(wait_module, "addresses_of", fail_at_first)
     seen: list[Outcome] = []
     (outcome,) = wait_stream([f"localhost:{port}"], PATIENCE, seen.append, interval=0.01)
     assert (outcome.ready, outcome.attempts) == (True, 8)
@@ -231,7 +231,7 @@ def test_an_error_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise UnicodeError("label too long")
 
-    monkeypatch.setattr(wait_module, "resolve", fail)
+    monkeypatch.setattr(wait_module, "addresses_of", fail)
     (outcome,) = wait_stream(["somewhere.example:80"], 0.3, gone=True)
     assert (outcome.ready, outcome.reason) == (False, "UnicodeError: label too long")
 
@@ -245,7 +245,7 @@ def test_a_name_that_hangs_is_not_waited_for(service: Make, monkeypatch: pytest.
             raise NameNotResolved("late")
         return resolve(host, *arguments, **options)
 
-    monkeypatch.setattr(wait_module, "resolve", hang)
+    monkeypatch.setattr(wait_module, "addresses_of", hang)
     good = service().target
     first, second = wait_stream([good, "hangs.example:80"], 1.0, gone=False)
     free.set()
