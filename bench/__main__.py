@@ -84,10 +84,12 @@ def implementations() -> Sequence[str]:
     try:
         # Imported here: with FASTNET_IMPL=native the import fails if there is no native.
         from fastnet._backend import IMPLEMENTATIONS, implementation, why_pure
+
+        ours = implementation()
     except ImplementationMissing as error:
         remark(f"bench: {error}")
         return ()
-    if implementation() != "native":
+    if ours != "native":
         remark(
             f"bench: no native implementation to measure ({why_pure()}): run `make bench`, "
             "or ask for the pure one with FASTNET_IMPL=pure"

@@ -125,7 +125,7 @@ else:
         def _make(cls, values):
             made = _tuple(cls, values)
             if len(made) != len(cls._fields):
-                raise TypeError(f"Expected {len(cls._fields)} arguments, got {len(made)}")
+                raise TypeError(f"expected {', '.join(cls._fields)}; got {len(made)}")
             return made
 
         def _replace(self, /, **values):
