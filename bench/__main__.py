@@ -82,7 +82,7 @@ def implementations() -> Sequence[str]:
     if os.environ.get("FASTNET_IMPL") == "pure":
         return ("pure",)
     try:
-        # Imported here: with FASTNET_IMPL=native the import fails if there is no native.
+        # Here: with FASTNET_IMPL=native this fails if there is no native.
         from fastnet._backend import IMPLEMENTATIONS, implementation, why_pure
 
         ours = implementation()

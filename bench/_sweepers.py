@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,9 @@ def family_of(first: int) -> socket.AddressFamily:
 
 
 def addresses(first: int, count: int) -> list[str]:
-    return [str(ip_address(first + number)) for number in range(count)]
+    family = family_of(first)
+    size = 4 if family == socket.AF_INET else 16
+    return [socket.inet_ntop(family, number.to_bytes(size, "big")) for number in range(first, first + count)]
 
 
 def fastnet(engine: str) -> Sweep:

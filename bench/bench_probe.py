@@ -51,6 +51,8 @@ class Sweep(NamedTuple):
     readings: Sequence[Reading]
     alive: float = 1
     """The share of the targets that is."""
+    least: int = 2
+    """The fewest rounds."""
 
     def found(self) -> Reading:
         """A contender that finds any other number is wrong."""
@@ -67,7 +69,9 @@ class Sweep(NamedTuple):
 
     def case(self, folder: Path) -> ProgramCase:
         programs = [contender.program(self.first, self.size, folder) for contender in self.contenders]
-        return ProgramCase(f"a sweep of {self.size}", programs, self.fault, [*self.readings, self.found()])
+        return ProgramCase(
+            f"a sweep of {self.size}", programs, self.fault, [*self.readings, self.found()], self.least
+        )
 
 
 def rate(what: str, goals: Sequence[Goal] = ()) -> Reading:
@@ -121,10 +125,10 @@ def sweeps(implementations: Sequence[str]) -> Iterator[Sweep]:
         Goal(0.95, FPING, PURE),
         *WHOLE,
     ]
-    yield Sweep(what, ALIVE_4, ALL, [*mine, *PEERS], [rate(what, goals), *usage(what)])
+    yield Sweep(what, ALIVE_4, ALL, [*mine, *PEERS], [rate(what, goals), *usage(what)], least=4)
     what = "IPv4 /17, half dead"
     extra = beyond_timeouts(what, [Goal(0.5, FPING, by) for by in (RAW, DATAGRAM, COMMAND)])
-    yield Sweep(what, HALF_4, ALL // 2, but(ONE_BY_ONE, small), [rate(what), extra], alive=0.5)
+    yield Sweep(what, HALF_4, ALL // 2, but([*ONE_BY_ONE, "scapy"], small), [rate(what), extra], alive=0.5)
     what = "IPv4 on-link /16, all alive"
     yield Sweep(what, LINK_4, ALL, on_link(implementations), [rate(what), *usage(what)])
     what = "IPv6 /112, all alive"

@@ -171,7 +171,7 @@ class TestReferences:
         words = (
             "sweep",
             "--alive",
-            "--timeout=400ms",
+            "--timeout=1s",
             "--engine",
             engine,
             "10.77.0.1-20",
