@@ -15,6 +15,8 @@ from fastnet.cli.quick_parser import SUPPRESS, Arguments
 from fastnet.errors import InvalidArgument
 
 _UNKNOWN = "unrecognized arguments: "
+_LITERAL = "\0"
+"""Begins a word after ``--`` while argparse parses the line: no word from a shell has this character."""
 
 
 class Help(argparse.HelpFormatter):
@@ -80,7 +82,8 @@ class FullParser(argparse.ArgumentParser):
     def _prepared(self, given: Sequence[str] | None) -> list[str]:
         """The words, as argparse reads them right: a negative number is in the word of its option.
 
-        A word with letters that are no options is refused.
+        A word with letters that are no options is refused. Those after ``--`` are marked, as argparse drops
+        a ``--``, and then takes what follows for options; an action's own parser marks its words.
         """
         words = sys.argv[1:] if given is None else given
         end = words.index("--") if "--" in words else len(words)
@@ -93,7 +96,10 @@ class FullParser(argparse.ArgumentParser):
                 prepared[-1] += f"={word}" if option.startswith("--") else word
             else:
                 prepared.append(word)
-        return [*prepared, *words[end:]]
+        rest = words[end + 1 :]
+        if self._subparsers is None:
+            rest = [_LITERAL + word.removeprefix(_LITERAL) for word in rest]
+        return [*prepared, *words[end : end + 1], *rest]
 
     def _is_negative(self, word: str) -> bool:
         return word[:1] == "-" and word[1:2].isdigit() and word not in self._option_string_actions
@@ -122,13 +128,18 @@ class FullParser(argparse.ArgumentParser):
         return self.prog.removeprefix("fastnet ")
 
     def _refuse(self, message: str) -> NoReturn:
-        remark(f"{self.prog}: {message} (see {self.prog} --help)")
+        remark(f"{self.prog}: {message.replace(_LITERAL, '')} (see {self.prog} --help)")
         sys.exit(USAGE)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """A ``--`` may be before an action's name on every Python."""
+        begin = int(action.nargs == argparse.PARSER and arg_strings[0] == "--")
+        return super()._get_values(action, arg_strings[begin:])
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """argparse would print the name of the function instead of the form that it expected."""
         try:
-            return super()._get_value(action, arg_string)
+            return super()._get_value(action, arg_string.removeprefix(_LITERAL))
         except argparse.ArgumentError as error:
             if isinstance(error.__context__, InvalidArgument):
                 raise argparse.ArgumentError(action, str(error.__context__)) from None

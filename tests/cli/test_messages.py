@@ -32,8 +32,9 @@ def test_nothing_is_coloured(fastnet: Run, words: list[str]) -> None:
         ),
         (["forward", "0", "a:1", "--send-proxy=3"], "--send-proxy", "3 (choose from 1, 2)"),
         (["echo", "x"], "ACTION", "'x' (choose from 'serve', 'client')"),
+        (["echo", "--", "-h"], "ACTION", "'-h' (choose from 'serve', 'client')"),
     ],
-    ids=["text", "number", "action"],
+    ids=["text", "number", "action", "dashes"],
 )
 def test_a_wrong_choice_is_answered_with_all(
     fastnet: Run, words: list[str], argument: str, choices: str
@@ -44,6 +45,29 @@ def test_a_wrong_choice_is_answered_with_all(
     assert (
         done.stderr == f"{command}: argument {argument}: invalid choice: {choices} (see {command} --help)\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("ping -c1 -- -q", "fastnet ping: -q: "),
+        ("ping -- -h", "fastnet ping: -h: "),
+        ("forward -- --help 127.0.0.1:1", "fastnet forward: "),
+        ("portscan 127.0.0.1 -- --json", "fastnet portscan: unrecognized arguments: --json ("),
+    ],
+)
+def test_what_follows_two_dashes_is_refused_as_a_word(fastnet: Run, words: str, complaint: str) -> None:
+    ran = fastnet(*words.split())
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
+    assert ran.stderr.startswith(complaint)
+
+
+def test_other_targets_are_probed_beside_a_word_after_two_dashes(fastnet: Run, root: None) -> None:
+    ran = fastnet("sweep", "--", "--json", "127.0.0.1")
+    assert [line.split()[:2] for line in ran.stdout.splitlines()] == [
+        ["127.0.0.1", "alive"],
+        ["--json", "not"],
+    ]
 
 
 @pytest.mark.parametrize("command", [("ping",), ("ping", "--mtu"), ("trace",)])

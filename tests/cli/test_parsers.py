@@ -48,6 +48,26 @@ USUAL = {
     "wait": ["a:1", "a:1 b:2 --gone --timeout none", "--json a:1 --interval=5ms"],
 }
 """Command lines that need not be right in every way."""
+DASHED = {
+    "address": ("--json", "lo"),
+    "echo client": ("-c3", "a:1"),
+    "forward": ("--udp --json", "0 a:1 b:2"),
+    "interfaces": ("--json", "lo"),
+    "ipc send": ("-W 1", "/x a b"),
+    "ipc serve": ("--mode 600", "/x"),
+    "ipv6 explain": ("--json", "::1 ::2"),
+    "packet parse": ("--raw", "x"),
+    "ping": ("-q -c1", "a b c"),
+    "portscan": ("--open -p1", "a"),
+    "routes": ("--json", "192.0.2.1"),
+    "schema": ("", "reply"),
+    "status": ("--json", "lo"),
+    "sweep": ("--json --shard 1/3", "a b c"),
+    "trace": ("--json -m2", "a"),
+}
+"""Options of each command that has positionals, and positionals. ``wait`` has its command after ``--``."""
+REFUSING = {"schema": "invalid choice: ", "echo client": ""}
+"""Those whose positional can't begin with a dash, and how the message begins."""
 TABLES = ["ping", "sweep", "trace"]
 VALUES = [
     "1",
@@ -156,3 +176,85 @@ def test_any_line_is_read_alike_or_left_to_argparse(command: str, capsys: pytest
 def test_a_default_that_is_a_text_is_parsed_too() -> None:
     values = [quick("packet", ["parse"]), quick("portscan", ["a"])]
     assert values == [full("packet", ["parse"]), full("portscan", ["a"])]
+
+
+def test_every_command_with_positionals_has_a_line_with_dashes() -> None:
+    with_positionals = {
+        " ".join([command, *name])
+        for command in COMMANDS
+        for name, known in actions(command)
+        if any(not action.option_strings for action in known)
+    }
+    assert {*DASHED} == with_positionals - {"wait"}
+
+
+@pytest.mark.parametrize("line", DASHED)
+def test_two_dashes_may_be_anywhere_among_positionals(line: str) -> None:
+    command, *action = line.split()
+    options, positionals = map(str.split, DASHED[line])
+    expected = full(command, [*action, *options, *positionals])
+    for place in range(len(positionals) + 1):
+        dashed = [*positionals[:place], "--", *positionals[place:]]
+        assert full(command, [*action, *options, *dashed]) == expected, place
+        check(command, [*action, *options, *dashed])
+
+
+@pytest.mark.parametrize("word", ["-h", "--json", "-q", "-1", "--no-such-option", "--"])
+@pytest.mark.parametrize("line", DASHED)
+def test_a_word_after_two_dashes_is_no_option(
+    line: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *action = line.split()
+    options, [*first, last] = map(str.split, DASHED[line])
+    usual = full(command, [*action, *options, *first, last])
+    expected = {name: replaced(value, last, word) for name, value in usual.items()}
+    for place in range(len(first) + 1):
+        words = [*action, *options, *first[:place], "--", *first[place:], word]
+        check(command, words)
+        if line in REFUSING:
+            with pytest.raises(SystemExit, match="2"):
+                full(command, words)
+            assert f": {REFUSING[line]}{word!r}" in capsys.readouterr().err
+        else:
+            assert full(command, words) == expected, words
+
+
+def replaced(value: object, old: str, new: str) -> object:
+    """The value of an argument, with another word in place of one."""
+    if isinstance(value, list):
+        return [replaced(each, old, new) for each in value]
+    return new if value == old else value
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ping -- -q -c1 a", {"hosts": ["-q", "-c1", "a"], "quiet": False, "count": None}),
+        ("ping -q -- -c1 a", {"hosts": ["-c1", "a"], "quiet": True, "count": None}),
+        ("ping a -- -q -- b", {"hosts": ["a", "-q", "--", "b"], "quiet": False}),
+        ("ping a -q b -- -c1", {"hosts": ["a", "b", "-c1"], "quiet": True, "count": None}),
+        ("sweep -- --json a", {"targets": ["--json", "a"], "json": False}),
+        ("sweep -- -- -f a", {"targets": ["--", "-f", "a"], "file": []}),
+        ("forward -- --json a:1 -h", {"listen": "--json", "upstreams": ["a:1", "-h"], "json": False}),
+        ("forward 0 -- -- a:1", {"listen": "0", "upstreams": ["--", "a:1"]}),
+        ("forward -- 0 -- --udp", {"listen": "0", "upstreams": ["--", "--udp"], "protocol": None}),
+        ("trace -- -h", {"host": "-h"}),
+        ("ipc send -- /x -W 1", {"path": "/x", "message": ["-W", "1"]}),
+    ],
+)
+def test_every_word_after_two_dashes_is_a_positional(line: str, expected: dict[str, object]) -> None:
+    command, *words = line.split()
+    check(command, words)
+    found = full(command, words)
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["ping -c -- 1 a", "sweep -f -- x", "echo client -c -- 1", "forward --udp=1 --"]
+)
+def test_two_dashes_are_no_value(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command, *words = line.split()
+    with pytest.raises(SystemExit, match="2"):
+        full(command, words)
+    assert "argument -" in capsys.readouterr().err
+    assert quick(command, words) is None
