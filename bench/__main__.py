@@ -17,10 +17,11 @@ from bench._compare import HEADINGS as HEADINGS_OF_CHANGES
 from bench._compare import changes, read, row
 from bench._harness import Result, measure_page
 from bench._report import HEADINGS, record, rows, value_text
+from fastnet import cli
 from fastnet.cli import exits
 from fastnet.cli.arguments import integer
 from fastnet.cli.full_parser import FullParser
-from fastnet.cli.output import print_table, remark
+from fastnet.cli.output import prepare_streams, print_table, remark
 from fastnet.errors import ImplementationMissing
 
 HERE = Path(__file__).parent
@@ -68,11 +69,18 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def compare(before: Path, after: Path) -> int:
     """Print what differs beyond noise; 1 if ours got worse."""
     try:
-        found = [each for each in changes(read(before), read(after)) if each.verdict]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remark(f"bench: --compare: {error}")
+        both = [*changes(read(before), read(after))]
+    except (OSError, ValueError) as error:
+        remark(f"bench: --compare: {cli.describe(error)}")
         return exits.USAGE
-    print_table(HEADINGS_OF_CHANGES, map(row, found))
+    if not both:
+        remark(f"bench: --compare: {before}, {after}: nothing was measured in both")
+        return exits.USAGE
+    found = [each for each in both if each.verdict]
+    if found:
+        print_table(HEADINGS_OF_CHANGES, map(row, found))
+    else:
+        print("nothing differs beyond the noise")
     worse = any(each.is_ours and each.verdict == "worse" for each in found)
     return exits.NO if worse else exits.YES
 
@@ -121,6 +129,19 @@ def plot(results: Sequence[Result], path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    prepare_streams()
+    try:
+        try:
+            return run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a failure can still be reported
+    except cli.ENDS as error:
+        return cli.report("bench", error)
+    finally:
+        cli.settle_output()
+
+
+def run(arguments: Sequence[str] | None) -> int:
     args = parse_arguments(arguments)
     if args.compare:
         return compare(*args.compare)
@@ -149,7 +170,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the started processes too
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(exits.INTERRUPTED)
+    sys.exit(main())

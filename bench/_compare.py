@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from bench._report import three_digits, time_text
 
@@ -15,6 +16,20 @@ SPREADS = 3
 """So many deviations of the medians are noise."""
 LEAST = 0.02
 """And so large a part of a median."""
+
+
+class Measured(NamedTuple):
+    """One contender of one case in one session."""
+
+    is_ours: bool
+    unit: str
+    more_is_better: bool
+    median: float
+    deviation: float
+
+
+Session: TypeAlias = dict[tuple[str, str, str], Measured]
+"""What was measured, by page, case and contender."""
 
 
 class Change(NamedTuple):
@@ -45,32 +60,39 @@ def deviation(samples: list[float]) -> float:
     return median(abs(sample - middle) for sample in samples) / middle if middle else 0.0
 
 
-def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Change]:
+def changes(before: Session, after: Session) -> Iterator[Change]:
     """What both sessions measured."""
-    known = {
-        (case["page"], case["what"], each["name"]): each
-        for case in before["results"]
-        for each in case["contenders"]
-    }
-    for case in after["results"]:
-        for number, now in enumerate(case["contenders"]):
-            then = known.get((case["page"], case["what"], now["name"]))
-            if then is None or not (then["median"] and now["median"]):
-                continue
-            grown = now["median"] / then["median"]
+    for key, now in after.items():
+        then = before.get(key)
+        if then is not None:
             yield Change(
-                *(case["page"], case["what"], now["name"], number == 0, case["unit"]),
-                *(then["median"], now["median"], 1 / grown if case["more_is_better"] else grown),
-                max(LEAST, SPREADS * (deviation(then["samples"]) + deviation(now["samples"]))),
+                *(*key, now.is_ours, now.unit, then.median, now.median),
+                then.median / now.median if now.more_is_better else now.median / then.median,
+                max(LEAST, SPREADS * (then.deviation + now.deviation)),
             )
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Session:
     """Raises OSError, or ValueError for what is no session."""
-    found = json.loads(path.read_text())
-    if not isinstance(found, dict) or "results" not in found:
-        raise ValueError(f"{path}: not the results of a session")
-    return found
+    try:
+        return {
+            (str(case["page"]), str(case["what"]), str(each["name"])): measured(case, number, each)
+            for case in json.loads(path.read_bytes())["results"]
+            for number, each in enumerate(case["contenders"])
+            if (each["median"] or 0) > 0
+        }
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{path}: not the results of a session") from error
+
+
+def measured(case: dict[str, Any], number: int, contender: dict[str, Any]) -> Measured:
+    middle = float(contender["median"])
+    if not isfinite(middle):
+        raise ValueError
+    return Measured(
+        *(number == 0, str(case["unit"]), bool(case["more_is_better"])),
+        *(middle, deviation(contender["samples"])),
+    )
 
 
 def row(change: Change) -> tuple[str, ...]:

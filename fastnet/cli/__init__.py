@@ -25,6 +25,8 @@ from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitT
 if TYPE_CHECKING:
     from types import ModuleType
 
+ENDS = (KeyboardInterrupt, FastnetError, OSError, MemoryError)
+"""What ends a command without a traceback."""
 _AGAIN_SECONDS = 0.01
 
 
@@ -55,16 +57,30 @@ def parse(name: str, module: "ModuleType", words: Sequence[str], command: list[s
     return full_parser.parse(name, module, words, command)
 
 
+def report(title: str, error: BaseException) -> int:
+    """The exit code of what a command raised; an error is printed in one line, with the command's title."""
+    code = exit_code(error)
+    if code not in (exits.INTERRUPTED, exits.BROKEN_PIPE):
+        remark(f"{title}: {describe(error)}")
+    return code
+
+
 def exit_code(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return exits.INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return exits.BROKEN_PIPE  # the reader of our output has exited (head, less): nothing more to print
     if isinstance(error, InvalidArgument | NameNotResolved):
         return exits.USAGE
     if isinstance(error, WaitTimeout):
         return exits.TIMED_OUT
-    return exits.OS_FAILURE if isinstance(error, OSError | ImportError) else exits.NO
+    return exits.OS_FAILURE if isinstance(error, OSError | ImportError | MemoryError) else exits.NO
 
 
 def describe(error: BaseException) -> str:
     """The error in one line; a bare OSError keeps its file name, where it has one."""
+    if isinstance(error, MemoryError):
+        return os.strerror(errno.ENOMEM)
     if isinstance(error, OSError) and error.strerror and not isinstance(error, FastnetError):
         name = error.filename
         return error.strerror if name is None else f"{name or repr(name)}: {error.strerror}"
@@ -121,16 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_command(name, words[1:])
         finally:
             sys.stdout.flush()  # here, where a failure can still be reported
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
-    except BrokenPipeError:
-        return exits.BROKEN_PIPE  # the reader of our output has exited (head, less): nothing more to print
-    except (FastnetError, OSError) as error:
-        remark(f"{f'fastnet {name}'.rstrip()}: {describe(error)}")
-        return exit_code(error)
-    except MemoryError:
-        remark(f"{f'fastnet {name}'.rstrip()}: {os.strerror(errno.ENOMEM)}")
-        return exits.OS_FAILURE
+    except ENDS as error:
+        return report(f"fastnet {name}".rstrip(), error)
     finally:
         if quiet:
             signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -317,6 +317,7 @@ def test_no_colour_in_a_pipe(fastnet: Run) -> None:
         (ImplementationMissing("reinstall"), 3, "reinstall"),
         (BadChecksum("IPv4 checksum 0x1234: expected 0x4321"), 1, "IPv4 checksum 0x1234: expected 0x4321"),
         (WaitTimeout("not in 5 s"), 124, "not in 5 s"),
+        (MemoryError(), 3, "Cannot allocate memory"),
     ],
 )
 def test_an_error_is_an_exit_code_and_a_line(error: Exception, code: int, line: str) -> None:
