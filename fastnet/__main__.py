@@ -6,8 +6,6 @@ import gc
 import os
 import sys
 
-from fastnet._typing import NoReturn
-
 
 def run() -> int:
     """Run the command. Until that installs its handler, Ctrl-C kills the process silently."""
@@ -18,7 +16,7 @@ def run() -> int:
     return cli.main()
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Run the command and end the process."""
     code = run()
     if is_alone():

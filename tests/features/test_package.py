@@ -113,6 +113,14 @@ def test_import_loads_nothing_else(python: Run) -> None:
     assert loaded(python, "import fastnet") - {"__future__"} == {"fastnet"}
 
 
+def test_the_program_loads_nothing_before_ctrl_c_kills_it_silently(python: Run) -> None:
+    modules = loaded(python, "import fastnet.__main__")
+    assert {name for name in modules if name not in sys.builtin_module_names} == {
+        "fastnet",
+        "fastnet.__main__",
+    }
+
+
 @pytest.mark.parametrize("name", sorted(package._MODULES | {"_backend"}))
 def test_a_feature_loads_nothing_slow(python: Run, name: str) -> None:
     assert loaded(python, f"import fastnet.{name}") & SLOW_TO_IMPORT == set()
