@@ -43,6 +43,7 @@ struct fn_conversation {
     uint64_t first;  /* number of its first probe */
     uint64_t oldest; /* and of the oldest that may still be awaited */
     uint64_t awaited;
+    uint64_t refused; /* in a row, up to the newest request */
     int shortage;
     int64_t short_since;
     struct fn_heard *errors; /* by slot, that came for awaited requests; NULL: ends are not kept */
@@ -252,7 +253,7 @@ static void give_up(struct fn_conversation *conversation, int64_t now)
 
 /* Requests */
 
-/* When the next request is scheduled: in a flood, only as replies come back. */
+/* When the next request is scheduled: in a flood, only as replies come back. What is refused has none. */
 static int64_t scheduled(const struct fn_conversation *conversation)
 {
     const uint64_t most = conversation->count > FN_AWAITED ? conversation->count : FN_AWAITED;
@@ -260,7 +261,7 @@ static int64_t scheduled(const struct fn_conversation *conversation)
     if (conversation->plan.interval)
         return conversation->begin + (int64_t)conversation->next.round * conversation->plan.interval +
                (int64_t)conversation->next.place * conversation->apart;
-    return conversation->awaited < most ? 0 : conversation->last_sent + FLOOD_PAUSE;
+    return conversation->awaited + conversation->refused < most ? 0 : conversation->last_sent + FLOOD_PAUSE;
 }
 
 /* When the next request may be sent. */
@@ -294,6 +295,7 @@ static void advance(struct fn_conversation *conversation, int64_t now)
 {
     struct next *const next = &conversation->next;
 
+    conversation->last_sent = now;
     if (conversation->apart) {
         const int64_t soonest = now - CATCH_UP;
         next->not_before += conversation->apart;
@@ -328,6 +330,7 @@ static void refuse(struct fn_conversation *conversation, int code, int64_t now)
     struct fn_host *const host = &conversation->hosts[conversation->next.place];
 
     keep_end(conversation, next_request(conversation), -code, NULL);
+    conversation->refused++;
     host->not_sent++;
     host->newest = conversation->prober->number;
     host->refused = -code;
@@ -346,6 +349,7 @@ static void count_sent(struct fn_conversation *conversation, const struct fn_req
         host->error.is_error = false;
     }
     conversation->short_since = 0;
+    conversation->refused = 0;
 }
 
 /* Sends the next requests that are due, or fails the first. False: none is due, or there is no room for it yet. */
@@ -372,7 +376,6 @@ static bool send_some(struct fn_conversation *conversation, int64_t now)
     conversation->awaited -= count - sent;
     if (code < 0 && waits_for_room(conversation, code, now))
         return false;
-    conversation->last_sent = now;
     if (code < 0)
         refuse(conversation, code, now);
     else

@@ -343,6 +343,7 @@ static void refused(struct fn_sweep *sweep, int error, int64_t now)
     if (!is_full(error)) {
         note_refusal(sweep, sweep->out.targets[0], error);
         sweep->place = sweep->out.places[0] + 1;
+        sweep->not_before += sweep->options.gap;
         return;
     }
     sweep->place = sweep->out.places[0];

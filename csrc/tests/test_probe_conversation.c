@@ -186,6 +186,25 @@ static void test_what_is_not_sent(void)
     end(&place);
 }
 
+/* Many, then one each 10 ms: be the host silent, or its requests refused. */
+static void test_a_flood_without_replies_has_a_pace(uint16_t port)
+{
+    struct place place = begin(0, 0, LONG);
+    const struct fn_plan plan = {.timeout = LONG};
+    const int64_t begun = fn_clock_now(CLOCK_MONOTONIC);
+    uint64_t asked = 0;
+
+    fn_conversation_free(place.conversation);
+    place.hosts[0].sin6_port &= port;
+    assert(fn_conversation_new(&place.conversation, place.prober, &plan, place.hosts, 1) == 0);
+    const struct fn_host *const totals = fn_conversation_host(place.conversation, 0);
+    for (; asked < FN_AWAITED + 6; asked = totals->sent + totals->not_sent)
+        assert(fn_conversation_run(place.conversation, fn_clock_now(CLOCK_MONOTONIC) + 10 * FN_MILLISECOND) == 0);
+    const int64_t elapsed = fn_clock_now(CLOCK_MONOTONIC) - begun;
+    assert(asked <= FN_AWAITED + (uint64_t)(elapsed / (10 * FN_MILLISECOND)) + 1);
+    end(&place);
+}
+
 static void test_what_comes_late_is_lost(void)
 {
     struct place place = begin(1, FN_SECOND, 0);
@@ -272,6 +291,8 @@ int main(void)
     test_ends_in_their_order();
     test_late_before_it_is_given_up();
     test_what_is_not_sent();
+    test_a_flood_without_replies_has_a_pace(UINT16_MAX);
+    test_a_flood_without_replies_has_a_pace(0);
     test_what_comes_late_is_lost();
     test_probes_of_others();
     test_the_lowest_sequence_number();

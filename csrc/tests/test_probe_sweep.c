@@ -240,6 +240,21 @@ static void test_another_error_is_final(void)
     fn_sweep_free(sweep);
 }
 
+/* What is refused takes its time by the rate too. */
+static void test_refusals_have_a_pace(void)
+{
+    struct fn_sweep_options options = options_of(AF_INET);
+    struct fn_wire wire;
+
+    options.gap = 3600 * FN_SECOND;
+    struct fn_sweep *const sweep = refused_sweep(&wire, &options, EACCES, 1000, 0);
+    for (int runs = 0; runs < 10; runs++)
+        assert(fn_sweep_run(sweep, 0) == 0);
+    for (uint64_t target = 0; target < 4; target++)
+        assert(!fn_sweep_slots(sweep)[target].reason == (target > 0));
+    fn_sweep_free(sweep);
+}
+
 static bool first_three_answer(const struct fn_sweep *sweep, unsigned place, struct fn_answer *out)
 {
     (void)sweep;
@@ -321,6 +336,7 @@ int main(void)
         test_what_stays_full_is_given_up(FULL[i]);
     }
     test_another_error_is_final();
+    test_refusals_have_a_pace();
     test_nobody_is_waited_for_in_vain();
     test_patience_with_each();
     test_when_each_left();

@@ -220,6 +220,8 @@ class Session:
         """By ticket: a request has one for each time that it was sent."""
         self._deadlines = Deadlines()
         self._waiting = 0
+        self._refused = 0
+        """Requests in a row, up to the newest one."""
         self._missing: float = inf if plan.replies is None else plan.replies * len(targets)
         """The number of missing replies of all hosts."""
         self._answering = 0
@@ -293,7 +295,7 @@ class Session:
             return None
         if self._interval_ns:
             return max(self._begin_ns + self._next[0], self._not_before_ns)
-        if self._waiting >= min(self._window, self._missing):
+        if self._waiting + self._refused >= min(self._window, self._missing):
             return max(self._sent_ns + _FLOOD_PAUSE_NS, self._not_before_ns)
         return self._not_before_ns
 
@@ -361,10 +363,11 @@ class Session:
             if self._shortage.waits(error):
                 self._not_before_ns = self._shortage.until_ns
                 return False
+            self._refused += 1
             probe.error = f"not sent: {explain_refusal(error.errno or 0)}"
             self._fail(probe)
             return True
-        self._shortage.since_ns = 0
+        self._shortage.since_ns = self._refused = 0
         timeout_ns = int(timeout * _NANOSECOND)
         probe.deadline_ns = self._sent_ns + timeout_ns
         if not probe.tries and self._round_ns(probe) + timeout_ns <= self._stop_ns:

@@ -136,17 +136,21 @@ class TcpSweeper:
             sock.close()
         if code in EXHAUSTED and self._under_way:
             return False
+        self._keep_rate(now)
         if self.states[place] == _core.PENDING:
             self._reasons[place] = code
         return True
 
     def _sent(self, place: int, now: float) -> None:
         self.sent += 1
-        if self._options.rate:
-            self._not_before = max(self._not_before, now) + 1 / self._options.rate
+        self._keep_rate(now)
         if self.states[place] == _core.PENDING:
             self.states[place] = _core.SILENT
             self._reasons.pop(place, None)
+
+    def _keep_rate(self, now: float) -> None:
+        if self._options.rate:
+            self._not_before = max(self._not_before, now) + 1 / self._options.rate
 
     def _take(self, until: float) -> None:
         """Wait for connects to succeed or fail."""

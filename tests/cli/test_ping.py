@@ -198,7 +198,7 @@ USES = [
     Row(f"-c1 -M no {ROUTER}", ONE, packets=(f"{REQUEST} ip frag-off & 0x4000 == 0x4000", 1)),
     Row(
         f"-c2 -i0 -s2000 --fragment=no {ROUTER}",
-        f"{UNCUT}{ROUTER}: 0 sent, 0 received, 2 not sent\n",
+        f"{UNCUT}{ROUTER}: 0 sent, 0 received, 2 not sent: Message too long\n",
         code=1,
     ),
     *(

@@ -182,6 +182,23 @@ def test_what_the_system_refuses_is_not_sent(root: None, core: ModuleType) -> No
     assert talk.shortage == 0
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["silent", "refused"])
+def test_a_flood_without_replies_has_a_pace(core: ModuleType, silent: Any, refused: bool) -> None:
+    """64 requests, then one each 10 ms."""
+
+    def run() -> tuple[int, float]:
+        hosts = [("127.255.255.255", 0)] if refused else destinations(1)
+        with closing(core.Prober(socket.AF_INET, "raw")) as prober:
+            begun = time.monotonic()
+            talk = core.Conversation(prober, hosts, count=None, interval=0.0, timeout=SOON)
+            while (asked := sum(talk.totals(0)[:2])) < 70:
+                assert not talk.run(0.01)
+            return asked, time.monotonic() - begun
+
+    asked, seconds = silent.call(run)
+    assert asked <= 64 + seconds / 0.01 + 1
+
+
 def test_without_end(root: None, core: ModuleType) -> None:
     with closing(core.Prober(socket.AF_INET6, "raw")) as prober:
         talk = core.Conversation(prober, [("::1", 0, 0, 0)], count=None, interval=0.0)

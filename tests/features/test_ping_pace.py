@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import signal
@@ -106,7 +107,7 @@ class TestFullQueue:
         ran = fastnet("ping", "-c1", "10.77.0.3", prefix=linked[0].prefix)
         assert ran.stdout.splitlines() == [
             "10.77.0.3: seq=0 not sent: Operation not permitted",
-            "10.77.0.3: 0 sent, 0 received, 1 not sent, 1 s outage",
+            "10.77.0.3: 0 sent, 0 received, 1 not sent: Operation not permitted, 1 s outage",
         ]
 
 
@@ -139,6 +140,24 @@ class Silence:
             seconds = asking.step()
             self.now_ns = min(until_ns, self.now_ns + max(1000, round(seconds * 1e9)))
         return self.sent
+
+
+class Refusal(Silence):
+    """... whose requests the system refuses."""
+
+    def send(self, to: tuple[str, int], ticket: int, timeout: float) -> None:
+        super().send(to, ticket, timeout)
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+
+@pytest.mark.parametrize("kind", [Silence, Refusal])
+def test_a_flood_without_replies_has_a_pace(monkeypatch: pytest.MonkeyPatch, kind: type[Silence]) -> None:
+    pinger = kind()
+    monkeypatch.setattr(session, "time", pinger)
+    asked = Destination(SILENT, SILENT, "raw", Resolved(socket.AF_INET, (SILENT, 0)))
+    asking = Session(pinger, [asked], Plan(None, 0.0, 10.0, retries=1))  # type: ignore[arg-type]
+    sent = pinger.sent_by(asking, pinger.now_ns + 1_000_000_000)
+    assert 64 + 99 <= len(sent) <= 64 + 101
 
 
 class TestRetriesAfterAPause:

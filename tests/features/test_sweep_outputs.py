@@ -189,6 +189,15 @@ class TestTcp:
             running.run(0.05)
         assert os.listdir("/proc/self/fd") == before
 
+    def test_what_the_system_refuses_counts_for_the_rate(self, namespace) -> None:
+        def refused() -> int:
+            with Sweep("10.81.0.1-50", engine="tcp", rate=0.01) as running:
+                for _ in range(100):
+                    running.run(0)
+                return sum(each.reason == "Network is unreachable" for each in running.result())
+
+        assert namespace().call(refused) == 1
+
 
 class TestTerminal:
     @pytest.mark.parametrize("no_color", ["", "1"])

@@ -25,6 +25,7 @@ RUNS = 3
 COUNT = 1 << 10
 ROUTED = 0x0A500000
 ROUTED_6 = 0xFD80 << 112
+UNROUTED = 0x0A510000
 PAIR = pytest.mark.parametrize("engine", ENGINES)
 
 Truth = Callable[[int], int]
@@ -212,6 +213,18 @@ def test_who_answers_between_two_runs_is_alive(core, hosts, engine):
             return bytes(sweeper.states)
 
     assert false_results(hosts[0].call(work), all_alive) == {}
+
+
+@PAIR
+def test_what_the_system_refuses_counts_for_the_rate(core, hosts, engine):
+    def work() -> int:
+        with closing(core.Prober(socket.AF_INET, engine)) as prober:
+            sweeper = core.Sweeper(prober, [(UNROUTED, UNROUTED + 50)], retries=0, rate=0.001)
+            for _ in range(100):
+                sweeper.run(0)
+            return sum(sweeper.reason(target) is not None for target in range(sweeper.size))
+
+    assert hosts[0].call(work) == 1
 
 
 @PAIR

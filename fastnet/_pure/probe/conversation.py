@@ -71,7 +71,7 @@ class Conversation:
     ``destinations`` are socket addresses, to each of which ``count`` requests are sent (None: without end),
     in rounds ``interval`` seconds apart. The requests of a round are spread, up to a millisecond apart. Lost
     time is not caught up. With an interval of 0, a flood, requests are sent as replies come back: 64 are
-    awaited at most, or one for each host, and without replies a hundred a second are sent.
+    awaited at most, or one for each host, and without replies a hundred a second are sent, or refused.
 
     A request is received if a reply to it came within ``timeout`` seconds, however late that is read; a
     further reply in that time is a duplicate. An ICMP error ends no wait. What the system refuses to send is
@@ -111,6 +111,8 @@ class Conversation:
         self._line: deque[_Request] = deque()
         """Requests in the order in which their timeouts end."""
         self._awaited = 0
+        self._refused = 0
+        """Requests in a row, up to the newest one."""
         self._shortage = 0
 
     @property
@@ -199,10 +201,14 @@ class Conversation:
                 self._keep(request.host, End(request.seq, 0, request.error, duplicate=False))
 
     def _scheduled_ns(self) -> int:
-        """When the next request is scheduled: in a flood, only as replies come back."""
+        """When the next request is scheduled: in a flood, only as replies come back.
+
+        What is refused has none.
+        """
         if self._interval_ns:
             return self._begin_ns + self._round * self._interval_ns + self._place * self._apart_ns
-        return 0 if self._awaited < max(AWAITED, len(self._hosts)) else self._sent_ns + _FLOOD_PAUSE_NS
+        most = max(AWAITED, len(self._hosts))
+        return 0 if self._awaited + self._refused < most else self._sent_ns + _FLOOD_PAUSE_NS
 
     def _due_ns(self) -> int | None:
         """When the next request may be sent; None if there is none."""
@@ -234,11 +240,12 @@ class Conversation:
         self._sent_ns = now_ns
         host.newest, host.refused, host.error = self._sent, refused, None
         if refused:
+            self._refused += 1
             host.not_sent += 1
             self._keep(host, End(self._round, refused, None, duplicate=False))
         else:
             host.sent += 1
-            self._short_since_ns = 0
+            self._short_since_ns = self._refused = 0
             self._awaited += 1
             request = _Request(self._sent, host, self._round, now_ns + self._timeout_ns)
             self._requests[self._sent] = request

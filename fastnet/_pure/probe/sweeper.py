@@ -322,6 +322,7 @@ class Sweep(Generic[Over]):
             self._hold(code, now_ns)
         elif code:
             self._note_refusal(self._batch.pop(0)[0], code)
+            self._not_before_ns += self._gap_ns
 
     def _send(self, batch: list[tuple[int, int]]) -> tuple[int, int]:
         """The number of probes sent, and the errno with which the first one was refused, or 0.

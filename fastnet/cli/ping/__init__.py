@@ -578,7 +578,8 @@ def line(summary: PingResult) -> str:
     if summary.waiting:
         text += f", {summary.waiting} still awaited"
     if summary.not_sent:
-        text += f", {summary.not_sent} not sent"
+        refused = (summary.error or "").startswith("not sent: ")
+        text += f", {summary.not_sent} {summary.error if refused else 'not sent'}"
     if summary.duplicates:
         text += f", {counted(summary.duplicates, 'duplicate')}"
     if summary.outage_s:
