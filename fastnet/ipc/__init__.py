@@ -15,6 +15,7 @@ Every call that can wait has a coroutine, ``NAME_async``; the context managers a
         channel.recv()                              # b"hello"
 """
 
+from fastnet._typing import TYPE_CHECKING
 from fastnet.ipc.channel import (
     MAX_FDS,
     MAX_MESSAGE,
@@ -26,7 +27,9 @@ from fastnet.ipc.channel import (
     pair,
 )
 from fastnet.ipc.child import Child, fork
-from fastnet.ipc.server import Handler, UnixServer, UnixStats
+
+if TYPE_CHECKING:
+    from fastnet.ipc.server import Handler, UnixServer, UnixStats
 
 __all__ = [
     "MAX_FDS",
@@ -43,3 +46,13 @@ __all__ = [
     "fork",
     "pair",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What servers need is loaded on first use."""
+    if name not in {"Handler", "UnixServer", "UnixStats"}:
+        raise AttributeError(f"module 'fastnet.ipc' has no attribute {name!r}")
+    from fastnet.ipc import server
+
+    value = globals()[name] = getattr(server, name)
+    return value

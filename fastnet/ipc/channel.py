@@ -1,8 +1,8 @@
 """Channels: whole messages, with open file descriptors, over a connected socket."""
 
+import _socket as socket  # socket makes enumerations, which takes long
 import errno
 import os
-import socket
 import time
 from _collections_abc import AsyncIterator, Iterator, Sequence
 
@@ -10,7 +10,8 @@ from fastnet._contract.values import counted
 from fastnet._limits import bounded, check_timeout, check_type, quoted, several
 from fastnet._results import as_dict, shown
 from fastnet._steps import READABLE, WRITABLE, Steps, Wait, deadline_in, run, run_async
-from fastnet._system import unix as _core
+from fastnet._system import unix_peer as _core
+from fastnet._system.unix_address import Address, unix_address
 from fastnet._typing import Any, NamedTuple, Self, TypeAlias
 from fastnet.errors import BadMessage, InvalidArgument, WaitTimeout
 
@@ -56,9 +57,7 @@ class Channel:
     ) -> None:
         check_type("sock", sock, socket.socket, "a socket")
         if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
-            raise InvalidArgument(
-                f"sock: {sock.family.name} {sock.type.name}: expected a stream socket of AF_UNIX"
-            )
+            raise InvalidArgument(f"sock: {_kind_of(sock)}: expected a stream socket of AF_UNIX")
         check_max_message(max_message)
         check_timeout("timeout", timeout)
         sock.setblocking(False)
@@ -164,7 +163,7 @@ class Channel:
             while sent < len(data):
                 try:
                     if fds and not sent:
-                        sent = socket.send_fds(self._sock, [data], list(fds))
+                        sent = _send_fds(self._sock, data, list(fds))
                     else:
                         sent += self._sock.send(data[sent:])
                 except BlockingIOError:
@@ -233,6 +232,18 @@ def pair(*, max_message: int = MAX_MESSAGE, timeout: float | None = None) -> tup
     )
 
 
+def _kind_of(sock: socket.socket) -> str:
+    from socket import AddressFamily, SocketKind  # only here: it takes long to load
+
+    return f"{AddressFamily(sock.family).name} {SocketKind(sock.type).name}"
+
+
+def _send_fds(sock: socket.socket, data: memoryview, fds: list[int]) -> int:
+    from socket import send_fds  # only here: it takes long to load
+
+    return send_fds(sock, [data], fds)  # type: ignore[arg-type]
+
+
 def _close_all(fds: list[int]) -> None:
     while fds:
         os.close(fds.pop())
@@ -243,9 +254,7 @@ def check_max_message(size: int) -> None:
     bounded("max_message", size, 1, (1 << 8 * _LENGTH_BYTES) - 1)
 
 
-def connect(
-    address: _core.Address, *, max_message: int = MAX_MESSAGE, timeout: float | None = None
-) -> Channel:
+def connect(address: Address, *, max_message: int = MAX_MESSAGE, timeout: float | None = None) -> Channel:
     """A channel to the server at a path, or with a leading ``@`` at an abstract name.
 
     ``timeout`` limits the connect, and then each send and receive. Raises FileNotFoundError or
@@ -255,14 +264,14 @@ def connect(
 
 
 async def connect_async(
-    address: _core.Address, *, max_message: int = MAX_MESSAGE, timeout: float | None = None
+    address: Address, *, max_message: int = MAX_MESSAGE, timeout: float | None = None
 ) -> Channel:
     """``connect`` as a coroutine."""
     return await run_async(_connect(address, max_message, timeout))
 
 
-def _connect(address: _core.Address, max_message: int, timeout: float | None) -> Steps[Channel]:
-    where = _core.unix_address(address)
+def _connect(address: Address, max_message: int, timeout: float | None) -> Steps[Channel]:
+    where = unix_address(address)
     check_max_message(max_message)
     deadline = deadline_in(timeout)
     channel = Channel(

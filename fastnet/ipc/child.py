@@ -1,13 +1,11 @@
 """Children: forked processes with a channel to each, ended and reaped by the parent."""
 
 import _signal as signal  # type: ignore[import-not-found]  # signal makes enumerations, which takes long
+import _socket as socket
 import os
-import socket
 import sys
-import threading
 from _collections_abc import Callable
-from contextlib import ExitStack, suppress
-from weakref import WeakSet
+from _weakrefset import WeakSet
 
 from fastnet._limits import check_callable, check_seconds
 from fastnet._steps import READABLE, Steps, Wait, deadline_in, run, run_async
@@ -67,8 +65,7 @@ class Child:
     def _end(self) -> Steps[str]:
         """Close the channel and reap the child; returns the error, or None."""
         # By shutdown, the child sees the end even if another process inherited our side of the channel.
-        with suppress(OSError):
-            self.channel._sock.shutdown(socket.SHUT_RDWR)
+        _shut_down(self.channel)
         self.channel.close()
         late = ""
         try:
@@ -103,6 +100,13 @@ class Child:
         return f"ended with {self.status}"
 
 
+def _shut_down(channel: Channel) -> None:
+    try:
+        channel._sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # It was shut down or closed before.
+
+
 _parents_ends: WeakSet[Channel] = WeakSet()
 """The parent's ends of the channels to children: another child must not hold them open."""
 
@@ -127,20 +131,22 @@ def fork(
     check_callable("function", function)
     check_seconds("grace", grace)
     _warn_of_threads()
-    with ExitStack() as undo:
+    ours, theirs = pair(max_message=max_message, timeout=timeout)
+    report = -1
+    try:
         report = os.memfd_create("fastnet-child")
-        undo.callback(os.close, report)
-        ours, theirs = pair(max_message=max_message, timeout=timeout)
-        undo.callback(ours.close)
         _parents_ends.add(ours)
         _flush()  # buffered data would be written by the child a second time
         with theirs:
-            child = _fork(
+            return _fork(
                 lambda: _live(function, theirs, report),
                 lambda pid: Child(pid, ours, report, grace),
             )
-        undo.pop_all()
-    return child
+    except BaseException:
+        ours.close()
+        if report >= 0:
+            os.close(report)
+        raise
 
 
 def _warn_of_threads() -> None:
@@ -150,6 +156,8 @@ def _warn_of_threads() -> None:
     try:
         threads = len(os.listdir("/proc/self/task"))
     except OSError:
+        import threading  # only here: it takes long to load
+
         threads = threading.active_count()
     if threads > 1:
         import warnings  # only here: it takes long to load
@@ -170,22 +178,25 @@ def _fork(live: Callable[[], NoReturn], adopt: Callable[[int], Child]) -> Child:
     """
     parent = os.getpid()
     reader, writer = socket.socketpair()
-    with reader, writer:
-        try:
-            pid = os.fork()
-            if pid == 0:
-                with reader, writer:
-                    writer.send(b"%d" % os.getpid())
-                live()
-            return adopt(pid)
-        except BaseException:
-            if os.getpid() != parent:
-                os._exit(1)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            writer.send(b"%d" % os.getpid())
+            reader.close()
             writer.close()
-            if text := reader.recv(16):  # empty if there is no child
-                os.kill(int(text), signal.SIGKILL)
-                os.waitpid(int(text), 0)
-            raise
+            live()
+        return adopt(pid)
+    except BaseException:
+        if os.getpid() != parent:
+            os._exit(1)
+        writer.close()
+        if text := reader.recv(16):  # empty if there is no child
+            os.kill(int(text), signal.SIGKILL)
+            os.waitpid(int(text), 0)
+        raise
+    finally:
+        reader.close()
+        writer.close()
 
 
 def _live(function: Callable[[Channel], int | None], channel: Channel, report: int) -> NoReturn:

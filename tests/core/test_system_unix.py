@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastnet._system import unix
+from fastnet._system import unix, unix_peer
 from fastnet.errors import AddressInUse, InvalidArgument
 
 
@@ -61,18 +61,18 @@ def test_an_abstract_claim_admits_by_its_mode() -> None:
 def test_credentials() -> None:
     one, other = socket.socketpair()
     with one, other:
-        assert unix.credentials(one) == (os.getpid(), os.geteuid(), os.getegid())
+        assert unix_peer.credentials(one) == (os.getpid(), os.geteuid(), os.getegid())
 
 
 def test_descriptors_are_received_and_never_inherited() -> None:
     one, other = socket.socketpair()
     with one, other, open(os.devnull) as file:
         socket.send_fds(one, [b"two"], [file.fileno()] * 2)
-        data, fds, more = unix.receive(other, 100, 2)
+        data, fds, more = unix_peer.receive(other, 100, 2)
         assert (data, len(fds), more) == (b"two", 2, False)
         assert not any(map(os.get_inheritable, fds))
         socket.send_fds(one, [b"two"], [file.fileno()] * 2)
-        data, rest, more = unix.receive(other, 100, 1)
+        data, rest, more = unix_peer.receive(other, 100, 1)
         assert (data, len(rest), more) == (b"two", 1, True)
         for fd in fds + rest:
             os.close(fd)
