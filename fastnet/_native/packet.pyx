@@ -7,9 +7,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from array import array
 from _collections_abc import Iterable
-from types import GenericAlias
 
 from fastnet._contract.values import counted, quoted
 from fastnet.errors import BadChecksum, InvalidArgument, PacketError, TruncatedPacket

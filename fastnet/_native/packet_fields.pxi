@@ -216,7 +216,7 @@ cdef class Tail(Field):
     If it is ``automatic``, building computes its first two bytes unless they are set.
     """
 
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__ = classmethod(type(list[int]))
 
     def __init__(self, offset, *, default=..., automatic=0):
         super().__init__(offset, 0, default=default, automatic=automatic)

@@ -147,6 +147,8 @@ cdef class Template:
 
     cdef bytes column(self, Py_ssize_t i, values, Py_ssize_t *count):
         """A column's values as words."""
+        from array import array  # only here: it loads collections
+
         cdef bint wide = self.template.fields[i].size == 16
         cdef uint64_t limit = self.template.fields[i].limit
         cdef Py_ssize_t row

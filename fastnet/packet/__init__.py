@@ -20,7 +20,7 @@ from fastnet.packet.extensions import (
     MPLSLabels,
     UnknownICMPObject,
 )
-from fastnet.packet.hexdump import from_hex
+from fastnet.packet.hexadecimal import from_hex
 from fastnet.packet.icmp import (
     ICMP,
     ICMPEcho,

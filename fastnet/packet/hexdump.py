@@ -1,11 +1,10 @@
-"""Reads the bytes of one packet from the hexadecimal text that programs print."""
+"""Reads the bytes of one packet from the hexadecimal text that programs print, by patterns."""
 
 import re
 from _collections_abc import Iterator
 from itertools import pairwise
 
 from fastnet._contract.values import counted
-from fastnet._limits import check_text
 from fastnet._typing import NamedTuple
 from fastnet.errors import InvalidArgument
 
@@ -41,15 +40,8 @@ class _Line(NamedTuple):
     tokens: list[str]
 
 
-def from_hex(text: str) -> bytes:
-    """The bytes that hexadecimal text stands for.
-
-    The text is plain digits, also separated by blanks, colons or ``0x``; or the output of ``tcpdump -x``,
-    ``-xx`` and ``-X``, ``tshark -x``, ``xxd``, ``hexdump``, ``hexdump -C`` or ``od -tx1``; or the elements of
-    a C array; or ``\\x45`` escapes. Offsets are never read as bytes: they must count the bytes from 0. Raises
-    InvalidArgument for any other text, for octal and decimal dumps, and for the dump of more than one packet.
-    """
-    check_text("text", text)
+def bytes_of(text: str) -> bytes:
+    """The bytes that text of any of the forms stands for. Raises InvalidArgument."""
     _refuse_numbers(text)
     lines = list(_dump_lines(text))
     if _is_dump(lines):

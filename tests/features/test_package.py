@@ -55,10 +55,12 @@ _SERVERS = LIGHT - {"importlib", "signal", "warnings"}
 NEEDED = {
     "echo": _SERVERS,
     "forward": _SERVERS,
-    "ipc": _SERVERS,
-    "packet": {"collections", "enum", "functools", "types"},
+    "ipc": {"types"},
     "wait": {"collections", "functools", "threading", "types"},
 }
+
+TUPLELESS = {"packet", "schema"}
+"""The commands that usually load no named tuple."""
 
 STARTED = [
     ["address", "lo"],
@@ -68,6 +70,7 @@ STARTED = [
     ["ipc", "pair"],
     ["ipv6"],
     ["packet", "parse", os.devnull],
+    ["packet", "parse", "--raw", os.devnull],
     ["ping", "-c1", "127.0.0.1"],
     ["portscan", "-p1", "127.0.0.1"],
     ["routes"],
@@ -140,8 +143,8 @@ def test_every_command_is_started() -> None:
 
 @pytest.mark.parametrize("words", STARTED, ids=" ".join)
 def test_a_command_that_runs_loads_nothing_slow(python: Run, root: None, words: list[str]) -> None:
-    # Hexdumps are read by patterns, and so are PROXY headers in Python.
-    patterns = words[0] == "packet" or (words[0] == "forward" and package.implementation() == "pure")
+    # PROXY headers are read by patterns in Python.
+    patterns = words[0] == "forward" and package.implementation() == "pure"
     slow = SLOW_TO_START - {"re"} if patterns else SLOW_TO_START
     if words[0] == "forward":
         slow |= {"fastnet._wait", "fastnet._forward.health"}  # of rules with a health check
@@ -166,7 +169,7 @@ def test_a_command_that_runs_loads_the_core_that_it_needs(python: Run, root: Non
     assert TOPICS[words[0]] <= topics <= TOPICS[words[0]] | BENEATH[implementation]
 
 
-@pytest.mark.parametrize("words", [words for words in STARTED if words[0] != "schema"], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in STARTED if words[0] not in TUPLELESS], ids=" ".join)
 def test_what_a_command_loads_compiles_no_annotation(python: Run, root: None, words: list[str]) -> None:
     """The first text that typing compiles for a field of a named tuple costs milliseconds."""
     ran = python(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import struct
 import subprocess
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 from fastnet.errors import InvalidArgument
 from fastnet.packet import ICMPEcho, IPv4, from_hex
+from fastnet.packet.hexadecimal import plain_bytes
+from fastnet.packet.hexdump import bytes_of
 
 SIZES = [0, 1, 5, 6, 7, 8, 9, 12, 100]
 PACKETS = [
@@ -46,6 +49,28 @@ PROGRAMS = [
 def test_what_other_programs_print(peer: Callable[[str], str], words: tuple[str, ...], data: bytes) -> None:
     printed = subprocess.run([peer(words[0]), *words[1:]], input=data, capture_output=True, check=True).stdout
     assert from_hex(printed.decode()) == data
+
+
+BITS = ["", "4", "00", "45", "0000", "0010", "000010", "00000000", "0000:", "45:", "0x45", "\n00"]
+BETWEEN = [" ", "  ", "\n", ":", "\r\n", "\x1c", "\u3000"]
+
+
+def test_what_is_read_without_patterns_is_the_same_with_them() -> None:
+    texts = map("".join, itertools.product(BITS, BETWEEN, BITS, BETWEEN, BITS))
+    quick = {text: data for text in texts if (data := plain_bytes(text)) is not None}
+    assert len(quick) > 1000
+    assert quick == {text: bytes_of(text) for text in quick}
+
+
+@given(st.text("045af:\n "))
+def test_any_text_read_without_patterns_is_the_same_with_them(text: str) -> None:
+    if (data := plain_bytes(text)) is not None:
+        assert data == bytes_of(text)
+
+
+@pytest.mark.parametrize("text", ["", "4500001c", "45 00 00 1c\n", "45:00:00:1c", "4500\n001c\n"])
+def test_the_usual_plain_text_needs_no_patterns(text: str) -> None:
+    assert plain_bytes(text) == bytes.fromhex("4500001c" if text else "")
 
 
 OTHER_NUMBERS = [
