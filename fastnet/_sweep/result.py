@@ -41,6 +41,7 @@ _FINAL_SO_FAR = _table(dict.fromkeys((_core.PENDING, _core.SILENT, _core.UNREACH
 _OWN = _table({_core.DECIDED: UNDECIDED})
 _OWN_SO_FAR = _table(dict.fromkeys((_core.PENDING, _core.DECIDED), UNDECIDED))
 _IS_CHANGED = _table(dict.fromkeys(range(1, 256), 1))
+_HAS_STATE = bytes(b"10"[value == UNDECIDED] for value in range(256))
 _BITS = {
     finished: bytes(b"01"[value in decided] for value in range(256))
     for finished, decided in (
@@ -477,7 +478,17 @@ def final_states(targets: Targets, parts: Sequence[Part]) -> bytes:
 def decided_bits(parts: Sequence[Part]) -> bytes:
     """A bit for each target with a final verdict: bit k % 8 of byte k / 8."""
     columns = [bytes(part.worker.states).translate(_BITS[part.worker.finished]) for part in parts]
-    bits = _joined(parts, columns)
+    return _packed(_joined(parts, columns))
+
+
+def without(states: bytes, decided: bytes) -> bytes:
+    """The bits of decided targets, cleared where the target has a state in this column."""
+    given = int.from_bytes(_packed(states.translate(_HAS_STATE)), "little")
+    return (int.from_bytes(decided, "little") & ~given).to_bytes(len(decided), "little")
+
+
+def _packed(bits: bytes) -> bytes:
+    """Bit k % 8 of byte k / 8 for each ``0`` or ``1``."""
     return int(bits[::-1] or b"0", 2).to_bytes((len(bits) + 7) // 8, "little")
 
 

@@ -18,7 +18,7 @@ from _collections_abc import Sequence
 from fastnet._typing import TYPE_CHECKING, Any
 from fastnet.cli import exits
 from fastnet.cli.commands import COMMANDS, PORTABLE, VERSION
-from fastnet.cli.output import prepare_streams, remark
+from fastnet.cli.output import discard, discard_unread, prepare_streams, remark
 from fastnet.cli.quick_parser import Arguments, Parser, Unusual
 from fastnet.errors import FastnetError, InvalidArgument, NameNotResolved, WaitTimeout
 
@@ -93,7 +93,13 @@ def settle_output() -> None:
         try:
             stream.flush()
         except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            discard(stream)
+
+
+def interrupt(*_: object) -> None:
+    """As the handler of Ctrl-C: Python's own would leave a write waiting for a reader that has stopped."""
+    discard_unread()
+    raise KeyboardInterrupt
 
 
 def interrupt_again(lost: Any) -> None:
@@ -123,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if quiet:
                 if hasattr(signal, "pthread_kill"):  # Windows has not
                     sys.unraisablehook = interrupt_again
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.signal(signal.SIGINT, interrupt)
             if len(words) == 1 and words[0] in VERSION:
                 from fastnet.cli.version import print_version  # only here, and without argparse
 

@@ -1,9 +1,13 @@
-"""Other meanings of Ctrl-C for a while: deferred, or the end of the process."""
+"""Other meanings of Ctrl-C for a while: deferred, or the end of the process.
+
+What is deferred ends even if the reader of the output has stopped: the rest of the output is then discarded.
+"""
 
 import _signal as signal  # type: ignore[import-not-found]  # signal makes enumerations, which takes long
 from _collections_abc import Callable
 
 from fastnet._typing import Any, Self, TypeVar
+from fastnet.cli.output import discard_unread
 
 T = TypeVar("T")
 
@@ -15,7 +19,7 @@ class _OtherInterrupt:
 
     def __enter__(self) -> Self:
         self._before = signal.getsignal(signal.SIGINT)
-        if self._before is signal.default_int_handler:  # not where a shell's background job ignores it
+        if callable(self._before):  # not where a shell's background job ignores it
             signal.signal(signal.SIGINT, self._handler)
         return self
 
@@ -39,6 +43,7 @@ class NoticedInterrupt(_OtherInterrupt):
 
     def _handler(self, *_: object) -> None:
         self.came = True
+        discard_unread()
 
 
 class HeldInterrupt(NoticedInterrupt):
@@ -47,9 +52,9 @@ class HeldInterrupt(NoticedInterrupt):
     _holds = False
 
     def _handler(self, *_: object) -> None:
+        super()._handler()
         if not self._holds:
             raise KeyboardInterrupt
-        self.came = True
 
     def whole(self, work: Callable[[T], object], given: T) -> None:
         """Run this to its end. Raises KeyboardInterrupt after it if Ctrl-C came meanwhile."""

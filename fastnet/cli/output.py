@@ -8,7 +8,7 @@ import sys
 from _collections_abc import Iterable, Sequence
 
 from fastnet._escape import escaped, escaped_word
-from fastnet._typing import TYPE_CHECKING, Any, TextIO
+from fastnet._typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 if TYPE_CHECKING:
     from fastnet._records import Record
@@ -19,9 +19,12 @@ __all__ = [
     "colored",
     "columns_of",
     "cut",
+    "discard",
+    "discard_unread",
     "draw",
     "escaped",
     "escaped_word",
+    "is_discarded",
     "padded",
     "prepare_streams",
     "print_heading",
@@ -37,6 +40,8 @@ _FILE_BYTES = 1 << 18
 """Maximum bytes of one write to a file."""
 _CLEAR_LINE = "\r\x1b[K"
 _USUAL_COLUMNS = 80
+_READER_SECONDS = 0.1
+"""Time without a read after which the reader of a full pipe counts as stopped."""
 _MOST_DIGITS = 6
 _HANGUL_PARTS = frozenset(map(chr, range(0x1160, 0x1200)))
 """Vowels and final consonants, which a terminal joins with the consonant before them."""
@@ -98,6 +103,35 @@ def _is_file(raw: Any) -> bool:
         return stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
     except (OSError, ValueError):  # no descriptor
         return True
+
+
+def discard_unread() -> None:
+    """Discard the output from now on if its reader has stopped: after Ctrl-C, nothing waits for that."""
+    from select import select  # only here: after Ctrl-C
+
+    for stream in sys.stdout, sys.stderr:
+        try:
+            if not select([], [stream], [], _READER_SECONDS)[1]:
+                discard(stream)
+                _Discarded.streams.append(stream)
+        except (OSError, ValueError):  # no descriptor
+            continue
+
+
+def discard(stream: TextIO) -> None:
+    """Discard what is in the stream, and what is written to it or its descriptor from now on."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def is_discarded(stream: TextIO) -> bool:
+    """Whether ``discard_unread`` has discarded the rest of this stream."""
+    return stream in _Discarded.streams
+
+
+class _Discarded:
+    streams: ClassVar[list[TextIO]] = []
 
 
 def print_heading(text: str, note: str) -> None:

@@ -1,12 +1,23 @@
-"""Ctrl-C while something is done as a whole."""
+"""Ctrl-C while something is done as a whole, or waits for a reader that has stopped."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Child
+from environment import Run
+from forwarding import PATIENCE, assert_soon
+
+from fastnet.targets import Targets
 
 INTERRUPTED = """
 import os, signal
@@ -121,3 +132,90 @@ def test_a_fatal_interrupt_kills_silently(python: Callable[..., Any]) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
     ran = python("-c", FATAL.format(handler="SIG_IGN"))
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "True\n", "")
+
+
+@contextmanager
+def unread() -> Iterator[tuple[int, int]]:
+    """The ends of a pipe with the least room that there is."""
+    reader, writer = os.pipe()
+    try:
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, os.sysconf("SC_PAGE_SIZE"))
+        yield reader, writer
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def fill(writer: int) -> None:
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"full")
+    os.set_blocking(writer, True)
+
+
+def interrupt_while_it_waits(writer: int, *words: str) -> tuple[int, str]:
+    """Press Ctrl-C once the command waits for the pipe's reader. Returns its exit code and stderr."""
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "fastnet", *words]
+    with Child(command, stdout=writer, stderr=subprocess.PIPE, text=True) as process:
+        waits_in = Path(f"/proc/{process.pid}/wchan")
+        assert_soon(lambda: waits_in.read_text().endswith("pipe_write"))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE)
+    return process.returncode, errors
+
+
+@pytest.mark.xdist_group("icmp")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "address lo",
+        "interfaces",
+        "interfaces --watch",
+        "ipv6",
+        "ping -c1 127.0.0.1",
+        "ping -c1 -q 127.0.0.1",
+        "ping -c100000 -i0 127.0.0.1",
+        "ping -l -i0 127.0.0.1",
+        "ping -l -i0 --json 127.0.0.1",
+        "ping -l -i0 --every 10ms 127.0.0.1",
+        "ping --mtu 127.0.0.1",
+        "portscan 127.0.0.1 -p1",
+        "routes",
+        "schema",
+        "status lo",
+        "sweep 127.0.0.1",
+        "sweep --every 1h 127.0.0.1",
+        "sweep --stream 127.0.0.0/18",
+        "sweep --stream --seed 3 --json 127.0.0.0/18",
+        "sweep --stream --csv 127.0.0.0/18",
+        "sweep --stream --xml 127.0.0.0/18",
+        "trace 127.0.0.1",
+        "trace --json 127.0.0.1",
+        "--help",
+        "--version",
+    ],
+)
+def test_a_reader_that_has_stopped_does_not_hold_it_up(words: str, root: None) -> None:
+    with unread() as (_, writer):
+        fill(writer)
+        code, errors = interrupt_while_it_waits(writer, *words.split())
+    assert code == 130
+    assert "Traceback" not in errors
+
+
+@pytest.mark.xdist_group("icmp")
+@pytest.mark.parametrize("options", [[], ["--stream"], ["--stream", "--max-rate=20000"]])
+def test_verdicts_that_nobody_read_are_not_decided(
+    root: None, fastnet: Run, tmp_path: Path, options: list[str]
+) -> None:
+    file = tmp_path / "state"
+    words = ["sweep", "--alive", *options, f"--resume={file}", "127.0.0.0/20"]
+    with unread() as (reader, writer):
+        code, errors = interrupt_while_it_waits(writer, *words)
+        before = os.read(reader, 1 << 16).decode().split()
+    assert (code, errors) == (130, f"{file} has what is left: the same command goes on from there\n")
+    again = fastnet(*words)
+    assert again.returncode == 0
+    assert {*before, *again.stdout.split()} == {*Targets("127.0.0.0/20")}
+    assert not file.exists()

@@ -4,18 +4,19 @@ TARGETS are hosts, prefixes (10.0.2.0/24, fd00::/120), ranges (10.0.2.2-10.0.2.9
 in an octet (10.0.2.2-4, 10.0.0-1.1,3-5, 10.0.2.*); at most 2^24 addresses in all, or in a shard of them.
 """
 
+import sys
 import time
 
 from fastnet._backend import probe as _core
 from fastnet._contract.values import counted
 from fastnet._sweep import STATES, Sweep, SweepResult, rounds
-from fastnet._sweep.result import UNDECIDED
+from fastnet._sweep.result import UNDECIDED, without
 from fastnet._typing import TYPE_CHECKING
 from fastnet.cli import describe, exits
 from fastnet.cli.arguments import chosen
 from fastnet.cli.interrupts import NoticedInterrupt
 from fastnet.cli.listing import Listing, separate
-from fastnet.cli.output import clear_drawn, remark
+from fastnet.cli.output import clear_drawn, is_discarded, remark
 from fastnet.cli.plotting import picture_of
 from fastnet.cli.quick_parser import Arguments, Parser
 from fastnet.cli.sweep.options import add_options, check_together
@@ -161,13 +162,12 @@ class Command:
         finished = self._sweep(number)
         result = self._running.result()
         seconds = time.monotonic() - begun
-        if self._state:
-            self._keep(self._state, finished)
         if self._metrics:
             self._metrics.write(result, seconds)
         streamed = self._args.stream and self._before is None
-        states = self._running.news_states() if streamed else self._states(result)
-        print_verdicts(result, self._wanted(states), self._output, number)
+        self._print(self._running.news_states() if streamed else self._states(result), number)
+        if self._state:
+            self._keep(self._state, finished)
         self._before = result
         self._output.end(result)
         self._sum_up(result)
@@ -184,8 +184,7 @@ class Command:
             while not (finished := self._run()) and not (interrupt.came or self._failure):
                 if self._args.stream and self._before is None:
                     clear_drawn()
-                    states = self._wanted(self._running.news_states())
-                    print_verdicts(self._running.result(), states, self._output, number)
+                    self._print(self._running.news_states(), number)
                 progress.show(self._running)
         clear_drawn()
         self._interrupted = interrupt.came
@@ -200,12 +199,26 @@ class Command:
             self._failure = error
             return False
 
+    def _print(self, states: bytes, number: int) -> None:
+        """Print these verdicts. Unless the reader gets all of them, none of them counts as decided."""
+        try:
+            print_verdicts(self._running.result(), self._wanted(states), self._output, number)
+            if is_discarded(sys.stdout):
+                raise KeyboardInterrupt
+        except (KeyboardInterrupt, OSError):
+            if self._state:
+                self._save(self._state, without(states, self._running.decided()))
+            raise
+
     def _keep(self, state: "StateFile", finished: bool) -> None:
         if finished:
             state.remove()
         else:
-            state.save(self._running.decided())
-            remark(f"{state.path} has what is left: the same command goes on from there")
+            self._save(state, self._running.decided())
+
+    def _save(self, state: "StateFile", decided: bytes) -> None:
+        state.save(decided)
+        remark(f"{state.path} has what is left: the same command goes on from there")
 
     def _draw(self, plot: "SweepPlot", result: SweepResult) -> None:
         """Raises OSError if the picture can't be written, unless there are more rounds."""
