@@ -59,7 +59,7 @@ cdef bytes format_times(list templates, bytes first, step, Py_buffer *times, byt
     cdef size_t count = len(kinds), longest, size
     # The texts of the pieces stay alive in here.
     cdef list held = [[(bytes(text), field, width) for text, field, width in each] for each in templates]
-    most = max(kinds.replace(bytes([SKIPPED]), b""), default=-1)
+    most = max(kinds.translate(None, bytes([SKIPPED])), default=-1)
     check_lines(held, first, step, (count, times.len // 4, len(macs)), most)
     memcpy(run.first, PyBytes_AS_STRING(first), len(first))
     run.address_size = len(first)

@@ -13,13 +13,14 @@ from fastnet._contract.lines import ADDRESS, END, MAC, MS, NUMBER, SKIPPED, US, 
 from fastnet._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from _collections_abc import Sequence
+    from _collections_abc import Iterator, Sequence
 
     from typing_extensions import Buffer
 
     from fastnet._contract.lines import Template
 
 _MOST_MS = float(1 << 31)
+_WANTED = bytes(kind != SKIPPED for kind in range(256))
 
 
 def format_lines(
@@ -31,18 +32,26 @@ def format_lines(
     """
     data = memoryview(ms).cast("B")
     times = data[: len(data) & ~3].cast("f")
-    most = max(kinds.replace(bytes([SKIPPED]), b""), default=-1)
+    most = max(kinds.translate(None, bytes([SKIPPED])), default=-1)
     check_lines(templates, first, step, (len(kinds), len(times), len(macs)), most)
     number, family = int.from_bytes(first, "big"), socket.AF_INET if len(first) == 4 else socket.AF_INET6
     last = (1 << 8 * len(first)) - 1
     lines = []
-    for place, kind in enumerate(kinds):
-        if kind != SKIPPED:
-            address = socket.inet_ntop(family, (number + place * step & last).to_bytes(len(first), "big"))
-            is_timed = 0 <= times[place] < _MOST_MS
-            template = templates[2 * kind + (not is_timed)]
-            lines.append(_line(template, address, times[place], macs[6 * place : 6 * place + 6]))
+    for place in _wanted(kinds):
+        address = socket.inet_ntop(family, (number + place * step & last).to_bytes(len(first), "big"))
+        is_timed = 0 <= times[place] < _MOST_MS
+        template = templates[2 * kinds[place] + (not is_timed)]
+        lines.append(_line(template, address, times[place], macs[6 * place : 6 * place + 6]))
     return b"".join(lines)
+
+
+def _wanted(kinds: bytes) -> Iterator[int]:
+    """The places of the kinds that have a line: of many, these may be few."""
+    wanted = kinds.translate(_WANTED)
+    place = wanted.find(1)
+    while place >= 0:
+        yield place
+        place = wanted.find(1, place + 1)
 
 
 def _line(template: Template, address: str, ms: float, mac: bytes) -> bytes:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from fastnet._sweep import Sweep
 from fastnet._sweep.plan import Part, segments
-from fastnet._sweep.result import UNDECIDED, Found, SweepResult
+from fastnet._sweep.result import STATES, UNDECIDED, Found, SweepResult
 from fastnet.cli.output import print_lines
 from fastnet.cli.sweep.outputs import Csv, Json, Table, Xml
 from fastnet.cli.sweep.printing import print_verdicts
@@ -89,8 +89,17 @@ def test_runs_are_all_addresses_in_order() -> None:
 
 
 @pytest.mark.xdist_group("icmp")
-def test_of_an_interrupted_sweep_only_what_is_known_has_a_line(root: None) -> None:
-    with Sweep(["127.0.0.1-4", "224.0.0.0/30", "239.0.0.0"], rate=0.01) as running:
+@pytest.mark.parametrize(
+    ("targets", "options"),
+    [
+        (["127.0.0.1-4", "224.0.0.0/30", "239.0.0.0"], {"rate": 0.01}),
+        (["127.0.0.0/17", "224.0.0.0/18"], {"rate": 20_000, "seed": 3}),
+    ],
+)
+def test_of_an_interrupted_sweep_only_what_is_known_has_a_line(
+    root: None, targets: list[str], options: dict[str, Any]
+) -> None:
+    with Sweep(targets, **options) as running:
         running.run(0.05)
         result = running.result()
         states = result.known_states()
@@ -109,6 +118,18 @@ def test_a_sweep_of_millions_of_targets_is_interrupted_at_once(
         monkeypatch.setattr(SweepResult, "__getitem__", lambda *_: pytest.fail("a verdict"))
         assert printed(result, result.known_states(), Table(result.targets, None)).count("alive") <= 1
         assert result.counts.not_probed >= (1 << 24) - 1
+
+
+def test_only_alive_targets_are_looked_up() -> None:
+    targets, asked = Targets("fd00::/112"), []
+    [segment] = segments(targets, (1, 1))
+    states = bytearray(len(segment.indices))
+    states[7] = states[40_000] = STATES.index("alive")
+    found = Found(bytes(states), bytes(4 * len(states)), False, {}, {}, {})
+    found.responder = asked.append
+    result = SweepResult(targets, [Part(segment._replace(interface="eth0"), found)], "raw")
+    assert printed(result, result.known_states(), Table(targets, None)).count("alive") == 2
+    assert asked == [7, 40_000]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "utf-16", "latin-1"])

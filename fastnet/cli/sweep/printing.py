@@ -7,11 +7,11 @@ from fastnet._backend import lines as _core
 from fastnet._backend import probe as _states
 from fastnet._contract.lines import SKIPPED
 from fastnet._contract.values import counted
-from fastnet._sweep.result import UNDECIDED, Run, SweepResult
+from fastnet._sweep.result import UNDECIDED, Run, SweepResult, places
 from fastnet.cli.output import print_lines, remark
 from fastnet.cli.sweep.outputs import Output
 
-_AT_ONCE = 4096
+_AT_ONCE = 1 << 14
 """Targets."""
 _ENOUGH = 1 << 18
 """Bytes that are printed at once."""
@@ -22,6 +22,7 @@ _KIND_OF |= dict.fromkeys((_states.UNREACHABLE, _states.PENDING), _OTHER)
 _KINDS = bytes(_KIND_OF.get(state, SKIPPED) for state in range(256))
 _NOTHING = bytes([UNDECIDED]) * _AT_ONCE
 _NO_MAC = bytes(6)
+_SKIPPED = bytes([SKIPPED])
 
 
 def remark_left_out(count: int) -> None:
@@ -60,26 +61,32 @@ def _lines_of_part(
     size = 4 if run.family == socket.AF_INET else 16
     alive, untimed, inactive = output.templates(round, size == 16, run.mac is not None)
     templates = (alive, untimed, inactive, inactive)
-    place, end = begin - run.begin, begin - run.begin + len(kinds)
-    if run.responder:
-        kinds = bytes(
-            _OTHER if kind == _ALIVE and run.responder(number) else kind
-            for number, kind in enumerate(kinds, place)
-        )
-    macs = b"".join(run.mac(number) or _NO_MAC for number in range(place, end)) if run.mac else b""
+    place = begin - run.begin
+    kinds, macs = _looked_up(run, place, kinds) if run.responder or run.mac else (kinds, b"")
     done = 0
-    while done < len(kinds):
-        stop = kinds.find(_OTHER, done)
-        stop = len(kinds) if stop < 0 else stop
-        if stop > done:
+    for stop in (*places(kinds, _OTHER), len(kinds)):
+        some = kinds[done:stop].rstrip(_SKIPPED)
+        end = done + len(some)
+        some = some.lstrip(_SKIPPED)
+        done = end - len(some)
+        if some:
             first = (run.first + (place + done) * run.step).to_bytes(size, "big")
-            times = run.rtts_ms[place + done : place + stop]
-            yield _core.format_lines(
-                templates, first, run.step, times, macs[6 * done : 6 * stop], kinds[done:stop]
-            )
+            times = run.rtts_ms[place + done : place + end]
+            yield _core.format_lines(templates, first, run.step, times, macs[6 * done : 6 * end], some)
         if stop < len(kinds):
             yield _line(result, begin + stop, output, round)
         done = stop + 1
+
+
+def _looked_up(run: Run, place: int, kinds: bytes) -> tuple[bytes, bytes]:
+    """The kinds, with ``_OTHER`` where a responder replied, and the MACs: only alive targets have either."""
+    known, macs = bytearray(kinds), bytearray(6 * len(kinds) if run.mac else 0)
+    for number in places(kinds, _ALIVE):
+        if run.responder and run.responder(place + number):
+            known[number] = _OTHER
+        if run.mac:
+            macs[6 * number : 6 * number + 6] = run.mac(place + number) or _NO_MAC
+    return bytes(known), bytes(macs)
 
 
 def _line(result: SweepResult, index: int, output: Output, round: int) -> bytes:
