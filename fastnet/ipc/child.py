@@ -134,10 +134,10 @@ def fork(
     ours, theirs = pair(max_message=max_message, timeout=timeout)
     report = -1
     try:
-        report = os.memfd_create("fastnet-child")
-        _parents_ends.add(ours)
-        _flush()  # buffered data would be written by the child a second time
         with theirs:
+            report = os.memfd_create("fastnet-child")
+            _parents_ends.add(ours)
+            _flush()  # buffered data would be written by the child a second time
             return _fork(
                 lambda: _live(function, theirs, report),
                 lambda pid: Child(pid, ours, report, grace),
