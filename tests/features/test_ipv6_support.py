@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -211,7 +212,8 @@ def test_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise OSError(errno.EAFNOSUPPORT, "")
             super().__init__(*arguments, **options)
 
-    monkeypatch.setattr(supported.socket, "socket", Socket)
+    # In this module only: Python's socket.socket is a class on top of the one that others use.
+    monkeypatch.setattr(supported, "socket", SimpleNamespace(**{**vars(socket), "socket": Socket}))
     found = support()
     assert (found.kernel, found.ways, found.reasons) == (False, (), ("the kernel has no IPv6",))
     monkeypatch.setattr(supported.socket, "has_ipv6", False)
