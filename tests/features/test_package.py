@@ -156,7 +156,10 @@ def test_a_command_that_runs_loads_nothing_slow(python: Run, root: None, words: 
 @pytest.mark.parametrize("words", STARTED, ids=" ".join)
 def test_a_command_that_runs_loads_few_modules(python: Run, root: None, words: list[str]) -> None:
     modules = loaded(python, f"from fastnet.cli import main; main({words})")
-    assert modules & LIGHT <= NEEDED.get(words[0], set())
+    needed = NEEDED.get(words[0], frozenset())
+    if sys.version_info >= (3, 13) and "threading" in needed:
+        needed = needed | {"warnings"}  # threading loads it there
+    assert modules & LIGHT <= needed
 
 
 @pytest.mark.parametrize("words", STARTED, ids=" ".join)
