@@ -41,7 +41,8 @@ def is_malformed(option: Any) -> bool:
         number = option.number_of(option.header)
         return number in family._members and not (family.__name__ == "NDPOption" and number in (1, 2))
     empty = (name == "SACK" and not option.edges) or (name == "RecursiveDNSServers" and not option.addresses)
-    return name.startswith("Malformed") or empty
+    wrong_cookie = name == "FastOpen" and len(option.cookie) not in (0, *range(4, 17, 2))
+    return name.startswith("Malformed") or empty or wrong_cookie
 
 
 def malformed_options(packet: Any) -> str:
